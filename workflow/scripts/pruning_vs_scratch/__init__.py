@@ -1,0 +1,7 @@
+"""Prune a large language model, or train a small one from scratch? A token-matched comparison.
+
+Data flows one way through the sub-packages: ``config`` (what the study is), ``study`` (its runs, plans and
+files), ``data``, ``models``, ``pruning``, ``training``, ``evaluation``, ``tables``, ``figures``.
+"""
+
+__version__ = "0.1.0"

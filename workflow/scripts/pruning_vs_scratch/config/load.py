@@ -1,0 +1,115 @@
+"""From YAML to a checked StudyConfig, with errors that name the key, its place, and the nearest valid value."""
+
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pruning_vs_scratch.config.checks import problems
+from pruning_vs_scratch.config.study import StudyConfig
+from pruning_vs_scratch.errors import UserError, nearest
+
+
+def load_config(paths: Sequence[Path]) -> StudyConfig:
+    """Read a study from YAML files; each later file overlays the earlier ones, as Snakemake's --configfile does.
+
+    Raises:
+        UserError: a file is missing, is not YAML, or the study is not valid.
+    """
+    merged: dict[str, Any] = {}
+    for path in paths:
+        _overlay(merged, _read_yaml(Path(path)))
+    return parse_config(merged)
+
+
+def parse_config(values: Mapping[str, Any]) -> StudyConfig:
+    """Check a study's configuration.
+
+    Raises:
+        UserError: lists every problem: the key's path, what is wrong, and the nearest valid name or value.
+    """
+    try:
+        config = StudyConfig.model_validate(dict(values))
+    except ValidationError as error:
+        raise _config_error([_explain(detail) for detail in error.errors()]) from error
+    found = problems(config)
+    if found:
+        raise _config_error(found)
+    return config
+
+
+def _config_error(lines: list[str]) -> UserError:
+    return UserError("the configuration is not valid:\n" + "\n".join(f"  {line}" for line in lines))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"no configuration file {path}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold keys and values, not {type(values).__name__}")
+    return values
+
+
+def _overlay(base: dict[str, Any], top: Mapping[str, Any]) -> None:
+    for key, value in top.items():
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
+            _overlay(base[key], value)
+        else:
+            base[key] = value
+
+
+def _explain(detail: Any) -> str:
+    location, kind, value = detail["loc"], detail["type"], detail.get("input")
+    where = ".".join(str(part) for part in location) or "(top level)"
+    if kind == "extra_forbidden":
+        return f"{where}: unknown key; {nearest(str(location[-1]), _known_keys(location[:-1]))}"
+    if kind == "missing":
+        return f"{where}: this key is required"
+    if kind == "literal_error" or (kind == "union_tag_invalid"):
+        expected = detail["ctx"].get("expected") or detail["ctx"]["expected_tags"]
+        known = [word.strip(" '") for word in expected.replace(" or ", ",").split(",")]
+        shown = value.get("kind") if isinstance(value, Mapping) else value
+        return f"{where}: {shown!r} is not valid; {nearest(str(shown), known)}"
+    return f"{where}: {detail['msg'].removeprefix('Value error, ')} (got {value!r})"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that the model at a location accepts."""
+    annotation: Any = StudyConfig
+    for part in location:
+        annotation = _step(annotation, part)
+    models = [a for a in _members(annotation) if isinstance(a, type) and issubclass(a, BaseModel)]
+    return sorted({name for model in models for name in model.model_fields})
+
+
+def _step(annotation: Any, part: int | str) -> Any:
+    for member in _members(annotation):
+        origin, arguments = typing.get_origin(member), typing.get_args(member)
+        if origin is list:
+            return arguments[0]
+        if origin is dict:
+            return arguments[1]
+        if isinstance(member, type) and issubclass(member, BaseModel):
+            if part in member.model_fields:
+                return member.model_fields[str(part)].annotation
+            kind = member.model_fields.get("kind")
+            if kind is not None and typing.get_args(kind.annotation) == (part,):
+                return member
+    return None
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    """A type, or the members of a union or an Annotated type."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _members(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return typing.get_args(annotation)
+    return (annotation,)

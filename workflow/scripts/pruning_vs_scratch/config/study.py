@@ -1,0 +1,31 @@
+"""The whole configuration of a study."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pruning_vs_scratch.config.base import Section
+from pruning_vs_scratch.config.corpus import CorpusConfig, TokenizerConfig
+from pruning_vs_scratch.config.evaluation import ClaimsConfig, EvaluationConfig
+from pruning_vs_scratch.config.model import PretrainedParent, TargetsConfig
+from pruning_vs_scratch.config.pruning import Comparison, PruningConfig
+from pruning_vs_scratch.config.training import TrainingConfig
+
+
+class StudyConfig(Section):
+    """A study: one parent, its pruned children, and their baselines from scratch."""
+
+    study: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+    """Name of the study; names its folders under results/ and figures/."""
+    seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(min_length=1)
+    """The whole pipeline runs once for each seed: initial weights and order of the data."""
+    corpus: CorpusConfig
+    tokenizer: TokenizerConfig
+    parent: PretrainedParent
+    targets: TargetsConfig
+    matrix: list[Comparison] = Field(min_length=1)
+    """Blocks of comparisons; their union is the study."""
+    pruning: PruningConfig
+    training: TrainingConfig
+    evaluation: EvaluationConfig
+    claims: ClaimsConfig = ClaimsConfig()

@@ -1,0 +1,68 @@
+"""The training recipe, shared by parent, retraining and scratch baselines."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pruning_vs_scratch.config.base import PositiveInt, Section
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class OptimizerConfig(Section):
+    """AdamW (Loshchilov & Hutter, arXiv 1711.05101)."""
+
+    beta1: Beta = 0.9
+    beta2: Beta = 0.95
+    epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """Applied to matrices, not to norms."""
+    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+    """Largest global gradient norm."""
+
+
+class ScheduleConfig(Section):
+    """Linear warmup, then a cosine from the peak to a floor at the last step."""
+
+    kind: Literal["cosine"] = "cosine"
+    warmup_fraction: Fraction = 0.05
+    """Share of the steps spent warming up."""
+    floor_ratio: Fraction = 0.1
+    """Last learning rate as a share of the peak."""
+
+    @property
+    def label(self) -> str:
+        """The schedule in one word and its numbers, for the ledger."""
+        return f"{self.kind}(warmup={self.warmup_fraction:g}, floor={self.floor_ratio:g})"
+
+
+class ValidationConfig(Section):
+    """Loss on the validation split."""
+
+    sequences: PositiveInt
+    """Windows; the same ones each time."""
+    every_steps: PositiveInt | None = None
+    """Also validate each this many steps; the end is always validated."""
+
+
+class TrainingConfig(Section):
+    """One recipe for every run: a matched pair differs in its initial weights only."""
+
+    sequence_length: PositiveInt
+    """Tokens a sequence."""
+    global_batch_size: PositiveInt
+    """Sequences a step."""
+    micro_batch_size: PositiveInt
+    """Sequences run through the model together; divides the global batch."""
+    peak_learning_rate: Annotated[float, Field(gt=0, lt=1)]
+    """Shared by parent, retraining and scratch."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the forward pass; auto takes bf16 where the hardware multiplies it natively."""
+    threads: PositiveInt = 1
+    """CPU threads a run; results are reproducible for a given number."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    validation: ValidationConfig
+    checkpoint_every_steps: PositiveInt
+    """Save resume state each this many steps."""

@@ -1,0 +1,1 @@
+"""Measuring checkpoints: loss on held-out corpora, and lm-eval tasks."""

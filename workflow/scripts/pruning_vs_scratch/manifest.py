@@ -1,0 +1,135 @@
+"""The record that every step writes beside its outputs, last and atomically.
+
+A manifest names the step's inputs and outputs with their hashes, its options, the tokens it read, the versions
+and the hardware it ran on, its seconds and its peak memory. It holds no secret and no absolute path.
+"""
+
+import functools
+import os
+import platform
+import resource
+import sys
+import time
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pruning_vs_scratch.cli import relative_name
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import read_json, sha256_of_file, sha256_of_path, sha256_of_value, write_json
+
+SCHEMA = 1
+RECORDED_PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "pandas",
+    "lm-eval",
+    "snakemake",
+)
+
+
+class ManifestWriter:
+    """Collects what a step did; ``write`` puts it beside the outputs."""
+
+    def __init__(self, step: str, options: dict[str, Any]) -> None:
+        self.step = step
+        self.options = options
+        self.inputs: dict[str, str] = {}
+        self._start = time.monotonic()
+
+    def add_input(self, name: str, path: Path) -> str:
+        """Record an input's hash under a name and return the hash."""
+        self.inputs[name] = sha256_of_path(path)
+        return self.inputs[name]
+
+    def write(self, path: Path, outputs: dict[str, Path], facts: dict[str, Any]) -> None:
+        """Write the manifest; ``facts`` are the step's own results (token counts, shapes, ...)."""
+        write_json(
+            path,
+            {
+                "schema": SCHEMA,
+                "step": self.step,
+                "options": self.options,
+                "inputs": self.inputs,
+                "outputs": {
+                    name: {"path": relative_name(output), "sha256": sha256_of_path(output)}
+                    for name, output in outputs.items()
+                },
+                "facts": facts,
+                "source_hash": source_hash(),
+                "versions": versions(),
+                "hardware": hardware(),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "seconds": round(time.monotonic() - self._start, 3),
+                "peak_memory_bytes": peak_memory_bytes(),
+            },
+        )
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read a manifest.
+
+    Raises:
+        UserError: it is missing, damaged, or of a newer schema.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(
+            f"the manifest {relative_name(path)} is missing: its folder is incomplete; delete the folder and run again"
+        )
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or manifest.get("schema", 0) > SCHEMA:
+        raise UserError(f"the manifest {relative_name(path)} was written by a newer version of this project")
+    return manifest
+
+
+@functools.cache
+def source_hash() -> str:
+    """Hash of this package's source: two results with one source hash came from the same code."""
+    package = Path(__file__).parent
+    return sha256_of_value({str(f.relative_to(package)): sha256_of_file(f) for f in sorted(package.rglob("*.py"))})
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores and accelerators, without the machine's name."""
+    facts: dict[str, Any] = {
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "processor": _processor(),
+    }
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        facts["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
+        facts["threads"] = torch.get_num_threads()
+        if torch.cuda.is_available():
+            facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return facts
+
+
+def peak_memory_bytes() -> int:
+    """Peak resident memory of this process (Linux counts it in KiB, macOS in bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

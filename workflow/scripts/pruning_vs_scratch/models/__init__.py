@@ -1,0 +1,1 @@
+"""Llama models: building, loading and saving plain Hugging Face checkpoints."""

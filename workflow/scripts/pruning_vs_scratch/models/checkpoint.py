@@ -1,0 +1,81 @@
+"""Plain Hugging Face checkpoints: safetensors only, no remote code."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
+from transformers.utils.logging import disable_progress_bar
+
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import read_json
+from pruning_vs_scratch.models.tensors import writing_tensors
+
+disable_progress_bar()
+
+PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
+SUPPORTED = ("LlamaForCausalLM",)
+
+
+def load_llama(folder: Path) -> LlamaForCausalLM:
+    """Load a checkpoint in fp32 on the CPU.
+
+    Raises:
+        UserError: it is missing, incomplete, a pickle, or not a Llama.
+    """
+    folder = Path(folder)
+    check_checkpoint(folder)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    model, report = loaded
+    missing = sorted(set(report["missing_keys"]) - {"lm_head.weight"})
+    if missing:
+        raise UserError(f"the checkpoint {folder} lacks {len(missing)} weights, first {missing[0]}; fetch it again")
+    return model
+
+
+def check_checkpoint(folder: Path) -> None:
+    """Refuse a folder that is no complete safetensors checkpoint of a supported architecture.
+
+    Raises:
+        UserError: says which file or architecture is the trouble.
+    """
+    if not (folder / "config.json").exists():
+        raise UserError(f"no checkpoint in {folder} (config.json is missing)")
+    weights = list(folder.glob("*.safetensors"))
+    pickles = [file.name for pattern in PICKLE_PATTERNS for file in folder.glob(pattern)]
+    if not weights and pickles:
+        raise UserError(f"{folder} holds pickle weights ({pickles[0]}); only safetensors are read: convert it first")
+    if not weights:
+        raise UserError(f"no weights in {folder} (no .safetensors file)")
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        absent = sorted({f for f in read_json(index)["weight_map"].values() if not (folder / f).exists()})
+        if absent:
+            raise UserError(f"the checkpoint {folder} lacks shards: {', '.join(absent)}; fetch it again")
+    architectures = AutoConfig.from_pretrained(folder, trust_remote_code=False).architectures or ["unknown"]
+    if architectures[0] not in SUPPORTED:
+        raise UserError(f"{folder} is a {architectures[0]}; supported: {', '.join(SUPPORTED)}")
+
+
+def save_llama(model: LlamaForCausalLM, folder: Path, tokenizer: Path) -> None:
+    """Write a complete checkpoint, tokenizer included, into an existing folder."""
+    with writing_tensors(folder):
+        model.save_pretrained(folder)
+    for name in TOKENIZER_FILES:
+        source = Path(tokenizer) / name
+        if source.exists():
+            shutil.copyfile(source, folder / name)

@@ -1,0 +1,1 @@
+"""Pruning methods: scores, masks and surgery, one file a method, behind one registry."""

@@ -1,0 +1,88 @@
+"""Masks of sparse models as files, and exact selection of what to keep.
+
+``mask.safetensors`` holds, for each pruned weight, its name and a flat uint8 tensor: the boolean mask (True is kept)
+in row-major order, eight entries a byte, the first in the lowest bit. The metadata entry of the same name is the
+mask's shape as JSON, for example ``[352, 128]``.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.models.tensors import load_tensors, save_tensors
+
+
+def write_masks(masks: dict[str, torch.Tensor], path: Path) -> None:
+    """Write boolean masks, bit-packed."""
+    packed = {
+        name: torch.from_numpy(np.packbits(mask.cpu().numpy().reshape(-1), bitorder="little"))
+        for name, mask in masks.items()
+    }
+    save_tensors(packed, path, metadata={name: json.dumps(list(mask.shape)) for name, mask in masks.items()})
+
+
+def read_masks(path: Path) -> dict[str, torch.Tensor]:
+    """Read boolean masks.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    packed = load_tensors(path)
+    with safe_open(path, framework="pt") as file:
+        shapes = {name: json.loads(shape) for name, shape in (file.metadata() or {}).items()}
+    if shapes.keys() != packed.keys():
+        raise UserError(f"{path} is not a mask file: its shapes are missing")
+    return {name: _unpacked(bits, shapes[name]) for name, bits in packed.items()}
+
+
+def keep_largest_per_row(scores: torch.Tensor, ratio: float) -> torch.Tensor:
+    """Mask that drops exactly floor(ratio * columns) lowest scores of each row; of equal scores, the first goes.
+
+    ``scores`` has shape (rows, columns).
+    """
+    dropped = math.floor(ratio * scores.shape[1])
+    lowest = scores.argsort(dim=1, stable=True)[:, :dropped]
+    return torch.ones_like(scores, dtype=torch.bool).scatter_(1, lowest, False)
+
+
+def keep_largest(scores: torch.Tensor, ratio: float) -> torch.Tensor:
+    """Mask that drops exactly floor(ratio * entries) lowest scores of a whole matrix."""
+    return keep_largest_per_row(scores.reshape(1, -1), ratio).view(scores.shape)
+
+
+def keep_n_of_m(scores: torch.Tensor, kept: int, group: int) -> torch.Tensor:
+    """Mask that keeps the ``kept`` highest of each ``group`` consecutive columns.
+
+    Raises:
+        UserError: the columns do not divide into groups.
+    """
+    rows, columns = scores.shape
+    if columns % group:
+        raise UserError(f"a matrix of {columns} columns does not divide into groups of {group} for {kept}:{group}")
+    grouped = scores.reshape(rows * columns // group, group)
+    lowest = grouped.argsort(dim=1, stable=True)[:, : group - kept]
+    return torch.ones_like(grouped, dtype=torch.bool).scatter_(1, lowest, False).view(rows, columns)
+
+
+def mask_by_row(scores: torch.Tensor, ratio: float, pattern: str) -> torch.Tensor:
+    """Mask of one matrix for a pattern: 'unstructured' (each row its ratio) or N:M such as '2:4'."""
+    if pattern == "unstructured":
+        return keep_largest_per_row(scores, ratio)
+    kept, group = parse_pattern(pattern)
+    return keep_n_of_m(scores, kept, group)
+
+
+def parse_pattern(pattern: str) -> tuple[int, int]:
+    """'2:4' -> (2, 4)."""
+    kept, group = pattern.split(":")
+    return int(kept), int(group)
+
+
+def _unpacked(bits: torch.Tensor, shape: list[int]) -> torch.Tensor:
+    flat = np.unpackbits(bits.numpy(), count=math.prod(shape), bitorder="little")
+    return torch.from_numpy(flat.astype(bool)).view(shape)

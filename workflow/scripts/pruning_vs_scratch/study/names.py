@@ -1,0 +1,38 @@
+"""Names of targets and runs, in the paper's notation."""
+
+LABEL_DIGITS = 3
+UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
+
+
+def token_label(tokens: int) -> str:
+    """A token count in three significant digits: 131072 -> '131k', 200e9 -> '200B'."""
+    for unit, suffix in UNITS:
+        if tokens >= unit:
+            return f"{float(f'{tokens / unit:.{LABEL_DIGITS}g}'):g}{suffix}"
+    return str(tokens)
+
+
+def target_name(family: str, ratio: float, pattern: str = "unstructured") -> str:
+    """'depth-0.5', 'wanda-0.5', 'wanda-0.5-2of4'. The family is a granularity, or a sparse method."""
+    suffix = "" if pattern == "unstructured" else "-" + pattern.replace(":", "of")
+    return f"{family}-{ratio:g}{suffix}"
+
+
+def parent_name(tokens: int, seed: int) -> str:
+    """The parent: 'P200B-seed0'."""
+    return f"P{token_label(tokens)}-seed{seed}"
+
+
+def pruned_name(parent_tokens: int, target: str, seed: int) -> str:
+    """A pruned parent before retraining: 'P200B-wanda-0.5-seed0'."""
+    return f"P{token_label(parent_tokens)}-{target}-seed{seed}"
+
+
+def retrained_name(parent_tokens: int, target: str, tokens: int, seed: int) -> str:
+    """A pruned and retrained model: 'P200B-wanda-0.5-R50B-seed0' (the paper's P200-R50)."""
+    return f"P{token_label(parent_tokens)}-{target}-R{token_label(tokens)}-seed{seed}"
+
+
+def scratch_name(target: str, tokens: int, seed: int) -> str:
+    """A target trained from random weights: 'S50B-depth-0.5-seed0' (the paper's S50)."""
+    return f"S{token_label(tokens)}-{target}-seed{seed}"

@@ -1,0 +1,98 @@
+"""Where every file of a study lives. Nothing else computes a path."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Paths:
+    """File layout of one study, relative to the repository's root."""
+
+    study: str
+
+    @property
+    def results(self) -> Path:
+        """Declared outputs."""
+        return Path("results") / self.study
+
+    @property
+    def figures(self) -> Path:
+        """Drawn figures."""
+        return Path("figures") / self.study
+
+    @property
+    def resources(self) -> Path:
+        """Corpora and tokenised text."""
+        return Path("resources") / self.study
+
+    @property
+    def work(self) -> Path:
+        """Resume state; safe to delete when nothing runs."""
+        return Path("work") / self.study
+
+    @property
+    def tables(self) -> Path:
+        """Tables that figures and claims are made from."""
+        return self.results / "tables"
+
+    @staticmethod
+    def download(file: str) -> Path:
+        """A downloaded distribution, shared by all studies."""
+        return Path("resources/downloads") / file
+
+    @property
+    def corpora(self) -> Path:
+        """One .jsonl of documents a corpus."""
+        return self.resources / "corpora"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The tokenizer's folder."""
+        return self.resources / "tokenizer"
+
+    @property
+    def tokens(self) -> Path:
+        """One folder of token shards a corpus."""
+        return self.resources / "tokens"
+
+    @property
+    def task_items(self) -> Path:
+        """One .jsonl of items a local task."""
+        return self.resources / "tasks"
+
+    @property
+    def targets(self) -> Path:
+        """One file a target."""
+        return self.results / "targets"
+
+    @property
+    def runs(self) -> Path:
+        """One folder a run: model/, manifest.json, metrics.jsonl."""
+        return self.results / "runs"
+
+    @property
+    def evaluation(self) -> Path:
+        """One folder of scores an evaluation group."""
+        return self.results / "evaluation"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of the steps."""
+        return self.results / "logs"
+
+    @property
+    def benchmarks(self) -> Path:
+        """Seconds and memory of the steps, as Snakemake measures them."""
+        return self.results / "benchmarks"
+
+    def model(self, run: str) -> Path:
+        """A run's Hugging Face checkpoint folder."""
+        return self.runs / run / "model"
+
+    def manifest(self, run: str) -> Path:
+        """A run's manifest."""
+        return self.runs / run / "manifest.json"
+
+    def target(self, name: str) -> Path:
+        """A target's file."""
+        return self.targets / f"{name}.json"

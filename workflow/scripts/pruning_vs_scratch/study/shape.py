@@ -1,0 +1,87 @@
+"""The shape of a Llama model, its parameters and its floating-point operations. Arithmetic only: no torch."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from pruning_vs_scratch.config.model import DepthTarget, ShapeConfig, WidthTarget
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Shape of a Llama model (grouped-query attention, gated feed-forward)."""
+
+    vocab_size: int
+    layers: int
+    hidden_size: int
+    ffn_size: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    tie_embeddings: bool
+    rope_theta: float
+    norm_eps: float
+
+    @classmethod
+    def of(cls, config: ShapeConfig, vocab_size: int) -> "ModelShape":
+        """The shape that a configuration describes."""
+        return cls(vocab_size=vocab_size, **config.model_dump())
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ModelShape":
+        """The inverse of ``to_dict``."""
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    def with_depth(self, target: DepthTarget) -> "ModelShape":
+        """This shape with fewer decoder blocks."""
+        return replace(self, layers=target.layers)
+
+    def with_width(self, target: WidthTarget) -> "ModelShape":
+        """This shape with narrower blocks."""
+        return replace(self, hidden_size=target.hidden_size, ffn_size=target.ffn_size, heads=target.heads)
+
+    @property
+    def block_linear_params(self) -> int:
+        """Weights of the seven linear layers of one decoder block."""
+        attention = self.hidden_size * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
+        return attention + 3 * self.hidden_size * self.ffn_size
+
+    @property
+    def embedding_params(self) -> int:
+        """Weights of the input embedding and, unless tied, of the output projection."""
+        return self.vocab_size * self.hidden_size * (1 if self.tie_embeddings else 2)
+
+    @property
+    def params_nonembedding(self) -> int:
+        """All parameters of the decoder blocks and the final norm."""
+        return self.layers * (self.block_linear_params + 2 * self.hidden_size) + self.hidden_size
+
+    @property
+    def params_total(self) -> int:
+        """All parameters."""
+        return self.params_nonembedding + self.embedding_params
+
+    def block_flops(self, sequences: int, length: int, linear_density: float = 1.0) -> int:
+        """FLOPs of one decoder block's forward pass: 2 for each multiply-add of linear layers and attention.
+
+        ``linear_density`` is the share of non-zero weights in the linear layers (a theoretical count).
+        """
+        tokens = sequences * length
+        attention = 4 * tokens * length * self.heads * self.head_dim
+        return round(2 * tokens * self.block_linear_params * linear_density) + attention
+
+    def output_flops(self, sequences: int, length: int) -> int:
+        """FLOPs of the projection to the vocabulary."""
+        return 2 * sequences * length * self.vocab_size * self.hidden_size
+
+    def forward_flops(self, sequences: int, length: int, linear_density: float = 1.0) -> int:
+        """FLOPs of a forward pass."""
+        blocks = self.layers * self.block_flops(sequences, length, linear_density)
+        return blocks + self.output_flops(sequences, length)
+
+    def training_flops(self, sequences: int, length: int) -> int:
+        """FLOPs of forward and backward: three times the forward pass."""
+        return 3 * self.forward_flops(sequences, length)

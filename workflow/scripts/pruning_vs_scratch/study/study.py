@@ -1,0 +1,67 @@
+"""A study: what the workflow and the tables ask about runs, plans and files. No torch here."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from pruning_vs_scratch.config import StudyConfig, parse_config
+from pruning_vs_scratch.errors import UserError, nearest
+from pruning_vs_scratch.study.expand import Expansion, corpora_of
+from pruning_vs_scratch.study.paths import Paths
+from pruning_vs_scratch.study.runs import Pair, Run
+from pruning_vs_scratch.study.targets import Target
+
+
+class Study:
+    """The expansion of one configuration.
+
+    Raises:
+        UserError: the configuration is not valid (all problems are listed).
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.config: StudyConfig = parse_config(values)
+        self.name = self.config.study
+        self.paths = Paths(self.name)
+        expansion = Expansion(self.config)
+        self.runs: dict[str, Run] = expansion.runs
+        self.pairs: list[Pair] = expansion.pairs
+
+    def run(self, name: str) -> Run:
+        """A run by name.
+
+        Raises:
+            UserError: there is none; the nearest name is given.
+        """
+        if name not in self.runs:
+            raise UserError(f"study {self.name} has no run {name!r}; {nearest(name, self.runs)}")
+        return self.runs[name]
+
+    @cached_property
+    def targets(self) -> dict[str, Target]:
+        """Targets by name, the parent's own shape included."""
+        return {run.target.name: run.target for run in self.runs.values()}
+
+    @property
+    def pruned_runs(self) -> list[str]:
+        """Names of the runs that a pruning method makes."""
+        return [run.name for run in self.runs.values() if run.role == "pruned"]
+
+    @property
+    def trained_runs(self) -> list[str]:
+        """Names of the runs that the training loop makes."""
+        return [run.name for run in self.runs.values() if run.plan is not None]
+
+    @property
+    def corpora(self) -> list[str]:
+        """Every tokenised corpus."""
+        return list(corpora_of(self.config))
+
+    @cached_property
+    def evaluation_groups(self) -> dict[str, list[str]]:
+        """Checkpoints that one process evaluates, by the group's name."""
+        groups: dict[str, list[str]] = {}
+        for run in self.runs.values():
+            by_target = f"{run.target.name}-seed{run.seed}"
+            groups.setdefault(run.name if self.config.evaluation.group_by == "run" else by_target, []).append(run.name)
+        return groups

@@ -1,0 +1,41 @@
+"""Tokenise the documents of one corpus into shards."""
+
+import argparse
+from pathlib import Path
+
+from pruning_vs_scratch import cli
+from pruning_vs_scratch.data.documents import read_documents
+from pruning_vs_scratch.data.tokenizer import SEPARATOR, load_tokenizer
+from pruning_vs_scratch.data.tokens import write_tokens
+from pruning_vs_scratch.files import sha256_of_file
+from pruning_vs_scratch.manifest import ManifestWriter
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--documents", type=Path, required=True, help="documents of the corpus (.jsonl)")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
+    parser.add_argument("--shard-tokens", type=int, required=True, help="tokens in one shard")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
+    args = parser.parse_args()
+
+    manifest = ManifestWriter("tokenize_corpus", {"shard_tokens": args.shard_tokens})
+    manifest.add_input("documents", args.documents)
+    manifest.add_input("tokenizer", args.tokenizer / "tokenizer.json")
+    tokenizer = load_tokenizer(args.tokenizer)
+    separator = tokenizer.token_to_id(SEPARATOR)
+    documents = ([separator, *tokenizer.encode(d.text).ids] for d in read_documents(args.documents))
+    index = write_tokens(
+        args.out,
+        documents,
+        vocab_size=tokenizer.get_vocab_size(),
+        shard_tokens=args.shard_tokens,
+        tokenizer_sha256=sha256_of_file(args.tokenizer / "tokenizer.json"),
+    )
+    manifest.write(args.manifest, {"tokens": args.out}, {"tokens": index["tokens"]})
+
+
+if __name__ == "__main__":
+    cli.run(main)

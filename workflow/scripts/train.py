@@ -1,0 +1,108 @@
+"""Train one model by its token plan: a parent, a pruned model (retraining), or a target from random weights."""
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pruning_vs_scratch import cli
+from pruning_vs_scratch.cli import json_argument
+from pruning_vs_scratch.files import atomic_directory, atomic_file, read_json, sha256_of_value
+from pruning_vs_scratch.ledger import LedgerRow
+from pruning_vs_scratch.manifest import ManifestWriter, source_hash
+from pruning_vs_scratch.study import Target, TrainingPlan
+
+
+def main() -> None:
+    """Entry point."""
+    args = _arguments()
+    plan = TrainingPlan.model_validate(args.plan)
+    manifest = ManifestWriter("train", {"plan": plan.model_dump(mode="json")})
+    for name in ("tokens", "validation", "tokenizer", "target", "model", "mask"):
+        if getattr(args, name) is not None:
+            manifest.add_input(name, getattr(args, name))
+    spec_hash = sha256_of_value({"plan": manifest.options["plan"], "inputs": manifest.inputs})
+    work = args.work / plan.run / spec_hash[:16]
+    work.mkdir(parents=True, exist_ok=True)
+    facts = _train(args, plan, work, spec_hash)
+    manifest.write(args.manifest, {"model": args.out, "metrics": args.metrics}, facts)
+    shutil.rmtree(args.work / plan.run)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plan", type=json_argument, required=True, help="token plan: JSON text or a JSON file")
+    parser.add_argument("--tokens", type=Path, required=True, help="token shards of the training split")
+    parser.add_argument("--validation", type=Path, required=True, help="token shards of the validation split")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
+    start = parser.add_mutually_exclusive_group(required=True)
+    start.add_argument("--target", type=Path, help="target file: start from random weights of its shape")
+    start.add_argument("--model", type=Path, help="checkpoint: start from its weights")
+    parser.add_argument("--mask", type=Path, help="mask file: keep its zeros")
+    parser.add_argument("--work", type=Path, required=True, help="folder for resume state")
+    parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
+    parser.add_argument("--metrics", type=Path, required=True, help="metrics.jsonl to write")
+    parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
+    return parser.parse_args()
+
+
+def _train(args: argparse.Namespace, plan: TrainingPlan, work: Path, spec_hash: str) -> dict[str, Any]:
+    """Train, write the checkpoint and the metrics, and return the manifest's facts."""
+    import torch
+
+    from pruning_vs_scratch.data.tokens import TokenStore
+    from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
+    from pruning_vs_scratch.models.checkpoint import load_llama, save_llama
+    from pruning_vs_scratch.models.llama import random_llama, shape_of
+    from pruning_vs_scratch.pruning.masks import read_masks
+    from pruning_vs_scratch.training.loop import Trainer
+
+    torch.set_num_threads(plan.threads)
+    stores = {name: TokenStore(getattr(args, name)) for name in ("tokens", "validation")}
+    for store in stores.values():
+        store.check_tokenizer(args.tokenizer / "tokenizer.json")
+    if args.model is not None:
+        model = load_llama(args.model)
+    else:
+        shape = Target.from_dict(read_json(args.target)).shape
+        model = random_llama(shape, plan.sequence_length, plan.seed)
+    stores["tokens"].check_vocabulary(model.config.vocab_size, args.model or args.target)
+    trainer = Trainer(
+        plan,
+        model,
+        masks=read_masks(args.mask) if args.mask else {},
+        train=Windows(stores["tokens"], plan.sequence_length, plan.seed),
+        validation=Windows(stores["validation"], plan.sequence_length, EVALUATION_SEED),
+        work=work,
+    )
+    result = trainer.train()
+    with atomic_directory(args.out) as temporary:
+        save_llama(trainer.model, temporary, args.tokenizer)
+    with atomic_file(args.metrics) as temporary:
+        shutil.copyfile(trainer.metrics.path, temporary)
+    sequences = plan.window_end - plan.window_start
+    row = LedgerRow(
+        run=plan.run,
+        phase=plan.phase,
+        tokens_planned=plan.tokens,
+        tokens_seen=result.tokens_seen,
+        window_start=plan.window_start,
+        window_end=plan.window_end,
+        sequence_length=plan.sequence_length,
+        global_batch_size=plan.global_batch_size,
+        steps=result.steps,
+        peak_lr=plan.peak_learning_rate,
+        schedule=plan.schedule.label,
+        precision=result.precision,
+        seed=plan.seed,
+        flops=shape_of(model.config).training_flops(sequences, plan.sequence_length),
+        wall_seconds=round(result.seconds, 3),
+        world_size=1,
+        spec_hash=spec_hash,
+        source_hash=source_hash(),
+    )
+    return {"ledger": row.to_dict(), "validation_loss": result.validation_loss}
+
+
+if __name__ == "__main__":
+    cli.run(main)
