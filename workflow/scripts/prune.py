@@ -76,7 +76,8 @@ def _prune(args: argparse.Namespace, spec_hash: str) -> dict[str, Any]:
         "peak_memory_bytes": peak_memory_bytes(),
     }
     _save(args, pruned, summary)
-    return {"ledger": _ledger_row(args, stream, seconds, spec_hash).to_dict()}
+    masked = sum(int((~mask).sum()) for mask in pruned.masks.values())
+    return {"ledger": _ledger_row(args, stream, seconds, spec_hash).to_dict(), "masked_weights": masked}
 
 
 def _calibration_stream(args: argparse.Namespace, model: Any) -> "CalibrationStream":

@@ -35,6 +35,14 @@ def json_argument(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"neither JSON nor a readable JSON file: {error}") from error
 
 
+def named_path(text: str) -> tuple[str, Path]:
+    """An option's value of the form NAME=PATH (argparse ``type``)."""
+    name, separator, path = text.partition("=")
+    if not (name and separator and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=PATH")
+    return name, Path(path)
+
+
 def relative_name(path: Path) -> str:
     """A path as it may appear in an output: relative to the repository or to the working folder, else its name."""
     resolved = Path(path).resolve()

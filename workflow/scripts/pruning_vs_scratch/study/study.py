@@ -65,3 +65,9 @@ class Study:
             by_target = f"{run.target.name}-seed{run.seed}"
             groups.setdefault(run.name if self.config.evaluation.group_by == "run" else by_target, []).append(run.name)
         return groups
+
+    def priority(self, name: str) -> int:
+        """Scheduling priority of a training run: parents first (all pruning waits for them), then the longest."""
+        run = self.run(name)
+        tokens = run.plan.tokens if run.plan else 0
+        return tokens * run.target.shape.layers * (1000 if run.role == "parent" else 1)

@@ -1,0 +1,34 @@
+"""Prune or train from scratch? The study of config/config.yaml (or of an overlay) as a graph of files.
+
+snakemake -c 2                                        the default study, "demo"
+snakemake -c 2 --configfile config/smoke.yaml         another study
+snakemake --profile slurm                             on a cluster
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/acquire.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/prune.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/figures.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.tabulate.output,
+        rules.state_claims.output,
+        expand(rules.draw_figure.output, figure=FIGURES),

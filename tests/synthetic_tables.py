@@ -1,0 +1,143 @@
+"""Stored tables with known true gaps, for the tests of claims and figures."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pruning_vs_scratch.study import Pair
+from pruning_vs_scratch.study.names import (
+    parent_name,
+    retrained_name,
+    scratch_name,
+    target_name,
+)
+from pruning_vs_scratch.tables.load import Tables
+
+PARENT_TOKENS = 524288
+BUDGETS = (32768, 65536, 131072)
+RATIOS = (0.5, 0.75)
+METHODS = {
+    ("shortgpt", "dense"): "depth",
+    ("minitron_width", "dense"): "width",
+    ("wanda", "unstructured"): "sparse",
+    ("wanda", "2:4"): "sparse",
+}
+SCRATCH_LOSS = 5.0
+
+Gap = Callable[[str, str, float, int], float]
+"""True gap by setting, granularity, ratio and budget."""
+
+
+def paper_gap(setting: str, granularity: str, ratio: float, budget: int) -> float:
+    """Gaps for which every claim of the paper holds."""
+    if setting == "full":
+        return 0.1 if granularity == "sparse" else -0.1
+    doublings = np.log2(budget / BUDGETS[0])
+    return 1.0 - 0.2 * doublings if ratio == min(RATIOS) else 0.015 - 0.004 * doublings
+
+
+def write_tables(
+    folder: Path,
+    gap: Gap = paper_gap,
+    *,
+    seeds: Sequence[int] = (0,),
+    budgets: Sequence[int] = BUDGETS,
+    ratios: Sequence[float] = RATIOS,
+    methods: Sequence[tuple[str, str]] = tuple(METHODS),
+    full: bool = True,
+    sequences: int = 64,
+    noise: float = 0.002,
+    items: bool = False,
+    rng_seed: int = 0,
+) -> Tables:
+    """Write runs, pairs, losses and, if asked, items; 2:4 exists at ratio 0.5 only."""
+    rng = np.random.default_rng(rng_seed)
+    pairs = [
+        pair
+        for seed in seeds
+        for method, pattern in methods
+        for ratio in ratios
+        if pattern != "2:4" or ratio == 0.5
+        for budget in budgets
+        for pair in _pairs(method, pattern, ratio, budget, seed, full and budget == max(budgets))
+    ]
+    means: dict[str, float] = {}
+    for pair in pairs:  # equal pairs come first, so that a full baseline can refer to its retrained run
+        truth = gap(pair.setting, pair.granularity, pair.ratio, pair.budget)
+        means.setdefault(pair.parent, SCRATCH_LOSS - 1.5)
+        scratch = SCRATCH_LOSS if pair.setting == "equal" else means[pair.retrained] + truth
+        means.setdefault(pair.scratch, scratch)
+        means.setdefault(pair.retrained, SCRATCH_LOSS - truth)
+    folder.mkdir(parents=True, exist_ok=True)
+    difficulty = rng.normal(0, 0.3, sequences)
+    losses = [
+        pd.DataFrame(
+            {
+                "run": run,
+                "dataset": "test",
+                "sequence": np.arange(sequences),
+                "loss": mean + difficulty + rng.normal(0, noise, sequences),
+            }
+        )
+        for run, mean in means.items()
+    ]
+    pd.concat(losses).to_parquet(folder / "losses.parquet")
+    pd.DataFrame([asdict(pair) for pair in pairs]).to_csv(folder / "pairs.csv", index=False)
+    _runs(pairs).to_csv(folder / "runs.csv", index=False)
+    if items:
+        _items(list(means), rng).to_parquet(folder / "items.parquet")
+    return Tables(folder)
+
+
+def _pairs(method: str, pattern: str, ratio: float, budget: int, seed: int, full: bool) -> list[Pair]:
+    granularity = METHODS[(method, pattern)]
+    label = target_name(method, ratio, pattern if granularity == "sparse" else "unstructured")
+    target = label if granularity == "sparse" else target_name(granularity, ratio)
+    settings = {"equal": budget} | ({"full": PARENT_TOKENS + budget} if full else {})
+    return [
+        Pair(
+            setting,
+            retrained=retrained_name(PARENT_TOKENS, label, budget, seed),
+            scratch=scratch_name(target, tokens, seed),
+            parent=parent_name(PARENT_TOKENS, seed),
+            method=method,
+            granularity=granularity,
+            pattern=pattern,
+            ratio=ratio,
+            budget=budget,
+            seed=seed,
+        )
+        for setting, tokens in settings.items()
+    ]
+
+
+def _runs(pairs: list[Pair]) -> pd.DataFrame:
+    columns = [
+        "run", "role", "method", "granularity", "pattern", "target_ratio", "tokens_parent", "tokens_prune",
+        "tokens_train", "tokens_total", "seed",
+    ]  # fmt: skip
+    rows = {}
+    for pair in pairs:
+        spent = PARENT_TOKENS + pair.budget
+        target = (pair.granularity, pair.pattern, pair.ratio)
+        rows[pair.parent] = ("parent", None, None, "dense", 0.0, 0, 0, PARENT_TOKENS, PARENT_TOKENS, pair.seed)
+        rows[pair.retrained] = (
+            "retrained", pair.method, *target, PARENT_TOKENS, 0, pair.budget, spent, pair.seed,
+        )  # fmt: skip
+        tokens = pair.budget if pair.setting == "equal" else spent
+        rows[pair.scratch] = ("scratch", None, *target, 0, 0, tokens, tokens, pair.seed)
+    return pd.DataFrame([(run, *facts) for run, facts in rows.items()], columns=columns)
+
+
+def _items(runs: list[str], rng: np.random.Generator) -> pd.DataFrame:
+    parts = [
+        pd.DataFrame(
+            {"run": run, "task": task, "metric": "acc", "shots": 0, "item": range(20), "score": rng.integers(0, 2, 20)}
+        )
+        for run in runs
+        for task in ("continuation", "last_word")
+    ]
+    return pd.concat(parts).astype({"score": float})

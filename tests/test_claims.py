@@ -1,0 +1,241 @@
+"""Verdicts are right where the truth is known."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import state_claims as state_claims_script
+import summarise as summarise_script
+from pruning_vs_scratch.config.evaluation import ClaimsConfig
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.tables.claims import state_claims
+from pruning_vs_scratch.tables.claims_text import claims_markdown
+from pruning_vs_scratch.tables.gaps import gap_groups, gap_table
+from pruning_vs_scratch.tables.load import Tables
+from pruning_vs_scratch.tables.summary import WIDTH, duration, mean_accuracy
+from synthetic_tables import BUDGETS, METHODS, Gap, paper_gap, write_tables
+
+SETTINGS = ClaimsConfig(resamples=200)
+NOTHING_SPARSE = [key for key, granularity in METHODS.items() if granularity != "sparse"]
+
+
+def judged(tables: Tables) -> dict[str, dict[str, Any]]:
+    value = state_claims("demo", gap_groups(tables, "test"), SETTINGS)
+    return {claim["id"]: claim for claim in json.loads(json.dumps(value, allow_nan=False))["claims"]}
+
+
+def verdicts(tables: Tables) -> dict[str, str]:
+    return {name: claim["verdict"] for name, claim in judged(tables).items()}
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_all_claims_are_supported_where_all_are_true(tmp_path: Path, seeds: tuple[int, ...]) -> None:
+    claims = judged(write_tables(tmp_path, seeds=seeds, noise=0.0005))
+    assert {claim["verdict"] for claim in claims.values()} == {"supported"}
+    assert list(claims) == ["C1", "C2", "C3", "C3-vanishing", "C4"]
+    assert claims["C4"]["falsification"]["met"] == "no"
+    assert all(claim["seeds"] == len(seeds) for claim in claims.values())
+
+
+def scratch_wins(setting: str, granularity: str, ratio: float, budget: int) -> float:
+    return -0.1 if granularity == "sparse" else paper_gap(setting, granularity, ratio, budget)
+
+
+def gap_grows_with_budget(setting: str, granularity: str, ratio: float, budget: int) -> float:
+    return 0.1 + budget / max(BUDGETS) if setting == "equal" else paper_gap(setting, granularity, ratio, budget)
+
+
+def gap_grows_with_ratio(setting: str, granularity: str, ratio: float, budget: int) -> float:
+    return ratio if setting == "equal" else paper_gap(setting, granularity, ratio, budget)
+
+
+def sparse_is_surpassed(setting: str, granularity: str, ratio: float, budget: int) -> float:
+    return -0.1 if setting == "full" else paper_gap(setting, granularity, ratio, budget)
+
+
+def structured_keeps_advantage(setting: str, granularity: str, ratio: float, budget: int) -> float:
+    return 0.1 if setting == "full" else paper_gap(setting, granularity, ratio, budget)
+
+
+@pytest.mark.parametrize(
+    ("gap", "contradicted"),
+    [
+        (scratch_wins, {"C1", "C3-vanishing", "C4"}),
+        (gap_grows_with_budget, {"C2", "C3-vanishing"}),
+        (gap_grows_with_ratio, {"C3", "C3-vanishing"}),
+        (sparse_is_surpassed, {"C4"}),
+        (structured_keeps_advantage, {"C4"}),
+    ],
+)
+def test_each_false_claim_is_contradicted(tmp_path: Path, gap: Gap, contradicted: set[str]) -> None:
+    found = verdicts(write_tables(tmp_path, gap))
+    assert {name for name, verdict in found.items() if verdict == "contradicted"} == contradicted
+
+
+def test_falsification_is_met_only_if_scratch_matches_every_pruned_model(tmp_path: Path) -> None:
+    beaten = judged(write_tables(tmp_path / "all", sparse_is_surpassed))["C4"]
+    assert beaten["falsification"]["met"] == "yes"
+    assert "condition for falsifying the claim is met" in beaten["reason"]
+    some = judged(write_tables(tmp_path / "some", structured_keeps_advantage))["C4"]
+    assert some["falsification"]["met"] == "no"
+
+
+def test_a_lead_that_was_never_there_cannot_shrink(tmp_path: Path) -> None:
+    """Scratch leads, and by more with each budget: the slope is as claimed, but no advantage shrinks."""
+    tables = write_tables(tmp_path, lambda setting, granularity, ratio, budget: -budget / 1e6)
+    claim = judged(tables)["C2"]
+    assert claim["verdict"] == "inconclusive"
+    assert "no advantage to begin with" in claim["reason"]
+
+
+def test_noise_rarely_decides_anything(tmp_path: Path) -> None:
+    decided = 0
+    for i in range(8):
+        tables = write_tables(tmp_path / str(i), lambda *_: 0.0, noise=0.3, sequences=40, rng_seed=i)
+        found = verdicts(tables)
+        assert "supported" not in found.values()
+        decided += sum(verdict == "contradicted" for verdict in found.values())
+    assert decided <= 2  # of 40, at a family-wise level of 5 % each
+
+
+@pytest.mark.parametrize(
+    ("options", "claim", "reason"),
+    [
+        ({"budgets": BUDGETS[:1]}, "C2", "at least two budgets"),
+        ({"ratios": [0.5]}, "C3", "at least two ratios"),
+        ({"ratios": [0.5]}, "C3-vanishing", "at least two ratios"),
+        ({"methods": NOTHING_SPARSE}, "C4", "no sparse model"),
+        ({"methods": [("wanda", "unstructured")]}, "C4", "no depth or width model"),
+        ({"full": False}, "C4", "no scratch baselines at the full pipeline budget"),
+    ],
+)
+def test_a_study_without_what_a_claim_needs_is_inconclusive(
+    tmp_path: Path, options: dict[str, Any], claim: str, reason: str
+) -> None:
+    found = judged(write_tables(tmp_path, **options))[claim]
+    assert found["verdict"] == "inconclusive"
+    assert reason in found["reason"]
+
+
+def test_a_study_without_pairs_is_inconclusive_throughout(tmp_path: Path) -> None:
+    tables = write_tables(tmp_path)
+    pairs = tables.pairs.iloc[:0]
+    pairs.to_csv(tmp_path / "pairs.csv", index=False)
+    value = state_claims("demo", gap_groups(Tables(tmp_path), "test"), SETTINGS)
+    assert {claim["verdict"] for claim in value["claims"]} == {"inconclusive"}
+    assert "## C1: inconclusive" in claims_markdown(value)
+
+
+def test_different_seeds_along_a_trend_are_an_error(tmp_path: Path) -> None:
+    tables = write_tables(tmp_path, seeds=(0, 1))
+    lost = (tables.pairs["seed"] == 1) & (tables.pairs["budget"] == BUDGETS[0])
+    tables.pairs[~lost].to_csv(tmp_path / "pairs.csv", index=False)
+    with pytest.raises(UserError, match="different seeds"):
+        judged(Tables(tmp_path))
+
+
+def test_gap_table_averages_seeds_and_names_its_runs(tmp_path: Path) -> None:
+    tables = write_tables(tmp_path, seeds=(0, 1))
+    table = gap_table(gap_groups(tables, "test"), SETTINGS)
+    row = table[(table["method"] == "wanda") & (table["pattern"] == "2:4") & (table["budget"] == BUDGETS[0])].iloc[0]
+    losses = tables.losses.groupby("run")["loss"].mean()
+    scratch, retrained = row["scratch"].split(";"), row["retrained"].split(";")
+    assert (len(scratch), row["seeds"]) == (2, 2)
+    assert row["gap"] == pytest.approx(losses[scratch].mean() - losses[retrained].mean())
+    assert row["gap"] == pytest.approx(row["loss_scratch"] - row["loss_retrained"])
+    assert row["low"] < row["gap"] < row["high"]
+
+
+def spoil(tables: Tables, how: str) -> str:
+    losses, run = tables.losses.copy(), tables.pairs["retrained"].iloc[0]
+    mine = losses["run"] == run
+    if how == "missing":
+        losses = losses[~mine]
+    elif how == "short":
+        losses = losses[~(mine & (losses["sequence"] == 3))]
+    else:
+        losses.loc[mine & (losses["sequence"] == 3), "loss"] = np.nan
+    losses.to_parquet(tables.folder / "losses.parquet")
+    return run
+
+
+@pytest.mark.parametrize(
+    ("how", "message"), [("missing", "has no losses"), ("short", "where other runs have"), ("nan", "not finite")]
+)
+def test_incomplete_evaluations_name_the_run(tmp_path: Path, how: str, message: str) -> None:
+    run = spoil(write_tables(tmp_path), how)
+    with pytest.raises(UserError, match=message) as error:
+        gap_groups(Tables(tmp_path), "test")
+    assert run in str(error.value)
+
+
+def test_missing_table_and_column_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"pairs\.csv is missing"):
+        _ = Tables(tmp_path).pairs
+    pd.DataFrame({"setting": ["equal"]}).to_csv(tmp_path / "pairs.csv", index=False)
+    with pytest.raises(UserError, match="lacks the columns method"):
+        _ = Tables(tmp_path).pairs
+
+
+def test_text_gives_every_verdict_and_says_what_the_intervals_cover(tmp_path: Path) -> None:
+    value = state_claims("demo", gap_groups(write_tables(tmp_path), "test"), SETTINGS)
+    text = claims_markdown(value)
+    for claim in value["claims"]:
+        assert f"## {claim['id']}: {claim['verdict']}" in text
+        for comparison in claim["comparisons"]:
+            assert f"{comparison['effect']:+.3f}" in text
+    assert "evaluation sequences only" in text
+
+
+def run_script(script: Any, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", [script.__name__, *map(str, arguments)])
+    script.main()
+
+
+def test_entry_points_write_claims_and_print_a_summary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tables(tmp_path, items=True)
+    names = {"--claims-json": "claims.json", "--claims-md": "claims.md", "--gaps": "gaps.csv"}
+    outputs = [part for flag, name in names.items() for part in (flag, tmp_path / name)]
+    settings = SETTINGS.model_dump_json()
+    run_script(
+        state_claims_script, monkeypatch, "--tables", tmp_path, "--study", "demo", "--settings", settings, *outputs
+    )
+    run_script(
+        summarise_script, monkeypatch, "--tables", tmp_path, "--claims", tmp_path / "claims.json",
+        "--figures", "figures/demo", "--report", "results/demo/report.html", "--seconds", 95,
+    )  # fmt: skip
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= WIDTH
+    for expected in ("C4 ", "Wanda 2:4", "Mean accuracy, 0-shot, over 2 tasks", "figures/demo", "1 min 35 s"):
+        assert expected in printed
+
+
+def test_wrong_settings_are_a_readable_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="--settings"):
+        run_script(
+            state_claims_script, monkeypatch, "--tables", tmp_path, "--study", "demo", "--settings", '{"level": 1}',
+            "--gaps", "g", "--claims-json", "j", "--claims-md", "m",
+        )  # fmt: skip
+
+
+def test_mean_accuracy_takes_each_tasks_headline_metric_zero_shot() -> None:
+    rows = [
+        ("a", "piqa", "acc", 0, 0.0),
+        ("a", "piqa", "acc_norm", 0, 1.0),
+        ("a", "sciq", "acc", 0, 0.5),
+        ("a", "sciq", "acc", 5, 0.0),
+    ]
+    items = pd.DataFrame(rows, columns=["run", "task", "metric", "shots", "score"])
+    assert mean_accuracy(items)["a"] == 0.75
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(45.2, "45 s"), (571, "9 min 31 s"), (7500, "2 h 5 min")])
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,35 @@
+"""The study, and what every rule needs. Rules ask the study for names, plans and paths; they compute none."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
+
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import canonical_json
+from pruning_vs_scratch.study import Study
+
+try:
+    study = Study(config)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+paths = study.paths
+SCRIPTS = "workflow/scripts"
+FIGURES = ["token_budget", "full_budget", "ratio"]
+ENVIRONMENT = "../../envs/cpu.yaml"
+
+# With --sdm conda the rule's environment has its own python; without, the one that runs Snakemake has all packages.
+PYTHON = "python" if workflow.deployment_settings.deployment_method else shlex.quote(sys.executable)
+
+
+wildcard_constraints:
+    run="[^/]+",
+    target="[^/]+",
+    group="[^/]+",
+    corpus="[^/]+",
+    file="[^/]+",

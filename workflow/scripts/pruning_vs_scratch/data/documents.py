@@ -1,0 +1,260 @@
+"""Documents: a name and clean text, read from an archive, a folder, or a corpus file that this project wrote.
+
+Nothing is extracted to disk. A document's name is its path in the archive or folder; a line of a ``.jsonl`` file adds
+``#`` and the line number, with leading zeros, so that sorting by name keeps the order of the lines.
+"""
+
+import difflib
+import gzip
+import json
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, cast
+
+import zstandard
+
+from pruning_vs_scratch.cli import relative_name
+from pruning_vs_scratch.config.corpus import DocumentSet, PathSource
+from pruning_vs_scratch.errors import UserError
+
+FILE_KINDS = (".txt", ".jsonl", ".jsonl.gz", ".jsonl.zst")
+LINE_DIGITS = 9
+READ_BYTES = 1 << 20
+DOS_END_OF_FILE = "\x1a"
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError)
+LICENCE_START = re.compile(
+    r"\A.*?^\*\*\* ?START OF TH(?:E|IS) PROJECT GUTENBERG[^\n]*\*\*\*$", re.DOTALL | re.MULTILINE
+)
+LICENCE_END = re.compile(
+    r"^(?:\*\*\* ?END OF TH(?:E|IS) PROJECT GUTENBERG|End of (?:the )?Project Gutenberg).*\Z",
+    re.DOTALL | re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A piece of text under a name that is unique in its source."""
+
+    id: str
+    text: str
+
+
+def read_archive(archive: Path, selected: DocumentSet) -> Iterator[Document]:
+    """Read the selected members of a ``.tar.gz``, ``.zip`` or ``.whl``, in the order of their names.
+
+    The archive's hash must have been checked before. Empty documents are left out.
+
+    Raises:
+        UserError: the archive is damaged, a pattern matches no member, or a member is not UTF-8.
+    """
+    with _damage_reported(archive):
+        names, contents = _zip_members(archive, selected) if _is_zip(archive) else _tar_members(archive, selected)
+    check_patterns([*selected.include, *selected.exclude], names, relative_name(archive))
+    for name in sorted(contents):
+        yield from _document(name, contents[name])
+
+
+def read_folder(source: PathSource, selected: DocumentSet) -> Iterator[Document]:
+    """Read the selected ``.txt`` and ``.jsonl`` files of a folder, in the order of their names.
+
+    Empty documents are left out.
+
+    Raises:
+        UserError: the folder is missing, a pattern matches no file, a file is not UTF-8 or damaged, or a line is
+            not a JSON object with the text.
+    """
+    folder = Path(source.path)
+    if not folder.is_dir():
+        raise UserError(f"the folder {source.path} does not exist: correct the path under corpus.sources")
+    names = sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
+    names = [name for name in names if name.endswith(FILE_KINDS)]
+    check_patterns([*selected.include, *selected.exclude], names, source.path)
+    for name in names:
+        if is_selected(name, selected):
+            yield from _file_documents(folder / name, name, source.text_key)
+
+
+def read_documents(path: Path) -> Iterator[Document]:
+    """Read a corpus file: a line ``{"id": ..., "text": ...}`` a document.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run the step that extracts the documents again")
+    for number, record in _json_lines(path, relative_name(path)):
+        if not isinstance(record.get("id"), str) or not isinstance(record.get("text"), str):
+            raise UserError(f"{path}, line {number}: not a document; delete the file and extract it again")
+        yield Document(record["id"], record["text"])
+
+
+def write_documents(path: Path, documents: Iterable[Document]) -> None:
+    """Write documents as a corpus file; the caller makes the write atomic."""
+    with path.open("w", encoding="utf-8") as stream:
+        for document in documents:
+            stream.write(json.dumps({"id": document.id, "text": document.text}, ensure_ascii=False) + "\n")
+
+
+def is_selected(name: str, selected: DocumentSet) -> bool:
+    """Whether a member's whole path matches an include pattern and no exclude pattern."""
+    return matches(name, selected.include) and not matches(name, selected.exclude)
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a name matches any of the glob patterns; ``*`` also matches ``/``."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def check_patterns(patterns: Iterable[str], names: list[str], place: str) -> None:
+    """Refuse a pattern that matches nothing: a typing error would silently move text between corpora.
+
+    Raises:
+        UserError: names the pattern and the nearest members.
+    """
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise UserError(f"the pattern {pattern!r} matches nothing in {place}; {_near(pattern, names)}")
+
+
+def normalise(data: bytes, name: str) -> str:
+    """Decode UTF-8, unify line ends, cut Project Gutenberg's licence and surrounding white space.
+
+    Raises:
+        UserError: the bytes are not UTF-8.
+    """
+    try:
+        return clean(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name} is not UTF-8 text (byte {error.start}): convert it, or exclude it") from error
+
+
+def clean(text: str) -> str:
+    """Unify line ends, remove DOS end marks, cut Project Gutenberg's licence and surrounding white space."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace(DOS_END_OF_FILE, "")
+    return LICENCE_END.sub("", LICENCE_START.sub("", text)).strip()
+
+
+def _document(name: str, data: bytes) -> Iterator[Document]:
+    text = normalise(data, name)
+    if text:
+        yield Document(name, text)
+
+
+def _is_zip(archive: Path) -> bool:
+    return archive.suffix in (".zip", ".whl")
+
+
+def _zip_members(archive: Path, selected: DocumentSet) -> tuple[list[str], dict[str, bytes]]:
+    with zipfile.ZipFile(archive) as opened:
+        names = [info.filename for info in opened.infolist() if not info.is_dir()]
+        return names, {name: opened.read(name) for name in names if is_selected(name, selected)}
+
+
+def _tar_members(archive: Path, selected: DocumentSet) -> tuple[list[str], dict[str, bytes]]:
+    """Read in the archive's own order: going back in a compressed stream starts it over."""
+    names, contents = [], {}
+    with tarfile.open(archive) as opened:
+        for member in opened:
+            if not member.isfile():
+                continue
+            names.append(member.name)
+            if is_selected(member.name, selected):
+                contents[member.name] = cast(BinaryIO, opened.extractfile(member)).read()
+    return names, contents
+
+
+@contextmanager
+def _damage_reported(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DAMAGED as error:
+        raise UserError(f"{path} is damaged ({error}): delete it and fetch or write it again") from error
+
+
+def _file_documents(path: Path, name: str, text_key: str) -> Iterator[Document]:
+    if path.suffix == ".txt":
+        yield from _document(name, path.read_bytes())
+        return
+    for number, record in _json_lines(path, name):
+        text = clean(_text_of(record, text_key, f"{name}, line {number}"))
+        if text:
+            yield Document(f"{name}#{number:0{LINE_DIGITS}d}", text)
+
+
+def _text_of(record: dict[str, Any], text_key: str, place: str) -> str:
+    text = record.get(text_key)
+    if not isinstance(text, str):
+        raise UserError(f"{place}: no text under the key {text_key!r}; the line's keys: {', '.join(record)}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UserError(f"{place}: the text holds half a surrogate pair, which no encoding can write") from error
+    return text
+
+
+def _json_lines(path: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers, from 1, and objects of a plain or compressed ``.jsonl`` file; blank lines are left out."""
+    with _damage_reported(path), _opened(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            if line.strip():
+                yield number, _json_object(line, f"{name}, line {number}")
+
+
+def _json_object(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line.decode("utf-8-sig"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{place}: not valid JSON ({error}); mend or remove the line") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{place}: not a JSON object; mend or remove the line")
+    return record
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Iterable[bytes]]:
+    if path.suffix == ".gz":
+        with gzip.open(path) as stream:
+            yield stream
+    elif path.suffix == ".zst":
+        with path.open("rb") as stream:
+            yield _lines(_zstd_blocks(stream))
+    else:
+        with path.open("rb") as stream:
+            yield stream
+
+
+def _zstd_blocks(stream: BinaryIO) -> Iterator[bytes]:
+    """Decompress frame after frame. The library's own reader takes a cut-off file for a whole one."""
+    decoder = None
+    while block := stream.read(READ_BYTES):
+        while block:
+            decoder = decoder or zstandard.ZstdDecompressor().decompressobj()
+            yield decoder.decompress(block)
+            block = decoder.unused_data if decoder.eof else b""
+            decoder = None if decoder.eof else decoder
+    if decoder is not None:
+        raise EOFError("the compressed data ends too early")
+
+
+def _lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for block in blocks:
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
+    yield rest
+
+
+def _near(pattern: str, names: list[str]) -> str:
+    """The members whose last part looks most like the pattern's."""
+    if not names:
+        return f"it holds no file of a known kind ({', '.join(FILE_KINDS)})"
+    by_last = {PurePosixPath(name).name: name for name in sorted(names, reverse=True)}
+    close = difflib.get_close_matches(PurePosixPath(pattern).name, sorted(by_last), n=3, cutoff=0.4)
+    return "near: " + ", ".join(by_last[last] for last in close or sorted(by_last)[:3])

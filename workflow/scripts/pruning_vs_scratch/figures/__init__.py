@@ -1,0 +1,23 @@
+"""The study's figures, drawn from stored tables alone. No torch here."""
+
+from typing import Protocol
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pruning_vs_scratch.figures import full_budget, ratio, token_budget
+from pruning_vs_scratch.tables.load import Tables
+
+
+class Drawing(Protocol):
+    """A module that draws one figure."""
+
+    def data(self, tables: Tables) -> pd.DataFrame:
+        """Exactly what is drawn."""
+
+    def draw(self, tables: Tables, study: str) -> Figure:
+        """The figure."""
+
+
+FIGURES: dict[str, Drawing] = {"token_budget": token_budget, "full_budget": full_budget, "ratio": ratio}
+"""Every figure by the name of its files."""

@@ -1,0 +1,23 @@
+"""Writing a figure: PDF, PNG and the plotted data, whole or not at all, and the same bytes each time."""
+
+import logging
+from pathlib import Path
+
+from pruning_vs_scratch.figures import Drawing, style
+from pruning_vs_scratch.files import atomic_file
+from pruning_vs_scratch.tables.load import Tables
+
+METADATA: dict[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
+"""Without these, each drawing would differ by its date, or by Matplotlib's version."""
+
+
+def save(drawing: Drawing, name: str, tables: Tables, study: str, folder: Path) -> None:
+    """Draw a figure and write ``name`` as .pdf, .png and .csv to a folder."""
+    with atomic_file(folder / f"{name}.csv") as temporary:
+        drawing.data(tables).to_csv(temporary, index=False)
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it lists every glyph that it embeds
+    with style.settings():
+        figure = drawing.draw(tables, study)
+        for kind, metadata in METADATA.items():
+            with atomic_file(folder / f"{name}.{kind}") as temporary:
+                figure.savefig(temporary, format=kind, metadata=metadata)

@@ -1,0 +1,117 @@
+"""Loss against training tokens: pruned and retrained, from scratch on the same tokens, and the parent."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from pruning_vs_scratch.figures import style
+from pruning_vs_scratch.figures.style import SeriesStyle
+from pruning_vs_scratch.tables.load import Tables
+
+PANEL_HEIGHT = 2.5
+ROW_SHARE = 0.09
+"""Height of a row of gap labels, as a share of the panel's."""
+ROOM_FOR_INTERVAL = 0.22
+"""Distance of neighbouring budgets, as a share of the axis, from which a label has room for the interval."""
+
+COLUMNS = [
+    "panel", "method", "pattern", "ratio", "budget", "loss_retrained", "loss_scratch", "loss_parent", "gap", "low",
+    "high", "seeds", "sequences", "dataset", "confidence", "retrained", "scratch",
+]  # fmt: skip
+
+
+def data(tables: Tables) -> pd.DataFrame:
+    """What is drawn: a row per panel, method and budget, at each panel's ratio with the most budgets."""
+    equal = tables.gaps[tables.gaps["setting"] == "equal"]
+    panels = [_panel_rows(rows) for _, rows in equal.groupby(["granularity", "pattern"], sort=False)]
+    drawn = pd.concat(panels, ignore_index=True) if panels else equal
+    return drawn.reindex(columns=COLUMNS)
+
+
+def _panel_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    budgets = rows.groupby("ratio")["budget"].nunique()
+    ratio = budgets.index[budgets == budgets.max()].min()
+    granularity, pattern = rows["granularity"].iloc[0], rows["pattern"].iloc[0]
+    name = f"{granularity}, {pattern}" if granularity == "sparse" else granularity
+    return rows[rows["ratio"] == ratio].assign(panel=name)
+
+
+def draw(tables: Tables, study: str) -> Figure:
+    """One panel per target family: depth, width, each sparsity pattern."""
+    drawn = data(tables)
+    panels = list(drawn.groupby("panel", sort=False))
+    columns = min(2, max(1, len(panels)))
+    lines = max(1, -(-len(panels) // columns))
+    size = (style.PANEL_INCHES * columns, PANEL_HEIGHT * lines + 1.0)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = list(figure.subplots(lines, columns, squeeze=False).ravel())
+    styles = style.series_styles(tables.gaps)
+    for panel_axes, (name, rows) in zip(axes, panels, strict=False):
+        _draw_panel(panel_axes, str(name), rows, styles)
+    for spare in axes[max(1, len(panels)) :]:
+        spare.remove()
+    if panels:
+        note = "Numbers in the panels: gap, scratch minus pruned, by method."
+        style.explain(figure, drawn, _handles(drawn, styles), note, 2 * columns)
+    else:
+        style.say_nothing_to_draw(axes[0], "This study compares nothing\nat equal budgets.")
+    style.name_study(figure, tables, study)
+    return figure
+
+
+def _draw_panel(axes: Axes, name: str, rows: pd.DataFrame, styles: style.Styles) -> None:
+    shared = rows.groupby("budget")["scratch"].nunique().max() == 1
+    lines = [(styles[key], line) for key, line in style.series(rows)]
+    for i, (look, line) in enumerate(lines):
+        if i == 0 or not shared:
+            _scratch_line(axes, line, style.SCRATCH_COLOUR if shared else look.colour)
+        tokens, pruned = line["budget"], line["loss_retrained"]
+        axes.fill_between(tokens, pruned, line["loss_scratch"], color=look.colour, alpha=0.1, lw=0)
+        axes.plot(tokens, pruned, color=look.colour, marker=look.marker, label=look.label)
+    axes.axhline(rows["loss_parent"].mean(), color=style.PARENT_COLOUR, linestyle=":", label="parent")
+    axes.set_title(f"{name}, ratio {rows['ratio'].iloc[0]:g}")
+    axes.set_ylabel(f"loss on {rows['dataset'].iloc[0]} (nats per token)")
+    style.token_axis(axes, sorted(rows["budget"].unique()))
+    _gap_labels(axes, lines)
+
+
+def _scratch_line(axes: Axes, line: pd.DataFrame, colour: str) -> None:
+    """Dashed with open markers: black if all methods of the panel share it, else in the colour of its method."""
+    x, y = line["budget"], line["loss_scratch"]
+    axes.plot(x, y, color=colour, linestyle="--", marker="o", markerfacecolor="white", label="from scratch")
+
+
+def _gap_labels(axes: Axes, lines: Sequence[tuple[SeriesStyle, pd.DataFrame]]) -> None:
+    """A row of gaps per method above the curves, where nothing else is drawn."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, low + (high - low) / (1 - ROW_SHARE * len(lines)))
+    for i, (look, line) in enumerate(lines):
+        height = 1 - ROW_SHARE * (i + 0.5)
+        axes.plot([0.03], [height], color=look.colour, marker=look.marker, transform=axes.transAxes)
+        _gap_row(axes, line, height)
+
+
+def _gap_row(axes: Axes, line: pd.DataFrame, height: float) -> None:
+    roomy = style.least_distance(axes, list(line["budget"])) >= ROOM_FOR_INTERVAL
+    for row in style.records(line):
+        half = f"±{(row['high'] - row['low']) / 2:.2f}" if roomy else ""
+        axes.text(
+            row["budget"],
+            height,
+            f"{row['gap']:.2f}{half}",
+            ha="center",
+            va="center",
+            fontsize=style.SMALL_POINTS,
+            transform=axes.get_xaxis_transform(),
+        )
+
+
+def _handles(drawn: pd.DataFrame, styles: style.Styles) -> list[Line2D]:
+    methods = [styles[key].handle() for key, _ in style.series(drawn)]
+    scratch = Line2D([], [], color=style.SCRATCH_COLOUR, ls="--", marker="o", mfc="white")
+    scratch.set_label("from scratch, same tokens")
+    parent = Line2D([], [], color=style.PARENT_COLOUR, ls=":", label="parent, unpruned")
+    return [*methods, scratch, parent]

@@ -1,0 +1,381 @@
+"""The paper's claims C1 to C4 as tests with a verdict.
+
+How a verdict comes about, for every claim alike:
+
+1. A claim is a family of comparisons. Each has an effect and a direction that the claim predicts.
+2. Its p-value is twice the smaller of two one-sided p-values: one for the claim's direction, one against it.
+3. Holm's correction over the family turns p-values into simultaneous decisions: "as claimed", "against", "open".
+4. The claim is contradicted if any comparison goes against it, supported if all go as claimed, else inconclusive.
+
+The claims say "every", so one comparison against them is enough, and the effect that is reported is the one that
+supports the claim least.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from pruning_vs_scratch.config.evaluation import ClaimsConfig
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.study.names import token_label
+from pruning_vs_scratch.tables.gaps import GapGroup
+from pruning_vs_scratch.tables.statistics import (
+    Estimate,
+    Matrix,
+    estimate_mean,
+    holm,
+    p_above,
+    p_below,
+    p_equivalent,
+    slope_weights,
+)
+
+Verdict = Literal["supported", "contradicted", "inconclusive"]
+Decision = Literal["as claimed", "against", "open"]
+
+STATEMENTS = {
+    "C1": "At equal training tokens, a pruned model has a lower loss than the same target trained from scratch, "
+    "for every method, ratio and budget.",
+    "C2": "The advantage of pruning shrinks as the training budget grows.",
+    "C3": "The advantage of pruning shrinks as the pruning ratio rises.",
+    "C3-vanishing": "The advantage of pruning nearly vanishes at the highest pruning ratio.",
+    "C4": "With the whole pipeline's tokens given to scratch, sparse pruning keeps an advantage, and depth and width "
+    "pruning are matched or surpassed.",
+}
+FALSIFIER = "Scratch at the full budget matches or beats every pruned model, at every granularity and ratio."
+GAP = "gap (nats per token)"
+RATIO_STEP = 0.1
+STRUCTURED = ("depth", "width")
+_NO_EQUAL = "the study compares nothing at equal training budgets"
+_NO_BUDGETS = "a trend needs at least two budgets of one method and ratio, and the study has none such"
+_NO_RATIOS = "a trend needs at least two ratios of one method at one budget, and the study has none such"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One member of a claim's family."""
+
+    label: str
+    quantity: str
+    expected: str
+    """What the claim predicts of the effect."""
+    estimate: Estimate
+    p_for: float
+    """One-sided p-value: small if the effect is what the claim predicts."""
+    p_against: float
+    """One-sided p-value: small if the effect is the opposite."""
+    room: float
+    """Distance of the effect from the bound, positive on the claimed side."""
+    runs: tuple[str, ...]
+    premise: bool = True
+    """False if there is no advantage to begin with, so that it cannot shrink."""
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided p-value."""
+        return min(1.0, 2 * min(self.p_for, self.p_against))
+
+    def decide(self, adjusted: float, level: float) -> Decision:
+        """The decision at a family-wise level, given the Holm-adjusted p-value."""
+        if adjusted >= level:
+            return "open"
+        if self.p_against < self.p_for:
+            return "against"
+        return "as claimed" if self.premise else "open"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A tested claim."""
+
+    id: str
+    comparisons: tuple[Comparison, ...]
+    adjusted: tuple[float, ...]
+    decisions: tuple[Decision, ...]
+    verdict: Verdict
+    reason: str
+    confidence: float
+    falsification: dict[str, str] | None = None
+
+    @property
+    def weakest(self) -> Comparison:
+        """The comparison that supports the claim least."""
+        return min(self.comparisons, key=lambda comparison: comparison.room)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for claims.json; effect and interval are null if nothing could be compared."""
+        known = bool(self.comparisons)
+        estimates = [comparison.estimate for comparison in self.comparisons]
+        seeds = min((estimate.seeds for estimate in estimates), default=0)
+        extra = {"falsification": self.falsification} if self.falsification else {}
+        return {
+            "id": self.id,
+            "statement": STATEMENTS[self.id],
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "effect": self.weakest.estimate.mean if known else None,
+            "low": self.weakest.estimate.low if known else None,
+            "high": self.weakest.estimate.high if known else None,
+            "effect_is": f"{self.weakest.quantity}, {self.weakest.label}" if known else None,
+            "confidence": self.confidence,
+            "test": test_name(seeds) if known else None,
+            "covers": coverage(seeds) if known else None,
+            "seeds": seeds,
+            "sequences": min((estimate.sequences for estimate in estimates), default=0),
+            "comparisons": [_comparison_dict(*row) for row in self._rows()],
+            "runs": sorted({run for comparison in self.comparisons for run in comparison.runs}),
+            **extra,
+        }
+
+    def _rows(self) -> Iterable[tuple[Comparison, float, Decision]]:
+        return zip(self.comparisons, self.adjusted, self.decisions, strict=True)
+
+
+def _comparison_dict(comparison: Comparison, adjusted: float, decision: Decision) -> dict[str, Any]:
+    return {
+        "label": comparison.label,
+        "quantity": comparison.quantity,
+        "expected": comparison.expected,
+        "effect": comparison.estimate.mean,
+        "low": comparison.estimate.low,
+        "high": comparison.estimate.high,
+        "p_value": comparison.p_value,
+        "p_holm": adjusted,
+        "decision": decision,
+        "premise": comparison.premise,
+        "seeds": comparison.estimate.seeds,
+        "sequences": comparison.estimate.sequences,
+        "runs": list(comparison.runs),
+    }
+
+
+def test_name(seeds: int) -> str:
+    """The test behind the p-values."""
+    if seeds == 1:
+        return "paired t test over evaluation sequences, Holm-adjusted; interval: BCa bootstrap"
+    return "paired t test with crossed seed and sequence effects (Satterthwaite), Holm-adjusted; interval: same t"
+
+
+def coverage(seeds: int) -> str:
+    """What the intervals speak of."""
+    if seeds == 1:
+        return "evaluation sequences only: with one seed, nothing is known of how another seed would do"
+    return f"evaluation sequences and {seeds} seeds, each a whole pipeline with its own parent"
+
+
+def above(label: str, estimate: Estimate, runs: tuple[str, ...], bound: float = 0.0) -> Comparison:
+    """The claim predicts a gap above the bound."""
+    p_for, p_against = p_above(estimate, bound), p_below(estimate, bound)
+    room = estimate.mean - bound
+    return Comparison(label, GAP, f"> {bound:g}", estimate, p_for, p_against, room, runs)
+
+
+def below(label: str, estimate: Estimate, runs: tuple[str, ...], bound: float) -> Comparison:
+    """The claim predicts a gap below the bound."""
+    p_for, p_against = p_below(estimate, bound), p_above(estimate, bound)
+    room = bound - estimate.mean
+    return Comparison(label, GAP, f"< {bound:g}", estimate, p_for, p_against, room, runs)
+
+
+def within(label: str, estimate: Estimate, runs: tuple[str, ...], margin: float) -> Comparison:
+    """The claim predicts a gap between -margin and +margin (TOST)."""
+    p_against = min(p_above(estimate, margin), p_below(estimate, -margin))
+    p_for = p_equivalent(estimate, margin)
+    room = margin - abs(estimate.mean)
+    return Comparison(label, GAP, f"within ±{margin:g}", estimate, p_for, p_against, room, runs)
+
+
+def state_claims(study: str, groups: Sequence[GapGroup], settings: ClaimsConfig) -> dict[str, Any]:
+    """All claims of a study, for claims.json.
+
+    Raises:
+        UserError: budgets or ratios of one method were run with different seeds.
+    """
+    claims = (_advantage, _budget_trend, _ratio_trend, _vanishing, _full_budget)
+    return {
+        "study": study,
+        "dataset": settings.dataset,
+        "margin": settings.equivalence_margin,
+        "claims": [claim(groups, settings).to_dict() for claim in claims],
+    }
+
+
+def _advantage(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
+    comparisons = [
+        above(group.label, estimate_mean(group.differences, settings), group.runs)
+        for group in _in_setting(groups, "equal")
+    ]
+    return _judge("C1", comparisons, settings, "" if comparisons else _NO_EQUAL)
+
+
+def _budget_trend(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
+    series = _series(groups, lambda group: (group.method, group.pattern, group.ratio))
+    comparisons = [
+        _trend(
+            f"{members[0].series} {members[0].ratio:g}",
+            "change of the gap per doubling of tokens (nats per token)",
+            members,
+            np.log2([group.budget for group in members]),
+            settings,
+        )
+        for members in series
+    ]
+    return _judge("C2", comparisons, settings, "" if comparisons else _NO_BUDGETS)
+
+
+def _ratio_trend(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
+    comparisons = [
+        _trend(
+            f"{members[0].series}, {token_label(members[0].budget)} tokens",
+            f"change of the gap per {RATIO_STEP:g} of ratio (nats per token)",
+            members,
+            np.array([group.ratio for group in members]) / RATIO_STEP,
+            settings,
+        )
+        for members in _ratio_series(groups)
+    ]
+    return _judge("C3", comparisons, settings, "" if comparisons else _NO_RATIOS)
+
+
+def _vanishing(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
+    highest = [members[-1] for members in _ratio_series(groups)]
+    margin = settings.equivalence_margin
+    comparisons = [
+        within(group.label, estimate_mean(group.differences, settings), group.runs, margin) for group in highest
+    ]
+    return _judge("C3-vanishing", comparisons, settings, "" if comparisons else _NO_RATIOS)
+
+
+def _full_budget(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
+    full = _in_setting(groups, "full")
+    estimates = [estimate_mean(group.differences, settings) for group in full]
+    margin = settings.equivalence_margin
+    comparisons = [
+        below(group.label, estimate, group.runs, margin)
+        if group.granularity in STRUCTURED
+        else above(group.label, estimate, group.runs)
+        for group, estimate in zip(full, estimates, strict=True)
+    ]
+    matched = [below(g.label, e, g.runs, margin) for g, e in zip(full, estimates, strict=True)]
+    missing = _missing_granularity(full)
+    falsification = _falsification(matched, missing, settings)
+    claim = replace(_judge("C4", comparisons, settings, missing), falsification=falsification)
+    if missing:
+        return claim
+    reason = f"{claim.reason}; {_halves(full, claim.decisions)}"
+    if falsification["met"] != "yes":
+        return replace(claim, reason=reason)
+    reason += "; the paper's own condition for falsifying the claim is met"
+    return replace(claim, verdict="contradicted", reason=reason)
+
+
+def _halves(full: Sequence[GapGroup], decisions: Sequence[Decision]) -> str:
+    """How the two halves of the claim fare, each by itself."""
+    structured = [d for g, d in zip(full, decisions, strict=True) if g.granularity in STRUCTURED]
+    sparse = [d for g, d in zip(full, decisions, strict=True) if g.granularity not in STRUCTURED]
+    return (
+        f"sparse pruning keeps an advantage in {sparse.count('as claimed')} of {len(sparse)}, "
+        f"depth and width pruning are matched or surpassed in {structured.count('as claimed')} of {len(structured)}"
+    )
+
+
+def _missing_granularity(full: Sequence[GapGroup]) -> str:
+    kinds = {"structured" if group.granularity in STRUCTURED else "sparse" for group in full}
+    if not kinds:
+        return "the study has no scratch baselines at the full pipeline budget"
+    if kinds == {"structured"}:
+        return "the study has no sparse model at the full pipeline budget, and half of the claim is about those"
+    if kinds == {"sparse"}:
+        return "the study has no depth or width model at the full pipeline budget, and half of the claim is about those"
+    return ""
+
+
+def _falsification(matched: Sequence[Comparison], missing: str, settings: ClaimsConfig) -> dict[str, str]:
+    """The paper's condition as written; met only if every single gap is shown to lie below the margin."""
+    margin = f"{settings.equivalence_margin:g} nats per token"
+    if missing:
+        return {"condition": FALSIFIER, "met": "undecided", "reason": missing}
+    _, decisions = _decisions(matched, settings)
+    below_margin, above_margin = decisions.count("as claimed"), decisions.count("against")
+    counts = (
+        f"of {len(decisions)} gaps, {below_margin} are shown to lie below the margin of {margin} and "
+        f"{above_margin} above it"
+    )
+    met = "yes" if below_margin == len(decisions) else "no" if above_margin else "undecided"
+    return {"condition": FALSIFIER, "met": met, "reason": counts}
+
+
+def _in_setting(groups: Sequence[GapGroup], setting: str) -> list[GapGroup]:
+    return [group for group in groups if group.setting == setting]
+
+
+def _series(groups: Sequence[GapGroup], key: Callable[[GapGroup], Any]) -> list[list[GapGroup]]:
+    """Equal-budget groups that share a key, where there are at least two, in the order of the groups."""
+    series: dict[Any, list[GapGroup]] = {}
+    for group in _in_setting(groups, "equal"):
+        series.setdefault(key(group), []).append(group)
+    return [members for members in series.values() if len(members) > 1]
+
+
+def _ratio_series(groups: Sequence[GapGroup]) -> list[list[GapGroup]]:
+    return _series(groups, lambda group: (group.method, group.pattern, group.budget))
+
+
+def _trend(label: str, quantity: str, members: Sequence[GapGroup], x: Matrix, settings: ClaimsConfig) -> Comparison:
+    """The slope of the gap on x, one per sequence; the claim predicts that it is negative."""
+    seeds = {group.seeds for group in members}
+    if len(seeds) > 1:
+        raise UserError(
+            f"the comparisons of {label} were run with different seeds ({', '.join(map(str, sorted(seeds)))}): "
+            "run the missing ones, then make the tables again"
+        )
+    gaps = np.stack([group.differences for group in members])
+    slopes = np.tensordot(slope_weights(x), gaps, axes=1)
+    runs = tuple(run for group in members for run in group.runs)
+    estimate = estimate_mean(slopes, settings)
+    start = estimate_mean(members[0].differences, settings)
+    return Comparison(
+        label,
+        quantity,
+        "< 0",
+        estimate,
+        p_for=p_below(estimate, 0.0),
+        p_against=p_above(estimate, 0.0),
+        room=-estimate.mean,
+        runs=runs,
+        premise=p_above(start, 0.0) < (1 - settings.confidence) / 2,
+    )
+
+
+def _decisions(
+    comparisons: Sequence[Comparison], settings: ClaimsConfig
+) -> tuple[tuple[float, ...], tuple[Decision, ...]]:
+    """Holm-adjusted p-values of a family, and what they decide."""
+    adjusted = tuple(float(p) for p in holm([comparison.p_value for comparison in comparisons]))
+    level = 1 - settings.confidence
+    return adjusted, tuple(c.decide(p, level) for c, p in zip(comparisons, adjusted, strict=True))
+
+
+def _judge(name: str, comparisons: Sequence[Comparison], settings: ClaimsConfig, lacking: str) -> Claim:
+    """Verdict on a family; ``lacking`` says what the study has not got for one, if anything."""
+    adjusted, decisions = _decisions(comparisons, settings)
+    verdict, reason = _verdict(decisions, comparisons)
+    if lacking:
+        verdict, reason = "inconclusive", lacking
+    return Claim(name, tuple(comparisons), adjusted, decisions, verdict, reason, settings.confidence)
+
+
+def _verdict(decisions: Sequence[Decision], comparisons: Sequence[Comparison]) -> tuple[Verdict, str]:
+    claimed, against = decisions.count("as claimed"), decisions.count("against")
+    reason = f"{claimed} of {len(decisions)} comparisons go as claimed, {against} go against it"
+    undecided = len(decisions) - claimed - against
+    if undecided:
+        reason += f", {undecided} stay open"
+    absent = sum(not comparison.premise for comparison in comparisons)
+    if absent:
+        reason += f"; in {absent} there is no advantage to begin with"
+    if against:
+        return "contradicted", reason
+    return ("inconclusive" if undecided else "supported"), reason

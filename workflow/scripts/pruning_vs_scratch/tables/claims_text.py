@@ -1,0 +1,101 @@
+"""claims.md: the tested claims as a short results section. Every number comes from claims.json's content."""
+
+from collections.abc import Iterator
+from typing import Any
+
+P_FLOOR = 0.0001
+"""p-values below are shown as an inequality."""
+
+QUANTITIES = {
+    "C1": "gaps",
+    "C2": "changes of the gap per doubling of the budget",
+    "C3": "changes of the gap per 0.1 of ratio",
+    "C3-vanishing": "gaps at the highest ratio",
+    "C4": "gaps",
+}
+
+
+def claims_markdown(claims: dict[str, Any]) -> str:
+    """The text of claims.md, from the value that claims.json holds."""
+    lines = [f"# What the numbers say: study {claims['study']}", "", *_conventions(claims)]
+    for claim in claims["claims"]:
+        lines += ["", *_section(claim)]
+    return "\n".join(lines) + "\n"
+
+
+def _conventions(claims: dict[str, Any]) -> Iterator[str]:
+    known = [claim for claim in claims["claims"] if claim["comparisons"]]
+    yield (
+        f"Losses are mean nats per token on the corpus `{claims['dataset']}`. A gap is the loss of the model trained "
+        "from scratch minus the loss of the pruned and retrained model: where it is positive, pruning is better. "
+        f"Two models count as matched if their losses differ by less than {claims['margin']:g}."
+    )
+    if not known:
+        return
+    yield ""
+    yield (
+        f"Intervals are at {known[0]['confidence']:.0%} for each comparison alone, from {known[0]['sequences']} "
+        f"sequences that every run was evaluated on, taken as independent. They cover {known[0]['covers']}. "
+        "Decisions hold for all comparisons of a claim together (Holm). "
+        'A claim that says "every" is contradicted by one comparison against it, and supported only if all agree.'
+    )
+
+
+def _section(claim: dict[str, Any]) -> Iterator[str]:
+    yield f"## {claim['id']}: {claim['verdict']}"
+    yield ""
+    yield f"> {claim['statement']}"
+    yield ""
+    yield f"{_sentence(claim['reason'])} {_range_of_effects(claim)}".rstrip()
+    if "falsification" in claim:
+        yield ""
+        yield _falsification(claim["falsification"])
+    if claim["comparisons"]:
+        yield ""
+        yield f"Test: {claim['test']}. Runs: {len(claim['runs'])}. Seeds: {claim['seeds']}."
+        yield ""
+        yield from _table(claim["comparisons"])
+
+
+def _range_of_effects(claim: dict[str, Any]) -> str:
+    comparisons = claim["comparisons"]
+    if not comparisons:
+        return ""
+    smallest = min(comparisons, key=lambda comparison: comparison["effect"])
+    largest = max(comparisons, key=lambda comparison: comparison["effect"])
+    if smallest is largest:
+        return f"The effect is {_effect(smallest)} ({smallest['label']})."
+    return (
+        f"The {QUANTITIES[claim['id']]} run from {_effect(smallest)} ({smallest['label']}) "
+        f"to {_effect(largest)} ({largest['label']})."
+    )
+
+
+def _falsification(falsification: dict[str, str]) -> str:
+    outcome = {"yes": "is met", "no": "is not met", "undecided": "is undecided"}[falsification["met"]]
+    condition = falsification["condition"].rstrip(".")
+    return f'The paper\'s condition for falsifying this ("{condition}") {outcome}: {falsification["reason"]}.'
+
+
+def _table(comparisons: list[dict[str, Any]]) -> Iterator[str]:
+    yield "| comparison | effect | interval | claimed | p (Holm) | decision |"
+    yield "|---|---:|---|---|---:|---|"
+    for row in comparisons:
+        decision = row["decision"] if row["premise"] else f"{row['decision']} (no advantage to begin with)"
+        yield (
+            f"| {row['label']} | {row['effect']:+.3f} | [{row['low']:+.3f}, {row['high']:+.3f}] | "
+            f"{row['expected']} | {p_text(row['p_holm'])} | {decision} |"
+        )
+
+
+def p_text(p: float) -> str:
+    """A p-value for people."""
+    return f"< {P_FLOOR:g}" if p < P_FLOOR else f"{p:.4f}"
+
+
+def _effect(comparison: dict[str, Any]) -> str:
+    return f"{comparison['effect']:+.3f} [{comparison['low']:+.3f}, {comparison['high']:+.3f}]"
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."

@@ -1,0 +1,77 @@
+"""ledger.csv: a row a run and phase, and the check that every compared pair is matched."""
+
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.ledger import COLUMNS_OF_A_MATCH, COLUMNS_OF_AN_EQUAL_MATCH
+from pruning_vs_scratch.manifest import read_manifest
+from pruning_vs_scratch.study import Pair, Study
+
+
+def ledger_table(study: Study) -> pd.DataFrame:
+    """What each run reports of itself in its manifest."""
+    rows = [read_manifest(study.paths.manifest(run))["facts"]["ledger"] for run in study.runs]
+    return pd.DataFrame(rows)
+
+
+def verified_pairs(study: Study, ledger: pd.DataFrame) -> pd.DataFrame:
+    """The study's pairs, one row each, after checking each in the ledger.
+
+    Raises:
+        UserError: lists every difference in tokens, windows or recipe between the two sides of a pair.
+    """
+    rows: dict[str, dict[str, Any]] = {row["run"]: row for row in ledger.to_dict("records")}
+    problems = [*_short_runs(ledger)]
+    for pair in study.pairs:
+        problems += _differences(pair, rows) if pair.setting == "equal" else _full_differences(study, pair, rows)
+    if problems:
+        raise UserError("the ledger shows runs that are not matched:\n" + "\n".join(f"  {p}" for p in problems))
+    return pd.DataFrame([asdict(pair) for pair in study.pairs])
+
+
+def _short_runs(ledger: pd.DataFrame) -> list[str]:
+    short = ledger[ledger["tokens_seen"] != ledger["tokens_planned"]]
+    return [
+        f"{row.run} ({row.phase}) saw {row.tokens_seen} of {row.tokens_planned} planned tokens"
+        for row in short.itertuples()
+    ]
+
+
+def _differences(pair: Pair, rows: dict[str, dict[str, Any]]) -> list[str]:
+    return _unequal(pair, rows, (*COLUMNS_OF_A_MATCH, *COLUMNS_OF_AN_EQUAL_MATCH))
+
+
+def _full_differences(study: Study, pair: Pair, rows: dict[str, dict[str, Any]]) -> list[str]:
+    """The full-budget side saw what the parent, pruning and retraining saw, rounded up to a global batch."""
+    retrained, scratch, parent = (rows[name] for name in (pair.retrained, pair.scratch, pair.parent))
+    pruned = rows[str(study.runs[pair.retrained].start)]
+    batch = scratch["global_batch_size"] * scratch["sequence_length"]
+    spent = parent["tokens_seen"] + pruned["tokens_seen"] + retrained["tokens_seen"]
+    expected = -(-spent // batch) * batch
+    problems = _unequal(pair, rows, COLUMNS_OF_A_MATCH)
+    if scratch["tokens_seen"] != expected or scratch["window_start"] != parent["window_start"]:
+        problems.append(
+            f"{pair.scratch} saw {scratch['tokens_seen']} tokens, the full pipeline of {pair.retrained} {expected}"
+        )
+    return problems
+
+
+def _unequal(pair: Pair, rows: dict[str, dict[str, Any]], columns: tuple[str, ...]) -> list[str]:
+    retrained, scratch = rows[pair.retrained], rows[pair.scratch]
+    return [
+        f"{column}: {retrained[column]} for {pair.retrained}, {scratch[column]} for {pair.scratch}"
+        for column in columns
+        if retrained[column] != scratch[column]
+    ]
+
+
+def mixed_sources(ledger: pd.DataFrame) -> str | None:
+    """A warning when runs of one study were made by different versions of this code."""
+    hashes = ledger.groupby("source_hash")["run"].agg(list)
+    if len(hashes) == 1:
+        return None
+    counts = ", ".join(f"{len(runs)} runs by {source[:12]}" for source, runs in hashes.items())
+    return f"warning: the study mixes results of different code ({counts}); delete the older runs to make it uniform"

@@ -1,0 +1,79 @@
+"""The stored tables of a study. Everything here works without a model, a GPU or torch."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from pruning_vs_scratch.errors import UserError
+
+GROUP = ("setting", "method", "granularity", "pattern", "ratio", "budget")
+"""What one comparison is; its seeds are averaged."""
+
+COLUMNS = {
+    "runs.csv": (
+        "run", "role", "method", "granularity", "pattern", "target_ratio", "tokens_parent", "tokens_prune",
+        "tokens_train", "tokens_total", "seed",
+    ),
+    "pairs.csv": (*GROUP, "retrained", "scratch", "parent", "seed"),
+    "losses.parquet": ("run", "dataset", "sequence", "loss"),
+    "items.parquet": ("run", "task", "metric", "shots", "item", "score"),
+    "gaps.csv": (
+        *GROUP, "loss_retrained", "loss_retrained_low", "loss_retrained_high", "loss_scratch", "loss_scratch_low",
+        "loss_scratch_high", "loss_parent", "gap", "low", "high", "p_value", "seeds", "sequences", "retrained",
+        "scratch", "dataset", "confidence", "margin",
+    ),
+}  # fmt: skip
+"""The columns that readers here rely on."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """One study's tables, each read when first asked for.
+
+    Raises:
+        UserError: a table is missing, unreadable, or lacks a column.
+    """
+
+    folder: Path
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """A row per run: role, target, parameters, tokens."""
+        return self._read("runs.csv")
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        """A row per matched pair (study.runs.Pair)."""
+        return self._read("pairs.csv")
+
+    @cached_property
+    def losses(self) -> pd.DataFrame:
+        """A row per run, corpus and evaluation sequence: mean nats per token."""
+        return self._read("losses.parquet")
+
+    @cached_property
+    def items(self) -> pd.DataFrame:
+        """A row per run, task, metric, shots and item: score 0 or 1. Empty if the study evaluates no tasks."""
+        if not (self.folder / "items.parquet").exists():
+            return pd.DataFrame(columns=list(COLUMNS["items.parquet"]))
+        return self._read("items.parquet")
+
+    @cached_property
+    def gaps(self) -> pd.DataFrame:
+        """A row per comparison, seeds averaged, in the order in which to show them (tables.gaps)."""
+        return self._read("gaps.csv")
+
+    def _read(self, name: str) -> pd.DataFrame:
+        path = self.folder / name
+        try:
+            table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        except FileNotFoundError as error:
+            raise UserError(f"{path} is missing: run the workflow up to its tables first") from error
+        except (ValueError, OSError) as error:
+            raise UserError(f"cannot read {path} ({error}): delete it and run its step again") from error
+        missing = [column for column in COLUMNS[name] if column not in table.columns]
+        if missing:
+            raise UserError(f"{path} lacks the columns {', '.join(missing)}: delete it and run its step again")
+        return table

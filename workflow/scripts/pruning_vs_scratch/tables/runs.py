@@ -1,0 +1,77 @@
+"""Facts of every run: what it is, how large, and what it read."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pruning_vs_scratch.manifest import read_manifest
+from pruning_vs_scratch.study import Run, Study
+
+EFFICIENCY_LENGTH = 2048
+"""Sequence length of the paper's efficiency table."""
+
+
+def run_table(study: Study) -> pd.DataFrame:
+    """One row a run; its columns open results.csv and efficiency.csv too."""
+    parents = {run.seed: run for run in study.runs.values() if run.role == "parent"}
+    return pd.DataFrame([_run_row(study, run, parents[run.seed]) for run in study.runs.values()])
+
+
+def _run_row(study: Study, run: Run, parent: Run) -> dict[str, Any]:
+    tokens_train = run.plan.tokens if run.plan else 0
+    nonzero = params_nonzero(study, run)
+    return {
+        "run": run.name,
+        "role": run.role,
+        "method": run.method,
+        "granularity": run.target.granularity,
+        "pattern": run.target.pattern,
+        "target_ratio": run.target.ratio,
+        "achieved_ratio": 1 - nonzero / parent.target.shape.params_total,
+        "params_total": run.target.shape.params_total,
+        "params_nonzero": nonzero,
+        "tokens_parent": run.tokens_parent,
+        "tokens_prune": run.tokens_prune,
+        "tokens_train": tokens_train,
+        "tokens_total": run.tokens_parent + run.tokens_prune + tokens_train,
+        "seed": run.seed,
+    }
+
+
+def params_nonzero(study: Study, run: Run) -> int:
+    """Parameters that the mask keeps; all of them for a dense model."""
+    return run.target.shape.params_total - _masked(study, run)
+
+
+def _masked(study: Study, run: Run) -> int:
+    if run.mask is None:
+        return 0
+    return int(read_manifest(study.paths.manifest(run.mask))["facts"]["masked_weights"])
+
+
+def efficiency_table(study: Study, runs: pd.DataFrame) -> pd.DataFrame:
+    """Size and cost of every run, long form: the run's columns, then metric and value."""
+    records = []
+    for row in runs.to_dict("records"):
+        run = study.runs[row["run"]]
+        for metric, value in _efficiency(study, run).items():
+            records.append({"study": study.name, **row, "metric": metric, "value": value})
+    return pd.DataFrame(records)
+
+
+def _efficiency(study: Study, run: Run) -> dict[str, int]:
+    shape, masked = run.target.shape, _masked(study, run)
+    density = 1 - masked / (shape.layers * shape.block_linear_params)
+    return {
+        "params_total": shape.params_total,
+        "params_nonembedding": shape.params_nonembedding,
+        "params_nonzero": shape.params_total - masked,
+        "checkpoint_bytes": _weight_bytes(study.paths.model(run.name)),
+        "forward_flops": shape.forward_flops(1, EFFICIENCY_LENGTH),
+        "forward_flops_theoretical": shape.forward_flops(1, EFFICIENCY_LENGTH, density),
+    }
+
+
+def _weight_bytes(model: Path) -> int:
+    return sum(file.stat().st_size for file in model.glob("model*.safetensors"))

@@ -1,0 +1,49 @@
+"""Test the study's claims on its stored losses; write the gap table, the claims, and the claims in words."""
+
+import argparse
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pruning_vs_scratch import cli
+from pruning_vs_scratch.config.evaluation import ClaimsConfig
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import atomic_file, write_json, write_text
+from pruning_vs_scratch.tables.claims import state_claims
+from pruning_vs_scratch.tables.claims_text import claims_markdown
+from pruning_vs_scratch.tables.gaps import gap_groups, gap_table
+from pruning_vs_scratch.tables.load import Tables
+
+
+def main() -> None:
+    """Read the tables, write gaps, claims.json and claims.md."""
+    args = _arguments()
+    settings = _settings(args.settings)
+    groups = gap_groups(Tables(args.tables), settings.dataset)
+    claims = state_claims(args.study, groups, settings)
+    with atomic_file(args.gaps) as temporary:
+        gap_table(groups, settings).to_csv(temporary, index=False)
+    write_json(args.claims_json, claims)
+    write_text(args.claims_md, claims_markdown(claims))
+
+
+def _settings(text: str) -> ClaimsConfig:
+    try:
+        return ClaimsConfig.model_validate_json(text)
+    except ValidationError as error:
+        raise UserError(f"--settings is not a valid claims section: {error}") from error
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tables", type=Path, required=True, help="folder with pairs.csv and losses.parquet")
+    parser.add_argument("--study", required=True, help="name of the study")
+    parser.add_argument("--settings", default="{}", help="the configuration's claims section, as JSON text")
+    parser.add_argument("--gaps", type=Path, required=True, help="gaps.csv to write")
+    parser.add_argument("--claims-json", type=Path, required=True, help="claims.json to write")
+    parser.add_argument("--claims-md", type=Path, required=True, help="claims.md to write")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    cli.run(main)

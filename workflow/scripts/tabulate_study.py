@@ -1,0 +1,58 @@
+"""Collect a study's results: ledger.csv, results.csv, efficiency.csv and the tables behind claims and figures.
+
+Fails when the two sides of a compared pair did not see the same tokens under the same recipe.
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+import pandas as pd
+
+from pruning_vs_scratch import cli
+from pruning_vs_scratch.cli import json_argument
+from pruning_vs_scratch.files import atomic_file
+from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.tables.ledger import ledger_table, mixed_sources, verified_pairs
+from pruning_vs_scratch.tables.results import results_table
+from pruning_vs_scratch.tables.runs import efficiency_table, run_table
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=json_argument, required=True, help="the study: JSON text or a JSON file")
+    study = Study(parser.parse_args().config)
+
+    ledger = ledger_table(study)
+    if warning := mixed_sources(ledger):
+        log.warning(warning)
+    pairs = verified_pairs(study, ledger)
+    runs = run_table(study)
+    losses, items = (_scores(study, table) for table in ("losses", "items"))
+    results, tables = study.paths.results, study.paths.tables
+    _write_csv(ledger, results / "ledger.csv")
+    _write_csv(results_table(study, runs, losses, items), results / "results.csv")
+    _write_csv(efficiency_table(study, runs), results / "efficiency.csv")
+    _write_csv(runs, tables / "runs.csv")
+    _write_csv(pairs, tables / "pairs.csv")
+    for name, table in {"losses": losses, "items": items}.items():
+        with atomic_file(tables / f"{name}.parquet") as temporary:
+            table.to_parquet(temporary, index=False)
+
+
+def _scores(study: Study, table: str) -> pd.DataFrame:
+    """Scores of all evaluation groups, in the order of the study's runs."""
+    parts = [pd.read_parquet(study.paths.evaluation / group / f"{table}.parquet") for group in study.evaluation_groups]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    with atomic_file(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+if __name__ == "__main__":
+    cli.run(main)
