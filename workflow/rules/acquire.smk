@@ -13,16 +13,16 @@ rule acquire:
         manifest=paths.download("{file}.manifest.json"),
     log:
         paths.logs / "acquire" / "{file}.log",
-    params:
-        source=lambda wildcards: DOWNLOADS[wildcards.file].model_dump_json(),
     wildcard_constraints:
         file="|".join(map(re.escape, DOWNLOADS)) or "none",
     retries: 2
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        source=lambda wildcards: DOWNLOADS[wildcards.file].model_dump_json(),
     message:
         "Download {wildcards.file}"
     shell:
-        "{PYTHON} {SCRIPTS}/acquire.py --source {params.source:q} --out {output.file:q}"
+        "python workflow/scripts/acquire.py --source {params.source:q} --out {output.file:q}"
         " --manifest {output.manifest:q} 2> {log:q}"

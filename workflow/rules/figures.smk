@@ -17,17 +17,17 @@ rule draw_figure:
         csv=paths.figures / "{figure}.csv",
     log:
         paths.logs / "figures" / "{figure}.log",
-    params:
-        tables=paths.tables,
-        study=study.name,
-        out=paths.figures,
     wildcard_constraints:
         figure="|".join(FIGURES),
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        tables=paths.tables,
+        study=study.name,
+        out=paths.figures,
     message:
         "Draw the figure {wildcards.figure}"
     shell:
-        "{PYTHON} {SCRIPTS}/draw_figures.py --tables {params.tables:q} --study {params.study}"
+        "python workflow/scripts/draw_figures.py --tables {params.tables:q} --study {params.study}"
         " --out {params.out:q} --figure {wildcards.figure} 2> {log:q}"

@@ -7,17 +7,17 @@ rule target:
         paths.target("{target}"),
     log:
         paths.logs / "targets" / "{target}.log",
-    params:
-        target=lambda wildcards: canonical_json(study.targets[wildcards.target].to_dict()),
     wildcard_constraints:
         target="|".join(map(re.escape, study.targets)),
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        target=lambda wildcards: canonical_json(study.targets[wildcards.target].to_dict()),
     message:
         "Write the target {wildcards.target}"
     shell:
-        "{PYTHON} {SCRIPTS}/write_target.py --target {params.target:q} --out {output:q} 2> {log:q}"
+        "python workflow/scripts/write_target.py --target {params.target:q} --out {output:q} 2> {log:q}"
 
 
 rule prune:
@@ -34,19 +34,19 @@ rule prune:
         paths.logs / "prune" / "{run}.log",
     benchmark:
         paths.benchmarks / "prune" / "{run}.tsv"
+    wildcard_constraints:
+        run="|".join(map(re.escape, study.pruned_runs)),
+    conda:
+        ENVIRONMENT
+    threads: study.config.training.threads
     params:
         method=lambda wildcards: study.run(wildcards.run).method,
         seed=lambda wildcards: study.run(wildcards.run).seed,
         calibration=study.config.pruning.calibration,
-    wildcard_constraints:
-        run="|".join(map(re.escape, study.pruned_runs)),
-    threads: study.config.training.threads
-    conda:
-        ENVIRONMENT
     message:
         "Prune {wildcards.run}"
     shell:
-        "{PYTHON} {SCRIPTS}/prune.py --run {wildcards.run:q} --model {input.model:q} --method {params.method}"
+        "python workflow/scripts/prune.py --run {wildcards.run:q} --model {input.model:q} --method {params.method}"
         " --target {input.target:q} --calibration {input.calibration:q}"
         " --sequences {params.calibration.sequences}"
         " --sequence-length {params.calibration.sequence_length}"

@@ -21,15 +21,15 @@ rule tabulate:
         ],
     log:
         paths.logs / "tabulate.log",
-    params:
-        config=study.config.model_dump_json(),
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        config=study.config.model_dump_json(),
     message:
         "Collect the results and check that compared runs are matched"
     shell:
-        "{PYTHON} {SCRIPTS}/tabulate_study.py --config {params.config:q} 2> {log:q}"
+        "python workflow/scripts/tabulate_study.py --config {params.config:q} 2> {log:q}"
 
 
 rule state_claims:
@@ -52,16 +52,16 @@ rule state_claims:
         ),
     log:
         paths.logs / "state_claims.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
     params:
         tables=paths.tables,
         study=study.name,
         settings=study.config.claims.model_dump_json(),
-    localrule: True
-    conda:
-        ENVIRONMENT
     message:
         "Test the paper's claims"
     shell:
-        "{PYTHON} {SCRIPTS}/state_claims.py --tables {params.tables:q} --study {params.study}"
+        "python workflow/scripts/state_claims.py --tables {params.tables:q} --study {params.study}"
         " --settings {params.settings:q} --gaps {output.gaps:q} --claims-json {output.json:q}"
         " --claims-md {output.markdown:q} 2> {log:q}"

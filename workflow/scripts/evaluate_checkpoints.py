@@ -4,6 +4,7 @@ Scores of a finished checkpoint are kept under --work, so that a killed evaluati
 """
 
 import argparse
+import functools
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument, named_path
 from pruning_vs_scratch.files import atomic_directory, sha256_of_value
+from pruning_vs_scratch.locks import exclusive
 from pruning_vs_scratch.manifest import ManifestWriter
 
 if TYPE_CHECKING:
@@ -37,13 +39,14 @@ def main() -> None:
     finished = []
     for run, folder in args.checkpoint:
         model = manifest.add_input(f"model/{run}", folder)
-        finished.append(_evaluated(args, run, folder, sha256_of_value({**shared, "model": model})))
+        with exclusive(args.work / run):
+            finished.append(_evaluated(args, run, folder, sha256_of_value({**shared, "model": model})))
     with atomic_directory(args.out) as temporary:
         for table in TABLES:
             _combined(finished, table).to_parquet(temporary / f"{table}.parquet", index=False)
     manifest.write(args.manifest, {"scores": args.out}, {"checkpoints": [run for run, _ in args.checkpoint]})
     for folder in finished:
-        shutil.rmtree(folder.parent)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _arguments() -> argparse.Namespace:
@@ -75,22 +78,31 @@ def _evaluated(args: argparse.Namespace, run: str, checkpoint: Path, spec_hash: 
     return folder
 
 
-def _scores(args: argparse.Namespace, checkpoint: Path) -> dict[str, Any]:
+def _scores(args: argparse.Namespace, checkpoint: Path) -> dict[str, "pd.DataFrame"]:
     import torch
     from transformers import AutoTokenizer
 
-    from pruning_vs_scratch.evaluation.harness import local_task, require_fit, task_scores
+    from pruning_vs_scratch.evaluation.harness import require_fit, task_scores
     from pruning_vs_scratch.evaluation.perplexity import corpus_losses
     from pruning_vs_scratch.models.checkpoint import load_llama
 
     torch.set_num_threads(args.threads)
     model = load_llama(checkpoint).eval().to("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    tasks = [local_task(args.task_definitions / f"{name}.yaml", items) for name, items in args.task]
-    for task in tasks:
-        require_fit(task, tokenizer, model.config.max_position_embeddings)
+    definitions, tasks = _tasks(tuple(args.task), args.task_definitions)
+    for definition in definitions:
+        require_fit(definition, tokenizer, model.config.max_position_embeddings)
     losses = corpus_losses(model, args.corpora, args.tokens, length=args.sequence_length, batch_size=args.batch_size)
     return {"losses": losses, "items": task_scores(model, tokenizer, tasks, args.batch_size)}
+
+
+@functools.cache
+def _tasks(items: tuple[tuple[str, Path], ...], folder: Path) -> tuple[list[dict[str, Any]], Any]:
+    """Task definitions and lm-eval's task objects, made once for all checkpoints."""
+    from pruning_vs_scratch.evaluation.harness import load_tasks, local_task
+
+    definitions = [local_task(folder / f"{name}.yaml", file) for name, file in items]
+    return definitions, load_tasks(definitions)
 
 
 def _combined(folders: list[Path], table: str) -> "pd.DataFrame":

@@ -9,8 +9,11 @@ from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.files import atomic_directory, atomic_file, read_json, sha256_of_value
 from pruning_vs_scratch.ledger import LedgerRow
+from pruning_vs_scratch.locks import exclusive
 from pruning_vs_scratch.manifest import ManifestWriter, source_hash
 from pruning_vs_scratch.study import Target, TrainingPlan
+
+MASK_FILE = "mask.safetensors"
 
 
 def main() -> None:
@@ -18,15 +21,19 @@ def main() -> None:
     args = _arguments()
     plan = TrainingPlan.model_validate(args.plan)
     manifest = ManifestWriter("train", {"plan": plan.model_dump(mode="json")})
-    for name in ("tokens", "validation", "tokenizer", "target", "model", "mask"):
+    for name in ("tokens", "validation", "tokenizer", "target", "model"):
         if getattr(args, name) is not None:
             manifest.add_input(name, getattr(args, name))
+    if args.mask is not None:
+        manifest.add_input("mask", args.mask / MASK_FILE)
     spec_hash = sha256_of_value({"plan": manifest.options["plan"], "inputs": manifest.inputs})
-    work = args.work / plan.run / spec_hash[:16]
-    work.mkdir(parents=True, exist_ok=True)
-    facts = _train(args, plan, work, spec_hash)
-    manifest.write(args.manifest, {"model": args.out, "metrics": args.metrics}, facts)
-    shutil.rmtree(args.work / plan.run)
+    with exclusive(args.work / plan.run):
+        work = args.work / plan.run / spec_hash[:16]
+        work.mkdir(exist_ok=True)
+        facts = _train(args, plan, work, spec_hash)
+        manifest.write(args.manifest, {"model": args.out, "metrics": args.metrics}, facts)
+        for state in work.parent.iterdir():
+            shutil.rmtree(state)
 
 
 def _arguments() -> argparse.Namespace:
@@ -38,7 +45,7 @@ def _arguments() -> argparse.Namespace:
     start = parser.add_mutually_exclusive_group(required=True)
     start.add_argument("--target", type=Path, help="target file: start from random weights of its shape")
     start.add_argument("--model", type=Path, help="checkpoint: start from its weights")
-    parser.add_argument("--mask", type=Path, help="mask file: keep its zeros")
+    parser.add_argument("--mask", type=Path, help="pruned checkpoint: keep the zeros of its mask")
     parser.add_argument("--work", type=Path, required=True, help="folder for resume state")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.jsonl to write")
@@ -70,7 +77,7 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, work: Path, spec_hash: 
     trainer = Trainer(
         plan,
         model,
-        masks=read_masks(args.mask) if args.mask else {},
+        masks=read_masks(args.mask / MASK_FILE) if args.mask else {},
         train=Windows(stores["tokens"], plan.sequence_length, plan.seed),
         validation=Windows(stores["validation"], plan.sequence_length, EVALUATION_SEED),
         work=work,
@@ -80,7 +87,6 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, work: Path, spec_hash: 
         save_llama(trainer.model, temporary, args.tokenizer)
     with atomic_file(args.metrics) as temporary:
         shutil.copyfile(trainer.metrics.path, temporary)
-    sequences = plan.window_end - plan.window_start
     row = LedgerRow(
         run=plan.run,
         phase=plan.phase,
@@ -95,7 +101,7 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, work: Path, spec_hash: 
         schedule=plan.schedule.label,
         precision=result.precision,
         seed=plan.seed,
-        flops=shape_of(model.config).training_flops(sequences, plan.sequence_length),
+        flops=shape_of(model.config).training_flops(plan.sequences, plan.sequence_length),
         wall_seconds=round(result.seconds, 3),
         world_size=1,
         spec_hash=spec_hash,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from lm_eval.evaluator import simple_evaluate
+from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
@@ -47,10 +47,19 @@ def require_fit(task: dict[str, Any], tokenizer: PreTrainedTokenizerBase, limit:
         )
 
 
+def load_tasks(definitions: list[dict[str, Any]]) -> Any:
+    """lm-eval's task objects, to be used for one checkpoint after another."""
+    return TaskManager(include_defaults=False).load(definitions)
+
+
 def task_scores(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, tasks: list[dict[str, Any]], batch_size: int
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, tasks: Any, batch_size: int
 ) -> pd.DataFrame:
-    """Score of each item: columns task, metric, shots, item, score."""
+    """Score of each item: columns task, metric, shots, item, score.
+
+    ``tasks`` comes from ``load_tasks``. lm-eval's ``simple_evaluate`` does the same, and then lists the machine's
+    packages and devices, which takes longer than these tasks and belongs to the manifest.
+    """
     harness = HFLM(
         pretrained=model,
         tokenizer=tokenizer,
@@ -58,14 +67,17 @@ def task_scores(
         max_length=model.config.max_position_embeddings,
         device=str(model.device),
     )
-    results = simple_evaluate(
-        model=harness, tasks=list(tasks), task_manager=TaskManager(include_defaults=False), bootstrap_iters=0
-    )
+    results = evaluate(lm=harness, task_dict=tasks, bootstrap_iters=0, log_samples=True)
     if results is None:
         raise AssertionError("lm-eval returned no results")
-    shots = {task["task"]: task["num_fewshot"] for task in tasks}
     records = [
-        {"task": task, "metric": metric, "shots": shots[task], "item": sample["doc_id"], "score": float(sample[metric])}
+        {
+            "task": task,
+            "metric": metric,
+            "shots": results["n-shot"][task],
+            "item": sample["doc_id"],
+            "score": float(sample[metric]),
+        }
         for task, samples in results["samples"].items()
         for sample in samples
         for metric in sample["metrics"]

@@ -84,18 +84,20 @@ class Expansion:
         )  # fmt: skip
 
     def _scratch(self, pruned: Run, budget: int) -> Run:
-        return self._scratch_on(pruned, start_token=self.config.parent.tokens, tokens=budget)
+        name = names.scratch_name(pruned.target.name, budget, pruned.seed)
+        return self._scratch_run(name, pruned, start_token=self.config.parent.tokens, tokens=budget)
 
     def _scratch_full(self, pruned: Run, budget: int) -> Run:
         """The whole pipeline's tokens: parent, retraining, and pruning, rounded up to a global batch."""
         training = self.config.training
         batch = training.global_batch_size * training.sequence_length
         spent = self.config.parent.tokens + budget + pruned.tokens_prune
-        return self._scratch_on(pruned, start_token=0, tokens=-(-spent // batch) * batch)
+        tokens = -(-spent // batch) * batch
+        name = names.full_scratch_name(pruned.target.name, tokens, pruned.seed)
+        return self._scratch_run(name, pruned, start_token=0, tokens=tokens)
 
-    def _scratch_on(self, pruned: Run, *, start_token: int, tokens: int) -> Run:
+    def _scratch_run(self, name: str, pruned: Run, *, start_token: int, tokens: int) -> Run:
         target, seed = pruned.target, pruned.seed
-        name = names.scratch_name(target.name, tokens, seed)
         plan = TrainingPlan.of(
             self.config.training, run=name, phase="scratch", seed=seed, start_token=start_token, tokens=tokens
         )

@@ -34,5 +34,13 @@ def retrained_name(parent_tokens: int, target: str, tokens: int, seed: int) -> s
 
 
 def scratch_name(target: str, tokens: int, seed: int) -> str:
-    """A target trained from random weights: 'S50B-depth-0.5-seed0' (the paper's S50)."""
+    """A target trained from random weights on the retraining tokens: 'S50B-depth-0.5-seed0' (the paper's S50)."""
     return f"S{token_label(tokens)}-{target}-seed{seed}"
+
+
+def full_scratch_name(target: str, tokens: int, seed: int) -> str:
+    """A target trained from random weights on the whole pipeline's tokens: 'S250B-depth-0.5-full-seed0'.
+
+    The paper calls it S250 too, but it reads other tokens than a baseline of an equal budget of 250B.
+    """
+    return f"S{token_label(tokens)}-{target}-full-seed{seed}"

@@ -47,11 +47,16 @@ class TrainingPlan(Section):
         return cls(run=run, phase=phase, seed=seed, window_start=start, window_end=end, **recipe)
 
     @property
+    def sequences(self) -> int:
+        """Sequences read."""
+        return self.window_end - self.window_start
+
+    @property
     def steps(self) -> int:
         """Optimiser steps."""
-        return (self.window_end - self.window_start) // self.global_batch_size
+        return self.sequences // self.global_batch_size
 
     @property
     def tokens(self) -> int:
         """Tokens that the forward pass will see."""
-        return (self.window_end - self.window_start) * self.sequence_length
+        return self.sequences * self.sequence_length

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from pruning_vs_scratch.config import StudyConfig, parse_config
@@ -66,8 +67,21 @@ class Study:
             groups.setdefault(run.name if self.config.evaluation.group_by == "run" else by_target, []).append(run.name)
         return groups
 
+    def starting_point(self, name: str) -> dict[str, Path]:
+        """What a training run starts from, by option of train.py: a checkpoint or a target, and a masked checkpoint."""
+        run = self.run(name)
+        start = {"target": self.paths.target(run.target.name)}
+        if run.start is not None:
+            start = {"model": self.paths.model(run.start)}
+        return start | ({"mask": self.paths.model(run.mask)} if run.mask is not None else {})
+
+    def training_flops(self, name: str) -> int:
+        """FLOPs of a run's training, masked weights included."""
+        run = self.run(name)
+        if run.plan is None:
+            return 0
+        return run.target.shape.training_flops(run.plan.sequences, run.plan.sequence_length)
+
     def priority(self, name: str) -> int:
         """Scheduling priority of a training run: parents first (all pruning waits for them), then the longest."""
-        run = self.run(name)
-        tokens = run.plan.tokens if run.plan else 0
-        return tokens * run.target.shape.layers * (1000 if run.role == "parent" else 1)
+        return self.training_flops(name) // 10**6 * (1000 if self.run(name).role == "parent" else 1)

@@ -1,20 +1,23 @@
 """ledger.csv: a row a run and phase, and the check that every compared pair is matched."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import pandas as pd
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.ledger import COLUMNS_OF_A_MATCH, COLUMNS_OF_AN_EQUAL_MATCH
+from pruning_vs_scratch.ledger import COLUMNS_OF_A_MATCH, COLUMNS_OF_AN_EQUAL_MATCH, LedgerRow
 from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.study import Pair, Study
+
+Rows = dict[str, dict[Any, Any]]
+"""Ledger rows by run."""
 
 
 def ledger_table(study: Study) -> pd.DataFrame:
     """What each run reports of itself in its manifest."""
     rows = [read_manifest(study.paths.manifest(run))["facts"]["ledger"] for run in study.runs]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[field.name for field in fields(LedgerRow)])
 
 
 def verified_pairs(study: Study, ledger: pd.DataFrame) -> pd.DataFrame:
@@ -23,7 +26,7 @@ def verified_pairs(study: Study, ledger: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: lists every difference in tokens, windows or recipe between the two sides of a pair.
     """
-    rows: dict[str, dict[str, Any]] = {row["run"]: row for row in ledger.to_dict("records")}
+    rows: Rows = {str(row["run"]): row for row in ledger.to_dict("records")}
     problems = [*_short_runs(ledger)]
     for pair in study.pairs:
         problems += _differences(pair, rows) if pair.setting == "equal" else _full_differences(study, pair, rows)
@@ -40,11 +43,11 @@ def _short_runs(ledger: pd.DataFrame) -> list[str]:
     ]
 
 
-def _differences(pair: Pair, rows: dict[str, dict[str, Any]]) -> list[str]:
+def _differences(pair: Pair, rows: Rows) -> list[str]:
     return _unequal(pair, rows, (*COLUMNS_OF_A_MATCH, *COLUMNS_OF_AN_EQUAL_MATCH))
 
 
-def _full_differences(study: Study, pair: Pair, rows: dict[str, dict[str, Any]]) -> list[str]:
+def _full_differences(study: Study, pair: Pair, rows: Rows) -> list[str]:
     """The full-budget side saw what the parent, pruning and retraining saw, rounded up to a global batch."""
     retrained, scratch, parent = (rows[name] for name in (pair.retrained, pair.scratch, pair.parent))
     pruned = rows[str(study.runs[pair.retrained].start)]
@@ -59,7 +62,7 @@ def _full_differences(study: Study, pair: Pair, rows: dict[str, dict[str, Any]])
     return problems
 
 
-def _unequal(pair: Pair, rows: dict[str, dict[str, Any]], columns: tuple[str, ...]) -> list[str]:
+def _unequal(pair: Pair, rows: Rows, columns: tuple[str, ...]) -> list[str]:
     retrained, scratch = rows[pair.retrained], rows[pair.scratch]
     return [
         f"{column}: {retrained[column]} for {pair.retrained}, {scratch[column]} for {pair.scratch}"

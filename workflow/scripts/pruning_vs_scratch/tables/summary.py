@@ -62,7 +62,7 @@ def _loss_lines(gaps: pd.DataFrame) -> Iterator[str]:
         f"parent {first['loss_parent']:.3f}; {seeds}"
     )
     yield ""
-    yield f"{'':<35}{'':>7}  {'same tokens':^31}  {'whole pipeline tokens':^31}"
+    yield f"{'':<44}{'same tokens':^31}  {'whole pipeline tokens':^31}".rstrip()
     yield _columns("method", "ratio", "tokens", "pruned", "scratch", "gap", "scratch", "gap")
     for key, rows in gaps.groupby(list(ROW), sort=False):
         yield _loss_row(key, rows.set_index("setting"))

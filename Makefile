@@ -1,0 +1,48 @@
+# Every target sets up .venv first, and does nothing there when it is current.
+PYTHON ?= python3
+CORES ?= $(shell nproc 2>/dev/null || echo 2)
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help demo smoke test lint lock clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+demo: $(VENV)/run.done ## Run the default study: tables, claims, figures, report
+	@$(BIN)/python workflow/scripts/run_study.py --cores $(CORES)
+
+smoke: $(VENV)/run.done ## Run the smallest study
+	@$(BIN)/python workflow/scripts/run_study.py --cores $(CORES) --configfile config/smoke.yaml
+
+test: $(VENV)/dev.done ## Run all tests, the smallest study through Snakemake included
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.done ## Check style, types, and the workflow
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/mypy
+	$(BIN)/snakemake --lint
+
+lock: ## Write requirements.lock anew from the newest versions that pyproject.toml allows
+	rm -rf $(VENV)-lock
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install --quiet '.[dev,slurm]'
+	$(VENV)-lock/bin/python workflow/scripts/write_lock.py
+	rm -rf $(VENV)-lock
+
+clean: ## Delete the environment and everything the studies made, downloads included
+	rm -rf $(VENV) .snakemake resources results work figures/*/
+
+$(VENV)/run.done: requirements.lock pyproject.toml
+	@echo "setting up $(VENV) (once; a few minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; make PYTHON=python3.12 ...")'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e .
+	@touch $@
+
+$(VENV)/dev.done: $(VENV)/run.done
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	@touch $@

@@ -1,0 +1,157 @@
+"""Run a study on this machine: progress with the time left, then the report and a summary.
+
+A run that was interrupted, even by kill -9, goes on where it stopped.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from pruning_vs_scratch import cli
+from pruning_vs_scratch.config import load_config
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.progress import Progress, job_seconds
+from pruning_vs_scratch.study import Study
+
+STATE = Path(".snakemake")
+LOCK = STATE / "run_study.lock"
+SECONDS_TO_WAIT_FOR_AN_EARLIER_RUN = 60
+ERROR_MARKS = ("Error in rule", "RuleException", "WorkflowError", "LockException", "Exception in", "Error in file")
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--configfile", type=Path, action="append", default=[], help="overlay of config/config.yaml")
+    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="CPU cores (default: all)")
+    args = parser.parse_args()
+
+    study = Study(load_config([Path("config/config.yaml"), *args.configfile]).model_dump(mode="json"))
+    with _only_one_run() as (lock, was_killed):
+        snakemake = [sys.executable, "-m", "snakemake", "--cores", str(args.cores), "--rerun-incomplete"]
+        if args.configfile:
+            snakemake += ["--configfile", *map(str, args.configfile)]
+        if was_killed and any((STATE / "locks").glob("*")):
+            _say("an earlier run was killed; going on where it stopped")
+            subprocess.run([*snakemake, "--unlock"], check=True, capture_output=True)
+        progress = _run([*snakemake, "--show-failed-logs"], study, lock)
+        report = study.paths.results / "report.html"
+        if not (progress.nothing_to_do and report.exists()):
+            _write_report([*snakemake, "--report", str(report)])
+    _summarise(study, report, None if progress.nothing_to_do else progress.elapsed)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _only_one_run() -> Iterator[tuple[TextIO, bool]]:
+    """Hold the folder's lock; says whether the holder before was killed. Snakemake itself inherits the lock."""
+    STATE.mkdir(exist_ok=True)
+    with LOCK.open("a+", encoding="utf-8") as lock:
+        _acquire(lock)
+        lock.seek(0)
+        was_killed = lock.read() == "running"
+        _mark(lock, "running")
+        yield lock, was_killed
+        _mark(lock, "")
+
+
+def _mark(lock: TextIO, state: str) -> None:
+    lock.seek(0)
+    lock.truncate()
+    lock.write(state)
+    lock.flush()
+
+
+def _acquire(lock: TextIO) -> None:
+    deadline = time.monotonic() + SECONDS_TO_WAIT_FOR_AN_EARLIER_RUN
+    said = False
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise UserError("another run is going on in this folder; wait for it, or stop it first") from None
+            if not said:
+                _say("another run is going on or being stopped in this folder; waiting for it")
+                said = True
+            time.sleep(0.5)
+
+
+def _run(command: Sequence[str], study: Study, lock: TextIO) -> Progress:
+    """Run Snakemake and show its progress.
+
+    Raises:
+        UserError: a job failed; holds Snakemake's own words about it.
+    """
+    expected = job_seconds(study)
+    done = {f"{verb} {run}" for run in study.runs for verb in ("Train", "Prune") if study.paths.manifest(run).exists()}
+    done |= {
+        f"Evaluate the checkpoints of {group}"
+        for group in study.evaluation_groups
+        if (study.paths.evaluation / group).exists()
+    }
+    progress = Progress(expected, set(expected) - done)
+    _say(f"study {study.name}: {len(study.runs)} models, {len(study.pairs)} matched pairs")
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        pass_fds=[lock.fileno()],
+        preexec_fn=_interrupted_with_parent,
+    )
+    assert process.stdout is not None
+    errors: list[str] = []
+    try:
+        for line in map(str.rstrip, process.stdout):
+            if errors or any(mark in line for mark in ERROR_MARKS):
+                errors.append(line)
+            elif shown := progress.feed(line):
+                _say(shown)
+    except KeyboardInterrupt:
+        process.wait()
+        raise UserError("stopped; run the same command again to go on") from None
+    if process.wait() != 0:
+        raise UserError("the workflow stopped:\n" + "\n".join(errors))
+    return progress
+
+
+def _interrupted_with_parent() -> None:
+    """Ask the kernel to interrupt this process (as Ctrl-C would) when its parent dies; Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+
+
+def _write_report(command: Sequence[str]) -> None:
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if result.returncode:
+        raise UserError(f"the results are complete, but the report failed:\n{result.stdout}")
+
+
+def _summarise(study: Study, report: Path, seconds: float | None) -> None:
+    if seconds is None:
+        _say(f"study {study.name} is up to date: nothing to be done")
+    script = Path(__file__).with_name("summarise.py")
+    command = [sys.executable, str(script), "--tables", str(study.paths.tables)]
+    command += ["--claims", str(study.paths.results / "claims.json"), "--figures", str(study.paths.figures)]
+    command += ["--report", str(report)] + ([f"--seconds={seconds:.0f}"] if seconds is not None else [])
+    subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    cli.run(main)
