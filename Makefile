@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo smoke test lint lock clean
+.PHONY: help demo smoke test lint lock schema clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ lock: ## Write requirements.lock anew from the newest versions that pyproject.to
 	$(VENV)-lock/bin/pip install --quiet '.[dev,slurm]'
 	$(VENV)-lock/bin/python workflow/scripts/write_lock.py
 	rm -rf $(VENV)-lock
+
+schema: $(VENV)/run.done ## Write workflow/schemas/study.schema.json anew from the typed configuration
+	@$(BIN)/python workflow/scripts/write_schema.py
 
 clean: ## Delete the environment and everything the studies made, downloads included
 	rm -rf $(VENV) .snakemake resources results work figures/*/

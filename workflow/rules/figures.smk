@@ -10,7 +10,7 @@ rule draw_figure:
         pdf=paths.figures / "{figure}.pdf",
         png=report(
             paths.figures / "{figure}.png",
-            caption="../report/{figure}.rst",
+            caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}"},
         ),

@@ -1,6 +1,7 @@
 """What every entry point shares: clear errors, an exit code, and paths without their machine."""
 
 import argparse
+import errno
 import gc
 import json
 import logging
@@ -12,16 +13,22 @@ from typing import Any
 from pruning_vs_scratch.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a write that meets the end of the disk, of a quota, or of a limit on the size of a file."""
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call ``main``, turn a UserError into one readable message and exit code 1, and leave the interpreter."""
+    """Call ``main``, turn a UserError or a full disk into one readable message and exit code 1, and leave Python."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         main()
     except UserError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        sys.exit(f"error: {error.strerror}: free some space, then run again")
     finally:
         # The interpreter's last garbage collection walks all of torch and transformers: 1.7 s a job, for nothing.
         gc.freeze()

@@ -26,20 +26,19 @@ def atomic_file(path: Path) -> Iterator[Path]:
         UserError: the disk is full or not writable.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        _flush_to_disk(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
-        _flush_to_disk(path.parent)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}. {_disk_hint(path.parent)}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            _flush_to_disk(temporary)
+            temporary.chmod(0o666 & ~_umask())
+            os.replace(temporary, path)
+            _flush_to_disk(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -50,21 +49,20 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         UserError: the disk is full or not writable.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-    try:
-        yield temporary
-        for child in temporary.rglob("*"):
-            _flush_to_disk(child)
-        temporary.chmod(0o777 & ~_umask())
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
-        _flush_to_disk(path.parent)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}. {_disk_hint(path.parent)}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with _write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        try:
+            yield temporary
+            for child in temporary.rglob("*"):
+                _flush_to_disk(child)
+            temporary.chmod(0o777 & ~_umask())
+            if path.exists():
+                shutil.rmtree(path)
+            os.replace(temporary, path)
+            _flush_to_disk(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -103,8 +101,14 @@ def sha256_of_file(path: Path) -> str:
 
 
 def sha256_of_path(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's relative names and contents."""
+    """SHA-256 of a file, or of a folder's relative names and contents.
+
+    Raises:
+        UserError: there is neither.
+    """
     path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path} is missing: run the step that writes it, or the whole workflow, again")
     if path.is_file():
         return sha256_of_file(path)
     return sha256_of_value(
@@ -122,6 +126,14 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
+@contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}. {_disk_hint(path.parent)}") from error
+
+
 def _flush_to_disk(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -137,5 +149,6 @@ def _umask() -> int:
 
 
 def _disk_hint(folder: Path) -> str:
-    free = shutil.disk_usage(folder).free / 2**20
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(existing).free / 2**20
     return f"{free:,.0f} MiB are free there; free some space or check the permissions, then run again"

@@ -12,9 +12,12 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold a folder; wait for another process that holds it (left behind by a killed workflow, say)."""
+    """Hold a folder; wait for another process that holds it (left behind by a killed workflow, say).
+
+    The lock is an empty file beside the folder: over NFS only a file that is open for writing can be locked.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder.with_name(f"{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

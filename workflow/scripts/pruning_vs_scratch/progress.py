@@ -41,6 +41,7 @@ class Progress:
         self.expected = expected
         self.total = sum(expected[message] for message in pending)
         self.done = 0.0
+        self._pending = len(pending)
         self.running: dict[str, str] = {}
         self.nothing_to_do = False
         self._clock = clock
@@ -58,7 +59,7 @@ class Progress:
             self.done += self.expected.get(self.running.pop(finished[1], ""), OTHER_SECONDS)
         elif count := COUNT.match(line):
             self._steps = f"{count[1]} of {count[2]} steps"
-            return self._status()
+            return self._status(others=int(count[2]) - self._pending)
         return None
 
     @property
@@ -66,18 +67,19 @@ class Progress:
         """Seconds since the start."""
         return self._clock() - self._start
 
-    def _status(self) -> str | None:
+    def _status(self, others: int) -> str | None:
         if self.elapsed - self._shown < SECONDS_BETWEEN_LINES:
             return None
         self._shown = self.elapsed
         now = "; ".join(list(self.running.values())[:2])
-        return f"[{_minutes(self.elapsed)}] {self._steps}{self._left()}  {now}"
+        return f"[{_minutes(self.elapsed)}] {self._steps}{self._left(others)}  {now}"
 
-    def _left(self) -> str:
+    def _left(self, others: int) -> str:
         """The time left, once a tenth is done: before, the guess is worth nothing."""
-        if self.done < 0.1 * self.total:
+        total = self.total + OTHER_SECONDS * others
+        if self.done < 0.1 * total:
             return ""
-        seconds = self.elapsed * max(0.0, self.total - self.done) / self.done
+        seconds = self.elapsed * max(0.0, total - self.done) / self.done
         return f", about {_minutes(seconds)} left"
 
 

@@ -57,6 +57,10 @@ def _budget_problem(config: StudyConfig, path: str, tokens: int) -> Iterator[str
 
 def _shape_problems(config: StudyConfig) -> Iterator[str]:
     parent = config.parent.shape
+    for granularity, targets in {"depth": config.targets.depth, "width": config.targets.width}.items():
+        ratios = [target.ratio for target in targets]
+        for ratio in sorted({ratio for ratio in ratios if ratios.count(ratio) > 1}):
+            yield f"targets.{granularity}: ratio {ratio} has {ratios.count(ratio)} targets; keep one"
     if parent.heads % parent.kv_heads:
         yield f"parent.shape.kv_heads: {parent.kv_heads} does not divide the {parent.heads} heads"
     for i, depth in enumerate(config.targets.depth):

@@ -68,17 +68,32 @@ def _overlay(base: dict[str, Any], top: Mapping[str, Any]) -> None:
 
 def _explain(detail: Any) -> str:
     location, kind, value = detail["loc"], detail["type"], detail.get("input")
-    where = ".".join(str(part) for part in location) or "(top level)"
+    where = _place(location)
     if kind == "extra_forbidden":
         return f"{where}: unknown key; {nearest(str(location[-1]), _known_keys(location[:-1]))}"
     if kind == "missing":
         return f"{where}: this key is required"
-    if kind == "literal_error" or (kind == "union_tag_invalid"):
+    if kind == "union_tag_not_found":
+        return f"{where}.kind: this key is required"
+    if kind in ("literal_error", "union_tag_invalid"):
         expected = detail["ctx"].get("expected") or detail["ctx"]["expected_tags"]
         known = [word.strip(" '") for word in expected.replace(" or ", ",").split(",")]
         shown = value.get("kind") if isinstance(value, Mapping) else value
+        where += ".kind" if kind == "union_tag_invalid" else ""
         return f"{where}: {shown!r} is not valid; {nearest(str(shown), known)}"
     return f"{where}: {detail['msg'].removeprefix('Value error, ')} (got {value!r})"
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """A location as the user wrote it: without pydantic's marks for the members of a union and for keys."""
+    parts: list[str] = []
+    annotation: Any = StudyConfig
+    for part in location:
+        following = _step(annotation, part)
+        if part != "[key]" and (following is None or following not in _members(annotation)):
+            parts.append(str(part))
+        annotation = following
+    return ".".join(parts)
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

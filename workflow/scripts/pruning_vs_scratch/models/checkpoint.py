@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from pruning_vs_scratch.errors import UserError
@@ -28,22 +29,29 @@ def load_llama(folder: Path) -> LlamaForCausalLM:
     """Load a checkpoint in fp32 on the CPU.
 
     Raises:
-        UserError: it is missing, incomplete, a pickle, or not a Llama.
+        UserError: it is missing, incomplete, damaged, a pickle, or not a Llama.
     """
     folder = Path(folder)
     check_checkpoint(folder)
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=torch.float32,
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
-        output_loading_info=True,
-    )
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except SafetensorError as error:
+        raise UserError(f"the weights of the checkpoint {folder} are damaged ({error}); fetch it again") from error
     model, report = loaded
-    missing = sorted(set(report["missing_keys"]) - {"lm_head.weight"})
+    tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
+    missing = sorted(set(report["missing_keys"]) - tied)
     if missing:
         raise UserError(f"the checkpoint {folder} lacks {len(missing)} weights, first {missing[0]}; fetch it again")
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise UserError(f"{name} of the checkpoint {folder} holds NaN or inf; fetch or train it again")
     return model
 
 
@@ -66,7 +74,7 @@ def check_checkpoint(folder: Path) -> None:
         absent = sorted({f for f in read_json(index)["weight_map"].values() if not (folder / f).exists()})
         if absent:
             raise UserError(f"the checkpoint {folder} lacks shards: {', '.join(absent)}; fetch it again")
-    architectures = AutoConfig.from_pretrained(folder, trust_remote_code=False).architectures or ["unknown"]
+    architectures = read_json(folder / "config.json").get("architectures") or ["unknown architecture"]
     if architectures[0] not in SUPPORTED:
         raise UserError(f"{folder} is a {architectures[0]}; supported: {', '.join(SUPPORTED)}")
 

@@ -7,6 +7,7 @@ mask's shape as JSON, for example ``[352, 128]``.
 
 import json
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from safetensors import safe_open
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.tensors import load_tensors, save_tensors
+
+BITS_A_BYTE = 8
 
 
 def write_masks(masks: dict[str, torch.Tensor], path: Path) -> None:
@@ -34,10 +37,13 @@ def read_masks(path: Path) -> dict[str, torch.Tensor]:
     """
     packed = load_tensors(path)
     with safe_open(path, framework="pt") as file:
-        shapes = {name: json.loads(shape) for name, shape in (file.metadata() or {}).items()}
+        shapes = file.metadata() or {}
     if shapes.keys() != packed.keys():
         raise UserError(f"{path} is not a mask file: its shapes are missing")
-    return {name: _unpacked(bits, shapes[name]) for name, bits in packed.items()}
+    try:
+        return {name: _unpacked(bits, json.loads(shapes[name])) for name, bits in packed.items()}
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"{path} is not a mask file or is damaged ({error}); delete its folder and run again") from error
 
 
 def keep_largest_per_row(scores: torch.Tensor, ratio: float) -> torch.Tensor:
@@ -45,8 +51,7 @@ def keep_largest_per_row(scores: torch.Tensor, ratio: float) -> torch.Tensor:
 
     ``scores`` has shape (rows, columns).
     """
-    dropped = math.floor(ratio * scores.shape[1])
-    lowest = scores.argsort(dim=1, stable=True)[:, :dropped]
+    lowest = scores.argsort(dim=1, stable=True)[:, : _share(ratio, scores.shape[1])]
     return torch.ones_like(scores, dtype=torch.bool).scatter_(1, lowest, False)
 
 
@@ -83,6 +88,13 @@ def parse_pattern(pattern: str) -> tuple[int, int]:
     return int(kept), int(group)
 
 
+def _share(ratio: float, count: int) -> int:
+    """floor(ratio * count) of the ratio as written: in binary, 0.29 * 100 is below 29."""
+    return math.floor(Fraction(str(ratio)) * count)
+
+
 def _unpacked(bits: torch.Tensor, shape: list[int]) -> torch.Tensor:
-    flat = np.unpackbits(bits.numpy(), count=math.prod(shape), bitorder="little")
-    return torch.from_numpy(flat.astype(bool)).view(shape)
+    flat, entries = np.unpackbits(bits.numpy(), bitorder="little"), math.prod(shape)
+    if not 0 <= len(flat) - entries < BITS_A_BYTE:
+        raise ValueError(f"{len(flat)} bits for a mask of shape {shape}")
+    return torch.from_numpy(flat[:entries].astype(bool)).view(shape)

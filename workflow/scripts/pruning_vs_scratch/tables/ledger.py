@@ -53,13 +53,14 @@ def _full_differences(study: Study, pair: Pair, rows: Rows) -> list[str]:
     pruned = rows[str(study.runs[pair.retrained].start)]
     batch = scratch["global_batch_size"] * scratch["sequence_length"]
     spent = parent["tokens_seen"] + pruned["tokens_seen"] + retrained["tokens_seen"]
-    expected = -(-spent // batch) * batch
-    problems = _unequal(pair, rows, COLUMNS_OF_A_MATCH)
-    if scratch["tokens_seen"] != expected or scratch["window_start"] != parent["window_start"]:
-        problems.append(
-            f"{pair.scratch} saw {scratch['tokens_seen']} tokens, the full pipeline of {pair.retrained} {expected}"
-        )
-    return problems
+    tokens = -(-spent // batch) * batch
+    start = parent["window_start"]
+    expected = {"tokens_seen": tokens, "window_start": start, "window_end": start + tokens // parent["sequence_length"]}
+    return _unequal(pair, rows, COLUMNS_OF_A_MATCH) + [
+        f"{column}: {scratch[column]} for {pair.scratch}, {value} for the full pipeline of {pair.retrained}"
+        for column, value in expected.items()
+        if scratch[column] != value
+    ]
 
 
 def _unequal(pair: Pair, rows: Rows, columns: tuple[str, ...]) -> list[str]:
@@ -73,8 +74,8 @@ def _unequal(pair: Pair, rows: Rows, columns: tuple[str, ...]) -> list[str]:
 
 def mixed_sources(ledger: pd.DataFrame) -> str | None:
     """A warning when runs of one study were made by different versions of this code."""
-    hashes = ledger.groupby("source_hash")["run"].agg(list)
-    if len(hashes) == 1:
+    counts = ledger["source_hash"].value_counts(sort=False)
+    if len(counts) == 1:
         return None
-    counts = ", ".join(f"{len(runs)} runs by {source[:12]}" for source, runs in hashes.items())
-    return f"warning: the study mixes results of different code ({counts}); delete the older runs to make it uniform"
+    listed = ", ".join(f"{count} rows by {str(source)[:12]}" for source, count in counts.items())
+    return f"warning: the study mixes results of different code ({listed}); delete the older runs to make it uniform"

@@ -1,0 +1,35 @@
+"""What several test files need: the studies of config/ as plain values, and settings of hypothesis."""
+
+import copy
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from pruning_vs_scratch.cli import REPOSITORY
+from pruning_vs_scratch.config import load_config
+
+settings.register_profile("project", deadline=None, max_examples=50, derandomize=True)
+settings.load_profile("project")
+
+Values = dict[str, Any]
+
+
+@cache
+def _stored(overlay: str) -> Values:
+    files = ["config.yaml"] if overlay == "demo" else ["config.yaml", f"{overlay}.yaml"]
+    return load_config([REPOSITORY / "config" / file for file in files]).model_dump(mode="json")
+
+
+@pytest.fixture(scope="session")
+def study_values() -> Callable[[str], Values]:
+    """Values of a study of config/ by its name; a fresh copy each time."""
+    return lambda name: copy.deepcopy(_stored(name))
+
+
+@pytest.fixture
+def smoke(study_values: Callable[[str], Values]) -> Values:
+    """Values of the smallest study."""
+    return study_values("smoke")

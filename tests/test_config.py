@@ -1,0 +1,281 @@
+"""The stored studies are valid, and every mistake is named with its place and the nearest valid value."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from snakemake.common.configfile import load_configfile
+from snakemake.utils import update_config
+
+from pruning_vs_scratch.cli import REPOSITORY
+from pruning_vs_scratch.config import load_config, parse_config
+from pruning_vs_scratch.config.schema import config_schema
+from pruning_vs_scratch.errors import UserError
+
+Values = dict[str, Any]
+Edit = Callable[[Values], Any]
+
+CONFIG = REPOSITORY / "config"
+SCHEMA = REPOSITORY / "workflow/schemas/study.schema.json"
+STUDIES = ("demo", "smoke", "demo-seeds")
+
+
+def mistake(values: Values, edit: Edit) -> str:
+    """The message for a configuration that was valid before ``edit``."""
+    edit(values)
+    with pytest.raises(UserError) as error:
+        parse_config(values)
+    return str(error.value)
+
+
+def as_yaml(path: Path, values: Any) -> Path:
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_stored_studies_are_valid_and_named_after_their_file(
+    name: str, study_values: Callable[[str], Values]
+) -> None:
+    assert study_values(name)["study"] == name
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_parsed_study_parses_again_to_itself(name: str, study_values: Callable[[str], Values]) -> None:
+    assert parse_config(study_values(name)).model_dump(mode="json") == study_values(name)
+
+
+def test_the_stored_schema_is_that_of_the_typed_configuration() -> None:
+    stored = json.loads(SCHEMA.read_text(encoding="utf-8")) if SCHEMA.exists() else None
+    assert stored == config_schema(), f"{SCHEMA.name} is out of date; write it anew with 'make schema'"
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_stored_studies_fit_the_schema(name: str, study_values: Callable[[str], Values]) -> None:
+    jsonschema.Draft202012Validator.check_schema(config_schema())
+    jsonschema.validate(study_values(name), config_schema())
+
+
+def test_the_schema_refuses_an_unknown_key(smoke: Values) -> None:
+    smoke["parent"]["shape"]["layer"] = 3
+    with pytest.raises(jsonschema.ValidationError, match="layer"):
+        jsonschema.validate(smoke, config_schema())
+
+
+UNKNOWN_KEYS: dict[str, tuple[Edit, str]] = {
+    "at the top": (lambda v: v.update(trainning={}), "trainning: unknown key; did you mean 'training'?"),
+    "in a section": (
+        lambda v: v["training"].update(micro_batchsize=4),
+        "training.micro_batchsize: unknown key; did you mean 'micro_batch_size'?",
+    ),
+    "in a section with defaults": (
+        lambda v: v["training"]["optimizer"].update(weight_decays=0),
+        "training.optimizer.weight_decays: unknown key; did you mean 'weight_decay'?",
+    ),
+    "in a list": (
+        lambda v: v["matrix"][1].update(ratio=[0.5]),
+        "matrix.1.ratio: unknown key; did you mean 'ratios'?",
+    ),
+    "in a mapping of sections": (
+        lambda v: v["corpus"]["evaluation"]["milton"].update(includes=["*"]),
+        "corpus.evaluation.milton.includes: unknown key; did you mean 'include'?",
+    ),
+    "in a member of a union": (
+        lambda v: v["corpus"]["sources"]["shakespeare"].update(sha265="0"),
+        "corpus.sources.shakespeare.sha265: unknown key; did you mean 'sha256'?",
+    ),
+    "with nothing near it": (
+        lambda v: v["pruning"].update(xyz=1),
+        "pruning.xyz: unknown key; known: calibration",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWN_KEYS)
+def test_an_unknown_key_names_its_path_and_the_nearest_key(case: str, smoke: Values) -> None:
+    edit, expected = UNKNOWN_KEYS[case]
+    assert expected in mistake(smoke, edit)
+
+
+UNKNOWN_NAMES: dict[str, tuple[Edit, str]] = {
+    "method": (
+        lambda v: v["matrix"][0].update(methods=["shortgtp"]),
+        "matrix.0.methods.0: 'shortgtp' is not valid; did you mean 'shortgpt'?",
+    ),
+    "method unlike any": (
+        lambda v: v["matrix"][0].update(methods=["xyz"]),
+        "known: magnitude, minitron_depth, minitron_width, shortgpt, wanda",
+    ),
+    "source kind": (
+        lambda v: v["corpus"]["sources"]["shakespeare"].update(kind="paths"),
+        "corpus.sources.shakespeare.kind: 'paths' is not valid; did you mean 'path'?",
+    ),
+    "source kind left out": (
+        lambda v: v["corpus"]["sources"]["shakespeare"].pop("kind"),
+        "corpus.sources.shakespeare.kind: this key is required",
+    ),
+    "pattern": (
+        lambda v: v["matrix"][2].update(patterns=["2:5"]),
+        "matrix.2.patterns.0: '2:5' is not valid; did you mean '2:4'?",
+    ),
+    "task": (
+        lambda v: v["evaluation"]["tasks"]["local"].update(scrambel={"items": 3}),
+        "evaluation.tasks.local.scrambel: 'scrambel' is not valid; did you mean 'scramble'?",
+    ),
+    "parent kind": (
+        lambda v: v["parent"].update(kind="pretrian"),
+        "parent.kind: 'pretrian' is not valid; did you mean 'pretrain'?",
+    ),
+    "source": (
+        lambda v: v["corpus"]["train"].update(source="shakespear"),
+        "corpus.train.source: no source 'shakespear' under corpus.sources; did you mean 'shakespeare'?",
+    ),
+    "evaluated corpus": (
+        lambda v: v["evaluation"]["perplexity"]["corpora"].update(miltons=8),
+        "evaluation.perplexity.corpora.miltons: no such corpus; did you mean 'milton'?",
+    ),
+    "claims corpus": (
+        lambda v: v["claims"].update(dataset="tests"),
+        "claims.dataset: 'tests' is not evaluated; did you mean 'test'?",
+    ),
+    "corpus named like a split": (
+        lambda v: v["corpus"]["evaluation"].update(train=v["corpus"]["evaluation"]["milton"]),
+        "corpus.evaluation.train: this name belongs to a split",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWN_NAMES)
+def test_an_unknown_name_is_refused_with_the_nearest_known_one(case: str, smoke: Values) -> None:
+    edit, expected = UNKNOWN_NAMES[case]
+    assert expected in mistake(smoke, edit)
+
+
+RULES: dict[str, tuple[Edit, str]] = {
+    "retraining budget": (
+        lambda v: v["matrix"][1].update(retrain=[8192, 5000]),
+        "matrix.1.retrain.1: 5000 tokens is not a multiple of the global batch of 1024 tokens; nearest: 4096 or 5120",
+    ),
+    "parent's budget below one batch": (
+        lambda v: v["parent"].update(tokens=1000),
+        "parent.tokens: 1000 tokens is not a multiple of the global batch of 1024 tokens; nearest: 1024",
+    ),
+    "micro batch": (
+        lambda v: v["training"].update(micro_batch_size=3),
+        "training.micro_batch_size: 3 does not divide the global batch of 8 sequences; valid: 1, 2, 4, 8",
+    ),
+    "depth ratio without a target": (
+        lambda v: v["matrix"][0].update(ratios=[0.4]),
+        "matrix.0.ratios: minitron_depth needs a target for 0.4 under targets.depth; nearest: 0.5",
+    ),
+    "width ratio with no targets at all": (
+        lambda v: v["targets"].update(width=[]),
+        "matrix.1.ratios: minitron_width needs a target for 0.5 under targets.width; there are none",
+    ),
+    "ratio with two targets": (
+        lambda v: v["targets"]["depth"].append({"ratio": 0.5, "layers": 3}),
+        "targets.depth: ratio 0.5 has 2 targets; keep one",
+    ),
+    "N:M with another ratio": (
+        lambda v: v["matrix"][2].update(ratios=[0.75]),
+        "matrix.2.ratios: pattern 2:4 has ratio 0.5, not 0.75",
+    ),
+    "pattern of a dense method": (
+        lambda v: v["matrix"][0].update(patterns=["2:4"]),
+        "matrix.0.patterns: minitron_depth is a depth method and knows no sparsity patterns",
+    ),
+    "as many blocks as the parent": (
+        lambda v: v["targets"]["depth"][0].update(layers=4),
+        "targets.depth.0.layers: 4 is not below the parent's 4",
+    ),
+    "wider than the parent": (
+        lambda v: v["targets"]["width"][0].update(ffn_size=65),
+        "targets.width.0.ffn_size: 65 is above the parent's 64",
+    ),
+    "query heads that the key-value heads do not divide": (
+        lambda v: v["targets"]["width"][0].update(heads=3),
+        "targets.width.0.heads: 3 is not a multiple of the 2 key-value heads",
+    ),
+    "parent's heads": (
+        lambda v: v["parent"]["shape"].update(kv_heads=3),
+        "parent.shape.kv_heads: 3 does not divide the 4 heads",
+    ),
+    "full budget that is not retrained": (
+        lambda v: v["matrix"][0].update(full=[16384]),
+        "matrix.0.full: 16384 is not one of this block's retrain budgets [4096, 8192]",
+    ),
+    "required key": (lambda v: v["training"].pop("validation"), "training.validation: this key is required"),
+    "wrong type": (lambda v: v["seeds"].append("one"), "seeds.1: Input should be a valid integer"),
+    "two rules for a split": (
+        lambda v: v["corpus"]["splits"]["test"].update(fraction=0.1),
+        "corpus.splits.test: give either include (glob patterns) or fraction, not both",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RULES)
+def test_a_broken_rule_says_what_would_be_right(case: str, smoke: Values) -> None:
+    edit, expected = RULES[case]
+    assert expected in mistake(smoke, edit)
+
+
+def test_all_problems_are_listed_at_once(smoke: Values) -> None:
+    def edit(values: Values) -> None:
+        values["parent"]["tokens"] = 5000
+        values["training"]["micro_batch_size"] = 3
+
+    message = mistake(smoke, edit)
+    assert "parent.tokens" in message
+    assert "training.micro_batch_size" in message
+
+
+@pytest.mark.parametrize("overlay", ["smoke", "demo-seeds"])
+def test_overlays_merge_as_snakemake_merges_them(overlay: str, study_values: Callable[[str], Values]) -> None:
+    merged: Values = {}
+    for file in ("config.yaml", f"{overlay}.yaml"):
+        update_config(merged, load_configfile(CONFIG / file))
+    assert parse_config(merged).model_dump(mode="json") == study_values(overlay)
+
+
+OVERLAYS: dict[str, Values] = {
+    "a list replaces a list": {"seeds": [3]},
+    "a mapping keeps the keys that it does not name": {"training": {"optimizer": {"weight_decay": 0.2}}},
+    "an empty mapping changes nothing": {"targets": {}},
+    "a new key is added": {"corpus": {"sources": {"own": {"kind": "path", "path": "texts"}}}},
+    "a list of mappings replaces the whole list": {
+        "matrix": [{"methods": ["magnitude"], "ratios": [0.5], "retrain": [4096]}]
+    },
+}
+
+
+@pytest.mark.parametrize("case", OVERLAYS)
+def test_an_overlay_of_an_overlay_merges_as_snakemake_merges_it(case: str, tmp_path: Path) -> None:
+    files = [CONFIG / "config.yaml", CONFIG / "smoke.yaml", as_yaml(tmp_path / "own.yaml", OVERLAYS[case])]
+    merged: Values = {}
+    for file in files:
+        update_config(merged, load_configfile(file))
+    assert load_config(files) == parse_config(merged)
+
+
+def test_an_overlay_replaces_lists_and_keeps_other_keys(tmp_path: Path, smoke: Values) -> None:
+    overlay = as_yaml(tmp_path / "own.yaml", {"seeds": [3, 4], "parent": {"tokens": 32768}})
+    config = load_config([CONFIG / "config.yaml", CONFIG / "smoke.yaml", overlay])
+    assert config.seeds == [3, 4]
+    assert config.parent.model_dump(mode="json") == smoke["parent"] | {"tokens": 32768}
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no configuration file .*absent\.yaml"):
+        load_config([tmp_path / "absent.yaml"])
+
+
+@pytest.mark.parametrize(("text", "words"), [("a: [1", "is not valid YAML"), ("- a", "must hold keys and values")])
+def test_a_file_that_holds_no_mapping_is_refused(text: str, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=words):
+        load_config([file])

@@ -1,0 +1,269 @@
+"""A study's runs, names and token plans: what is shared, what is equal, and what never overlaps."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pruning_vs_scratch.config import load_config
+from pruning_vs_scratch.cli import REPOSITORY
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.study import Study, Target, TrainingPlan
+from pruning_vs_scratch.study.names import token_label
+
+Values = dict[str, Any]
+
+LENGTH, BATCH = 16, 4
+GLOBAL_BATCH = LENGTH * BATCH
+TABLE_MODULES = [file.stem for file in (REPOSITORY / "workflow/scripts/pruning_vs_scratch/tables").glob("[a-z]*.py")]
+DENSE, SPARSE = ("shortgpt", "minitron_depth", "minitron_width"), ("wanda", "magnitude")
+
+
+def block(methods: list[str], budgets: list[int], *, full: list[int] | None = None, **more: Any) -> Values:
+    return {"methods": methods, "ratios": [0.5], "retrain": budgets, "full": full or [], **more}
+
+
+def with_matrix(values: Values, *blocks: Values) -> Study:
+    values["matrix"] = list(blocks)
+    return Study(values)
+
+
+def scratch_of(study: Study, retrained: str, setting: str = "equal") -> str:
+    (name,) = (pair.scratch for pair in study.pairs if (pair.retrained, pair.setting) == (retrained, setting))
+    return name
+
+
+def plan(study: Study, run: str) -> TrainingPlan:
+    found = study.run(run).plan
+    assert found is not None
+    return found
+
+
+def batches(count: int) -> int:
+    return count * GLOBAL_BATCH
+
+
+def base() -> Values:
+    """The smallest study with a parent, a batch and calibration text of few tokens."""
+    files = [REPOSITORY / "config" / name for name in ("config.yaml", "smoke.yaml")]
+    values = load_config(files).model_dump(mode="json")
+    values["training"] |= {"sequence_length": LENGTH, "global_batch_size": BATCH, "micro_batch_size": BATCH}
+    return values
+
+
+BASE = base()
+
+
+@st.composite
+def blocks(draw: st.DrawFn) -> Values:
+    sparse = draw(st.booleans())
+    budgets = draw(st.lists(st.integers(1, 40).map(batches), min_size=1, max_size=3, unique=True))
+    return {
+        "methods": draw(st.lists(st.sampled_from(SPARSE if sparse else DENSE), min_size=1, unique=True)),
+        "ratios": [0.5],
+        "patterns": draw(st.sampled_from([["unstructured"], ["2:4"], ["unstructured", "4:8"]]))
+        if sparse
+        else ["unstructured"],
+        "retrain": budgets,
+        "full": draw(st.lists(st.sampled_from(budgets), unique=True)),
+    }
+
+
+@st.composite
+def studies(draw: st.DrawFn) -> Study:
+    parent = {**BASE["parent"], "tokens": batches(draw(st.integers(1, 40)))}
+    calibration = {**BASE["pruning"]["calibration"], "sequences": draw(st.integers(1, 20)), "sequence_length": 12}
+    return Study(
+        BASE
+        | {
+            "seeds": draw(st.lists(st.integers(0, 9), min_size=1, max_size=3, unique=True)),
+            "parent": parent,
+            "pruning": {"calibration": calibration},
+            "matrix": draw(st.lists(blocks(), min_size=1, max_size=3)),
+        }
+    )
+
+
+def test_names_are_those_of_the_paper(smoke: Values) -> None:
+    assert list(Study(smoke).runs) == [
+        "P16.4k-seed0",
+        "P16.4k-minitron_depth-0.5-seed0",
+        "P16.4k-minitron_depth-0.5-R4.1k-seed0",
+        "S4.1k-depth-0.5-seed0",
+        "P16.4k-minitron_depth-0.5-R8.19k-seed0",
+        "S8.19k-depth-0.5-seed0",
+        "S25.6k-depth-0.5-full-seed0",
+        "P16.4k-minitron_width-0.5-seed0",
+        "P16.4k-minitron_width-0.5-R8.19k-seed0",
+        "S8.19k-width-0.5-seed0",
+        "P16.4k-wanda-0.5-2of4-seed0",
+        "P16.4k-wanda-0.5-2of4-R8.19k-seed0",
+        "S8.19k-wanda-0.5-2of4-seed0",
+        "S25.6k-wanda-0.5-2of4-full-seed0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "label"),
+    [(512, "512"), (4096, "4.1k"), (131072, "131k"), (2_500_000, "2.5M"), (200 * 10**9, "200B"), (15 * 10**12, "15T")],
+)
+def test_token_labels_have_three_digits(tokens: int, label: str) -> None:
+    assert token_label(tokens) == label
+
+
+def test_two_depth_methods_share_their_baselines(smoke: Values) -> None:
+    study = with_matrix(smoke, block(["shortgpt", "minitron_depth"], [4096], full=[4096]))
+    retrained = [f"P16.4k-{method}-0.5-R4.1k-seed0" for method in ("shortgpt", "minitron_depth")]
+    assert {scratch_of(study, run) for run in retrained} == {"S4.1k-depth-0.5-seed0"}
+    assert {scratch_of(study, run, "full") for run in retrained} == {"S21.5k-depth-0.5-full-seed0"}
+    assert len(study.runs) == 1 + 2 + 2 + 2
+
+
+def test_sparse_methods_have_baselines_of_their_own_mask(smoke: Values) -> None:
+    study = with_matrix(smoke, block(["wanda", "magnitude"], [4096]))
+    for method in ("wanda", "magnitude"):
+        scratch = study.run(scratch_of(study, f"P16.4k-{method}-0.5-R4.1k-seed0"))
+        assert (scratch.mask, scratch.method) == (f"P16.4k-{method}-0.5-seed0", method)
+        assert study.starting_point(scratch.name) == {
+            "target": study.paths.target(f"{method}-0.5"),
+            "mask": study.paths.model(f"P16.4k-{method}-0.5-seed0"),
+        }
+
+
+def test_a_block_given_twice_adds_nothing(smoke: Values) -> None:
+    once = block(["minitron_depth"], [4096], full=[4096])
+    assert with_matrix(smoke, once, once).pairs == with_matrix(smoke, once).pairs
+
+
+def test_a_retrained_run_starts_from_its_pruned_parent(smoke: Values) -> None:
+    study = Study(smoke)
+    retrained = study.run("P16.4k-minitron_depth-0.5-R4.1k-seed0")
+    assert retrained.start == "P16.4k-minitron_depth-0.5-seed0"
+    assert study.run(str(retrained.start)).start == "P16.4k-seed0"
+    assert study.starting_point(retrained.name) == {"model": study.paths.model("P16.4k-minitron_depth-0.5-seed0")}
+
+
+def test_two_budgets_with_one_label_are_refused(smoke: Values) -> None:
+    with pytest.raises(UserError, match=r"two budgets share the run name P16.4k-shortgpt-0.5-R4.1M-seed0: 4096000 and"):
+        with_matrix(smoke, block(["shortgpt"], [4096000, 4100096]))
+
+
+def test_three_seeds_triple_the_runs(study_values: Callable[[str], Values]) -> None:
+    one, three = (Study(study_values(name)) for name in ("demo", "demo-seeds"))
+    assert len(three.runs) == 3 * len(one.runs)
+    assert len(three.pairs) == 3 * len(one.pairs)
+    assert three.targets == one.targets
+
+
+def test_an_unknown_run_gives_the_nearest_name(smoke: Values) -> None:
+    with pytest.raises(UserError, match="study smoke has no run 'P16k-seed0'; did you mean 'P16.4k-seed0'"):
+        Study(smoke).run("P16k-seed0")
+
+
+def test_parents_train_first_and_long_runs_before_short_ones(smoke: Values) -> None:
+    study = Study(smoke)
+    order = sorted(study.trained_runs, key=study.priority, reverse=True)
+    assert order[0] == "P16.4k-seed0"
+    assert order.index("S25.6k-depth-0.5-full-seed0") < order.index("S4.1k-depth-0.5-seed0")
+
+
+def test_targets_survive_their_file(study_values: Callable[[str], Values]) -> None:
+    for target in Study(study_values("demo")).targets.values():
+        assert Target.from_dict(target.to_dict()) == target
+
+
+@pytest.mark.parametrize("group_by", ["target", "run"])
+def test_every_run_is_evaluated_once(group_by: str, smoke: Values) -> None:
+    smoke["evaluation"]["group_by"] = group_by
+    study = Study(smoke)
+    assert sorted(run for group in study.evaluation_groups.values() for run in group) == sorted(study.runs)
+
+
+@given(studies())
+def test_an_equal_pair_shares_windows_and_recipe(study: Study) -> None:
+    for pair in study.pairs:
+        if pair.setting == "equal":
+            retrained, scratch = (plan(study, name) for name in (pair.retrained, pair.scratch))
+            assert scratch == retrained.model_copy(update={"run": pair.scratch, "phase": "scratch"})
+            assert retrained.tokens == pair.budget
+            assert study.run(pair.retrained).target.shape == study.run(pair.scratch).target.shape
+            assert study.run(pair.retrained).mask == study.run(pair.scratch).mask
+
+
+@given(studies())
+def test_retraining_starts_where_the_parent_ends(study: Study) -> None:
+    for pair in study.pairs:
+        parent, retrained = plan(study, pair.parent), plan(study, pair.retrained)
+        assert (parent.window_start, parent.window_end) == (0, retrained.window_start)
+
+
+@given(studies())
+def test_a_full_baseline_reads_the_whole_pipelines_tokens_from_the_start(study: Study) -> None:
+    for pair in study.pairs:
+        if pair.setting == "full":
+            scratch, retrained = plan(study, pair.scratch), plan(study, pair.retrained)
+            spent = plan(study, pair.parent).tokens + retrained.tokens + study.run(pair.retrained).tokens_prune
+            assert scratch.window_start == 0
+            assert 0 <= scratch.tokens - spent < GLOBAL_BATCH
+            recipe = {"run", "phase", "window_start", "window_end"}
+            assert scratch.model_dump(exclude=recipe) == retrained.model_dump(exclude=recipe)
+
+
+@given(studies())
+def test_plans_are_whole_batches(study: Study) -> None:
+    for name in study.trained_runs:
+        found = plan(study, name)
+        assert found.steps * found.global_batch_size * found.sequence_length == found.tokens > 0
+
+
+@given(studies())
+def test_pruning_counts_its_calibration_text_unless_it_reads_none(study: Study) -> None:
+    calibration = study.config.pruning.calibration
+    for name in study.pruned_runs:
+        run = study.run(name)
+        expected = 0 if run.method == "magnitude" else calibration.sequences * calibration.sequence_length
+        assert run.tokens_prune == expected
+
+
+@given(studies())
+def test_names_are_path_parts_and_files_are_distinct(study: Study) -> None:
+    assert all(name == run.name and "/" not in name for name, run in study.runs.items())
+    files = [study.paths.model(name) for name in study.runs] + [study.paths.manifest(name) for name in study.runs]
+    files += [study.paths.target(name) for name in study.targets]
+    assert len(set(files)) == len(files)
+    assert not {parent for file in files for parent in file.parents} & set(files)
+
+
+@given(studies())
+def test_every_pair_is_complete_and_unique(study: Study) -> None:
+    sides = {"retrained": "retrained", "scratch": "scratch", "parent": "parent"}
+    for pair in study.pairs:
+        assert all(study.run(getattr(pair, side)).role == role for side, role in sides.items())
+        assert {study.run(getattr(pair, side)).seed for side in sides} == {pair.seed}
+    assert len({(pair.setting, pair.retrained) for pair in study.pairs}) == len(study.pairs)
+
+
+@given(studies())
+def test_every_budget_of_every_method_is_compared(study: Study) -> None:
+    wanted = {
+        (seed, method, pattern if method in SPARSE else "dense", budget, setting)
+        for seed in study.config.seeds
+        for comparison in study.config.matrix
+        for method in comparison.methods
+        for pattern in comparison.patterns
+        for setting, budgets in (("equal", comparison.retrain), ("full", comparison.full))
+        for budget in budgets
+    }
+    assert {(p.seed, p.method, p.pattern, p.budget, p.setting) for p in study.pairs} == wanted
+
+
+def test_planning_and_drawing_import_no_torch() -> None:
+    packages = ["study", "progress", "figures", *(f"tables.{name}" for name in TABLE_MODULES)]
+    imports = ", ".join(f"pruning_vs_scratch.{package}" for package in packages)
+    code = f"import sys, {imports}; sys.exit(str({{'torch', 'transformers'}} & set(sys.modules) or ''))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stderr.strip() == ""

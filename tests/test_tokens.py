@@ -1,0 +1,168 @@
+"""Token shards give back what went in and refuse damage; the tokenizer is exact, loadable and lossless."""
+
+import json
+import random
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from pruning_vs_scratch.data.tokenizer import SEPARATOR, load_tokenizer, save_tokenizer, train_bpe
+from pruning_vs_scratch.data.tokens import TokenStore, token_dtype, write_tokens
+from pruning_vs_scratch.errors import UserError
+
+VOCABULARY = 300
+TOKENIZER_HASH = "0" * 64
+
+documents = st.lists(st.lists(st.integers(0, VOCABULARY - 1), max_size=30), max_size=12)
+
+
+def written(folder: Path, texts: list[list[int]], *, vocab_size: int = VOCABULARY, shard_tokens: int = 10) -> Path:
+    write_tokens(folder, texts, vocab_size=vocab_size, shard_tokens=shard_tokens, tokenizer_sha256=TOKENIZER_HASH)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twenty-five tokens in three shards."""
+    return written(tmp_path / "train", [list(range(25))])
+
+
+@pytest.mark.parametrize(("vocab_size", "dtype"), [(512, "<u2"), (2**16, "<u2"), (2**16 + 1, "<u4"), (128_256, "<u4")])
+def test_tokens_are_as_wide_as_the_vocabulary_needs(vocab_size: int, dtype: str) -> None:
+    assert token_dtype(vocab_size).str == dtype
+
+
+@pytest.mark.parametrize("vocab_size", [2**16, 2**16 + 1])
+def test_the_last_token_of_a_vocabulary_survives(vocab_size: int, tmp_path: Path) -> None:
+    store = TokenStore(written(tmp_path / "train", [[0, vocab_size - 1]], vocab_size=vocab_size))
+    assert store.read(0, 2).tolist() == [0, vocab_size - 1]
+
+
+@given(documents, st.integers(1, 40), st.data())
+def test_shards_hold_the_concatenation_of_the_documents(
+    texts: list[list[int]], shard_tokens: int, data: st.DataObject
+) -> None:
+    stream = [token for text in texts for token in text]
+    with tempfile.TemporaryDirectory() as folder:
+        store = TokenStore(written(Path(folder) / "train", texts, shard_tokens=shard_tokens))
+        assert len(store) == store.index["tokens"] == len(stream)
+        assert all(shard["tokens"] == shard_tokens for shard in store.index["shards"][:-1])
+        if stream:
+            start = data.draw(st.integers(0, len(stream) - 1))
+            stop = data.draw(st.integers(start + 1, len(stream)))
+            assert store.read(start, stop).tolist() == stream[start:stop]
+
+
+def test_tokens_are_read_as_int64(folder: Path) -> None:
+    assert TokenStore(folder).read(8, 22).dtype == np.int64
+
+
+def test_a_truncated_shard_is_refused(folder: Path) -> None:
+    shard = folder / "shard-00001.bin"
+    shard.write_bytes(shard.read_bytes()[:-2])
+    with pytest.raises(UserError, match=r"shard-00001.bin is truncated: 18 of 20 bytes; delete .*train and run again"):
+        TokenStore(folder)
+
+
+def test_a_missing_shard_is_refused(folder: Path) -> None:
+    (folder / "shard-00002.bin").unlink()
+    with pytest.raises(UserError, match=r"shard-00002.bin is truncated: 0 of 10 bytes"):
+        TokenStore(folder)
+
+
+def test_an_altered_shard_is_refused(folder: Path) -> None:
+    shard = folder / "shard-00000.bin"
+    shard.write_bytes(shard.read_bytes()[::-1])
+    with pytest.raises(UserError, match=r"shard-00000.bin does not match its hash; delete .*train and run again"):
+        TokenStore(folder)
+
+
+def test_a_missing_index_is_named(folder: Path) -> None:
+    (folder / "index.json").unlink()
+    with pytest.raises(UserError, match=r"index.json is missing: run the step that writes it"):
+        TokenStore(folder)
+
+
+def test_a_damaged_index_is_named(folder: Path) -> None:
+    (folder / "index.json").write_text(json.dumps({"dtype": "<u2"})[:-1], encoding="utf-8")
+    with pytest.raises(UserError, match=r"index.json is not valid JSON"):
+        TokenStore(folder)
+
+
+def test_another_tokenizer_than_the_corpus_was_made_with_is_refused(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "tokenizer.json"
+    other.write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match="was tokenised with another tokenizer than .*tokenizer.json"):
+        TokenStore(folder).check_tokenizer(other)
+
+
+def test_a_model_with_too_small_a_vocabulary_is_refused(folder: Path) -> None:
+    store = TokenStore(folder)
+    store.check_vocabulary(VOCABULARY, Path("model"))
+    with pytest.raises(UserError, match="model has a vocabulary of 299, but .* was tokenised with 300 entries"):
+        store.check_vocabulary(VOCABULARY - 1, Path("model"))
+
+
+def prose(words: int, seed: int = 0) -> str:
+    """Words of random letters: enough different pairs for any small number of merges."""
+    rng = random.Random(seed)
+    return " ".join("".join(rng.choices("etaoinshrdlu", k=rng.randint(2, 8))) for _ in range(words))
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_bpe([prose(500)], VOCABULARY)
+
+
+@pytest.fixture(scope="module")
+def saved(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer") / "tokenizer"
+    save_tokenizer(tokenizer, folder)
+    return folder
+
+
+@pytest.mark.parametrize("vocab_size", [257, 258, 400])
+def test_the_tokenizer_has_exactly_the_entries_asked_for(vocab_size: int) -> None:
+    assert train_bpe([prose(500)], vocab_size).get_vocab_size() == vocab_size
+
+
+def test_text_too_small_for_the_vocabulary_is_refused() -> None:
+    message = r"tokenizer.vocab_size: the training text yields 258 entries, not 300; use at most 258 or more text"
+    with pytest.raises(UserError, match=message):
+        train_bpe(["ab ab ab"], 300)
+
+
+def test_the_same_text_gives_the_same_tokenizer() -> None:
+    assert train_bpe([prose(500)], VOCABULARY).to_str() == train_bpe([prose(500)], VOCABULARY).to_str()
+
+
+def test_transformers_loads_the_saved_tokenizer(tokenizer: Tokenizer, saved: Path) -> None:
+    from transformers import AutoTokenizer
+
+    loaded = AutoTokenizer.from_pretrained(saved)
+    assert (len(loaded), loaded.bos_token, loaded.eos_token, loaded.pad_token) == (VOCABULARY, *[SEPARATOR] * 3)
+    text = "the sonnets, 1609 — “shall I compare thee”"
+    assert loaded(text)["input_ids"] == tokenizer.encode(text).ids
+    assert loaded.decode(loaded(text)["input_ids"]) == text
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
+def test_any_text_survives_the_saved_tokenizer(saved: Path, text: str) -> None:
+    tokenizer = load_tokenizer(saved)
+    assert tokenizer.decode(tokenizer.encode(text).ids) == text
+
+
+def test_the_separator_is_one_token_and_no_other_text_makes_it(tokenizer: Tokenizer) -> None:
+    separator = tokenizer.token_to_id(SEPARATOR)
+    assert tokenizer.encode(SEPARATOR).ids == [separator]
+    assert separator not in tokenizer.encode(prose(200, seed=1)).ids
+
+
+def test_a_folder_without_tokenizer_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no tokenizer in .* \(tokenizer.json is missing\)"):
+        load_tokenizer(tmp_path)

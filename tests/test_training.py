@@ -1,0 +1,413 @@
+"""The training loop: exact tokens, exact resume, exact zeros, and honest failures."""
+
+import itertools
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pruning_vs_scratch.config.training import OptimizerConfig, ScheduleConfig, ValidationConfig
+from pruning_vs_scratch.data.tokens import TokenStore, write_tokens
+from pruning_vs_scratch.data.windows import Windows
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.models.llama import random_llama
+from pruning_vs_scratch.models.tensors import load_tensors
+from pruning_vs_scratch.study import ModelShape, TrainingPlan
+from pruning_vs_scratch.training import loop
+from pruning_vs_scratch.training.loop import Trainer, TrainResult
+from pruning_vs_scratch.training.precision import resolve_precision
+from pruning_vs_scratch.training.schedule import learning_rate, warmup_steps
+
+SHAPE = ModelShape(300, 2, 16, 24, 2, 1, 8, True, 1e4, 1e-5)
+LENGTH = 16
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> TokenStore:
+    """Random text of 300 different tokens."""
+    folder = tmp_path_factory.mktemp("tokens") / "train"
+    tokens = np.random.default_rng(0).integers(0, 300, 5000).tolist()
+    write_tokens(folder, [tokens], vocab_size=300, shard_tokens=1000, tokenizer_sha256="x")
+    return TokenStore(folder)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Results are reproducible for a number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def make_plan(**changes: Any) -> TrainingPlan:
+    """A plan of 12 steps of 4 sequences."""
+    values: dict[str, Any] = {
+        "run": "a-run",
+        "phase": "scratch",
+        "seed": 0,
+        "window_start": 8,
+        "window_end": 56,
+        "sequence_length": LENGTH,
+        "global_batch_size": 4,
+        "micro_batch_size": 4,
+        "peak_learning_rate": 1e-2,
+        "precision": "fp32",
+        "threads": 1,
+        "optimizer": OptimizerConfig(),
+        "schedule": ScheduleConfig(warmup_fraction=0.25),
+        "validation": ValidationConfig(sequences=4, every_steps=5),
+        "checkpoint_every_steps": 3,
+    }
+    return TrainingPlan.model_validate(values | changes)
+
+
+def make_trainer(store: TokenStore, work: Path, masks: dict[str, torch.Tensor] | None = None, **plan: Any) -> Trainer:
+    """A trainer of the tiny model."""
+    work.mkdir(parents=True, exist_ok=True)
+    made = make_plan(**plan)
+    return Trainer(
+        made,
+        random_llama(SHAPE, LENGTH, made.seed),
+        masks=masks or {},
+        train=Windows(store, LENGTH, made.seed),
+        validation=Windows(store, LENGTH, 1),
+        work=work,
+    )
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """A copy of the trainer's weights."""
+    return {name: tensor.detach().clone() for name, tensor in trainer.model.named_parameters()}
+
+
+def moments(trainer: Trainer) -> list[torch.Tensor]:
+    """The optimiser's moments, in the order of the parameters."""
+    state = trainer.optimizer.state
+    return [state[p][key] for p in trainer.model.parameters() for key in ("exp_avg", "exp_avg_sq")]
+
+
+def untimed_metrics(trainer: Trainer) -> list[dict[str, float]]:
+    """metrics.jsonl without the speed."""
+    records = [json.loads(line) for line in trainer.metrics.path.read_text().splitlines()]
+    return [{key: value for key, value in r.items() if key != "tokens_per_second"} for r in records]
+
+
+def half_mask() -> dict[str, torch.Tensor]:
+    """A mask that drops half of two weights."""
+    generator = torch.Generator().manual_seed(0)
+    names = ("model.layers.0.self_attn.q_proj.weight", "model.layers.1.mlp.down_proj.weight")
+    shapes = {name: parameter.shape for name, parameter in random_llama(SHAPE, LENGTH, 0).named_parameters()}
+    return {name: torch.rand(shapes[name], generator=generator) < 0.5 for name in names}
+
+
+# --- schedule ---------------------------------------------------------------------------------------------------
+
+
+@given(steps=st.integers(2, 500), warmup=st.floats(0, 0.5), floor=st.floats(0, 1))
+def test_the_schedule_warms_up_to_its_peak_and_ends_at_its_floor(steps: int, warmup: float, floor: float) -> None:
+    schedule = ScheduleConfig(warmup_fraction=warmup, floor_ratio=floor)
+    rates = [learning_rate(step, steps, 2.0, schedule) for step in range(steps)]
+    peak = warmup_steps(steps, schedule)
+    assert all(a <= b for a, b in itertools.pairwise(rates))
+    assert all(a >= b - 1e-12 for a, b in zip(rates[peak:], rates[peak + 1 :], strict=False))
+    assert max(rates) == pytest.approx(2.0)
+    if steps - peak > 1:
+        assert rates[-1] == pytest.approx(2.0 * floor)
+
+
+def test_the_middle_of_the_cosine_is_halfway_between_peak_and_floor() -> None:
+    schedule = ScheduleConfig(warmup_fraction=0, floor_ratio=0.1)
+    assert learning_rate(50, 101, 1.0, schedule) == pytest.approx(0.55)
+
+
+# --- the loop ---------------------------------------------------------------------------------------------------
+
+
+def test_the_loop_reads_the_windows_of_its_plan_and_counts_their_tokens(
+    store: TokenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    original = Windows.read
+
+    def recording(self: Windows, sequences: np.ndarray) -> np.ndarray:
+        read.extend(sequences.tolist())
+        return original(self, sequences)
+
+    trainer = make_trainer(store, tmp_path)
+    monkeypatch.setattr(Windows, "read", recording)
+    result = trainer.train()
+    assert read == list(range(8, 56))
+    assert result.tokens_seen == 48 * LENGTH == make_plan().tokens
+    assert result.steps == 12
+
+
+def test_the_loss_goes_down_on_text_that_repeats(tmp_path: Path) -> None:
+    write_tokens(tmp_path / "t", [[*range(20)] * 300], vocab_size=300, shard_tokens=10**6, tokenizer_sha256="x")
+    trainer = make_trainer(TokenStore(tmp_path / "t"), tmp_path / "w", window_end=208)
+    trainer.train()
+    losses = [record["loss"] for record in untimed_metrics(trainer) if "loss" in record]
+    assert losses[0] == pytest.approx(math.log(300), abs=0.2)
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_micro_batches_give_the_same_step_as_one_large_batch(store: TokenStore, tmp_path: Path) -> None:
+    whole, parts = (make_trainer(store, tmp_path / str(n), micro_batch_size=n, window_end=12) for n in (4, 1))
+    whole.train_step()
+    parts.train_step()
+    for name, expected in weights(whole).items():
+        torch.testing.assert_close(weights(parts)[name], expected, rtol=1e-4, atol=1e-6)
+    assert untimed_metrics(parts)[0]["loss"] == pytest.approx(untimed_metrics(whole)[0]["loss"], rel=1e-6)
+
+
+def test_the_first_step_is_adamw_on_the_clipped_gradient(store: TokenStore, tmp_path: Path) -> None:
+    """Against a plain computation: Hugging Face's own loss and torch's unfused optimiser."""
+    trainer = make_trainer(store, tmp_path)
+    plain = random_llama(SHAPE, LENGTH, 0)
+    batch = torch.from_numpy(trainer.windows.read(np.arange(8, 12)))
+    logits = plain(input_ids=batch[:, :-1]).logits
+    torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten()).backward()
+    torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+    rate = learning_rate(0, 12, 1e-2, make_plan().schedule)
+    decayed = [p for p in plain.parameters() if p.ndim > 1]
+    plain_groups = [
+        {"params": decayed, "weight_decay": 0.1},
+        {"params": [p for p in plain.parameters() if p.ndim == 1], "weight_decay": 0.0},
+    ]
+    torch.optim.AdamW(plain_groups, lr=rate, betas=(0.9, 0.95), foreach=False, fused=False).step()
+    trainer.train_step()
+    for name, parameter in plain.named_parameters():
+        torch.testing.assert_close(weights(trainer)[name], parameter.detach(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("stop_after", [1, 3, 5, 11])
+def test_a_run_that_was_cut_and_resumed_equals_an_uninterrupted_one(
+    store: TokenStore, tmp_path: Path, masked: bool, stop_after: int
+) -> None:
+    masks = half_mask() if masked else None
+    whole = make_trainer(store, tmp_path / "whole", masks)
+    expected = whole.train()
+    cut = make_trainer(store, tmp_path / "cut", masks)
+    for _ in range(stop_after):
+        step_with_periodic_actions(cut)
+    resumed = make_trainer(store, tmp_path / "cut", masks)
+    assert resumed.state.step == stop_after // 3 * 3
+    result = resumed.train()
+    assert (result.tokens_seen, result.validation_loss) == (expected.tokens_seen, expected.validation_loss)
+    assert all(torch.equal(weights(resumed)[name], tensor) for name, tensor in weights(whole).items())
+    assert all(torch.equal(a, b) for a, b in zip(moments(resumed), moments(whole), strict=True))
+    assert untimed_metrics(resumed) == untimed_metrics(whole)
+
+
+def step_with_periodic_actions(trainer: Trainer) -> None:
+    """One turn of the loop, as ``train`` does it."""
+    trainer.train_step()
+    if trainer._is_due(trainer.plan.validation.every_steps):
+        trainer.validate()
+    if trainer._is_due(trainer.plan.checkpoint_every_steps):
+        loop.save_state(trainer.work, trainer.state, trainer.model, trainer.optimizer)
+
+
+def test_a_half_written_state_is_never_resumed_from(store: TokenStore, tmp_path: Path) -> None:
+    (tmp_path / ".step-00000006.abc.tmp").mkdir()
+    (tmp_path / ".step-00000006.abc.tmp" / "state.json").write_text("{}")
+    assert make_trainer(store, tmp_path).state.step == 0
+
+
+def test_only_the_latest_state_is_kept(store: TokenStore, tmp_path: Path) -> None:
+    make_trainer(store, tmp_path).train()
+    assert [folder.name for folder in tmp_path.glob("step-*")] == ["step-00000009"]
+
+
+def test_pruned_weights_and_their_moments_stay_exactly_zero(store: TokenStore, tmp_path: Path) -> None:
+    masks = half_mask()
+    trainer = make_trainer(store, tmp_path, masks)
+    trainer.train()
+    for name, mask in masks.items():
+        parameter = dict(trainer.model.named_parameters())[name]
+        assert torch.count_nonzero(parameter[~mask]) == 0
+        assert torch.count_nonzero(trainer.optimizer.state[parameter]["exp_avg"][~mask]) == 0
+        assert torch.count_nonzero(parameter[mask]) > 0.9 * mask.sum()
+
+
+def test_masked_gradients_do_not_count_in_the_clipped_norm(store: TokenStore, tmp_path: Path) -> None:
+    masks = half_mask()
+    trainer = make_trainer(store, tmp_path, masks, window_end=12)
+    plain = random_llama(SHAPE, LENGTH, 0)
+    parameters = dict(plain.named_parameters())
+    for name, mask in masks.items():
+        parameters[name].data.mul_(mask)
+    batch = torch.from_numpy(trainer.windows.read(np.arange(8, 12)))
+    logits = plain(input_ids=batch[:, :-1]).logits
+    torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten()).backward()
+    squares = sum(
+        float((p.grad * masks.get(name, torch.tensor(True))).square().sum())
+        for name, p in parameters.items()
+        if p.grad is not None
+    )
+    trainer.train_step()
+    assert untimed_metrics(trainer)[0]["gradient_norm"] == pytest.approx(math.sqrt(squares), rel=1e-4)
+
+
+def test_a_revived_weight_is_refused(store: TokenStore, tmp_path: Path) -> None:
+    masks = half_mask()
+    trainer = make_trainer(store, tmp_path, masks)
+    name = next(iter(masks))
+    dict(trainer.model.named_parameters())[name].data.fill_(1.0)
+    with pytest.raises(UserError, match=f"{name}.*not zero"):
+        loop.assert_masked(trainer.model, masks)
+
+
+def test_a_mask_of_another_shape_is_refused(store: TokenStore, tmp_path: Path) -> None:
+    name = "model.layers.0.self_attn.q_proj.weight"
+    with pytest.raises(UserError, match="does not fit"):
+        make_trainer(store, tmp_path, {name: torch.ones(3, 3, dtype=torch.bool)})
+
+
+def test_too_little_text_says_how_many_tokens_are_missing(store: TokenStore, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"run a-run needs 6,400 tokens.*holds 4,704.*1,696 are missing"):
+        make_trainer(store, tmp_path, window_end=400)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(store: TokenStore, tmp_path: Path) -> None:
+    trainer = make_trainer(store, tmp_path)
+    trainer.model.model.norm.weight.data.fill_(float("nan"))
+    before = weights(trainer)
+    with pytest.raises(UserError, match=r"diverged at step 1.*peak_learning_rate"):
+        trainer.train()
+    assert trainer.state.step == 0
+    torch.testing.assert_close(weights(trainer), before, rtol=0, atol=0, equal_nan=True)
+
+
+def test_precision_auto_is_bf16_only_where_the_hardware_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    for capabilities, expected in (({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({}, "fp32")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found)
+        assert resolve_precision("auto", cpu) == expected
+    assert resolve_precision("bf16", cpu) == "bf16"
+
+
+def test_bf16_trains_with_fp32_weights(store: TokenStore, tmp_path: Path) -> None:
+    trainer = make_trainer(store, tmp_path, precision="bf16", window_end=16)
+    result: TrainResult = trainer.train()
+    assert result.precision == "bf16"
+    assert {tensor.dtype for tensor in weights(trainer).values()} == {torch.float32}
+    assert math.isfinite(result.validation_loss)
+
+
+# --- the entry point, killed for real ---------------------------------------------------------------------------
+
+SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with tokens, tokenizer and target for train.py."""
+    from pruning_vs_scratch.data.tokenizer import save_tokenizer, train_bpe
+    from pruning_vs_scratch.files import sha256_of_file, write_json
+    from pruning_vs_scratch.study import Target
+
+    folder = tmp_path_factory.mktemp("prepared")
+    tokenizer = train_bpe(["the quick brown fox jumps over the lazy dog " * 20], 280)
+    save_tokenizer(tokenizer, folder / "tokenizer")
+    digest = sha256_of_file(folder / "tokenizer" / "tokenizer.json")
+    tokens = np.random.default_rng(1).integers(0, 280, 60_000).tolist()
+    for name in ("train", "validation"):
+        write_tokens(folder / name, [tokens], vocab_size=280, shard_tokens=10**6, tokenizer_sha256=digest)
+    shape = ModelShape(280, 2, 16, 24, 2, 1, 8, True, 1e4, 1e-5)
+    write_json(folder / "target.json", Target("tiny", None, 0.0, "dense", shape).to_dict())
+    return folder
+
+
+def train_command(prepared: Path, out: Path, plan: TrainingPlan) -> list[str]:
+    """A call of train.py."""
+    options = {
+        "plan": plan.model_dump_json(),
+        "tokens": prepared / "train",
+        "validation": prepared / "validation",
+        "tokenizer": prepared / "tokenizer",
+        "target": prepared / "target.json",
+        "work": out / "work",
+        "out": out / "model",
+        "metrics": out / "metrics.jsonl",
+        "manifest": out / "manifest.json",
+    }
+    return [sys.executable, str(SCRIPTS / "train.py"), *(f"--{key}={value}" for key, value in options.items())]
+
+
+def test_a_run_killed_with_sigkill_and_started_again_gives_the_same_weights(prepared: Path, tmp_path: Path) -> None:
+    plan = make_plan(window_start=0, window_end=2400, checkpoint_every_steps=20)
+    subprocess.run(train_command(prepared, tmp_path / "whole", plan), check=True, capture_output=True)
+    command = train_command(prepared, tmp_path / "cut", plan)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for_state(tmp_path / "cut" / "work", process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "cut" / "manifest.json").exists()
+    resumed = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "step 1/600" not in resumed.stderr
+    whole, cut = (load_tensors(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(cut[name], tensor) for name, tensor in whole.items())
+    ledgers = [json.loads((tmp_path / n / "manifest.json").read_text())["facts"]["ledger"] for n in ("whole", "cut")]
+    assert ledgers[0]["tokens_seen"] == ledgers[1]["tokens_seen"] == plan.tokens
+    assert ledgers[0]["spec_hash"] == ledgers[1]["spec_hash"]
+    assert not any((tmp_path / "cut" / "work" / "a-run").iterdir())
+
+
+def wait_for_state(work: Path, process: subprocess.Popen) -> None:
+    """Wait until the first resume state stands."""
+    deadline = time.monotonic() + 60
+    while not list(work.glob("*/*/step-*")):
+        assert process.poll() is None, "training ended before it could be killed"
+        assert time.monotonic() < deadline, "no resume state appeared"
+        time.sleep(0.005)
+
+
+def test_two_processes_never_train_one_run_at_once(prepared: Path, tmp_path: Path) -> None:
+    """A workflow that was killed may leave a job behind; the next one waits for it."""
+    plan = make_plan(window_start=0, window_end=1200)
+    command = train_command(prepared, tmp_path, plan)
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    logs = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert sum("waiting for it to end" in log for log in logs) == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: os.truncate(folder / "train" / "shard-00000.bin", 99), r"shard-00000.bin is truncated: 99 of"),
+        (lambda folder: (folder / "train" / "index.json").unlink(), r"index.json is missing"),
+        (lambda folder: (folder / "tokenizer" / "tokenizer.json").write_text("{}"), r"another tokenizer"),
+    ],
+    ids=["truncated shard", "missing index", "another tokenizer"],
+)
+def test_bad_input_gives_one_clear_line_and_leaves_nothing(
+    prepared: Path, tmp_path: Path, damage: Any, message: str
+) -> None:
+    import re
+    import shutil
+
+    copy = tmp_path / "prepared"
+    shutil.copytree(prepared, copy)
+    damage(copy)
+    result = subprocess.run(
+        train_command(copy, tmp_path / "out", make_plan()), capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert re.search(message, result.stderr)
+    assert "Traceback" not in result.stderr
+    assert not list((tmp_path / "out").glob("m*"))
