@@ -97,7 +97,8 @@ class Case:
             shape = replace(shape, layers=shape.layers // 2)
         elif granularity == "width":
             shape = replace(shape, hidden_size=20, ffn_size=31, heads=shape.heads - shape.kv_heads or shape.heads)
-        return Target("target", granularity, self.ratio, self.pattern, shape, self.method if self.pattern else None)
+        mask_method = self.method if granularity == "sparse" else None
+        return Target("target", granularity, self.ratio, self.pattern, shape, mask_method)
 
     def prune(self, model: LlamaForCausalLM, shape: ModelShape, batch_size: int = 2) -> Pruned:
         """Run the method on the random windows."""

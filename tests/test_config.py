@@ -38,9 +38,7 @@ def as_yaml(path: Path, values: Any) -> Path:
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_stored_studies_are_valid_and_named_after_their_file(
-    name: str, study_values: Callable[[str], Values]
-) -> None:
+def test_stored_studies_are_valid_and_named_after_their_file(name: str, study_values: Callable[[str], Values]) -> None:
     assert study_values(name)["study"] == name
 
 

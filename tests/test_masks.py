@@ -83,7 +83,9 @@ def test_a_matrix_that_does_not_divide_into_groups_is_refused() -> None:
         mask_by_row(torch.rand(2, 10), 0.5, "2:4")
 
 
-@pytest.mark.parametrize(("pattern", "expected"), [("2:4", [0, 0, 1, 1, 1, 1, 0, 0]), ("4:8", [0, 0, 0, 1, 1, 1, 1, 0])])
+@pytest.mark.parametrize(
+    ("pattern", "expected"), [("2:4", [0, 0, 1, 1, 1, 1, 0, 0]), ("4:8", [0, 0, 0, 1, 1, 1, 1, 0])]
+)
 def test_a_pattern_is_kept_of_group(pattern: str, expected: list[int]) -> None:
     scores = torch.tensor([[1.0, 2.0, 3.0, 7.0, 6.0, 5.0, 4.0, 0.0]])
     assert mask_by_row(scores, 0.5, pattern).int().tolist() == [expected]
@@ -113,7 +115,14 @@ def test_a_mask_takes_one_bit_an_entry_lowest_bit_first(tmp_path: Path) -> None:
     write_masks({"w": mask}, tmp_path / "mask.safetensors")
     with safe_open(tmp_path / "mask.safetensors", framework="pt") as file:
         assert file.get_tensor("w").tolist() == [0b00000101, 0b00000011]
-        assert file.metadata() == {"w": "[2, 5]"}
+        assert file.metadata() == {"shapes": '{"w":[2,5]}'}
+
+
+def test_equal_masks_are_equal_files(tmp_path: Path) -> None:
+    masks = {f"w{i}": torch.arange(i + 9) % 2 == 0 for i in range(12)}
+    write_masks(masks, tmp_path / "one")
+    write_masks(dict(reversed(masks.items())), tmp_path / "two")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 def test_a_transposed_mask_is_written_in_its_own_row_order(tmp_path: Path) -> None:
@@ -134,20 +143,21 @@ def test_a_mask_file_cut_short_is_an_error(tmp_path: Path, part: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tensor", "shape"),
+    ("tensor", "shapes"),
     [
-        pytest.param(torch.zeros(2, dtype=torch.uint8), "[3, 7]", id="too few bits for the shape"),
-        pytest.param(torch.zeros(4, dtype=torch.uint8), "[3, 7]", id="too many bits for the shape"),
+        pytest.param(torch.zeros(2, dtype=torch.uint8), '{"w": [3, 7]}', id="too few bits for the shape"),
+        pytest.param(torch.zeros(4, dtype=torch.uint8), '{"w": [3, 7]}', id="too many bits for the shape"),
         pytest.param(torch.zeros(3, dtype=torch.uint8), "not JSON", id="a shape that is not JSON"),
-        pytest.param(torch.zeros(3, dtype=torch.uint8), '"37"', id="a shape that is no list"),
-        pytest.param(torch.zeros(3, dtype=torch.uint8), "[-3, -7]", id="a negative shape"),
-        pytest.param(torch.zeros(3, dtype=torch.float32), "[3, 7]", id="weights instead of bits"),
-        pytest.param(torch.zeros(3, dtype=torch.uint8), None, id="no shape"),
+        pytest.param(torch.zeros(3, dtype=torch.uint8), '{"w": "37"}', id="a shape that is no list"),
+        pytest.param(torch.zeros(3, dtype=torch.uint8), '{"w": [-3, -7]}', id="a negative shape"),
+        pytest.param(torch.zeros(3, dtype=torch.float32), '{"w": [3, 7]}', id="weights instead of bits"),
+        pytest.param(torch.zeros(3, dtype=torch.uint8), '{"v": [3, 7]}', id="the shape of another mask"),
+        pytest.param(torch.zeros(3, dtype=torch.uint8), None, id="no shapes"),
     ],
 )
-def test_a_file_that_is_not_a_mask_is_an_error(tmp_path: Path, tensor: torch.Tensor, shape: str | None) -> None:
+def test_a_file_that_is_not_a_mask_is_an_error(tmp_path: Path, tensor: torch.Tensor, shapes: str | None) -> None:
     path = tmp_path / "mask.safetensors"
-    save_file({"w": tensor}, path, metadata=None if shape is None else {"w": shape})
+    save_file({"w": tensor}, path, metadata=None if shapes is None else {"shapes": shapes})
     with pytest.raises(UserError, match=r"mask\.safetensors"):
         read_masks(path)
 

@@ -3,11 +3,15 @@
 import math
 from collections.abc import Callable
 from copy import deepcopy
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
 import pytest
 import torch
+from torch.nn import functional
+from transformers import LlamaForCausalLM
+
 from models import (
     SHAPE,
     VARIANTS,
@@ -19,9 +23,6 @@ from models import (
     tiny_llama,
     weights_of,
 )
-from torch.nn import functional
-from transformers import LlamaForCausalLM
-
 from pruning_vs_scratch.config import pruning as configuration
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.checkpoint import load_llama, save_llama
@@ -156,7 +157,7 @@ def test_block_influence_is_one_minus_the_mean_cosine_between_what_enters_and_le
     model = tiny_llama(**VARIANTS[variant])
     states = states_around_blocks(model, random_windows()[:, :-1])
     expected = []
-    for entering, leaving in zip(states, states[1:], strict=False):
+    for entering, leaving in pairwise(states):
         cosines = []
         for x, y in zip(entering.double().flatten(0, 1), leaving.double().flatten(0, 1), strict=True):
             cosines.append(float(x @ y / (x.norm() * y.norm())))
@@ -233,9 +234,7 @@ def importance_by_loops(activation: torch.Tensor) -> list[float]:
     """sqrt(sum over windows of (mean over tokens of |a|)^2) of each channel."""
     windows, length, channels = activation.shape
     return [
-        math.sqrt(
-            sum(fmean(abs(float(activation[n, t, c])) for t in range(length)) ** 2 for n in range(windows))
-        )
+        math.sqrt(sum(fmean(abs(float(activation[n, t, c])) for t in range(length)) ** 2 for n in range(windows)))
         for c in range(channels)
     ]
 
@@ -275,9 +274,7 @@ def test_minitron_width_keeps_what_the_formula_ranks_highest(variant: str) -> No
     assert pruned.kept["hidden"] == highest(hidden, goal.hidden_size)
     for i in range(len(blocks)):
         assert pruned.kept["ffn"][i] == highest(importance[i, "mlp.down_proj"], goal.ffn_size)
-        heads = best_heads(
-            importance[i, "self_attn.o_proj"], shape.heads, shape.kv_heads, shape.head_dim, goal.heads
-        )
+        heads = best_heads(importance[i, "self_attn.o_proj"], shape.heads, shape.kv_heads, shape.head_dim, goal.heads)
         assert pruned.kept["heads"][i] == heads
 
 
@@ -438,7 +435,7 @@ PASSES: dict[str, Callable[[], int]] = {
     "shortgpt": lambda: 4 * SHAPE.block_flops(5, 11),
     "minitron_width": lambda: 4 * SHAPE.block_flops(5, 11),
     "wanda": lambda: 8 * SHAPE.block_flops(5, 11),
-    # Starts 0, 1 and 2 run two, one and no blocks after the gap; two more advance the prefix; each start ends in a loss.
+    # Starts 0, 1 and 2 run two, one and no blocks after the gap and end in a loss; two blocks advance the prefix.
     "minitron_depth": lambda: 5 * SHAPE.block_flops(5, 11) + 3 * SHAPE.output_flops(5, 11),
 }
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruning_vs_scratch.config import load_config
 from pruning_vs_scratch.cli import REPOSITORY
+from pruning_vs_scratch.config import load_config
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study import Study, Target, TrainingPlan
 from pruning_vs_scratch.study.names import token_label
@@ -160,7 +160,7 @@ def test_three_seeds_triple_the_runs(study_values: Callable[[str], Values]) -> N
 
 
 def test_an_unknown_run_gives_the_nearest_name(smoke: Values) -> None:
-    with pytest.raises(UserError, match="study smoke has no run 'P16k-seed0'; did you mean 'P16.4k-seed0'"):
+    with pytest.raises(UserError, match=r"study smoke has no run 'P16k-seed0'; did you mean 'P16.4k-seed0'"):
         Study(smoke).run("P16k-seed0")
 
 

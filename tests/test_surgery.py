@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from models import SHAPE, VARIANTS, keep_all, logits_of, same_tensors, tiny_llama, weights_of
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
+from models import SHAPE, VARIANTS, keep_all, logits_of, same_tensors, tiny_llama, weights_of
 from pruning_vs_scratch.models.checkpoint import save_llama
 from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.pruning.surgery import KeptWidth, head_channels, keep_blocks, keep_width
 
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
 
-HIDDEN = torch.tensor([i for i in range(SHAPE.hidden_size) if i not in (0, 5, 6, 17)])
+HIDDEN = torch.tensor([1, 2, 4, 7, 8, 11, 13, 14, 16, 19, 20, 23])
 FFN = [torch.tensor([i for i in range(SHAPE.ffn_size) if i % 4 != layer]) for layer in range(SHAPE.layers)]
 HEADS = [torch.tensor(heads) for heads in ([0, 1, 3, 4], [1, 2, 4, 5], [0, 2, 3, 5], [0, 1, 4, 5])]
 
@@ -100,11 +100,10 @@ def norms_of(model: LlamaForCausalLM) -> list[torch.nn.Module]:
 
 @each_variant
 def test_residual_channels_that_nobody_writes_can_go_once_the_norms_divide_by_fewer(variant: str) -> None:
-    """RMSNorm takes the mean over all channels.
+    """RMSNorm takes its mean over all channels.
 
-    Of d channels k stay and the others are zero: the mean square grows by d / k. With eps grown alike, the output
-    grows by sqrt(k / d) relative to the parent's, so weights times sqrt(k / d)^-1 would overshoot: they are scaled by
-    sqrt(k / d)^-1 inverted, that is by sqrt(d / k)^-1 = sqrt(k / d) on the parent's side of the equation.
+    Of d channels k stay and the others are zero, so the mean square grows by d / k. With eps grown alike, the norm's
+    output shrinks by sqrt(d / k), which its weights make good.
     """
     model = tiny_llama(**VARIANTS[variant])
     silent = without(HIDDEN, SHAPE.hidden_size)
@@ -246,7 +245,7 @@ def test_an_exported_configuration_keeps_what_pruning_does_not_touch(tmp_path: P
     before = model.config.to_dict()
     save_llama(keep_width(model, KeptWidth(HIDDEN, FFN, HEADS)), tmp_path, tokenizer=tmp_path)
     after = json.loads((tmp_path / "config.json").read_text())
-    changed = {"hidden_size": 20, "intermediate_size": 30, "num_attention_heads": 4}
+    changed = {"hidden_size": 12, "intermediate_size": 30, "num_attention_heads": 4}
     assert after["head_dim"] == SHAPE.head_dim
     assert {key: after[key] for key in changed} == changed
     kept = after.keys() & before.keys() - changed.keys() - {"architectures", "transformers_version", "dtype"}

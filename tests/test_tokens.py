@@ -97,14 +97,14 @@ def test_a_damaged_index_is_named(folder: Path) -> None:
 def test_another_tokenizer_than_the_corpus_was_made_with_is_refused(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "tokenizer.json"
     other.write_text("{}", encoding="utf-8")
-    with pytest.raises(UserError, match="was tokenised with another tokenizer than .*tokenizer.json"):
+    with pytest.raises(UserError, match=r"was tokenised with another tokenizer than .*tokenizer.json"):
         TokenStore(folder).check_tokenizer(other)
 
 
 def test_a_model_with_too_small_a_vocabulary_is_refused(folder: Path) -> None:
     store = TokenStore(folder)
     store.check_vocabulary(VOCABULARY, Path("model"))
-    with pytest.raises(UserError, match="model has a vocabulary of 299, but .* was tokenised with 300 entries"):
+    with pytest.raises(UserError, match=r"model has a vocabulary of 299, but .* was tokenised with 300 entries"):
         store.check_vocabulary(VOCABULARY - 1, Path("model"))
 
 
@@ -132,7 +132,7 @@ def test_the_tokenizer_has_exactly_the_entries_asked_for(vocab_size: int) -> Non
 
 
 def test_text_too_small_for_the_vocabulary_is_refused() -> None:
-    message = r"tokenizer.vocab_size: the training text yields 258 entries, not 300; use at most 258 or more text"
+    message = r"tokenizer.vocab_size: the training text yields 259 entries, not 300; use at most 259 or more text"
     with pytest.raises(UserError, match=message):
         train_bpe(["ab ab ab"], 300)
 
@@ -161,6 +161,13 @@ def test_the_separator_is_one_token_and_no_other_text_makes_it(tokenizer: Tokeni
     separator = tokenizer.token_to_id(SEPARATOR)
     assert tokenizer.encode(SEPARATOR).ids == [separator]
     assert separator not in tokenizer.encode(prose(200, seed=1)).ids
+
+
+def test_a_document_that_spells_the_separator_does_not_hold_it(tokenizer: Tokenizer, saved: Path) -> None:
+    loaded = load_tokenizer(saved)
+    ids = loaded.encode(f"a {SEPARATOR} b").ids
+    assert tokenizer.token_to_id(SEPARATOR) not in ids
+    assert loaded.decode(ids) == f"a {SEPARATOR} b"
 
 
 def test_a_folder_without_tokenizer_is_named(tmp_path: Path) -> None:

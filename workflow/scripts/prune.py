@@ -6,15 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pruning_vs_scratch import cli
-from pruning_vs_scratch.config.pruning import METHODS
+from pruning_vs_scratch.config.pruning import GRANULARITY, METHODS
+from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import atomic_directory, read_json, sha256_of_value, write_json
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.manifest import ManifestWriter, peak_memory_bytes, source_hash
-from pruning_vs_scratch.study import Target
+from pruning_vs_scratch.study import ModelShape, Target
 
 if TYPE_CHECKING:
     from pruning_vs_scratch.pruning.calibration import CalibrationStream
     from pruning_vs_scratch.pruning.pruned import Pruned
+
+SHRINKS = {"depth": {"layers"}, "width": {"hidden_size", "ffn_size", "heads"}, "sparse": set()}
+"""What each granularity may make smaller."""
 
 
 def main() -> None:
@@ -52,11 +56,13 @@ def _prune(args: argparse.Namespace, spec_hash: str) -> dict[str, Any]:
     import torch
 
     from pruning_vs_scratch.models.checkpoint import load_llama
+    from pruning_vs_scratch.models.llama import shape_of
     from pruning_vs_scratch.pruning.registry import CALIBRATED, CALIBRATION_FREE
 
     torch.set_num_threads(args.threads)
     target = Target.from_dict(read_json(args.target))
     model = load_llama(args.model).eval()
+    _check_reachable(args, shape_of(model.config), target)
     start = time.monotonic()
     stream: CalibrationStream | None = None
     if args.method in CALIBRATED:
@@ -78,6 +84,21 @@ def _prune(args: argparse.Namespace, spec_hash: str) -> dict[str, Any]:
     _save(args, pruned, summary)
     masked = sum(int((~mask).sum()) for mask in pruned.masks.values())
     return {"ledger": _ledger_row(args, stream, seconds, spec_hash).to_dict(), "masked_weights": masked}
+
+
+def _check_reachable(args: argparse.Namespace, parent: ModelShape, target: Target) -> None:
+    """Refuse a target that the method cannot make of the checkpoint.
+
+    Raises:
+        UserError: says which value does not fit.
+    """
+    granularity = GRANULARITY[args.method]
+    if target.granularity != granularity:
+        raise UserError(f"{args.target} is a {target.granularity} target, but {args.method} is a {granularity} method")
+    for name, wanted in target.shape.to_dict().items():
+        found = getattr(parent, name)
+        if wanted != found and not (name in SHRINKS[granularity] and wanted < found):
+            raise UserError(f"{args.target} asks for {name} = {wanted}, but {args.model} has {found}")
 
 
 def _calibration_stream(args: argparse.Namespace, model: Any) -> "CalibrationStream":

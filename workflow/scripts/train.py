@@ -7,6 +7,8 @@ from typing import Any
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
+from pruning_vs_scratch.data.tokens import TokenStore
+from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
 from pruning_vs_scratch.files import atomic_directory, atomic_file, read_json, sha256_of_value
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.locks import exclusive
@@ -55,19 +57,18 @@ def _arguments() -> argparse.Namespace:
 
 def _train(args: argparse.Namespace, plan: TrainingPlan, work: Path, spec_hash: str) -> dict[str, Any]:
     """Train, write the checkpoint and the metrics, and return the manifest's facts."""
+    stores = {name: TokenStore(getattr(args, name)) for name in ("tokens", "validation")}
+    for store in stores.values():
+        store.check_tokenizer(args.tokenizer / "tokenizer.json")
+
     import torch
 
-    from pruning_vs_scratch.data.tokens import TokenStore
-    from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
     from pruning_vs_scratch.models.checkpoint import load_llama, save_llama
     from pruning_vs_scratch.models.llama import random_llama, shape_of
     from pruning_vs_scratch.pruning.masks import read_masks
     from pruning_vs_scratch.training.loop import Trainer
 
     torch.set_num_threads(plan.threads)
-    stores = {name: TokenStore(getattr(args, name)) for name in ("tokens", "validation")}
-    for store in stores.values():
-        store.check_tokenizer(args.tokenizer / "tokenizer.json")
     if args.model is not None:
         model = load_llama(args.model)
     else:

@@ -57,8 +57,8 @@ def _budget_problem(config: StudyConfig, path: str, tokens: int) -> Iterator[str
 
 def _shape_problems(config: StudyConfig) -> Iterator[str]:
     parent = config.parent.shape
-    for granularity, targets in {"depth": config.targets.depth, "width": config.targets.width}.items():
-        ratios = [target.ratio for target in targets]
+    for granularity in ("depth", "width"):
+        ratios = [target.ratio for target in getattr(config.targets, granularity)]
         for ratio in sorted({ratio for ratio in ratios if ratios.count(ratio) > 1}):
             yield f"targets.{granularity}: ratio {ratio} has {ratios.count(ratio)} targets; keep one"
     if parent.heads % parent.kv_heads:

@@ -49,7 +49,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """Load the fast tokenizer of a folder, without transformers.
+    """Load the fast tokenizer of a folder, without transformers; the separator's name in a text is plain text.
 
     Raises:
         UserError: there is no tokenizer.
@@ -57,4 +57,6 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     file = Path(folder) / "tokenizer.json"
     if not file.exists():
         raise UserError(f"no tokenizer in {folder} (tokenizer.json is missing)")
-    return Tokenizer.from_file(str(file))
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.encode_special_tokens = True
+    return tokenizer

@@ -1,8 +1,9 @@
 """Masks of sparse models as files, and exact selection of what to keep.
 
 ``mask.safetensors`` holds, for each pruned weight, its name and a flat uint8 tensor: the boolean mask (True is kept)
-in row-major order, eight entries a byte, the first in the lowest bit. The metadata entry of the same name is the
-mask's shape as JSON, for example ``[352, 128]``.
+in row-major order, eight entries a byte, the first in the lowest bit. The metadata entry ``shapes`` is the JSON of the
+masks' shapes by name, for example ``{"model.layers.0.mlp.up_proj.weight":[352,128]}``; one entry, because safetensors
+writes several in random order, and equal masks are to be equal files.
 """
 
 import json
@@ -15,9 +16,12 @@ import torch
 from safetensors import safe_open
 
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import canonical_json
 from pruning_vs_scratch.models.tensors import load_tensors, save_tensors
 
 BITS_A_BYTE = 8
+SHAPES = "shapes"
+"""The metadata entry with the shapes of the masks."""
 
 
 def write_masks(masks: dict[str, torch.Tensor], path: Path) -> None:
@@ -26,7 +30,8 @@ def write_masks(masks: dict[str, torch.Tensor], path: Path) -> None:
         name: torch.from_numpy(np.packbits(mask.cpu().numpy().reshape(-1), bitorder="little"))
         for name, mask in masks.items()
     }
-    save_tensors(packed, path, metadata={name: json.dumps(list(mask.shape)) for name, mask in masks.items()})
+    shapes = {name: list(mask.shape) for name, mask in masks.items()}
+    save_tensors(packed, path, metadata={SHAPES: canonical_json(shapes)})
 
 
 def read_masks(path: Path) -> dict[str, torch.Tensor]:
@@ -37,13 +42,14 @@ def read_masks(path: Path) -> dict[str, torch.Tensor]:
     """
     packed = load_tensors(path)
     with safe_open(path, framework="pt") as file:
-        shapes = file.metadata() or {}
-    if shapes.keys() != packed.keys():
-        raise UserError(f"{path} is not a mask file: its shapes are missing")
+        metadata = file.metadata() or {}
     try:
-        return {name: _unpacked(bits, json.loads(shapes[name])) for name, bits in packed.items()}
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"{path} is not a mask file or is damaged ({error}); delete its folder and run again") from error
+        shapes = json.loads(metadata[SHAPES])
+        return {name: _unpacked(bits, shapes[name]) for name, bits in packed.items()}
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(
+            f"{path} is not a mask file or is damaged ({error}); delete its folder and run again"
+        ) from error
 
 
 def keep_largest_per_row(scores: torch.Tensor, ratio: float) -> torch.Tensor:

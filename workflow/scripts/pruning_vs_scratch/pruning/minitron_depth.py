@@ -1,7 +1,8 @@
 """Minitron depth pruning (Sreenivas et al., "LLM Pruning and Distillation in Practice", 2408.11796, section 2.2).
 
-One contiguous run of blocks goes: the one whose removal leaves the lowest language-model loss. All candidates with
-the same start share the hidden states before it, so the prefix of the model runs once.
+One contiguous run of blocks goes: the one whose removal leaves the lowest language-model loss. The hidden
+states before a run are the whole model's, so they are computed once for all runs. Deviation: the authors' script drops
+the run whose removal leaves the score nearest to the whole model's; here the lowest loss wins.
 """
 
 from transformers import LlamaForCausalLM

@@ -4,7 +4,9 @@
 Importance of a channel: sqrt(sum over windows of (mean over tokens of |a|)^2), the L2 aggregate over the batch of
 the mean over the sequence. Neurons from the input of down_proj, ranked in each block. Residual channels from the
 outputs of both norms, summed over blocks, one ranking for the model. Heads from the input of o_proj, L2 over
-head_dim, ranked inside each key-value group, so that every group keeps equally many; key-value heads stay.
+head_dim of the channels' importance, ranked inside each key-value group, so that every group keeps equally many;
+key-value heads stay. Deviations: the paper takes the norm over head_dim of each token before it aggregates; and the
+authors' later script sums a^2 over tokens and leaves the heads alone.
 """
 
 import torch

@@ -5,6 +5,7 @@ import math
 import pandas as pd
 from scipy import stats
 
+from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.study import Study
 
@@ -13,7 +14,14 @@ TASK_MEAN = "task_mean"
 
 
 def results_table(study: Study, runs: pd.DataFrame, losses: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
-    """The run's columns, then dataset, metric, value, stderr, n."""
+    """The run's columns, then dataset, metric, value, stderr, n.
+
+    Raises:
+        UserError: a run was not evaluated.
+    """
+    unscored = sorted(set(runs["run"]) - set(losses["run"]))
+    if unscored:
+        raise UserError(f"{len(unscored)} runs have no scores, first {unscored[0]}: run their evaluation again")
     scores = pd.concat(
         [_validation_rows(study), _loss_rows(losses), _task_rows(items), _task_mean_rows(items)], ignore_index=True
     )

@@ -1,0 +1,286 @@
+"""Tables say what the manifests and scores say, and a pair that is not matched fails the study by name."""
+
+import math
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import write_json
+from pruning_vs_scratch.ledger import LedgerRow
+from pruning_vs_scratch.study import Run, Study
+from pruning_vs_scratch.tables.ledger import ledger_table, mixed_sources, verified_pairs
+from pruning_vs_scratch.tables.results import TASK_MEAN, results_table
+from pruning_vs_scratch.tables.runs import EFFICIENCY_LENGTH, efficiency_table, run_table
+
+Edit = Callable[[pd.DataFrame, Any], None]
+
+PARENT, PRUNED = "P16.4k-seed0", "P16.4k-minitron_depth-0.5-seed0"
+RETRAINED, SCRATCH = "P16.4k-minitron_depth-0.5-R8.19k-seed0", "S8.19k-depth-0.5-seed0"
+FULL = "S25.6k-depth-0.5-full-seed0"
+SPARSE = "P16.4k-wanda-0.5-2of4-seed0"
+MASKED_WEIGHTS = 1000
+WEIGHT_BYTES = 48
+
+
+@pytest.fixture
+def study(smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """The smallest study with the manifest and the weights of every run, as its steps would write them."""
+    monkeypatch.chdir(tmp_path)
+    study = Study(smoke)
+    for number, run in enumerate(study.runs.values()):
+        facts: dict[str, Any] = {"ledger": ledger_row(study, run).to_dict()}
+        facts |= {"validation_loss": 4 + number / 10} if run.plan else {}
+        facts |= {"masked_weights": MASKED_WEIGHTS if run.mask else 0} if run.role == "pruned" else {}
+        write_json(study.paths.manifest(run.name), {"schema": 1, "facts": facts})
+        study.paths.model(run.name).mkdir()
+        for shard in ("model-00001-of-00002", "model-00002-of-00002"):
+            (study.paths.model(run.name) / f"{shard}.safetensors").write_bytes(bytes(WEIGHT_BYTES // 2))
+        (study.paths.model(run.name) / "mask.safetensors").write_bytes(bytes(7))
+    return study
+
+
+def ledger_row(study: Study, run: Run) -> LedgerRow:
+    phases = {"parent": "pretrain", "pruned": "prune", "retrained": "retrain", "scratch": "scratch"}
+    plan, calibration = run.plan, study.config.pruning.calibration
+    tokens = plan.tokens if plan else run.tokens_prune
+    return LedgerRow(
+        run=run.name,
+        phase=phases[run.role],
+        tokens_planned=tokens,
+        tokens_seen=tokens,
+        window_start=plan.window_start if plan else 0,
+        window_end=plan.window_end if plan else calibration.sequences,
+        sequence_length=study.config.training.sequence_length,
+        global_batch_size=study.config.training.global_batch_size,
+        steps=plan.steps if plan else 0,
+        peak_lr=plan.peak_learning_rate if plan else None,
+        schedule=plan.schedule.label if plan else None,
+        precision="fp32",
+        seed=run.seed,
+        flops=study.training_flops(run.name),
+        wall_seconds=1.5,
+        world_size=1,
+        spec_hash="a" * 64,
+        source_hash="b" * 64,
+    )
+
+
+def scores(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Losses of two corpora, and items of two tasks of different size, for every run."""
+    rng = np.random.default_rng(0)
+    losses = [
+        {"run": run, "dataset": dataset, "sequence": i, "loss": loss}
+        for run in study.runs
+        for dataset, count in {"test": 16, "milton": 8}.items()
+        for i, loss in enumerate(rng.normal(4, 0.5, count))
+    ]
+    items = [
+        {"run": run, "task": task, "metric": "acc", "shots": 0, "item": i, "score": float(score)}
+        for run in study.runs
+        for task, count in {"scramble": 6, "last_word": 10}.items()
+        for i, score in enumerate(rng.integers(0, 2, count))
+    ]
+    return pd.DataFrame(losses), pd.DataFrame(items)
+
+
+def value(table: pd.DataFrame, run: str, dataset: str, metric: str) -> pd.Series:
+    chosen = table[(table["run"] == run) & (table["dataset"] == dataset) & (table["metric"] == metric)]
+    (row,) = (row for _, row in chosen.iterrows())
+    return row
+
+
+def standard_error(values: np.ndarray) -> float:
+    return float(np.std(values, ddof=1) / math.sqrt(len(values)))
+
+
+def refused(study: Study, run: str, **changes: Any) -> str:
+    """The message when a run's ledger row says otherwise than the others."""
+    ledger = ledger_table(study)
+    for column, changed in changes.items():
+        ledger.loc[ledger["run"] == run, column] = changed
+    with pytest.raises(UserError, match="the ledger shows runs that are not matched") as error:
+        verified_pairs(study, ledger)
+    return str(error.value)
+
+
+def test_the_ledger_has_a_row_for_every_run_with_every_column(study: Study) -> None:
+    ledger = ledger_table(study)
+    assert list(ledger.columns) == [field.name for field in fields(LedgerRow)]
+    assert list(ledger["run"]) == list(study.runs)
+    assert set(ledger["phase"]) == {"pretrain", "prune", "retrain", "scratch"}
+
+
+def test_matched_pairs_pass_and_are_listed(study: Study) -> None:
+    pairs = verified_pairs(study, ledger_table(study))
+    assert list(pairs["scratch"]) == [pair.scratch for pair in study.pairs]
+    assert {"equal", "full"} == set(pairs["setting"])
+
+
+MISMATCHES: dict[str, Any] = {
+    "tokens_planned": 4096,
+    "tokens_seen": 8064,
+    "window_start": 0,
+    "window_end": 193,
+    "steps": 9,
+    "sequence_length": 64,
+    "global_batch_size": 16,
+    "peak_lr": 0.001,
+    "schedule": "cosine(warmup=0, floor=0)",
+    "precision": "bf16",
+    "seed": 1,
+}
+
+
+@pytest.mark.parametrize("column", MISMATCHES)
+def test_a_mismatch_of_an_equal_pair_names_the_column_and_both_runs(column: str, study: Study) -> None:
+    message = refused(study, SCRATCH, **{column: MISMATCHES[column]})
+    (line,) = (line for line in message.splitlines() if line.strip().startswith(f"{column}:") and FULL not in line)
+    assert f"for {RETRAINED}" in line
+    assert f"{MISMATCHES[column]} for {SCRATCH}" in line
+
+
+@pytest.mark.parametrize("column", ["peak_lr", "schedule", "precision", "seed"])
+def test_a_full_baseline_shares_the_recipe(column: str, study: Study) -> None:
+    message = refused(study, FULL, **{column: MISMATCHES[column]})
+    assert f"for {RETRAINED}, {MISMATCHES[column]} for {FULL}" in message
+
+
+@pytest.mark.parametrize(("column", "wrong", "right"), [
+    ("tokens_seen", 24576, 25600), ("window_start", 8, 0), ("window_end", 208, 200),
+])  # fmt: skip
+def test_a_full_baseline_reads_the_whole_pipelines_tokens(column: str, wrong: int, right: int, study: Study) -> None:
+    message = refused(study, FULL, **{column: wrong})
+    assert f"{column}: {wrong} for {FULL}, {right} for the full pipeline of {RETRAINED}" in message
+
+
+def test_a_full_baseline_counts_what_pruning_really_read(study: Study) -> None:
+    message = refused(study, PRUNED, tokens_seen=4096, tokens_planned=4096)
+    assert f"tokens_seen: 25600 for {FULL}, 28672 for the full pipeline of {RETRAINED}" in message
+
+
+@pytest.mark.parametrize(("run", "phase"), [(PARENT, "pretrain"), (PRUNED, "prune"), (SCRATCH, "scratch")])
+def test_a_short_run_is_named(run: str, phase: str, study: Study) -> None:
+    assert f"{run} ({phase}) saw 1 of " in refused(study, run, tokens_seen=1)
+
+
+def test_both_sides_alike_but_short_of_the_plan_still_fail(study: Study) -> None:
+    ledger = ledger_table(study)
+    ledger.loc[ledger["run"].isin([RETRAINED, SCRATCH]), "tokens_seen"] = 1
+    with pytest.raises(UserError, match=r"saw 1 of 8192 planned tokens"):
+        verified_pairs(study, ledger)
+
+
+def test_results_of_different_code_are_warned_about(study: Study) -> None:
+    ledger = ledger_table(study)
+    assert mixed_sources(ledger) is None
+    ledger.loc[0, "source_hash"] = "c" * 64
+    warning = mixed_sources(ledger)
+    assert warning is not None
+    assert f"1 rows by {'c' * 12}" in warning
+    assert f"{len(ledger) - 1} rows by {'b' * 12}" in warning
+
+
+@pytest.mark.parametrize("run", [PARENT, PRUNED, SCRATCH])
+def test_a_missing_manifest_says_what_to_do(run: str, study: Study) -> None:
+    study.paths.manifest(run).unlink()
+    message = f"the manifest results/smoke/runs/{run}/manifest.json is missing: its folder is incomplete; delete"
+    with pytest.raises(UserError, match=message):
+        ledger_table(study)
+
+
+def test_loss_and_perplexity_agree_with_numpy(study: Study) -> None:
+    losses, items = scores(study)
+    table = results_table(study, run_table(study), losses, items)
+    plain = losses[(losses["run"] == SCRATCH) & (losses["dataset"] == "milton")]["loss"].to_numpy()
+    loss, perplexity = (value(table, SCRATCH, "milton", metric) for metric in ("loss", "perplexity"))
+    assert (loss["value"], loss["stderr"]) == pytest.approx((plain.mean(), standard_error(plain)))
+    expected = np.exp(plain.mean())
+    assert (perplexity["value"], perplexity["stderr"]) == pytest.approx((expected, expected * standard_error(plain)))
+    assert (loss["n"], perplexity["n"]) == (8, 8)
+
+
+def test_task_scores_and_their_mean_agree_with_numpy(study: Study) -> None:
+    losses, items = scores(study)
+    table = results_table(study, run_table(study), losses, items)
+    mine = items[items["run"] == RETRAINED]
+    by_task = {task: mine[mine["task"] == task]["score"].to_numpy() for task in ("scramble", "last_word")}
+    for task, plain in by_task.items():
+        found = value(table, RETRAINED, task, "acc")
+        assert (found["value"], found["stderr"], found["n"]) == pytest.approx(
+            (plain.mean(), standard_error(plain), len(plain))
+        )
+    mean = value(table, RETRAINED, TASK_MEAN, "acc")
+    errors = [standard_error(plain) for plain in by_task.values()]
+    assert mean["value"] == pytest.approx(np.mean([plain.mean() for plain in by_task.values()]))
+    assert mean["stderr"] == pytest.approx(math.hypot(*errors) / 2)
+    assert mean["n"] == 16
+
+
+def test_validation_losses_come_from_the_manifests_of_trained_runs(study: Study) -> None:
+    table = results_table(study, run_table(study), *scores(study))
+    validation = table[table["dataset"] == "validation"]
+    assert set(validation["run"]) == set(study.trained_runs)
+    assert value(table, PARENT, "validation", "loss")["value"] == 4.0
+
+
+def test_every_run_has_the_same_long_table_of_scores(study: Study) -> None:
+    table = results_table(study, run_table(study), *scores(study))
+    keys = ["run", "dataset", "metric"]
+    assert not table.duplicated(keys).any()
+    assert set(table["study"]) == {"smoke"}
+    tested = table[table["dataset"] != "validation"]
+    assert set(tested.groupby("run").size()) == {2 * 2 + 3}
+    assert table["value"].notna().all()
+
+
+def test_runs_add_up_the_tokens_of_their_pipeline(study: Study) -> None:
+    table = run_table(study).set_index("run")
+    columns = ["tokens_parent", "tokens_prune", "tokens_train", "tokens_total"]
+    assert list(table.loc[PARENT, columns]) == [0, 0, 16384, 16384]
+    assert list(table.loc[PRUNED, columns]) == [16384, 1024, 0, 17408]
+    assert list(table.loc[RETRAINED, columns]) == [16384, 1024, 8192, 25600]
+    assert list(table.loc[FULL, columns]) == [0, 0, 25600, 25600]
+
+
+def test_the_achieved_ratio_is_the_share_of_parameters_that_are_gone(study: Study) -> None:
+    table = run_table(study).set_index("run")
+    parent = study.run(PARENT).target.shape
+    removed_blocks = 2 * (parent.block_linear_params + 2 * parent.hidden_size)
+    assert table.loc[PARENT, "achieved_ratio"] == 0
+    assert table.loc[SCRATCH, "achieved_ratio"] == pytest.approx(removed_blocks / parent.params_total)
+    assert table.loc[SPARSE, "achieved_ratio"] == pytest.approx(MASKED_WEIGHTS / parent.params_total)
+    assert table.loc[SPARSE, "params_nonzero"] == parent.params_total - MASKED_WEIGHTS
+    sparse_runs = table[table["pattern"] == "2:4"]
+    assert set(sparse_runs["role"]) == {"pruned", "retrained", "scratch"}
+    assert sparse_runs["achieved_ratio"].nunique() == 1
+
+
+def efficiency(study: Study, run: str) -> dict[str, float]:
+    table = efficiency_table(study, run_table(study))
+    return dict(table[table["run"] == run].set_index("metric")["value"])
+
+
+def test_efficiency_of_a_dense_run_is_that_of_its_shape(study: Study) -> None:
+    shape = study.run(SCRATCH).target.shape
+    found = efficiency(study, SCRATCH)
+    attention = 2 * 2 * EFFICIENCY_LENGTH**2 * shape.heads * shape.head_dim * shape.layers
+    matrices = shape.layers * shape.block_linear_params + shape.vocab_size * shape.hidden_size
+    assert found["forward_flops"] == 2 * EFFICIENCY_LENGTH * matrices + attention
+    assert found["forward_flops_theoretical"] == found["forward_flops"]
+    assert found["params_nonembedding"] == found["params_total"] - shape.vocab_size * shape.hidden_size
+    assert found["checkpoint_bytes"] == WEIGHT_BYTES
+
+
+def test_a_mask_lowers_the_theoretical_cost_only(study: Study) -> None:
+    found, dense = efficiency(study, SPARSE), efficiency(study, PARENT)
+    assert found["forward_flops"] == dense["forward_flops"]
+    assert dense["forward_flops"] - found["forward_flops_theoretical"] == pytest.approx(
+        2 * EFFICIENCY_LENGTH * MASKED_WEIGHTS, rel=1e-6
+    )
+    assert found["params_nonzero"] == dense["params_total"] - MASKED_WEIGHTS
