@@ -43,9 +43,9 @@ $(VENV)/run.done: requirements.lock pyproject.toml
 	@echo "setting up $(VENV) (once; a few minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; make PYTHON=python3.12 ...")'
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e .
+	@$(BIN)/pip install -qq --disable-pip-version-check -c requirements.lock -e .
 	@touch $@
 
 $(VENV)/dev.done: $(VENV)/run.done
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	@$(BIN)/pip install -qq --disable-pip-version-check -c requirements.lock -e '.[dev]'
 	@touch $@

@@ -391,7 +391,7 @@ def test_two_runs_give_the_same_model_and_the_same_scores(case: Case) -> None:
 
 
 @each_method
-@pytest.mark.parametrize("batch_size", [1, 3, 5, 64])
+@pytest.mark.parametrize("batch_size", [1, 5])
 def test_the_batch_size_does_not_change_what_is_kept(case: Case, batch_size: int) -> None:
     assert same_outcome(case.prune(tiny_llama(), SHAPE, batch_size), case.prune(tiny_llama(), SHAPE))
 
