@@ -277,3 +277,19 @@ def test_a_file_that_holds_no_mapping_is_refused(text: str, words: str, tmp_path
     file.write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=words):
         load_config([file])
+
+
+@pytest.mark.parametrize(
+    ("section", "path"),
+    [
+        (lambda values: values["parent"]["shape"], "parent.shape.hidden_size"),
+        (lambda values: values["targets"]["width"][0], "targets.width.0.hidden_size"),
+    ],
+    ids=["parent", "width target"],
+)
+def test_a_hidden_size_that_transformers_would_refuse_is_refused(
+    smoke: Values, section: Callable[[Values], Values], path: str
+) -> None:
+    section(smoke).update(hidden_size=22, heads=4)
+    with pytest.raises(UserError, match=rf"{path}: 22 is not a multiple of the 4 heads; nearest: 20 or 24"):
+        parse_config(smoke)

@@ -63,6 +63,7 @@ def _shape_problems(config: StudyConfig) -> Iterator[str]:
             yield f"targets.{granularity}: ratio {ratio} has {ratios.count(ratio)} targets; keep one"
     if parent.heads % parent.kv_heads:
         yield f"parent.shape.kv_heads: {parent.kv_heads} does not divide the {parent.heads} heads"
+    yield from _head_problem("parent.shape", parent.hidden_size, parent.heads)
     for i, depth in enumerate(config.targets.depth):
         if depth.layers >= parent.layers:
             yield f"targets.depth.{i}.layers: {depth.layers} is not below the parent's {parent.layers}"
@@ -72,6 +73,15 @@ def _shape_problems(config: StudyConfig) -> Iterator[str]:
                 yield f"targets.width.{i}.{key}: {getattr(width, key)} is above the parent's {getattr(parent, key)}"
         if width.heads % parent.kv_heads:
             yield f"targets.width.{i}.heads: {width.heads} is not a multiple of the {parent.kv_heads} key-value heads"
+        yield from _head_problem(f"targets.width.{i}", width.hidden_size, width.heads)
+
+
+def _head_problem(path: str, hidden_size: int, heads: int) -> Iterator[str]:
+    """Transformers refuses such a Llama even where head_dim is given."""
+    if hidden_size % heads:
+        below = hidden_size // heads * heads
+        valid = f"{below} or {below + heads}" if below else str(heads)
+        yield f"{path}.hidden_size: {hidden_size} is not a multiple of the {heads} heads; nearest: {valid}"
 
 
 def _matrix_problems(config: StudyConfig) -> Iterator[str]:

@@ -23,7 +23,12 @@ def permuted(indices: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int
 
     A Feistel network over the next even power of two, walked until it lands inside the range (Black & Rogaway,
     "Ciphers with arbitrary finite domains", 2002).
+
+    Raises:
+        ValueError: an index is outside of the range.
     """
+    if indices.size and not 0 <= indices.min() <= indices.max() < size:
+        raise ValueError(f"indices {indices.min()} to {indices.max()} are outside of range({size})")
     half_bits = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
     keys = _round_keys(seed)
     values = indices.astype(np.uint64)
