@@ -293,3 +293,12 @@ def test_a_hidden_size_that_transformers_would_refuse_is_refused(
     section(smoke).update(hidden_size=22, heads=4)
     with pytest.raises(UserError, match=rf"{path}: 22 is not a multiple of the 4 heads; nearest: 20 or 24"):
         parse_config(smoke)
+
+
+def test_a_key_set_to_null_is_removed(smoke: Values) -> None:
+    smoke["corpus"]["evaluation"]["milton"] = None
+    smoke["evaluation"]["perplexity"]["corpora"]["milton"] = None
+    smoke["corpus"]["splits"]["test"] = {"include": None, "fraction": 0.1}
+    config = parse_config(smoke)
+    assert set(config.corpus.evaluation) == {"folio", "encyclopedia"}
+    assert config.corpus.splits.test.fraction == 0.1

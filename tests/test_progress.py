@@ -48,7 +48,8 @@ def lines(recorded: str, progress: Progress, clock: Clock) -> Iterator[str]:
     for entry in recorded.splitlines():
         seconds, line = entry.split(" ", 1)
         clock.now = start + float(seconds)
-        if shown := progress.feed(line):
+        progress.feed(line)
+        if shown := progress.due():
             yield shown
 
 
@@ -60,45 +61,49 @@ def clock() -> Clock:
 def test_a_recorded_run_gives_these_lines(clock: Clock) -> None:
     progress = Progress(EXPECTED, set(EXPECTED), clock)
     whole = 60 + OTHER_SECONDS
-    left = 21 * (whole - 40 - OTHER_SECONDS) / (40 + OTHER_SECONDS)
+    left = 40 * (whole - 40 - OTHER_SECONDS) / (40 + OTHER_SECONDS)
     assert list(lines(RECORDED, progress, clock)) == [
-        "[0:01] 1 of 4 steps  ",
-        f"[0:21] 3 of 4 steps, about 0:{int(left):02d} left  ",
-        "[1:01] 4 of 4 steps, about 0:00 left  ",
+        "[0:00] starting: Write the target depth-0.5",
+        f"[0:40] 3 of 4 steps, about 0:{int(left):02d} left: Evaluate the checkpoints of G",
     ]
     assert progress.elapsed == 61
     assert progress.running == {}
 
 
+def test_a_line_comes_while_a_long_job_runs_and_counts_its_share(clock: Clock) -> None:
+    progress = Progress(EXPECTED, set(EXPECTED), clock)
+    progress.feed("Job 3: Train A")
+    assert progress.due() == "[0:00] starting: Train A"
+    clock.now += 9
+    assert progress.due() is None
+    clock.now += 1
+    assert progress.due() == "[0:10] starting, about 0:50 left: Train A"
+
+
 def test_a_line_names_up_to_two_running_jobs(clock: Clock) -> None:
     progress = Progress(EXPECTED, set(EXPECTED), clock)
-    recorded = [f"0 Job {number}: {message}" for number, message in enumerate(EXPECTED)]
-    (line,) = lines("\n".join([*recorded, "0 1 of 9 steps (11%) done"]), progress, clock)
-    assert line.endswith("Train A; Train B")
+    for number, message in enumerate(EXPECTED):
+        progress.feed(f"Job {number}: {message}")
+    assert progress.due() == "[0:00] starting: Train A; Train B"
 
 
-def test_lines_are_ten_seconds_apart(clock: Clock) -> None:
-    progress = Progress({}, set(), clock)
-    recorded = "\n".join(f"{second} {second} of 99 steps (1%) done" for second in range(31))
-    assert [line[:6] for line in lines(recorded, progress, clock)] == ["[0:00]", "[0:10]", "[0:20]", "[0:30]"]
-
-
-def test_no_time_is_given_before_a_tenth_is_done(clock: Clock) -> None:
+def test_a_job_that_takes_longer_than_guessed_counts_no_more_than_the_guess(clock: Clock) -> None:
     progress = Progress(EXPECTED, set(EXPECTED), clock)
-    (line,) = lines("0 Job 1: Other\n5 Finished jobid: 1 (Rule: x)\n5 1 of 4 steps (25%) done", progress, clock)
-    assert "left" not in line
+    progress.feed("Job 3: Train A")
+    clock.now += 100
+    assert progress.due() == "[1:40] starting, about 3:20 left: Train A"
 
 
 def test_many_small_jobs_do_not_count_as_the_long_ones(clock: Clock) -> None:
     progress = Progress({"Train A": 10.0}, {"Train A"}, clock)
     small = [f"0 Job {n}: Other {n}\n30 Finished jobid: {n} (Rule: x)" for n in range(20)]
-    (line,) = lines("\n".join([*small, "30 20 of 21 steps (95%) done"]), progress, clock)
-    assert line == "[0:30] 20 of 21 steps, about 0:10 left  "
+    recorded = "\n".join([*small, "30 20 of 21 steps (95%) done", "30 Job 99: Train A"])
+    assert list(lines(recorded, progress, clock))[-1] == "[0:30] 20 of 21 steps, about 0:10 left: Train A"
 
 
 def test_nothing_to_do_is_noticed(clock: Clock) -> None:
     progress = Progress({}, set(), clock)
-    assert progress.feed("Nothing to be done (all requested files are present and up to date).") is None
+    progress.feed("Nothing to be done (all requested files are present and up to date).")
     assert progress.nothing_to_do
 
 

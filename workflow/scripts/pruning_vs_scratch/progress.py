@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from pruning_vs_scratch.study import Study
 
@@ -32,55 +33,68 @@ def job_seconds(study: Study) -> dict[str, float]:
     return seconds
 
 
+@dataclass(frozen=True)
+class RunningJob:
+    """A job that Snakemake has started."""
+
+    message: str
+    start: float
+
+
 class Progress:
-    """Reads Snakemake's output line by line; ``feed`` now and then returns a line for the user."""
+    """Reads Snakemake's output line by line, and words how far it is."""
 
     def __init__(
         self, expected: dict[str, float], pending: set[str], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.expected = expected
-        self.total = sum(expected[message] for message in pending)
-        self.done = 0.0
-        self._pending = len(pending)
-        self.running: dict[str, str] = {}
+        self.running: dict[str, RunningJob] = {}
         self.nothing_to_do = False
+        self._total = sum(expected[message] for message in pending)
+        self._pending = len(pending)
+        self._others = 0
+        self._done = 0.0
         self._clock = clock
         self._start = clock()
         self._shown = float("-inf")
-        self._steps = ""
+        self._steps = "starting"
 
-    def feed(self, line: str) -> str | None:
+    def feed(self, line: str) -> None:
         """Take one line of Snakemake's output."""
         if "Nothing to be done" in line:
             self.nothing_to_do = True
         elif job := JOB.match(line):
-            self.running[job[1]] = job[2]
-        elif finished := FINISHED.match(line):
-            self.done += self.expected.get(self.running.pop(finished[1], ""), OTHER_SECONDS)
+            self.running[job[1]] = RunningJob(job[2], self._clock())
+        elif (finished := FINISHED.match(line)) and finished[1] in self.running:
+            self._done += self._seconds(self.running.pop(finished[1]))
         elif count := COUNT.match(line):
             self._steps = f"{count[1]} of {count[2]} steps"
-            return self._status(others=int(count[2]) - self._pending)
-        return None
+            self._others = int(count[2]) - self._pending
+
+    def due(self) -> str | None:
+        """A line for the user, if the last one is old enough."""
+        if not self.running or self.elapsed - self._shown < SECONDS_BETWEEN_LINES:
+            return None
+        self._shown = self.elapsed
+        now = "; ".join(job.message for job in list(self.running.values())[:2])
+        return f"[{_minutes(self.elapsed)}] {self._steps}{self._left()}: {now}"
 
     @property
     def elapsed(self) -> float:
         """Seconds since the start."""
         return self._clock() - self._start
 
-    def _status(self, others: int) -> str | None:
-        if self.elapsed - self._shown < SECONDS_BETWEEN_LINES:
-            return None
-        self._shown = self.elapsed
-        now = "; ".join(list(self.running.values())[:2])
-        return f"[{_minutes(self.elapsed)}] {self._steps}{self._left(others)}  {now}"
+    def _seconds(self, job: RunningJob) -> float:
+        return self.expected.get(job.message, OTHER_SECONDS)
 
-    def _left(self, others: int) -> str:
-        """The time left, once a tenth is done: before, the guess is worth nothing."""
-        total = self.total + OTHER_SECONDS * others
-        if self.done < 0.1 * total:
+    def _left(self) -> str:
+        """The time left, once a twentieth is done: before, the guess is worth nothing."""
+        total = self._total + OTHER_SECONDS * self._others
+        begun = sum(min(self._clock() - job.start, self._seconds(job)) for job in self.running.values())
+        done = self._done + begun
+        if done < 0.05 * total:
             return ""
-        seconds = self.elapsed * max(0.0, total - self.done) / self.done
-        return f", about {_minutes(seconds)} left"
+        return f", about {_minutes(self.elapsed * max(0.0, total - done) / done)} left"
 
 
 def _minutes(seconds: float) -> str:

