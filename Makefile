@@ -37,12 +37,12 @@ schema: $(VENV)/run.done ## Write workflow/schemas/study.schema.json anew from t
 	@$(BIN)/python workflow/scripts/write_schema.py
 
 clean: ## Delete the environment and everything the studies made, downloads included
-	rm -rf $(VENV) .snakemake resources results work figures/*/
+	rm -rf $(VENV) build .snakemake resources results work figures/*/
 
 $(VENV)/run.done: requirements.lock pyproject.toml
 	@echo "setting up $(VENV) (once; a few minutes)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed: make PYTHON=python3.12 demo")'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/pip install -qq --disable-pip-version-check -c requirements.lock -e .
 	@touch $@
 

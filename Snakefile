@@ -2,7 +2,6 @@
 
 snakemake -c 2                                        the default study, "demo"
 snakemake -c 2 --configfile config/smoke.yaml         another study
-snakemake --profile slurm                             on a cluster
 """
 
 from snakemake.utils import min_version

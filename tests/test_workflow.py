@@ -251,6 +251,6 @@ def test_a_bad_configuration_is_refused_before_any_job(tmp_path: Path, change: d
 
 @pytest.mark.parametrize("overlay", [[], ["--configfile", "config/demo-seeds.yaml"]], ids=["demo", "demo-seeds"])
 def test_the_shipped_studies_expand(tmp_path: Path, overlay: list[str]) -> None:
-    result = snakemake(checkout(tmp_path / "checkout"), "-n", "-q", *overlay)
+    result = snakemake(checkout(tmp_path / "checkout"), "-n", *overlay)
     assert result.returncode == 0, result.stderr
     assert "train" in result.stdout + result.stderr

@@ -4,7 +4,7 @@
 rule extract_documents:
     """Read the documents, divide them into splits, and drop held-out text that overlaps the training text."""
     input:
-        [paths.download(file) for file in DOWNLOADS],
+        study.source_files,
     output:
         corpora=expand(paths.corpora / "{corpus}.jsonl", corpus=study.corpora),
         manifest=paths.corpora / "manifest.json",
@@ -68,11 +68,13 @@ rule tokenize_corpus:
         ENVIRONMENT
     params:
         shard_tokens=study.config.tokenizer.shard_tokens,
+        windows=lambda wildcards: canonical_json(study.windows_needed(wildcards.corpus)),
     message:
         "Tokenise the corpus {wildcards.corpus}"
     shell:
         "python workflow/scripts/tokenize_corpus.py --documents {input.documents:q}"
         " --tokenizer {input.tokenizer:q} --shard-tokens {params.shard_tokens}"
+        " --windows {params.windows:q}"
         " --out {output.tokens:q} --manifest {output.manifest:q} 2> {log:q}"
 
 

@@ -34,11 +34,12 @@ rule evaluate:
         corpora=canonical_json(study.config.evaluation.perplexity.corpora),
         length=study.config.evaluation.perplexity.sequence_length,
         batch_size=study.config.evaluation.perplexity.batch_size,
+        threads=study.config.training.threads,
         work=paths.work / "evaluate",
     message:
         "Evaluate the checkpoints of {wildcards.group}"
     shell:
         "python workflow/scripts/evaluate_checkpoints.py {params.checkpoints:q} {params.tasks:q}"
         " --task-definitions config/tasks --tokens {params.tokens:q} --corpora {params.corpora:q}"
-        " --sequence-length {params.length} --batch-size {params.batch_size} --threads {threads}"
+        " --sequence-length {params.length} --batch-size {params.batch_size} --threads {params.threads}"
         " --work {params.work:q} --out {output.scores:q} --manifest {output.manifest:q} 2> {log:q}"

@@ -42,14 +42,17 @@ rule prune:
     params:
         method=lambda wildcards: study.run(wildcards.run).method,
         seed=lambda wildcards: study.run(wildcards.run).seed,
-        calibration=study.config.pruning.calibration,
+        sequences=study.config.pruning.calibration.sequences,
+        sequence_length=study.config.pruning.calibration.sequence_length,
+        batch_size=study.config.pruning.calibration.batch_size,
+        threads=study.config.training.threads,
     message:
         "Prune {wildcards.run}"
     shell:
         "python workflow/scripts/prune.py --run {wildcards.run:q} --model {input.model:q} --method {params.method}"
         " --target {input.target:q} --calibration {input.calibration:q}"
-        " --sequences {params.calibration.sequences}"
-        " --sequence-length {params.calibration.sequence_length}"
-        " --batch-size {params.calibration.batch_size} --tokenizer {input.tokenizer:q}"
-        " --seed {params.seed} --threads {threads} --out {output.model:q}"
+        " --sequences {params.sequences}"
+        " --sequence-length {params.sequence_length}"
+        " --batch-size {params.batch_size} --tokenizer {input.tokenizer:q}"
+        " --seed {params.seed} --threads {params.threads} --out {output.model:q}"
         " --manifest {output.manifest:q} 2> {log:q}"

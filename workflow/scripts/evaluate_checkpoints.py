@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument, named_path
-from pruning_vs_scratch.files import atomic_directory, sha256_of_value
+from pruning_vs_scratch.files import PRUNING_FILE, atomic_directory, sha256_of_value
 from pruning_vs_scratch.locks import exclusive
-from pruning_vs_scratch.manifest import ManifestWriter
+from pruning_vs_scratch.manifest import ManifestWriter, source_hash
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,11 @@ def main() -> None:
     # Evaluation never needs the network, and the data set library must keep its cache in the study's own folder.
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_DATASETS_CACHE": str(args.work / "datasets")}
     os.environ |= {"TOKENIZERS_PARALLELISM": "false", "LMEVAL_LOG_LEVEL": "WARNING"}
+    with exclusive(args.work / args.out.name):
+        _evaluate_all(args)
+
+
+def _evaluate_all(args: argparse.Namespace) -> None:
     options = {name: getattr(args, name) for name in ("corpora", "sequence_length", "batch_size", "threads")}
     manifest = ManifestWriter("evaluate", options)
     for name in args.corpora:
@@ -35,18 +40,17 @@ def main() -> None:
     for name, items in args.task:
         manifest.add_input(f"items/{name}", items)
         manifest.add_input(f"task/{name}", args.task_definitions / f"{name}.yaml")
-    shared = {"options": options, "inputs": dict(manifest.inputs)}
+    shared = {"options": options, "inputs": dict(manifest.inputs), "source": source_hash()}
     finished = []
     for run, folder in args.checkpoint:
-        model = manifest.add_input(f"model/{run}", folder)
-        with exclusive(args.work / run):
-            finished.append(_evaluated(args, run, folder, sha256_of_value({**shared, "model": model})))
+        model = manifest.add_input(f"model/{run}", folder, ignore={PRUNING_FILE})
+        finished.append(_evaluated(args, run, folder, sha256_of_value({**shared, "model": model})))
     with atomic_directory(args.out) as temporary:
         for table in TABLES:
             _combined(finished, table).to_parquet(temporary / f"{table}.parquet", index=False)
     manifest.write(args.manifest, {"scores": args.out}, {"checkpoints": [run for run, _ in args.checkpoint]})
     for folder in finished:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder.parent, ignore_errors=True)
 
 
 def _arguments() -> argparse.Namespace:
@@ -71,8 +75,9 @@ def _evaluated(args: argparse.Namespace, run: str, checkpoint: Path, spec_hash: 
     """Folder of a checkpoint's scores, evaluated now unless that was done before on the same inputs."""
     folder: Path = args.work / run / spec_hash[:16]
     if not folder.exists():
+        scores = _scores(args, checkpoint)
         with atomic_directory(folder) as temporary:
-            for table, frame in _scores(args, checkpoint).items():
+            for table, frame in scores.items():
                 frame.insert(0, "run", run)
                 frame.to_parquet(temporary / f"{table}.parquet", index=False)
     return folder
@@ -85,14 +90,22 @@ def _scores(args: argparse.Namespace, checkpoint: Path) -> dict[str, "pd.DataFra
     from pruning_vs_scratch.evaluation.harness import require_fit, task_scores
     from pruning_vs_scratch.evaluation.perplexity import corpus_losses
     from pruning_vs_scratch.models.checkpoint import load_llama
+    from pruning_vs_scratch.models.device import best_device
 
     torch.set_num_threads(args.threads)
-    model = load_llama(checkpoint).eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_llama(checkpoint).eval().to(best_device())
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     definitions, tasks = _tasks(tuple(args.task), args.task_definitions)
     for definition in definitions:
         require_fit(definition, tokenizer, model.config.max_position_embeddings)
-    losses = corpus_losses(model, args.corpora, args.tokens, length=args.sequence_length, batch_size=args.batch_size)
+    losses = corpus_losses(
+        model,
+        checkpoint / "tokenizer.json",
+        args.corpora,
+        args.tokens,
+        length=args.sequence_length,
+        batch_size=args.batch_size,
+    )
     return {"losses": losses, "items": task_scores(model, tokenizer, tasks, args.batch_size)}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pruning_vs_scratch import cli
-from pruning_vs_scratch.config.corpus import CorpusConfig
+from pruning_vs_scratch.config.corpus import CorpusConfig, PathSource
 from pruning_vs_scratch.data.corpora import extract_corpora
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.manifest import ManifestWriter
@@ -17,11 +17,12 @@ def main() -> None:
     """Parse the arguments and extract."""
     arguments = _parser().parse_args()
     corpus = _corpus(arguments.corpus)
-    archives = dict(_named_file(argument) for argument in arguments.archive)
+    archives = dict(arguments.archive)
     manifest = ManifestWriter("extract_documents", {"corpus": _recorded(corpus)})
     facts = extract_corpora(corpus, archives, arguments.out)
-    for name, archive in archives.items():
-        manifest.add_input(name, archive)
+    folders = {name: Path(s.path) for name, s in corpus.sources.items() if isinstance(s, PathSource)}
+    for name, source in {**folders, **archives}.items():
+        manifest.add_input(name, source)
     manifest.write(arguments.manifest, {name: arguments.out / f"{name}.jsonl" for name in facts}, {"corpora": facts})
 
 
@@ -30,6 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--corpus", required=True, help="the corpus section of a configuration, as JSON text")
     parser.add_argument(
         "--archive",
+        type=cli.named_path,
         action="append",
         default=[],
         metavar="NAME=FILE",
@@ -54,13 +56,6 @@ def _recorded(corpus: CorpusConfig) -> dict[str, Any]:
         if "path" in source:
             source["path"] = cli.relative_name(Path(source["path"]))
     return options
-
-
-def _named_file(argument: str) -> tuple[str, Path]:
-    name, separator, file = argument.partition("=")
-    if not separator:
-        raise UserError(f"--archive {argument}: give it as NAME=FILE")
-    return name, Path(file)
 
 
 if __name__ == "__main__":

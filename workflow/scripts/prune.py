@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.config.pruning import GRANULARITY, METHODS
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import atomic_directory, read_json, sha256_of_value, write_json
+from pruning_vs_scratch.files import MASK_FILE, PRUNING_FILE, atomic_directory, read_json, sha256_of_value, write_json
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.manifest import ManifestWriter, peak_memory_bytes, source_hash
 from pruning_vs_scratch.study import ModelShape, Target
@@ -27,7 +27,7 @@ def main() -> None:
     names = ("run", "method", "seed", "sequences", "sequence_length", "batch_size", "threads")
     manifest = ManifestWriter("prune", {name: getattr(args, name) for name in names})
     for name in ("model", "target", "calibration", "tokenizer"):
-        manifest.add_input(name, getattr(args, name))
+        manifest.add_input(name, getattr(args, name), ignore={PRUNING_FILE})
     spec_hash = sha256_of_value({"options": manifest.options, "inputs": manifest.inputs})
     facts = _prune(args, spec_hash)
     manifest.write(args.manifest, {"model": args.out}, facts)
@@ -44,7 +44,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sequence-length", type=int, required=True, help="tokens a window")
     parser.add_argument("--batch-size", type=int, required=True, help="windows run together")
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
-    parser.add_argument("--seed", type=int, required=True, help="seed of the run (recorded; no method draws numbers)")
+    parser.add_argument(
+        "--seed", type=int, required=True, help="seed of the order in which calibration windows are drawn"
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
@@ -56,12 +58,13 @@ def _prune(args: argparse.Namespace, spec_hash: str) -> dict[str, Any]:
     import torch
 
     from pruning_vs_scratch.models.checkpoint import load_llama
+    from pruning_vs_scratch.models.device import best_device
     from pruning_vs_scratch.models.llama import shape_of
     from pruning_vs_scratch.pruning.registry import CALIBRATED, CALIBRATION_FREE
 
     torch.set_num_threads(args.threads)
     target = Target.from_dict(read_json(args.target))
-    model = load_llama(args.model).eval()
+    model = load_llama(args.model).to(best_device()).eval()
     _check_reachable(args, shape_of(model.config), target)
     start = time.monotonic()
     stream: CalibrationStream | None = None
@@ -132,11 +135,12 @@ def _save(args: argparse.Namespace, pruned: "Pruned", summary: dict[str, Any]) -
     from pruning_vs_scratch.models.checkpoint import load_llama, save_llama
     from pruning_vs_scratch.pruning.masks import write_masks
 
+    pruned.model.cpu()
     with atomic_directory(args.out) as temporary:
         save_llama(pruned.model, temporary, args.tokenizer)
-        write_json(temporary / "pruning.json", summary)
+        write_json(temporary / PRUNING_FILE, summary)
         if pruned.masks:
-            write_masks(pruned.masks, temporary / "mask.safetensors")
+            write_masks(pruned.masks, temporary / MASK_FILE)
         probe = torch.arange(min(args.sequence_length, pruned.model.config.vocab_size))[None]
         with torch.no_grad():
             expected, found = (m(input_ids=probe).logits for m in (pruned.model, load_llama(temporary).eval()))

@@ -48,8 +48,10 @@ def main() -> None:
             subprocess.run([*snakemake, "--unlock"], check=True, capture_output=True)
         progress = _run([*snakemake, "--show-failed-logs"], study, lock)
         report = study.paths.results / "report.html"
-        if not (progress.nothing_to_do and report.exists()):
-            _write_report([*snakemake, "--report", str(report)])
+        if _is_older(report, study.paths.results / "claims.json", study.paths.figures):
+            _write_report(snakemake, report)
+    if warning := (study.paths.logs / "tabulate.log").read_text(encoding="utf-8"):
+        _say(warning.rstrip())
     _summarise(study, report, None if progress.nothing_to_do else progress.elapsed)
 
 
@@ -67,8 +69,10 @@ def _only_one_run() -> Iterator[tuple[TextIO, bool]]:
         lock.seek(0)
         was_killed = lock.read() == "running"
         _mark(lock, "running")
-        yield lock, was_killed
-        _mark(lock, "")
+        try:
+            yield lock, was_killed
+        finally:
+            _mark(lock, "")
 
 
 def _mark(lock: TextIO, state: str) -> None:
@@ -120,9 +124,11 @@ def _run(command: Sequence[str], study: Study, lock: TextIO) -> Progress:
     errors: list[str] = []
     try:
         for line in _lines(process):
-            if errors or any(mark in line for mark in ERROR_MARKS):
+            if not errors and any(mark in line for mark in ERROR_MARKS):
+                _say("a job failed; waiting for those that still run")
+                errors.append("")
+            if errors and line:
                 errors.append(line)
-                continue
             progress.feed(line)
             if shown := progress.due():
                 _say(shown)
@@ -161,10 +167,21 @@ def _interrupted_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
-def _write_report(command: Sequence[str]) -> None:
+def _is_older(report: Path, claims: Path, figures: Path) -> bool:
+    """Whether the report is missing, or was made before the claims or a figure."""
+    if not report.exists():
+        return True
+    return any(file.stat().st_mtime > report.stat().st_mtime for file in (claims, *figures.glob("*.png")))
+
+
+def _write_report(snakemake: Sequence[str], report: Path) -> None:
+    """Let Snakemake make the report; it takes its name when it is complete."""
+    temporary = report.with_name("report.tmp.html")
+    command = [*snakemake, "--report", str(temporary)]
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if result.returncode:
         raise UserError(f"the results are complete, but the report failed:\n{result.stdout}")
+    os.replace(temporary, report)
 
 
 def _summarise(study: Study, report: Path, seconds: float | None) -> None:

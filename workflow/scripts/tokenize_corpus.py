@@ -1,12 +1,14 @@
-"""Tokenise the documents of one corpus into shards."""
+"""Tokenise the documents of one corpus into shards, and check that they hold the windows that will be read."""
 
 import argparse
 from pathlib import Path
 
 from pruning_vs_scratch import cli
+from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.data.documents import read_documents
 from pruning_vs_scratch.data.tokenizer import SEPARATOR, load_tokenizer
-from pruning_vs_scratch.data.tokens import write_tokens
+from pruning_vs_scratch.data.tokens import TokenStore, write_tokens
+from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
 from pruning_vs_scratch.files import sha256_of_file
 from pruning_vs_scratch.manifest import ManifestWriter
 
@@ -17,6 +19,7 @@ def main() -> None:
     parser.add_argument("--documents", type=Path, required=True, help="documents of the corpus (.jsonl)")
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
     parser.add_argument("--shard-tokens", type=int, required=True, help="tokens in one shard")
+    parser.add_argument("--windows", type=json_argument, default=[], help="JSON: pairs of windows needed and length")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
     args = parser.parse_args()
@@ -34,6 +37,8 @@ def main() -> None:
         shard_tokens=args.shard_tokens,
         tokenizer_sha256=sha256_of_file(args.tokenizer / "tokenizer.json"),
     )
+    for sequences, length in args.windows:
+        Windows(TokenStore(args.out), length, EVALUATION_SEED).require(sequences, "the study")
     manifest.write(args.manifest, {"tokens": args.out}, {"tokens": index["tokens"]})
 
 

@@ -5,37 +5,42 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
-from pruning_vs_scratch.files import atomic_directory, atomic_file, read_json, sha256_of_value
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import MASK_FILE, PRUNING_FILE, atomic_directory, atomic_file, read_json, sha256_of_value
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.locks import exclusive
 from pruning_vs_scratch.manifest import ManifestWriter, source_hash
 from pruning_vs_scratch.study import Target, TrainingPlan
 
-MASK_FILE = "mask.safetensors"
-
 
 def main() -> None:
     """Entry point."""
     args = _arguments()
-    plan = TrainingPlan.model_validate(args.plan)
+    try:
+        plan = TrainingPlan.model_validate(args.plan)
+    except ValidationError as error:
+        raise UserError(f"--plan is not a token plan: {error}") from error
     manifest = ManifestWriter("train", {"plan": plan.model_dump(mode="json")})
     for name in ("tokens", "validation", "tokenizer", "target", "model"):
         if getattr(args, name) is not None:
-            manifest.add_input(name, getattr(args, name))
+            manifest.add_input(name, getattr(args, name), ignore={PRUNING_FILE})
     if args.mask is not None:
         manifest.add_input("mask", args.mask / MASK_FILE)
     spec_hash = sha256_of_value({"plan": manifest.options["plan"], "inputs": manifest.inputs})
     with exclusive(args.work / plan.run):
-        work = args.work / plan.run / spec_hash[:16]
+        # Resume state of other code is not continued.
+        work = args.work / plan.run / sha256_of_value([spec_hash, source_hash()])[:16]
         work.mkdir(exist_ok=True)
         facts = _train(args, plan, work, spec_hash)
         manifest.write(args.manifest, {"model": args.out, "metrics": args.metrics}, facts)
         for state in work.parent.iterdir():
-            shutil.rmtree(state)
+            shutil.rmtree(state, ignore_errors=True)
 
 
 def _arguments() -> argparse.Namespace:
@@ -73,7 +78,7 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, work: Path, spec_hash: 
         model = load_llama(args.model)
     else:
         shape = Target.from_dict(read_json(args.target)).shape
-        model = random_llama(shape, plan.sequence_length, plan.seed)
+        model = random_llama(shape, plan.sequence_length, plan.init_seed)
     stores["tokens"].check_vocabulary(model.config.vocab_size, args.model or args.target)
     trainer = Trainer(
         plan,

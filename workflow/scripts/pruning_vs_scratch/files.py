@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,10 @@ from typing import Any
 from pruning_vs_scratch.errors import UserError
 
 HASH_BLOCK_BYTES = 1 << 20
+MASK_FILE = "mask.safetensors"
+"""The mask of a sparse model, in its checkpoint folder."""
+PRUNING_FILE = "pruning.json"
+"""How a checkpoint was pruned, in its folder; it holds times, so it is no part of the checkpoint's identity."""
 
 
 @contextmanager
@@ -45,12 +49,16 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_directory(path: Path) -> Iterator[Path]:
     """Yield a temporary folder to fill; on success it replaces ``path``, on failure it is removed.
 
+    What a killed process left of an earlier attempt is removed first: it may be as large as a checkpoint.
+
     Raises:
         UserError: the disk is full or not writable.
     """
     path = Path(path)
     with _write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        for abandoned in path.parent.glob(f".{path.name}.*.tmp"):
+            shutil.rmtree(abandoned, ignore_errors=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
         try:
             yield temporary
@@ -100,8 +108,8 @@ def sha256_of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def sha256_of_path(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's relative names and contents.
+def sha256_of_path(path: Path, ignore: Collection[str] = ()) -> str:
+    """SHA-256 of a file, or of a folder's relative names and contents, but for files of the names in ``ignore``.
 
     Raises:
         UserError: there is neither.
@@ -111,9 +119,8 @@ def sha256_of_path(path: Path) -> str:
         raise UserError(f"{path} is missing: run the step that writes it, or the whole workflow, again")
     if path.is_file():
         return sha256_of_file(path)
-    return sha256_of_value(
-        {str(child.relative_to(path)): sha256_of_file(child) for child in path.rglob("*") if child.is_file()}
-    )
+    files = (child for child in path.rglob("*") if child.is_file() and child.name not in ignore)
+    return sha256_of_value({str(file.relative_to(path)): sha256_of_file(file) for file in files})
 
 
 def sha256_of_value(value: Any) -> str:

@@ -10,6 +10,7 @@ import platform
 import resource
 import sys
 import time
+from collections.abc import Collection
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,9 +42,9 @@ class ManifestWriter:
         self.inputs: dict[str, str] = {}
         self._start = time.monotonic()
 
-    def add_input(self, name: str, path: Path) -> str:
-        """Record an input's hash under a name and return the hash."""
-        self.inputs[name] = sha256_of_path(path)
+    def add_input(self, name: str, path: Path, ignore: Collection[str] = ()) -> str:
+        """Record an input's hash, but for files of the names in ``ignore``, under a name and return the hash."""
+        self.inputs[name] = sha256_of_path(path, ignore)
         return self.inputs[name]
 
     def write(self, path: Path, outputs: dict[str, Path], facts: dict[str, Any]) -> None:
@@ -82,16 +83,18 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"the manifest {relative_name(path)} is missing: its folder is incomplete; delete the folder and run again"
         )
     manifest = read_json(path)
-    if not isinstance(manifest, dict) or manifest.get("schema", 0) > SCHEMA:
+    if not isinstance(manifest, dict):
+        raise UserError(f"the manifest {relative_name(path)} is damaged; delete its folder and run again")
+    if manifest.get("schema", 0) > SCHEMA:
         raise UserError(f"the manifest {relative_name(path)} was written by a newer version of this project")
     return manifest
 
 
 @functools.cache
 def source_hash() -> str:
-    """Hash of this package's source: two results with one source hash came from the same code."""
-    package = Path(__file__).parent
-    return sha256_of_value({str(f.relative_to(package)): sha256_of_file(f) for f in sorted(package.rglob("*.py"))})
+    """Hash of this package and the entry points: two results with one source hash came from the same code."""
+    scripts = Path(__file__).parents[1]
+    return sha256_of_value({str(f.relative_to(scripts)): sha256_of_file(f) for f in scripts.rglob("*.py")})
 
 
 def versions() -> dict[str, str]:

@@ -96,6 +96,7 @@ def _target_problems(config: StudyConfig, index: int, method: str, comparison: C
     granularity = GRANULARITY[method]
     if granularity == "sparse":
         for pattern in comparison.patterns:
+            yield from _pattern_problems(config, index, pattern)
             for ratio in comparison.ratios:
                 if pattern != "unstructured" and ratio != N_OF_M_RATIO:
                     yield f"matrix.{index}.ratios: pattern {pattern} has ratio {N_OF_M_RATIO}, not {ratio}"
@@ -108,6 +109,18 @@ def _target_problems(config: StudyConfig, index: int, method: str, comparison: C
             closest = min(known, key=lambda r: abs(r - ratio), default=None)
             hint = f"nearest: {closest}" if closest else "there are none"
             yield f"matrix.{index}.ratios: {method} needs a target for {ratio} under targets.{granularity}; {hint}"
+
+
+def _pattern_problems(config: StudyConfig, index: int, pattern: str) -> Iterator[str]:
+    """N:M needs inputs of every linear layer that divide into groups of M."""
+    if pattern == "unstructured":
+        return
+    group = int(pattern.split(":")[1])
+    shape = config.parent.shape
+    widths = {"hidden_size": shape.hidden_size, "ffn_size": shape.ffn_size, "heads": shape.heads * shape.head_dim}
+    for key, width in widths.items():
+        if width % group:
+            yield f"matrix.{index}.patterns: {pattern} needs multiples of {group}, but parent.shape.{key} gives {width}"
 
 
 def _evaluation_problems(config: StudyConfig) -> Iterator[str]:

@@ -15,8 +15,9 @@ class PerplexityConfig(Section):
     sequence_length: PositiveInt
     """Tokens a window; windows do not overlap and carry no BOS of their own."""
     batch_size: PositiveInt = 32
+    """Windows, or lm-eval requests, run through the model together."""
     corpora: dict[Name, PositiveInt]
-    """Corpus (test, or a key of corpus.evaluation) and the number of windows read from its start."""
+    """Corpus (test, or a key of corpus.evaluation) and the number of windows, spread over it."""
 
 
 class TaskItemsConfig(Section):
@@ -32,7 +33,6 @@ class TasksConfig(Section):
 
     local: dict[TaskKind, TaskItemsConfig] = {}
     """Tasks of config/tasks, over items made from the study's own test split."""
-    batch_size: PositiveInt = 32
 
 
 class EvaluationConfig(Section):

@@ -30,7 +30,7 @@ class CalibrationConfig(Section):
     sequence_length: PositiveInt
     """Tokens a window."""
     batch_size: PositiveInt = 16
-    """Windows run through the model together; results do not depend on it."""
+    """Windows run through the model together; it changes rounding only."""
 
 
 class PruningConfig(Section):

@@ -13,7 +13,7 @@ from pruning_vs_scratch.training.loss import sequence_losses
 
 
 def corpus_losses(
-    model: LlamaForCausalLM, corpora: dict[str, int], tokens: Path, *, length: int, batch_size: int
+    model: LlamaForCausalLM, tokenizer: Path, corpora: dict[str, int], tokens: Path, *, length: int, batch_size: int
 ) -> pd.DataFrame:
     """Mean nats per token of each window: columns dataset, sequence, loss.
 
@@ -21,11 +21,13 @@ def corpus_losses(
     overlap, and carry no BOS of their own.
 
     Raises:
-        UserError: a corpus is missing or too short.
+        UserError: a corpus is missing, too short, or tokenised with another tokenizer than the checkpoint's.
     """
     parts = []
     for dataset, count in corpora.items():
-        windows = Windows(TokenStore(tokens / dataset), length, EVALUATION_SEED)
+        store = TokenStore(tokens / dataset)
+        store.check_tokenizer(tokenizer)
+        windows = Windows(store, length, EVALUATION_SEED)
         windows.require(count, f"evaluation.perplexity.corpora.{dataset}")
         batch = torch.from_numpy(windows.read(np.arange(count)))
         losses = sequence_losses(model, batch, batch_size).numpy()

@@ -1,4 +1,4 @@
-"""The pruning methods by name. A new method is one file and one line here."""
+"""The pruning methods by name. A new method is one file, a line here, and its name in config/pruning.py."""
 
 from collections.abc import Callable
 

@@ -1,5 +1,6 @@
 """The token plan of one training run: everything that the training loop needs to know but the weights and text."""
 
+import hashlib
 from typing import Literal
 
 from pruning_vs_scratch.config.base import Section
@@ -13,6 +14,12 @@ from pruning_vs_scratch.config.training import (
 Phase = Literal["pretrain", "retrain", "scratch"]
 
 
+def initial_seed(seed: int, phase: Phase) -> int:
+    """Seed of a run's random weights. A baseline from scratch never draws the weights that its parent began with."""
+    digest = hashlib.sha256(f"initial weights:{phase}:{seed}".encode()).digest()
+    return int.from_bytes(digest[:4], "little")
+
+
 class TrainingPlan(Section):
     """Token ranges, batches and recipe of one run. The two sides of a matched pair differ in ``run`` and ``phase``."""
 
@@ -20,7 +27,9 @@ class TrainingPlan(Section):
     """Name of the run."""
     phase: Phase
     seed: int
-    """Seed of the order of the data, and of random initial weights."""
+    """Seed of the order of the data."""
+    init_seed: int
+    """Seed of random initial weights; not used when the run starts from a checkpoint."""
     window_start: int
     """First sequence of the permuted corpus that is read."""
     window_end: int
@@ -44,7 +53,15 @@ class TrainingPlan(Section):
         recipe = training.model_dump()
         start = start_token // training.sequence_length
         end = start + tokens // training.sequence_length
-        return cls(run=run, phase=phase, seed=seed, window_start=start, window_end=end, **recipe)
+        return cls(
+            run=run,
+            phase=phase,
+            seed=seed,
+            init_seed=initial_seed(seed, phase),
+            window_start=start,
+            window_end=end,
+            **recipe,
+        )
 
     @property
     def sequences(self) -> int:

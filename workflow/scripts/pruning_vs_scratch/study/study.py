@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pruning_vs_scratch.config import StudyConfig, parse_config
-from pruning_vs_scratch.config.corpus import PypiSource
+from pruning_vs_scratch.config.corpus import PathSource, PypiSource
 from pruning_vs_scratch.errors import UserError, nearest
 from pruning_vs_scratch.study.expand import Expansion, corpora_of
 from pruning_vs_scratch.study.paths import Paths
@@ -67,6 +67,15 @@ class Study:
         return {name: s for name, s in corpus.sources.items() if name in used and isinstance(s, PypiSource)}
 
     @cached_property
+    def source_files(self) -> list[Path]:
+        """Everything that the corpora are read from: downloads, and the files of local folders."""
+        corpus = self.config.corpus
+        used = {documents.source for documents in (corpus.train, *corpus.evaluation.values())}
+        folders = [Path(s.path) for name, s in corpus.sources.items() if name in used and isinstance(s, PathSource)]
+        local = [file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
+        return [self.paths.download(source.file) for source in self.downloads.values()] + local
+
+    @cached_property
     def evaluation_groups(self) -> dict[str, list[str]]:
         """Checkpoints that one process evaluates, by the group's name."""
         groups: dict[str, list[str]] = {}
@@ -82,6 +91,22 @@ class Study:
         if run.start is not None:
             start = {"model": self.paths.model(run.start)}
         return start | ({"mask": self.paths.model(run.mask)} if run.mask is not None else {})
+
+    def windows_needed(self, corpus: str) -> list[tuple[int, int]]:
+        """How many windows of which length the study reads of a corpus, so that too little text is found at once."""
+        training, evaluation = self.config.training, self.config.evaluation.perplexity
+        needs = []
+        if corpus == "train":
+            ends = (run.plan.window_end for run in self.runs.values() if run.plan is not None)
+            needs.append((max(ends), training.sequence_length))
+        if corpus == "calibration":
+            calibration = self.config.pruning.calibration
+            needs.append((calibration.sequences, calibration.sequence_length))
+        if corpus == "validation":
+            needs.append((training.validation.sequences, training.sequence_length))
+        if corpus in evaluation.corpora:
+            needs.append((evaluation.corpora[corpus], evaluation.sequence_length))
+        return needs
 
     def training_flops(self, name: str) -> int:
         """FLOPs of a run's training, masked weights included."""

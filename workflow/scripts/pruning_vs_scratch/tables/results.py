@@ -1,7 +1,6 @@
 """results.csv: every score of every run, in one long table."""
 
-import math
-
+import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -52,12 +51,8 @@ def _loss_rows(losses: pd.DataFrame) -> pd.DataFrame:
     """Mean loss in nats per token with its standard error over windows, and the perplexity (delta method)."""
     grouped = losses.groupby(["run", "dataset"], sort=False)["loss"]
     loss = grouped.agg(value="mean", stderr=stats.sem, n="size").reset_index()
-    perplexity = loss.assign(value=loss["value"].map(_exp), stderr=loss["value"].map(_exp) * loss["stderr"])
+    perplexity = loss.assign(value=np.exp(loss["value"]), stderr=np.exp(loss["value"]) * loss["stderr"])
     return pd.concat([loss.assign(metric="loss"), perplexity.assign(metric="perplexity")], ignore_index=True)
-
-
-def _exp(value: float) -> float:
-    return math.exp(value)
 
 
 def _task_rows(items: pd.DataFrame) -> pd.DataFrame:

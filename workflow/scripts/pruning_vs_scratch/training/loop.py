@@ -14,6 +14,7 @@ from transformers import LlamaForCausalLM
 
 from pruning_vs_scratch.data.windows import Windows, step_sequences
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.models.device import best_device
 from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.training.loss import sequence_losses, token_losses
 from pruning_vs_scratch.training.metrics import Metrics
@@ -57,7 +58,7 @@ class Trainer:
         train.require(plan.window_end, f"run {plan.run}")
         validation.require(plan.validation.sequences, "training.validation.sequences")
         self.plan = plan
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = best_device()
         self.precision = resolve_precision(plan.precision, self.device)
         self.model: LlamaForCausalLM = nn.Module.to(model, self.device).train()
         self.masks = {name: mask.to(self.device) for name, mask in masks.items()}

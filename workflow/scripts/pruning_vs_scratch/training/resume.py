@@ -54,8 +54,8 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.AdamW) -> 
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])
             optimizer.state[parameter] = {
-                "step": torch.tensor(float(state.step)),
-                **{moment: moments[f"{name}.{moment}"] for moment in MOMENTS},
+                "step": torch.tensor(float(state.step), device=parameter.device),
+                **{moment: moments[f"{name}.{moment}"].to(parameter.device) for moment in MOMENTS},
             }
     return state
 
