@@ -210,7 +210,7 @@ def test_a_full_baseline_reads_the_whole_pipelines_tokens_from_the_start(study: 
             spent = plan(study, pair.parent).tokens + retrained.tokens + study.run(pair.retrained).tokens_prune
             assert scratch.window_start == 0
             assert 0 <= scratch.tokens - spent < GLOBAL_BATCH
-            recipe = {"run", "phase", "window_start", "window_end"}
+            recipe = {"run", "phase", "init_seed", "window_start", "window_end"}
             assert scratch.model_dump(exclude=recipe) == retrained.model_dump(exclude=recipe)
 
 
