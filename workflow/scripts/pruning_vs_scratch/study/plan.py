@@ -21,7 +21,7 @@ def initial_seed(seed: int, phase: Phase) -> int:
 
 
 class TrainingPlan(Section):
-    """Token ranges, batches and recipe of one run. The two sides of a matched pair differ in ``run`` and ``phase``."""
+    """Token ranges, batches and recipe of one run. The sides of a matched pair differ in run, phase and init_seed."""
 
     run: str
     """Name of the run."""
