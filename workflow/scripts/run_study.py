@@ -136,7 +136,8 @@ def _run(command: Sequence[str], study: Study, lock: TextIO) -> Progress:
         process.wait()
         raise UserError("stopped; run the same command again to go on") from None
     if process.wait() != 0:
-        raise UserError("the workflow stopped:\n" + "\n".join(errors))
+        reasons = [line.removeprefix("error: ") for line in errors if line.startswith("error: ")]
+        raise UserError("\n".join([*errors, "", "the workflow stopped: " + "; ".join(reasons)]))
     return progress
 
 
