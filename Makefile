@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo smoke test lint lock schema clean
+.PHONY: help demo smoke test lint bench lock schema clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ lint: $(VENV)/dev.done ## Check style, types, and the workflow
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
+
+bench: $(VENV)/run.done ## Time and memory of our pruning beside straightforward implementations, 10 minutes
+	@$(BIN)/python tests/bench/run.py --threads $(CORES)
 
 lock: ## Write requirements.lock anew from the newest versions that pyproject.toml allows
 	rm -rf $(VENV)-lock

@@ -1,20 +1,31 @@
-"""Tiny random Llamas, calibration windows and targets that the tests share."""
+"""Tiny random Llamas, calibration windows, and pruning methods at work on them, which the tests share."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedModel
 
-from pruning_vs_scratch.config.pruning import GRANULARITY
-from pruning_vs_scratch.models.llama import llama_config
+from pruning_vs_scratch.config.pruning import CALIBRATION_FREE, GRANULARITY, scored_once
+from pruning_vs_scratch.models.blockwise import BlockwiseModel
+from pruning_vs_scratch.models.llama import BLOCK_PREFIX, llama_config, shape_of, with_shape
+from pruning_vs_scratch.models.tensors import HeldTensors
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
-from pruning_vs_scratch.pruning.pruned import Pruned
-from pruning_vs_scratch.pruning.registry import CALIBRATED, CALIBRATION_FREE
-from pruning_vs_scratch.pruning.surgery import KeptWidth
+from pruning_vs_scratch.pruning.export import Exported, export
+from pruning_vs_scratch.pruning.kept import Kept
+from pruning_vs_scratch.pruning.method import PrunedBlock, Request, Scores, options_of
+from pruning_vs_scratch.pruning.registry import SPARSE, STRUCTURED
+from pruning_vs_scratch.pruning.scores import score
+from pruning_vs_scratch.pruning.sparse import sparse_blocks
+from pruning_vs_scratch.pruning.structured import structured_blocks
+from pruning_vs_scratch.pruning.surgery import cut_outside, kept_shape
 from pruning_vs_scratch.study import ModelShape, Target
+
+Tensors = dict[str, torch.Tensor]
 
 SHAPE = ModelShape(
     vocab_size=61,
@@ -38,18 +49,35 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 """Arguments of ``tiny_llama`` by the name of the kind of model."""
 
+AMPLE = 1 << 30
+"""A host buffer that holds all hidden states."""
 
-def tiny_llama(seed: int = 0, attention_bias: bool = False, mlp_bias: bool = False, **changes: Any) -> LlamaForCausalLM:
+
+def tiny_llama(seed: int = 0, **changes: Any) -> LlamaForCausalLM:
     """A random Llama of ``SHAPE`` with some changes; no weight, norm or bias is at a neutral value."""
-    config = llama_config(replace(SHAPE, **changes), positions=64)
-    config.update({"attention_bias": attention_bias, "mlp_bias": mlp_bias})
-    model = LlamaForCausalLM(config).eval()
+    return randomised(LlamaForCausalLM(llama_config(replace(SHAPE, **changes), positions=64)), seed)
+
+
+def tiny_mistral(sliding_window: int | None = 4, **changes: Any) -> MistralForCausalLM:
+    """A random Mistral of ``SHAPE`` with some changes, that looks back a few tokens only."""
+    values = llama_config(replace(SHAPE, **changes), positions=64).to_dict()
+    names = (
+        "vocab_size", "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads",
+        "num_key_value_heads", "head_dim", "tie_word_embeddings", "rope_parameters", "rms_norm_eps", "dtype",
+    )  # fmt: skip
+    config = MistralConfig(**{name: values[name] for name in names}, sliding_window=sliding_window)
+    return randomised(MistralForCausalLM(config))
+
+
+def randomised(model: Any, seed: int = 0) -> Any:
+    """A model with all its parameters drawn anew, and the name of its architecture in its configuration."""
+    model.config.architectures = [type(model).__name__]
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.copy_(1 + 0.3 * noise if "norm" in name else 0.3 * noise)
-    return model
+    return model.eval()
 
 
 def random_windows(sequences: int = 5, length: int = 11, vocab_size: int = SHAPE.vocab_size) -> torch.Tensor:
@@ -57,26 +85,90 @@ def random_windows(sequences: int = 5, length: int = 11, vocab_size: int = SHAPE
     return torch.randint(vocab_size, (sequences, length + 1), generator=torch.Generator().manual_seed(1))
 
 
-def logits_of(model: LlamaForCausalLM, tokens: torch.Tensor | None = None) -> torch.Tensor:
+def logits_of(model: Any, tokens: torch.Tensor | None = None) -> torch.Tensor:
     """Logits of a plain forward pass."""
     with torch.no_grad():
         return model(input_ids=random_windows() if tokens is None else tokens, use_cache=False).logits
 
 
-def weights_of(model: LlamaForCausalLM) -> dict[str, torch.Tensor]:
+def weights_of(model: torch.nn.Module) -> Tensors:
     """A copy of all weights by name."""
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-def same_tensors(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+def same_tensors(left: Tensors, right: Tensors) -> bool:
     """Whether two sets of tensors have the same names and the same values, bit for bit."""
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
-def keep_all(shape: ModelShape) -> KeptWidth:
-    """Width pruning that prunes nothing."""
-    everything = [torch.arange(shape.ffn_size)] * shape.layers, [torch.arange(shape.heads)] * shape.layers
-    return KeptWidth(torch.arange(shape.hidden_size), *everything)
+def keep_all(shape: ModelShape) -> Kept:
+    """Pruning by index that prunes nothing."""
+    return Kept(
+        list(range(shape.layers)),
+        torch.arange(shape.hidden_size),
+        [torch.arange(shape.ffn_size)] * shape.layers,
+        [torch.arange(shape.heads)] * shape.layers,
+    )
+
+
+def held(model: PreTrainedModel) -> HeldTensors:
+    """The tensors of a model as a checkpoint has them; they are the model's own, not copies."""
+    tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
+    return HeldTensors({name: tensor for name, tensor in model.state_dict().items() if name not in tied})
+
+
+def blockwise(model: PreTrainedModel) -> BlockwiseModel:
+    """A model in memory, block by block, on the CPU."""
+    return BlockwiseModel(model.config, held(model), torch.device("cpu"))
+
+
+def stream_of(
+    model: PreTrainedModel | BlockwiseModel, batch_size: int = 2, buffer_bytes: int = AMPLE
+) -> CalibrationStream:
+    """The random windows in front of the first block of a model."""
+    parent = model if isinstance(model, BlockwiseModel) else blockwise(model)
+    windows = random_windows(vocab_size=min(SHAPE.vocab_size, parent.shape.vocab_size))
+    return CalibrationStream(parent, windows, batch_size, buffer_bytes, Path(tempfile.gettempdir()))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method made of a model."""
+
+    parent: BlockwiseModel
+    kept: Kept
+    blocks: list[PrunedBlock]
+    scores: Scores
+    """Of a method that scores once for all ratios."""
+
+    @property
+    def masks(self) -> Tensors:
+        """Masks by the full names of their weights."""
+        return {
+            f"{BLOCK_PREFIX}{i}.{name}": m for i, block in enumerate(self.blocks) for name, m in block.masks.items()
+        }
+
+    @property
+    def weights(self) -> Tensors:
+        """Weights by their full names."""
+        blocks = {f"{BLOCK_PREFIX}{i}.{n}": w for i, block in enumerate(self.blocks) for n, w in block.tensors.items()}
+        return cut_outside(self.parent.outside, self.kept) | blocks
+
+    @property
+    def shape(self) -> ModelShape:
+        """The shape that is left."""
+        return kept_shape(self.parent.shape, self.kept)
+
+    def model(self, like: PreTrainedModel) -> Any:
+        """A whole model of these blocks, of the class of another."""
+        model = type(like)(with_shape(like.config, self.shape))
+        model.load_state_dict(self.weights, strict=False)
+        return model.eval()
+
+    def export(self, folder: Path, *, low_memory: bool = False) -> Exported:
+        """Write the checkpoint into a new folder."""
+        folder.mkdir(parents=True)
+        return export(self.parent, self.kept, self.blocks, folder, low_memory=low_memory)
 
 
 @dataclass(frozen=True)
@@ -86,9 +178,15 @@ class Case:
     method: str
     ratio: float = 0.5
     pattern: str = "dense"
+    options: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.method} {self.ratio} {self.pattern}"
+        return " ".join([self.method, str(self.ratio), self.pattern, *map(str, self.options.values())])
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the method masks weights."""
+        return self.method in SPARSE
 
     def target(self, shape: ModelShape) -> Target:
         """The target for a parent of a shape: half of the blocks, or five sixths of the width, or a mask."""
@@ -96,27 +194,73 @@ class Case:
         if granularity == "depth":
             shape = replace(shape, layers=shape.layers // 2)
         elif granularity == "width":
-            shape = replace(shape, hidden_size=20, ffn_size=31, heads=shape.heads - shape.kv_heads or shape.heads)
+            fewer_heads = shape.heads - shape.kv_heads or shape.heads
+            heads = shape.heads if self.options.get("importance") == "authors" else fewer_heads
+            shape = replace(shape, hidden_size=20 if 20 % heads == 0 else 18, ffn_size=31, heads=heads)
         mask_method = self.method if granularity == "sparse" else None
         return Target("target", granularity, self.ratio, self.pattern, shape, mask_method)
 
-    def prune(self, model: LlamaForCausalLM, shape: ModelShape, batch_size: int = 2) -> Pruned:
+    def request(self, shape: ModelShape, seed: int = 0) -> Request:
+        """What is asked of the method for a parent of a shape."""
+        return Request(self.target(shape), options_of(self.method, self.options), seed)
+
+    def prune(
+        self,
+        model: PreTrainedModel | BlockwiseModel,
+        batch_size: int = 2,
+        buffer_bytes: int = AMPLE,
+        seed: int = 0,
+    ) -> Outcome:
         """Run the method on the random windows."""
-        if self.method in CALIBRATED:
-            stream = CalibrationStream(model, random_windows(), batch_size)
-            return CALIBRATED[self.method](model, self.target(shape), stream)
-        return CALIBRATION_FREE[self.method](model, self.target(shape))
+        parent = model if isinstance(model, BlockwiseModel) else blockwise(model)
+        request = self.request(parent.shape, seed)
+        if self.method in CALIBRATION_FREE:
+            return Outcome(parent, Kept(), list(sparse_blocks(parent, SPARSE[self.method], request)), {})
+        stream = stream_of(parent, batch_size, buffer_bytes)
+        if not scored_once(self.method, request.options):
+            return Outcome(parent, Kept(), list(sparse_blocks(parent, SPARSE[self.method], request, stream)), {})
+        scores = score(stream, self.method, [request.target.shape], request.options)
+        return self.prune_by(scores, parent, seed)
+
+    def prune_by(self, scores: Scores, parent: BlockwiseModel, seed: int = 0) -> Outcome:
+        """Choose by scores that serve every ratio."""
+        request = self.request(parent.shape, seed)
+        if self.is_sparse:
+            blocks = list(sparse_blocks(parent, SPARSE[self.method], request, scores=scores))
+            return Outcome(parent, Kept(), blocks, scores)
+        kept = STRUCTURED[self.method].keep(scores, parent.shape, request)
+        return Outcome(parent, kept, list(structured_blocks(parent, kept)), scores)
 
 
 @contextmanager
-def recorded_inputs(modules: dict[str, torch.nn.Module]) -> Iterator[dict[str, torch.Tensor]]:
+def recorded_inputs(modules: dict[Any, torch.nn.Module]) -> Iterator[dict[Any, torch.Tensor]]:
     """While open, the input of each module in the last forward pass is stored under its name."""
-    seen: dict[str, torch.Tensor] = {}
+    seen: dict[Any, torch.Tensor] = {}
 
-    def recorder(name: str) -> Any:
+    def recorder(name: Any) -> Any:
         return lambda _, positional: seen.__setitem__(name, positional[0].detach().clone())
 
     handles = [module.register_forward_pre_hook(recorder(name)) for name, module in modules.items()]
     yield seen
     for handle in handles:
         handle.remove()
+
+
+def states_around_blocks(model: Any, tokens: torch.Tensor) -> list[torch.Tensor]:
+    """The residual stream before the first block and after each block.
+
+    The last entry of ``hidden_states`` is after the final norm: what enters that norm stands in for it.
+    """
+    with recorded_inputs({"norm": model.model.norm}) as inputs, torch.no_grad():
+        states = model(input_ids=tokens, output_hidden_states=True, use_cache=False).hidden_states
+    return [*states[:-1], inputs["norm"]]
+
+
+def hooks_of(module: torch.nn.Module) -> int:
+    """How many hooks there are on a module and all inside it."""
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in module.modules())
+
+
+def shape_of_model(model: PreTrainedModel) -> ModelShape:
+    """The shape of a model."""
+    return shape_of(model.config)

@@ -106,7 +106,7 @@ UNKNOWN_NAMES: dict[str, tuple[Edit, str]] = {
     ),
     "method unlike any": (
         lambda v: v["matrix"][0].update(methods=["xyz"]),
-        "known: magnitude, minitron_depth, minitron_width, shortgpt, wanda",
+        "known: magnitude, minitron_depth, minitron_width, random, sheared_llama, shortgpt, sparsegpt, wanda",
     ),
     "source kind": (
         lambda v: v["corpus"]["sources"]["shakespeare"].update(kind="paths"),

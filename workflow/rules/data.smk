@@ -69,12 +69,13 @@ rule tokenize_corpus:
     params:
         shard_tokens=study.config.tokenizer.shard_tokens,
         windows=lambda wildcards: canonical_json(study.windows_needed(wildcards.corpus)),
+        domains=lambda wildcards: canonical_json(study.domains_of(wildcards.corpus)),
     message:
         "Tokenise the corpus {wildcards.corpus}"
     shell:
         "python workflow/scripts/tokenize_corpus.py --documents {input.documents:q}"
         " --tokenizer {input.tokenizer:q} --shard-tokens {params.shard_tokens}"
-        " --windows {params.windows:q}"
+        " --windows {params.windows:q} --domains {params.domains:q}"
         " --out {output.tokens:q} --manifest {output.manifest:q} 2> {log:q}"
 
 

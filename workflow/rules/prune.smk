@@ -1,4 +1,4 @@
-"""Targets, and the pruning of the parent to each of them."""
+"""Targets, scores that serve every ratio, and the pruning of a run to each target."""
 
 
 rule target:
@@ -20,12 +20,41 @@ rule target:
         "python workflow/scripts/write_target.py --target {params.target:q} --out {output:q} 2> {log:q}"
 
 
-rule prune:
-    """Prune a parent by one method to one target; the mask of a sparse model lies beside its weights."""
+rule score:
+    """Score the blocks or channels of a run for one method: one calibration for all ratios."""
     input:
+        model=paths.model("{run}"),
+        calibration=paths.tokens / "calibration",
+        tokenizer=paths.tokenizer,
+    output:
+        scores=paths.scores("{run}", "{method}"),
+        manifest=paths.scores("{run}", "{method}").with_suffix(".manifest.json"),
+    log:
+        paths.logs / "score" / "{run}-{method}.log",
+    benchmark:
+        paths.benchmarks / "score" / "{run}-{method}.tsv"
+    wildcard_constraints:
+        run="|".join(re.escape(run) for run, _ in study.scorings),
+        method="|".join(re.escape(method) for _, method in study.scorings),
+    conda:
+        ENVIRONMENT
+    threads: study.config.training.threads
+    params:
+        options=lambda wildcards: study.scoring_options(wildcards.run, wildcards.method),
+    message:
+        "Score {wildcards.run} for {wildcards.method}"
+    shell:
+        "python workflow/scripts/score.py --model {input.model:q} --calibration {input.calibration:q}"
+        " --tokenizer {input.tokenizer:q} {params.options:q} --out {output.scores:q}"
+        " --manifest {output.manifest:q} 2> {log:q}"
+
+
+rule prune:
+    """Prune a run by one method to one target; the mask of a sparse model lies beside its weights."""
+    input:
+        unpack(lambda wildcards: study.pruning_inputs(wildcards.run)),
         model=lambda wildcards: paths.model(study.run(wildcards.run).start),
         target=lambda wildcards: paths.target(study.run(wildcards.run).target.name),
-        calibration=paths.tokens / "calibration",
         tokenizer=paths.tokenizer,
     output:
         model=directory(paths.model("{run}")),
@@ -36,23 +65,17 @@ rule prune:
         paths.benchmarks / "prune" / "{run}.tsv"
     wildcard_constraints:
         run="|".join(map(re.escape, study.pruned_runs)),
+    # Where masks are learned, retraining waits for the longest of all pruning steps.
+    priority: lambda wildcards: study.priority(wildcards.run)
     conda:
         ENVIRONMENT
     threads: study.config.training.threads
     params:
-        method=lambda wildcards: study.run(wildcards.run).method,
-        seed=lambda wildcards: study.run(wildcards.run).seed,
-        sequences=study.config.pruning.calibration.sequences,
-        sequence_length=study.config.pruning.calibration.sequence_length,
-        batch_size=study.config.pruning.calibration.batch_size,
-        threads=study.config.training.threads,
+        options=lambda wildcards: study.pruning_options(wildcards.run),
+        work=paths.work / "prune",
     message:
         "Prune {wildcards.run}"
     shell:
-        "python workflow/scripts/prune.py --run {wildcards.run:q} --model {input.model:q} --method {params.method}"
-        " --target {input.target:q} --calibration {input.calibration:q}"
-        " --sequences {params.sequences}"
-        " --sequence-length {params.sequence_length}"
-        " --batch-size {params.batch_size} --tokenizer {input.tokenizer:q}"
-        " --seed {params.seed} --threads {params.threads} --out {output.model:q}"
+        "python workflow/scripts/prune.py --run {wildcards.run:q} --model {input.model:q} --target {input.target:q}"
+        " --tokenizer {input.tokenizer:q} {params.options:q} --work {params.work:q} --out {output.model:q}"
         " --manifest {output.manifest:q} 2> {log:q}"

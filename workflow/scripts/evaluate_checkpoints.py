@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument, named_path
-from pruning_vs_scratch.files import PRUNING_FILE, atomic_directory, sha256_of_value
+from pruning_vs_scratch.files import RECORDS, atomic_directory, sha256_of_value
 from pruning_vs_scratch.locks import exclusive
 from pruning_vs_scratch.manifest import ManifestWriter, source_hash
 
@@ -43,7 +43,7 @@ def _evaluate_all(args: argparse.Namespace) -> None:
     shared = {"options": options, "inputs": dict(manifest.inputs), "source": source_hash()}
     finished = []
     for run, folder in args.checkpoint:
-        model = manifest.add_input(f"model/{run}", folder, ignore={PRUNING_FILE})
+        model = manifest.add_input(f"model/{run}", folder, ignore=RECORDS)
         finished.append(_evaluated(args, run, folder, sha256_of_value({**shared, "model": model})))
     with atomic_directory(args.out) as temporary:
         for table in TABLES:

@@ -6,6 +6,7 @@ from pathlib import Path
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.data.documents import read_documents
+from pruning_vs_scratch.data.domains import DomainStream
 from pruning_vs_scratch.data.tokenizer import SEPARATOR, load_tokenizer
 from pruning_vs_scratch.data.tokens import TokenStore, write_tokens
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
@@ -19,20 +20,25 @@ def main() -> None:
     parser.add_argument("--documents", type=Path, required=True, help="documents of the corpus (.jsonl)")
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
     parser.add_argument("--shard-tokens", type=int, required=True, help="tokens in one shard")
+    parser.add_argument(
+        "--domains", type=json_argument, default=[], help="JSON: pairs of a domain and patterns on document names"
+    )
     parser.add_argument("--windows", type=json_argument, default=[], help="JSON: pairs of windows needed and length")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
     args = parser.parse_args()
 
-    manifest = ManifestWriter("tokenize_corpus", {"shard_tokens": args.shard_tokens})
+    manifest = ManifestWriter("tokenize_corpus", {"shard_tokens": args.shard_tokens, "domains": args.domains})
     manifest.add_input("documents", args.documents)
     manifest.add_input("tokenizer", args.tokenizer / "tokenizer.json")
     tokenizer = load_tokenizer(args.tokenizer)
     separator = tokenizer.token_to_id(SEPARATOR)
-    documents = ([separator, *tokenizer.encode(d.text).ids] for d in read_documents(args.documents))
+    stream = DomainStream(read_documents(args.documents), dict(args.domains))
+    documents = stream.tokenised(lambda text: [separator, *tokenizer.encode(text).ids])
     index = write_tokens(
         args.out,
         documents,
+        domains=stream.ranges,
         vocab_size=tokenizer.get_vocab_size(),
         shard_tokens=args.shard_tokens,
         tokenizer_sha256=sha256_of_file(args.tokenizer / "tokenizer.json"),

@@ -3,7 +3,7 @@
 import argparse
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -12,11 +12,14 @@ from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import MASK_FILE, PRUNING_FILE, atomic_directory, atomic_file, read_json, sha256_of_value
+from pruning_vs_scratch.files import MASK_FILE, RECORDS, atomic_directory, atomic_file, read_json, sha256_of_value
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.locks import exclusive
 from pruning_vs_scratch.manifest import ManifestWriter, source_hash
 from pruning_vs_scratch.study import Target, TrainingPlan
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
 
 
 def main() -> None:
@@ -27,9 +30,9 @@ def main() -> None:
     except ValidationError as error:
         raise UserError(f"--plan is not a token plan: {error}") from error
     manifest = ManifestWriter("train", {"plan": plan.model_dump(mode="json")})
-    for name in ("tokens", "validation", "tokenizer", "target", "model"):
+    for name in ("tokens", "validation", "tokenizer", "target", "model", "redraw_linears", "cut_like"):
         if getattr(args, name) is not None:
-            manifest.add_input(name, getattr(args, name), ignore={PRUNING_FILE})
+            manifest.add_input(name, getattr(args, name), ignore=RECORDS)
     if args.mask is not None:
         manifest.add_input("mask", args.mask / MASK_FILE)
     spec_hash = sha256_of_value({"plan": manifest.options["plan"], "inputs": manifest.inputs})
@@ -52,6 +55,10 @@ def _arguments() -> argparse.Namespace:
     start = parser.add_mutually_exclusive_group(required=True)
     start.add_argument("--target", type=Path, help="target file: start from random weights of its shape")
     start.add_argument("--model", type=Path, help="checkpoint: start from its weights")
+    start.add_argument(
+        "--redraw-linears", type=Path, help="checkpoint: start from its weights, with its blocks' linear layers redrawn"
+    )
+    parser.add_argument("--cut-like", type=Path, help="pruned checkpoint: cut the random weights as it was cut")
     parser.add_argument("--mask", type=Path, help="pruned checkpoint: keep the zeros of its mask")
     parser.add_argument("--work", type=Path, required=True, help="folder for resume state")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
@@ -68,18 +75,15 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, work: Path, spec_hash: 
 
     import torch
 
-    from pruning_vs_scratch.models.checkpoint import load_llama, save_llama
-    from pruning_vs_scratch.models.llama import random_llama, shape_of
+    from pruning_vs_scratch.models.checkpoint import save_llama
+    from pruning_vs_scratch.models.llama import shape_of
     from pruning_vs_scratch.pruning.masks import read_masks
+    from pruning_vs_scratch.training.accounting import training_fields
     from pruning_vs_scratch.training.loop import Trainer
 
     torch.set_num_threads(plan.threads)
-    if args.model is not None:
-        model = load_llama(args.model)
-    else:
-        shape = Target.from_dict(read_json(args.target)).shape
-        model = random_llama(shape, plan.sequence_length, plan.init_seed)
-    stores["tokens"].check_vocabulary(model.config.vocab_size, args.model or args.target)
+    model = _initial_model(args, plan)
+    stores["tokens"].check_vocabulary(model.config.vocab_size, args.model or args.redraw_linears or args.target)
     trainer = Trainer(
         plan,
         model,
@@ -96,24 +100,29 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, work: Path, spec_hash: 
     row = LedgerRow(
         run=plan.run,
         phase=plan.phase,
-        tokens_planned=plan.tokens,
-        tokens_seen=result.tokens_seen,
-        window_start=plan.window_start,
-        window_end=plan.window_end,
-        sequence_length=plan.sequence_length,
-        global_batch_size=plan.global_batch_size,
-        steps=result.steps,
-        peak_lr=plan.peak_learning_rate,
-        schedule=plan.schedule.label,
-        precision=result.precision,
         seed=plan.seed,
-        flops=shape_of(model.config).training_flops(plan.sequences, plan.sequence_length),
         wall_seconds=round(result.seconds, 3),
         world_size=1,
         spec_hash=spec_hash,
         source_hash=source_hash(),
+        **training_fields(plan, result, shape_of(model.config)),
     )
     return {"ledger": row.to_dict(), "validation_loss": result.validation_loss}
+
+
+def _initial_model(args: argparse.Namespace, plan: TrainingPlan) -> "LlamaForCausalLM":
+    """The weights that a run starts from."""
+    from pruning_vs_scratch.models.checkpoint import load_llama
+    from pruning_vs_scratch.models.llama import random_llama, shape_of, with_linears_of
+    from pruning_vs_scratch.pruning.record import cut_like
+
+    if args.model is not None:
+        return load_llama(args.model)
+    if args.redraw_linears is not None:
+        trained = load_llama(args.redraw_linears)
+        return with_linears_of(trained, random_llama(shape_of(trained.config), plan.sequence_length, plan.init_seed))
+    model = random_llama(Target.from_dict(read_json(args.target)).shape, plan.sequence_length, plan.init_seed)
+    return model if args.cut_like is None else cut_like(model, args.cut_like)
 
 
 if __name__ == "__main__":

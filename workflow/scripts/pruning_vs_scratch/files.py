@@ -19,7 +19,11 @@ HASH_BLOCK_BYTES = 1 << 20
 MASK_FILE = "mask.safetensors"
 """The mask of a sparse model, in its checkpoint folder."""
 PRUNING_FILE = "pruning.json"
-"""How a checkpoint was pruned, in its folder; it holds times, so it is no part of the checkpoint's identity."""
+"""How a checkpoint was pruned, in its folder."""
+MASK_LEARNING_FILE = "mask_learning.jsonl"
+"""The steps in which a checkpoint's structure was learned, in its folder."""
+RECORDS = frozenset({PRUNING_FILE, MASK_LEARNING_FILE})
+"""Files of a checkpoint that hold times, and so are no part of its identity."""
 
 
 @contextmanager

@@ -17,16 +17,16 @@ class LedgerRow:
 
     run: str
     phase: str
-    """pretrain, prune, retrain or scratch."""
+    """pretrain, prune, retrain, scratch or rewind."""
     tokens_planned: int
     tokens_seen: int
     window_start: int
     window_end: int
     sequence_length: int
     global_batch_size: int
-    """Sequences a step; for pruning, sequences run through the model together."""
+    """Sequences a step; for pruning that trains nothing, sequences run through the model together."""
     steps: int
-    """Optimiser steps; for pruning, none."""
+    """Optimiser steps; none for pruning that trains nothing."""
     peak_lr: float | None
     schedule: str | None
     precision: str

@@ -2,18 +2,21 @@
 
 from collections.abc import Iterator
 
-from pruning_vs_scratch.config.pruning import GRANULARITY, Comparison
+from pruning_vs_scratch.config.model import WidthTarget
+from pruning_vs_scratch.config.pruning import GRANULARITY, N_OF_M_RATIO, Comparison
+from pruning_vs_scratch.config.steps import parse_chain
 from pruning_vs_scratch.config.study import StudyConfig
-from pruning_vs_scratch.errors import nearest
+from pruning_vs_scratch.errors import UserError, nearest
 
-N_OF_M_RATIO = 0.5
-"""The ratio of the N:M patterns that are supported (2:4, 4:8)."""
+PROPORTION_TOLERANCE = 1e-6
+"""Of the sum of the domains' proportions."""
 
 
 def problems(config: StudyConfig) -> list[str]:
     """All broken rules, each as 'path: what is wrong and what would be right'."""
     return [
         *_source_problems(config),
+        *_domain_problems(config),
         *_batch_problems(config),
         *_shape_problems(config),
         *_matrix_problems(config),
@@ -33,22 +36,32 @@ def _source_problems(config: StudyConfig) -> Iterator[str]:
         yield f"corpus.evaluation.{reserved}: this name belongs to a split of corpus.train; choose another"
 
 
+def _domain_problems(config: StudyConfig) -> Iterator[str]:
+    domains = config.corpus.domains
+    total = sum(domain.proportion for domain in domains.values())
+    if domains and abs(total - 1) > PROPORTION_TOLERANCE:
+        yield f"corpus.domains: the proportions sum to {total:g}, not to 1"
+
+
 def _batch_problems(config: StudyConfig) -> Iterator[str]:
-    training = config.training
-    if training.global_batch_size % training.micro_batch_size:
-        divisors = [d for d in range(1, training.global_batch_size + 1) if training.global_batch_size % d == 0]
-        yield (
-            f"training.micro_batch_size: {training.micro_batch_size} does not divide the global batch of "
-            f"{training.global_batch_size} sequences; valid: {', '.join(map(str, divisors))}"
-        )
+    learning = config.pruning.sheared_llama
+    for path, batch in (("training", config.training), ("pruning.sheared_llama", learning)):
+        if batch.global_batch_size % batch.micro_batch_size:
+            divisors = [d for d in range(1, batch.global_batch_size + 1) if batch.global_batch_size % d == 0]
+            yield (
+                f"{path}.micro_batch_size: {batch.micro_batch_size} does not divide the global batch of "
+                f"{batch.global_batch_size} sequences; valid: {', '.join(map(str, divisors))}"
+            )
+    if learning.tokens is not None:
+        yield from _budget_problem(config, "pruning.sheared_llama.tokens", learning.tokens, learning.global_batch_size)
     yield from _budget_problem(config, "parent.tokens", config.parent.tokens)
     for i, comparison in enumerate(config.matrix):
         for j, budget in enumerate(comparison.retrain):
             yield from _budget_problem(config, f"matrix.{i}.retrain.{j}", budget)
 
 
-def _budget_problem(config: StudyConfig, path: str, tokens: int) -> Iterator[str]:
-    batch = config.training.global_batch_size * config.training.sequence_length
+def _budget_problem(config: StudyConfig, path: str, tokens: int, batch_size: int | None = None) -> Iterator[str]:
+    batch = (batch_size or config.training.global_batch_size) * config.training.sequence_length
     if tokens % batch:
         below, above = tokens // batch * batch, (tokens // batch + 1) * batch
         valid = f"{below} or {above}" if below else str(above)
@@ -68,12 +81,23 @@ def _shape_problems(config: StudyConfig) -> Iterator[str]:
         if depth.layers >= parent.layers:
             yield f"targets.depth.{i}.layers: {depth.layers} is not below the parent's {parent.layers}"
     for i, width in enumerate(config.targets.width):
-        for key in ("hidden_size", "ffn_size", "heads"):
-            if getattr(width, key) > getattr(parent, key):
-                yield f"targets.width.{i}.{key}: {getattr(width, key)} is above the parent's {getattr(parent, key)}"
-        if width.heads % parent.kv_heads:
-            yield f"targets.width.{i}.heads: {width.heads} is not a multiple of the {parent.kv_heads} key-value heads"
-        yield from _head_problem(f"targets.width.{i}", width.hidden_size, width.heads)
+        yield from _width_problems(config, f"targets.width.{i}", width)
+
+
+def _width_problems(config: StudyConfig, path: str, width: WidthTarget) -> Iterator[str]:
+    parent = config.parent.shape
+    for key in ("hidden_size", "ffn_size", "heads", "kv_heads", "layers"):
+        if (getattr(width, key) or 0) > getattr(parent, key):
+            yield f"{path}.{key}: {getattr(width, key)} is above the parent's {getattr(parent, key)}"
+    kv_heads = width.kv_heads or parent.kv_heads
+    if width.heads % kv_heads:
+        yield f"{path}.heads: {width.heads} is not a multiple of the {kv_heads} key-value heads"
+    elif kv_heads < parent.kv_heads and width.heads // kv_heads != parent.heads // parent.kv_heads:
+        yield (
+            f"{path}.kv_heads: whole groups of {parent.heads // parent.kv_heads} query heads go, so {kv_heads} "
+            f"key-value heads need {kv_heads * (parent.heads // parent.kv_heads)} heads, not {width.heads}"
+        )
+    yield from _head_problem(path, width.hidden_size, width.heads)
 
 
 def _head_problem(path: str, hidden_size: int, heads: int) -> Iterator[str]:
@@ -88,30 +112,71 @@ def _matrix_problems(config: StudyConfig) -> Iterator[str]:
     for i, comparison in enumerate(config.matrix):
         for budget in set(comparison.full) - set(comparison.retrain):
             yield f"matrix.{i}.full: {budget} is not one of this block's retrain budgets {comparison.retrain}"
+        for budget in set(comparison.rewind) - set(comparison.retrain):
+            yield f"matrix.{i}.rewind: {budget} is not one of this block's retrain budgets {comparison.retrain}"
         for method in comparison.methods:
             yield from _target_problems(config, i, method, comparison)
+            yield from _method_problems(config, f"matrix.{i}.methods", method, comparison.ratios)
+        for j, chain in enumerate(comparison.chains):
+            yield from _chain_problems(config, f"matrix.{i}.chains.{j}", chain)
+
+
+def _method_problems(config: StudyConfig, path: str, method: str, ratios: list[float]) -> Iterator[str]:
+    """What a single method needs beyond a target of its granularity."""
+    parent = config.parent.shape
+    if method == "sheared_llama" and config.pruning.sheared_llama.tokens is None:
+        yield f"{path}: sheared_llama learns its masks and needs pruning.sheared_llama.tokens"
+    for i, width in enumerate(config.targets.width):
+        if GRANULARITY[method] != "width" or width.ratio not in ratios:
+            continue
+        for key in ("kv_heads", "layers"):
+            if method != "sheared_llama" and getattr(width, key) not in (None, getattr(parent, key)):
+                yield f"targets.width.{i}.{key}: {method} keeps all of the parent's; only sheared_llama drops any"
+
+
+def _chain_problems(config: StudyConfig, path: str, chain: list[str]) -> Iterator[str]:
+    try:
+        steps = parse_chain(chain)
+    except UserError as error:
+        yield f"{path}: {error}"
+        return
+    for step in steps:
+        yield from _method_problems(config, path, step.method, [step.ratio])
+        if step.granularity != "sparse":
+            yield from _ratio_problems(config, path, step.method, [step.ratio])
+        elif ":" in step.pattern:
+            yield from _pattern_problems(config, path, step.pattern)
+    kinds = [step.granularity for step in steps]
+    if len(set(kinds)) < len(kinds):
+        yield f"{path}: each step of a chain must cut along another axis (depth, width, sparse)"
 
 
 def _target_problems(config: StudyConfig, index: int, method: str, comparison: Comparison) -> Iterator[str]:
     granularity = GRANULARITY[method]
     if granularity == "sparse":
         for pattern in comparison.patterns:
-            yield from _pattern_problems(config, index, pattern)
+            yield from _pattern_problems(config, f"matrix.{index}.patterns", pattern)
             for ratio in comparison.ratios:
                 if pattern != "unstructured" and ratio != N_OF_M_RATIO:
                     yield f"matrix.{index}.ratios: pattern {pattern} has ratio {N_OF_M_RATIO}, not {ratio}"
         return
     if comparison.patterns != ["unstructured"]:
         yield f"matrix.{index}.patterns: {method} is a {granularity} method and knows no sparsity patterns"
+    yield from _ratio_problems(config, f"matrix.{index}.ratios", method, comparison.ratios)
+
+
+def _ratio_problems(config: StudyConfig, path: str, method: str, ratios: list[float]) -> Iterator[str]:
+    """Depth and width methods need a target for each ratio."""
+    granularity = GRANULARITY[method]
     known = {target.ratio for target in getattr(config.targets, granularity)}
-    for ratio in comparison.ratios:
+    for ratio in ratios:
         if ratio not in known:
             closest = min(known, key=lambda r: abs(r - ratio), default=None)
             hint = f"nearest: {closest}" if closest else "there are none"
-            yield f"matrix.{index}.ratios: {method} needs a target for {ratio} under targets.{granularity}; {hint}"
+            yield f"{path}: {method} needs a target for {ratio} under targets.{granularity}; {hint}"
 
 
-def _pattern_problems(config: StudyConfig, index: int, pattern: str) -> Iterator[str]:
+def _pattern_problems(config: StudyConfig, path: str, pattern: str) -> Iterator[str]:
     """N:M needs inputs of every linear layer that divide into groups of M."""
     if pattern == "unstructured":
         return
@@ -120,7 +185,9 @@ def _pattern_problems(config: StudyConfig, index: int, pattern: str) -> Iterator
     widths = {"hidden_size": shape.hidden_size, "ffn_size": shape.ffn_size, "heads": shape.heads * shape.head_dim}
     for key, width in widths.items():
         if width % group:
-            yield f"matrix.{index}.patterns: {pattern} needs multiples of {group}, but parent.shape.{key} gives {width}"
+            yield f"{path}: {pattern} needs multiples of {group}, but parent.shape.{key} gives {width}"
+    if config.pruning.sparsegpt.block_size % group:
+        yield f"pruning.sparsegpt.block_size: {config.pruning.sparsegpt.block_size} is no multiple of {group}"
 
 
 def _evaluation_problems(config: StudyConfig) -> Iterator[str]:

@@ -71,6 +71,15 @@ class Splits(Section):
     """Perplexity and tasks."""
 
 
+class Domain(Section):
+    """A part of the training corpus, such as encyclopedia or code."""
+
+    include: list[str] = Field(min_length=1)
+    """Glob patterns on document names; the first domain that matches takes the document."""
+    proportion: Ratio
+    """Share of the first batches in which masks are learned; those of all domains sum to 1."""
+
+
 class CorpusConfig(Section):
     """Text for training and for evaluation."""
 
@@ -79,6 +88,8 @@ class CorpusConfig(Section):
     train: DocumentSet
     """All documents that the splits divide."""
     splits: Splits
+    domains: dict[Name, Domain] = {}
+    """Parts of the corpus that Sheared-LLaMA draws on in changing proportions; none for a corpus of one kind."""
     evaluation: dict[Name, DocumentSet]
     """Further corpora for perplexity; parts that overlap training text are dropped."""
     overlap_words: Annotated[int, Field(ge=4)] = 8

@@ -28,6 +28,10 @@ class ShapeConfig(Section):
     """Base of the rotary position embedding."""
     norm_eps: Annotated[float, Field(gt=0)] = 1e-5
     """Epsilon of RMSNorm."""
+    attention_bias: bool = False
+    """Biases in the linear layers of attention."""
+    mlp_bias: bool = False
+    """Biases in the linear layers of the feed-forward block."""
 
 
 class PretrainedParent(Section):
@@ -49,13 +53,17 @@ class DepthTarget(Section):
 
 
 class WidthTarget(Section):
-    """A model with narrower blocks; head_dim and key-value heads stay."""
+    """A model with narrower blocks; head_dim stays."""
 
     ratio: Ratio
     """Nominal pruning ratio, as used in run names."""
     hidden_size: PositiveInt
     ffn_size: PositiveInt
     heads: PositiveInt
+    kv_heads: PositiveInt | None = None
+    """Key-value heads; the parent's unless given. Only Sheared-LLaMA drops whole key-value groups."""
+    layers: PositiveInt | None = None
+    """Decoder blocks; the parent's unless given. Only Sheared-LLaMA drops blocks and channels at once."""
 
 
 class TargetsConfig(Section):

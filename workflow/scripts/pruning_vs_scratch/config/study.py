@@ -8,7 +8,7 @@ from pruning_vs_scratch.config.base import Section
 from pruning_vs_scratch.config.corpus import CorpusConfig, TokenizerConfig
 from pruning_vs_scratch.config.evaluation import ClaimsConfig, EvaluationConfig
 from pruning_vs_scratch.config.model import PretrainedParent, TargetsConfig
-from pruning_vs_scratch.config.pruning import Comparison, PruningConfig
+from pruning_vs_scratch.config.pruning import BaselinesConfig, Comparison, PruningConfig
 from pruning_vs_scratch.config.training import TrainingConfig
 
 
@@ -26,6 +26,7 @@ class StudyConfig(Section):
     matrix: list[Comparison] = Field(min_length=1)
     """Blocks of comparisons; their union is the study."""
     pruning: PruningConfig
+    baselines: BaselinesConfig = BaselinesConfig()
     training: TrainingConfig
     evaluation: EvaluationConfig
     claims: ClaimsConfig = ClaimsConfig()

@@ -23,9 +23,15 @@ def token_dtype(vocab_size: int) -> np.dtype:
 
 
 def write_tokens(
-    folder: Path, documents: Iterable[list[int]], *, vocab_size: int, shard_tokens: int, tokenizer_sha256: str
+    folder: Path,
+    documents: Iterable[list[int]],
+    *,
+    vocab_size: int,
+    shard_tokens: int,
+    tokenizer_sha256: str,
+    domains: dict[str, tuple[int, int]] | None = None,
 ) -> dict[str, Any]:
-    """Write tokenised documents as shards and return the index."""
+    """Write tokenised documents as shards and return the index; ``domains`` are recorded once all are written."""
     dtype = token_dtype(vocab_size)
     shards: list[dict[str, Any]] = []
     count = 0
@@ -41,7 +47,7 @@ def write_tokens(
             "tokens": count,
             "tokenizer_sha256": tokenizer_sha256,
             "shards": shards,
-        }
+        } | ({"domains": domains} if domains else {})
         write_json(temporary / INDEX, index)
     return index
 
@@ -67,6 +73,7 @@ class TokenStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
+        self.name = str(folder)
         self.index = read_json(self.folder / INDEX)
         self.dtype = np.dtype(self.index["dtype"])
         self.vocab_size: int = self.index["vocab_size"]
@@ -87,6 +94,11 @@ class TokenStore:
             start += len(part)
             first += 1
         return np.concatenate(parts).astype(np.int64)
+
+    @property
+    def domains(self) -> dict[str, tuple[int, int]]:
+        """By domain, its tokens [start, stop); empty for a corpus of one kind."""
+        return {name: (start, stop) for name, (start, stop) in self.index.get("domains", {}).items()}
 
     def check_tokenizer(self, tokenizer_file: Path) -> None:
         """Refuse a tokenizer other than the one that made these tokens.
@@ -122,3 +134,18 @@ class TokenStore:
         if sha256_of_file(path) != shard["sha256"]:
             raise UserError(f"token shard {path} does not match its hash; {again}")
         return np.memmap(path, dtype=self.dtype, mode="r")
+
+
+class TokenArray:
+    """Tokens in memory, read like a store."""
+
+    def __init__(self, tokens: NDArray[np.int64], name: str) -> None:
+        self.name = name
+        self._tokens = tokens
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def read(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Tokens [start, stop)."""
+        return self._tokens[start:stop]

@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from pruning_vs_scratch.data.tokens import TokenStore
+from pruning_vs_scratch.data.tokens import TokenArray, TokenStore
 from pruning_vs_scratch.errors import UserError
 
 FEISTEL_ROUNDS = 6
@@ -62,7 +62,7 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 class Windows:
     """Sequences of a token store: fixed length, in a seeded order."""
 
-    def __init__(self, store: TokenStore, length: int, seed: int) -> None:
+    def __init__(self, store: TokenStore | TokenArray, length: int, seed: int) -> None:
         self.store = store
         self.length = length
         self.seed = seed
@@ -77,7 +77,7 @@ class Windows:
         if sequences > self.count:
             needed, have = sequences * self.length, self.count * self.length
             raise UserError(
-                f"{purpose} needs {needed:,} tokens of {self.store.folder}, which holds {have:,} in windows of "
+                f"{purpose} needs {needed:,} tokens of {self.store.name}, which holds {have:,} in windows of "
                 f"{self.length}: {needed - have:,} are missing; add text or lower the budgets"
             )
 

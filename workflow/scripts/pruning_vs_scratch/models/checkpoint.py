@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import read_json
-from pruning_vs_scratch.models.tensors import writing_tensors
+from pruning_vs_scratch.models.tensors import INDEX_FILE, SINGLE_FILE, writing_tensors
 
 disable_progress_bar()
 
@@ -22,7 +22,8 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "chat_template.jinja",
 )
-SUPPORTED = ("LlamaForCausalLM",)
+SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM")
+"""Architectures of one form: grouped-query attention, gated feed-forward, RMSNorm, rotary positions."""
 
 
 def load_llama(folder: Path) -> LlamaForCausalLM:
@@ -55,6 +56,11 @@ def load_llama(folder: Path) -> LlamaForCausalLM:
     return model
 
 
+def read_llama_config(folder: Path) -> Any:
+    """The configuration of a checkpoint."""
+    return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+
+
 def check_checkpoint(folder: Path) -> None:
     """Refuse a folder that is no complete safetensors checkpoint of a supported architecture.
 
@@ -63,26 +69,34 @@ def check_checkpoint(folder: Path) -> None:
     """
     if not (folder / "config.json").exists():
         raise UserError(f"no checkpoint in {folder} (config.json is missing)")
-    weights = list(folder.glob("*.safetensors"))
+    weights = [name for name in (SINGLE_FILE, INDEX_FILE) if (folder / name).exists()]
     pickles = [file.name for pattern in PICKLE_PATTERNS for file in folder.glob(pattern)]
     if not weights and pickles:
         raise UserError(f"{folder} holds pickle weights ({pickles[0]}); only safetensors are read: convert it first")
     if not weights:
-        raise UserError(f"no weights in {folder} (no .safetensors file)")
-    index = folder / "model.safetensors.index.json"
+        raise UserError(f"no weights in {folder} (neither {SINGLE_FILE} nor {INDEX_FILE})")
+    index = folder / INDEX_FILE
     if index.exists():
         absent = sorted({f for f in read_json(index)["weight_map"].values() if not (folder / f).exists()})
         if absent:
             raise UserError(f"the checkpoint {folder} lacks shards: {', '.join(absent)}; fetch it again")
-    architectures = read_json(folder / "config.json").get("architectures") or ["unknown architecture"]
+    config = read_json(folder / "config.json")
+    architectures = config.get("architectures") or ["unknown architecture"]
     if architectures[0] not in SUPPORTED:
         raise UserError(f"{folder} is a {architectures[0]}; supported: {', '.join(SUPPORTED)}")
+    if config.get("quantization_config"):
+        raise UserError(f"{folder} is quantised; prune the checkpoint that it was made of, or dequantise it first")
 
 
 def save_llama(model: LlamaForCausalLM, folder: Path, tokenizer: Path) -> None:
     """Write a complete checkpoint, tokenizer included, into an existing folder."""
     with writing_tensors(folder):
         model.save_pretrained(folder)
+    copy_tokenizer(tokenizer, folder)
+
+
+def copy_tokenizer(tokenizer: Path, folder: Path) -> None:
+    """Put a tokenizer's files beside the weights."""
     for name in TOKENIZER_FILES:
         source = Path(tokenizer) / name
         if source.exists():

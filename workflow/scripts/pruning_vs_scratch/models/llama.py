@@ -1,5 +1,6 @@
 """Llama models from shapes, and shapes from models."""
 
+import copy
 from typing import Any
 
 import torch
@@ -12,6 +13,10 @@ LINEAR_NAMES = (
     "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
 )  # fmt: skip
 """The linear layers of a decoder block, in the order of the forward pass."""
+LINEARS_BY_INPUT = (LINEAR_NAMES[:3], LINEAR_NAMES[3:4], LINEAR_NAMES[4:6], LINEAR_NAMES[6:])
+"""The same, grouped by the activation that they read: statistics of an input serve all of its readers."""
+BLOCK_PREFIX = "model.layers."
+"""How the names of a block's weights begin in a checkpoint; its index follows."""
 
 
 def llama_config(shape: ModelShape, positions: int) -> LlamaConfig:
@@ -27,6 +32,8 @@ def llama_config(shape: ModelShape, positions: int) -> LlamaConfig:
         tie_word_embeddings=shape.tie_embeddings,
         rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
         rms_norm_eps=shape.norm_eps,
+        attention_bias=shape.attention_bias,
+        mlp_bias=shape.mlp_bias,
         max_position_embeddings=positions,
         bos_token_id=0,
         eos_token_id=0,
@@ -34,10 +41,52 @@ def llama_config(shape: ModelShape, positions: int) -> LlamaConfig:
     )
 
 
+def outside_names(config: Any) -> list[str]:
+    """Names of the weights outside of the blocks; a tied output projection is the embedding and has none."""
+    head = [] if config.tie_word_embeddings else ["lm_head.weight"]
+    return ["model.embed_tokens.weight", "model.norm.weight", *head]
+
+
+def block_names(config: Any) -> list[str]:
+    """Names of the weights and biases of a decoder block, relative to it."""
+    shape = shape_of(config)
+    biased = {"self_attn": shape.attention_bias, "mlp": shape.mlp_bias}
+    names = ["input_layernorm.weight", "post_attention_layernorm.weight"]
+    for linear in LINEAR_NAMES:
+        names.append(f"{linear}.weight")
+        if biased[linear.split(".")[0]]:
+            names.append(f"{linear}.bias")
+    return names
+
+
+def with_shape(config: Any, shape: ModelShape) -> Any:
+    """A copy of a configuration with another shape; all else (positions, rotary scaling, biases, ...) stays."""
+    changed = copy.deepcopy(config)
+    changed.update(
+        {
+            "num_hidden_layers": shape.layers,
+            "hidden_size": shape.hidden_size,
+            "intermediate_size": shape.ffn_size,
+            "num_attention_heads": shape.heads,
+            "num_key_value_heads": shape.kv_heads,
+            "head_dim": shape.head_dim,
+        }
+    )
+    return changed
+
+
 def random_llama(shape: ModelShape, positions: int, seed: int) -> LlamaForCausalLM:
     """A model with fresh random weights, the same for the same shape and seed."""
     torch.manual_seed(seed)
     return LlamaForCausalLM(llama_config(shape, positions))
+
+
+def with_linears_of(model: LlamaForCausalLM, other: LlamaForCausalLM) -> LlamaForCausalLM:
+    """A model in place, with the linear layers of its blocks, biases included, replaced by those of another."""
+    for block, replacement in zip(model.model.layers, other.model.layers, strict=True):
+        for name in LINEAR_NAMES:
+            block.get_submodule(name).load_state_dict(replacement.get_submodule(name).state_dict())
+    return model
 
 
 def shape_of(config: Any) -> ModelShape:
@@ -53,7 +102,22 @@ def shape_of(config: Any) -> ModelShape:
         tie_embeddings=config.tie_word_embeddings,
         rope_theta=float(config.rope_parameters["rope_theta"]),
         norm_eps=config.rms_norm_eps,
+        attention_bias=getattr(config, "attention_bias", False),
+        mlp_bias=getattr(config, "mlp_bias", False),
     )
+
+
+def block_index(block: torch.nn.Module) -> int:
+    """Where a decoder block stands in its model."""
+    attention: Any = block.self_attn
+    return int(attention.layer_idx)
+
+
+def block_linear(block: torch.nn.Module, name: str) -> torch.nn.Linear:
+    """A linear layer of a block, by its name of ``LINEAR_NAMES``."""
+    linear = block.get_submodule(name)
+    assert isinstance(linear, torch.nn.Linear)
+    return linear
 
 
 def block_linears(model: LlamaForCausalLM) -> dict[str, torch.nn.Linear]:

@@ -1,15 +1,24 @@
 """Reading and writing safetensors with errors that a person can act on."""
 
 import errno
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import read_json, write_json
+
+Tensors = dict[str, torch.Tensor]
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+SHARD_BYTES = 1 << 30
+"""A written checkpoint is cut into files of about this size, so that no more than this waits in memory."""
 
 
 @contextmanager
@@ -37,3 +46,122 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
         return load_file(path)
     except (FileNotFoundError, SafetensorError) as error:
         raise UserError(f"cannot read the tensors of {path}: {error}; delete it and run again") from error
+
+
+class TensorSource(Protocol):
+    """Named tensors that are handed out when asked for."""
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all tensors."""
+
+    def read(self, names: Iterable[str]) -> Tensors:
+        """Some of the tensors, on the CPU."""
+
+
+class HeldTensors:
+    """Tensors in memory."""
+
+    def __init__(self, tensors: Tensors) -> None:
+        self._tensors = tensors
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all tensors."""
+        return set(self._tensors)
+
+    def read(self, names: Iterable[str]) -> Tensors:
+        """Some of the tensors."""
+        return {name: self._tensors[name] for name in names}
+
+
+class CheckpointTensors:
+    """The tensors of a checkpoint folder, sharded or not; a file is open only while it is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self._files = self._files_by_name()
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all tensors."""
+        return set(self._files)
+
+    def read(self, names: Iterable[str]) -> Tensors:
+        """Copies of some of the tensors.
+
+        Raises:
+            UserError: a file is damaged.
+        """
+        by_file = defaultdict(list)
+        for name in names:
+            by_file[self._files[name]].append(name)
+        tensors: Tensors = {}
+        for file, wanted in by_file.items():
+            with self._open(file) as stream:
+                tensors |= {name: stream.get_tensor(name).clone() for name in wanted}
+        return tensors
+
+    def _files_by_name(self) -> dict[str, str]:
+        if (self.folder / INDEX_FILE).exists():
+            return dict(read_json(self.folder / INDEX_FILE)["weight_map"])
+        with self._open(SINGLE_FILE) as stream:
+            return dict.fromkeys(stream.keys(), SINGLE_FILE)
+
+    @contextmanager
+    def _open(self, file: str) -> Iterator[safe_open]:
+        try:
+            with safe_open(self.folder / file, framework="pt") as stream:
+                yield stream
+        except SafetensorError as error:
+            raise UserError(
+                f"the weights of the checkpoint {self.folder} are damaged ({file}: {error}); fetch it again"
+            ) from error
+
+
+class CheckpointWriter:
+    """Writes a checkpoint's weights as they come, in as many files as their size needs.
+
+    One file is named as Hugging Face names a whole checkpoint; more get numbers and an index.
+    """
+
+    def __init__(self, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
+        self._folder = folder
+        self._shard_bytes = shard_bytes
+        self._pending: Tensors = {}
+        self._shards: list[list[str]] = []
+        self._total_bytes = 0
+
+    def add(self, tensors: Tensors) -> None:
+        """Take some tensors; full files are written at once."""
+        for name, tensor in tensors.items():
+            size = tensor.numel() * tensor.element_size()
+            if self._pending and _bytes_of(self._pending) + size > self._shard_bytes:
+                self._flush()
+            self._pending[name] = tensor
+            self._total_bytes += size
+
+    def close(self) -> None:
+        """Write what is left, and give the files their names."""
+        self._flush()
+        count = len(self._shards)
+        if count == 1:
+            self._shard_path(0).rename(self._folder / SINGLE_FILE)
+            return
+        names = [f"model-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)]
+        for i, name in enumerate(names):
+            self._shard_path(i).rename(self._folder / name)
+        files = {tensor: name for name, tensors in zip(names, self._shards, strict=True) for tensor in tensors}
+        write_json(self._folder / INDEX_FILE, {"metadata": {"total_size": self._total_bytes}, "weight_map": files})
+
+    def _flush(self) -> None:
+        save_tensors(self._pending, self._shard_path(len(self._shards)), metadata={"format": "pt"})
+        self._shards.append(list(self._pending))
+        self._pending = {}
+
+    def _shard_path(self, number: int) -> Path:
+        return self._folder / f"shard-{number}.partial"
+
+
+def _bytes_of(tensors: Tensors) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

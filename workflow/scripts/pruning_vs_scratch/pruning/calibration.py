@@ -1,104 +1,115 @@
 """Calibration text flowing through a model one decoder block at a time.
 
 Only one block, its inputs and its statistics need to be on the device; the hidden states of all windows wait on the
-host. Statistics accumulate in fp32 or better, whatever the model's dtype.
+host, in memory or, beyond a bound, in a file that is mapped into memory. Statistics accumulate in fp32 or better,
+whatever the model's dtype.
 """
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import LlamaForCausalLM
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.models.llama import shape_of
+from pruning_vs_scratch.models.blockwise import BlockwiseModel
+from pruning_vs_scratch.models.llama import block_index
 from pruning_vs_scratch.training.loss import token_losses
 
 Observer = Callable[[torch.Tensor], None]
 
 
-class _InputsCaught(Exception):
-    """Ends a forward pass once the first block's inputs are known."""
-
-
 class CalibrationStream:
-    """Hidden states of calibration windows, shape (n, length + 1), at one depth of the model.
+    """Hidden states of calibration windows at one depth of the model.
 
-    It starts at the input of the first block; ``advance`` moves it through a block. ``flops`` counts the work done.
+    ``windows`` holds tokens of shape (n, length + 1), ``hidden`` the states of shape (n, length, hidden). The stream
+    starts at the input of the first block; ``advance`` moves it through a block. ``flops`` counts the work done.
+
+    Raises:
+        UserError: a block produced NaN or inf (all methods that run one).
     """
 
-    def __init__(self, model: LlamaForCausalLM, windows: torch.Tensor, batch_size: int) -> None:
+    def __init__(
+        self, model: BlockwiseModel, windows: torch.Tensor, batch_size: int, buffer_bytes: int, folder: Path
+    ) -> None:
         self.model = model
-        self.shape = shape_of(model.config)
-        self.device = next(model.parameters()).device
+        self.shape = model.shape
         self.length = windows.shape[1] - 1
         self.sequences = windows.shape[0]
         self.flops = 0
-        self._targets = list(windows[:, 1:].split(batch_size))
-        caught = [self._first_inputs(batch[:, :-1]) for batch in windows.split(batch_size)]
-        self.hidden = [hidden for hidden, _ in caught]
-        self._keywords = [keywords for _, keywords in caught]
+        self.buffer_bytes = buffer_bytes
+        self.batches = [slice(i, min(i + batch_size, self.sequences)) for i in range(0, self.sequences, batch_size)]
+        self._windows = windows
+        self._keywords: dict[int, dict[str, Any]] = {}
+        size = (self.sequences, self.length, self.shape.hidden_size)
+        self.hidden = _host_buffer(size, model.skeleton.dtype, buffer_bytes, folder)
+        for batch in self.batches:
+            self.hidden[batch] = self._first_inputs(batch)
 
     @property
     def tokens(self) -> int:
         """Calibration tokens read."""
         return self.sequences * self.length
 
-    @torch.no_grad()
-    def run(self, block: nn.Module, hidden: list[torch.Tensor] | None = None) -> list[torch.Tensor]:
-        """Outputs of a block on the current (or the given) hidden states; hooks on the block see its activations.
+    @property
+    def bytes_per_window(self) -> int:
+        """Size of one window's hidden states."""
+        return self.hidden[0].numel() * self.hidden.element_size()
 
-        Raises:
-            UserError: the block produced NaN or inf.
-        """
-        outputs = []
-        for states, keywords in zip(hidden or self.hidden, self._keywords, strict=True):
-            output = block(states.to(self.device), **keywords)
-            if not torch.isfinite(output).all():
-                raise UserError(
-                    f"decoder block {self._index(block)} produced NaN or inf on the calibration text: "
-                    "the checkpoint is damaged or its weights overflow"
-                )
-            outputs.append(output.cpu())
-        self.flops += self.shape.block_flops(self.sequences, self.length)
-        return outputs
+    def observe(self, block: nn.Module) -> None:
+        """Run a block for its hooks; the stream stays where it is."""
+        for batch in self.batches:
+            self.run(block, self.hidden[batch])
 
     def advance(self, block: nn.Module) -> None:
         """Move all windows through a block."""
-        self.hidden = self.run(block)
+        for batch in self.batches:
+            self.hidden[batch] = self.run(block, self.hidden[batch]).to(self.hidden.device)
+
+    def transitions(self, block: nn.Module) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Move all windows through a block, showing each batch as it enters and as it leaves, on the device."""
+        for batch in self.batches:
+            entering = self.hidden[batch].to(self.model.device, copy=True)
+            leaving = self.run(block, entering)
+            self.hidden[batch] = leaving.to(self.hidden.device)
+            yield entering, leaving
 
     @torch.no_grad()
-    def language_model_loss(self, hidden: list[torch.Tensor]) -> float:
-        """Mean cross-entropy in nats per token when ``hidden`` enters the final norm; fp32."""
-        total = 0.0
-        for states, targets in zip(hidden, self._targets, strict=True):
-            logits = self.model.lm_head(self.model.model.norm(states.to(self.device)))
-            total += float(token_losses(logits, targets.to(self.device)).double().sum())
-        self.flops += self.shape.output_flops(self.sequences, self.length)
-        return total / self.tokens
+    def run(self, block: nn.Module, states: torch.Tensor) -> torch.Tensor:
+        """Output of a block, on the device, for hidden states of shape (batch, length, hidden)."""
+        output = block(states.to(self.model.device), **self._keywords[len(states)])
+        if not torch.isfinite(output).all():
+            raise UserError(
+                f"decoder block {block_index(block)} produced NaN or inf on the calibration text: "
+                "the checkpoint is damaged or its weights overflow"
+            )
+        self.flops += self.shape.block_flops(len(states), self.length)
+        return output
 
-    def _first_inputs(self, inputs: torch.Tensor) -> tuple[torch.Tensor, dict[str, Any]]:
-        """The hidden states and keyword arguments that the model hands to its first block."""
-        caught: list[tuple[torch.Tensor, dict[str, Any]]] = []
+    def language_model_loss(self, batch: slice, states: torch.Tensor) -> float:
+        """Summed cross-entropy in nats of a batch's windows whose ``states`` enter the final norm; fp32."""
+        losses = token_losses(self.model.skeleton.logits(states), self._windows[batch, 1:].to(self.model.device))
+        self.flops += self.shape.output_flops(len(states), self.length)
+        return float(losses.double().sum())
 
-        def catch(_: nn.Module, positional: tuple[torch.Tensor, ...], keywords: dict[str, Any]) -> None:
-            caught.append((positional[0].cpu(), keywords))
-            raise _InputsCaught
+    def _first_inputs(self, batch: slice) -> torch.Tensor:
+        """The hidden states that enter the first block; the keywords of each batch size are kept beside them."""
+        states, keywords = self.model.skeleton.first_inputs(self._windows[batch, :-1])
+        self._keywords[len(states)] = keywords
+        return states
 
-        handle = self.model.model.layers[0].register_forward_pre_hook(catch, with_kwargs=True)
-        try:
-            with torch.no_grad():
-                self.model(input_ids=inputs.to(self.device), use_cache=False)
-        except _InputsCaught:
-            return caught[0]
-        finally:
-            handle.remove()
-        raise AssertionError("the model's first decoder block was never called")
 
-    def _index(self, block: nn.Module) -> int:
-        return next(i for i, candidate in enumerate(self.model.model.layers) if candidate is block)
+def _host_buffer(size: tuple[int, ...], dtype: torch.dtype, bound: int, folder: Path) -> torch.Tensor:
+    """An empty tensor in memory, or, beyond ``bound`` bytes, in a file that has no name and ends with the process."""
+    entries = torch.Size(size).numel()
+    if entries * dtype.itemsize <= bound:
+        return torch.empty(size, dtype=dtype)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".hidden-states.") as file:
+        return torch.from_file(file.name, shared=True, size=entries, dtype=dtype).view(size)
 
 
 @contextmanager

@@ -2,34 +2,32 @@
 
 The baseline of every sparse method: the smallest |W| of each matrix go, by one cut for the whole matrix, or the
 smallest of each M consecutive inputs for N:M. Deviation: one round, no pruning and retraining in turns.
+Option ``cut: row``: one cut for each output row.
 """
 
 import torch
-from transformers import LlamaForCausalLM
 
-from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.models.llama import block_linears
+from pruning_vs_scratch.config.pruning import MagnitudeOptions
+from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.masks import keep_largest, mask_by_row
-from pruning_vs_scratch.pruning.pruned import Pruned
-from pruning_vs_scratch.study import Target
+from pruning_vs_scratch.pruning.method import PrunedLayer, Request, SparseMethod
 
 
-def magnitude_mask(weight: torch.Tensor, ratio: float, pattern: str) -> torch.Tensor:
+def magnitude_mask(weight: torch.Tensor, ratio: float, pattern: str, options: MagnitudeOptions) -> torch.Tensor:
     """Mask of one matrix; True is kept."""
     scores = weight.detach().float().abs()
-    return keep_largest(scores, ratio) if pattern == "unstructured" else mask_by_row(scores, ratio, pattern)
+    if pattern == "unstructured" and options.cut == "matrix":
+        return keep_largest(scores, ratio)
+    return mask_by_row(scores, ratio, pattern)
 
 
-def prune(model: LlamaForCausalLM, target: Target) -> Pruned:
-    """Zero the smallest weights of every linear layer of every block.
+def prune(weights: Tensors, _statistic: torch.Tensor | None, request: Request) -> dict[str, PrunedLayer]:
+    """Zero the smallest weights of each matrix."""
+    pruned = {}
+    for name, weight in weights.items():
+        mask = magnitude_mask(weight, request.target.ratio, request.target.pattern, request.options)
+        pruned[name] = PrunedLayer(mask, weight * mask)
+    return pruned
 
-    Raises:
-        UserError: a weight is NaN or inf, and so has no rank.
-    """
-    masks = {}
-    for name, linear in block_linears(model).items():
-        if not torch.isfinite(linear.weight).all():
-            raise UserError(f"{name} holds NaN or inf: the checkpoint is damaged")
-        masks[name] = magnitude_mask(linear.weight, target.ratio, target.pattern)
-        linear.weight.data.mul_(masks[name])
-    return Pruned(model, masks=masks)
+
+METHOD = SparseMethod(prune)

@@ -26,11 +26,17 @@ SHAPES = "shapes"
 
 def write_masks(masks: dict[str, torch.Tensor], path: Path) -> None:
     """Write boolean masks, bit-packed."""
-    packed = {
-        name: torch.from_numpy(np.packbits(mask.cpu().numpy().reshape(-1), bitorder="little"))
-        for name, mask in masks.items()
-    }
-    shapes = {name: list(mask.shape) for name, mask in masks.items()}
+    packed = {name: pack_mask(mask) for name, mask in masks.items()}
+    write_packed_masks(packed, {name: list(mask.shape) for name, mask in masks.items()}, path)
+
+
+def pack_mask(mask: torch.Tensor) -> torch.Tensor:
+    """A boolean mask as flat uint8, eight entries a byte."""
+    return torch.from_numpy(np.packbits(mask.cpu().numpy().reshape(-1), bitorder="little"))
+
+
+def write_packed_masks(packed: dict[str, torch.Tensor], shapes: dict[str, list[int]], path: Path) -> None:
+    """Write masks that ``pack_mask`` made, with the shapes that they had."""
     save_tensors(packed, path, metadata={SHAPES: canonical_json(shapes)})
 
 

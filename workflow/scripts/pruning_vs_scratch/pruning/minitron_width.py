@@ -5,36 +5,56 @@ Importance of a channel: sqrt(sum over windows of (mean over tokens of |a|)^2), 
 the mean over the sequence. Neurons from the input of down_proj, ranked in each block. Residual channels from the
 outputs of both norms, summed over blocks, one ranking for the model. Heads from the input of o_proj, L2 over
 head_dim of the channels' importance, ranked inside each key-value group, so that every group keeps equally many;
-key-value heads stay. Deviations: the paper takes the norm over head_dim of each token before it aggregates; and the
-authors' later script sums a^2 over tokens and leaves the heads alone.
+key-value heads stay. Deviation: the paper takes the norm over head_dim of each token before it aggregates.
+Options: ``aggregate: mean`` takes the mean over windows instead of the L2 norm (the paper compares both);
+``importance: authors`` sums a^2 over tokens and ranks no heads, as this study's authors did.
 """
+
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import LlamaForCausalLM
 
+from pruning_vs_scratch.config.pruning import MinitronWidthOptions
+from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.pruning.calibration import CalibrationStream, Observer, observing_inputs, observing_outputs
-from pruning_vs_scratch.pruning.pruned import Pruned
-from pruning_vs_scratch.pruning.surgery import KeptWidth, keep_width
-from pruning_vs_scratch.study import ModelShape, Target
+from pruning_vs_scratch.pruning.kept import Kept
+from pruning_vs_scratch.pruning.method import Request, Scores, StructuredMethod
+from pruning_vs_scratch.study.shape import ModelShape
+
+
+def window_importance(activation: torch.Tensor, importance: str) -> torch.Tensor:
+    """Importance of each channel in each window, shape (windows, channels), from (windows, length, channels); fp64."""
+    values = activation.float()
+    if importance == "authors":
+        return values.square().sum(dim=1).double()
+    return values.abs().mean(dim=1).double()
 
 
 class ChannelImportance:
-    """Accumulates sqrt(sum over windows of (mean over tokens of |a|)^2) of the channels of an activation."""
+    """Aggregates the importance of the channels of an activation over windows."""
 
-    def __init__(self) -> None:
-        self._squares: torch.Tensor | None = None
+    def __init__(self, options: MinitronWidthOptions) -> None:
+        self._options = options
+        self._total: torch.Tensor | float = 0.0
+        self._windows = 0
 
     def see(self, activation: torch.Tensor) -> None:
         """Add a batch of shape (windows, length, channels)."""
-        squares = activation.float().abs().mean(dim=1).double().square().sum(dim=0)
-        self._squares = squares if self._squares is None else self._squares + squares
+        each = window_importance(activation, self._options.importance)
+        self._total = self._total + (each.square() if self._is_l2 else each).sum(dim=0)
+        self._windows += len(activation)
 
     @property
     def value(self) -> torch.Tensor:
         """Importance of each channel, shape (channels,), fp64 on the CPU."""
-        assert self._squares is not None, "no activation was seen"
-        return self._squares.sqrt().cpu()
+        assert isinstance(self._total, torch.Tensor), "no activation was seen"
+        return (self._total.sqrt() if self._is_l2 else self._total / self._windows).cpu()
+
+    @property
+    def _is_l2(self) -> bool:
+        # Sums of squares add up over windows; only |a| leaves a choice of the norm over them.
+        return self._options.aggregate == "l2" and self._options.importance == "nvidia"
 
 
 def top_indices(importance: torch.Tensor, count: int) -> torch.Tensor:
@@ -54,30 +74,46 @@ def heads_by_group(importance: torch.Tensor, shape: ModelShape, heads: int) -> t
     return torch.cat(groups)
 
 
-def prune(model: LlamaForCausalLM, target: Target, stream: CalibrationStream) -> Pruned:
-    """Keep the most important residual channels, neurons and heads."""
-    shape, goal = stream.shape, target.shape
-    hidden = torch.zeros(shape.hidden_size, dtype=torch.float64)
+def score(stream: CalibrationStream, _goals: list[ModelShape], options: MinitronWidthOptions) -> Scores:
+    """``hidden`` (hidden,), ``ffn`` (layers, ffn) and ``heads`` (layers, heads * head_dim), by channel."""
+    hidden = torch.zeros(stream.shape.hidden_size, dtype=torch.float64)
     ffn, heads = [], []
-    for block in model.model.layers:
-        norms = {
-            block.input_layernorm: ChannelImportance(),
-            block.post_attention_layernorm: ChannelImportance(),
+    for block in stream.model.blocks("Minitron-width"):
+        modules: dict[str, Any] = dict(block.named_modules())
+        norms = {modules[name]: ChannelImportance(options) for name in ("input_layernorm", "post_attention_layernorm")}
+        neurons, channels = ChannelImportance(options), ChannelImportance(options)
+        inputs: dict[nn.Module, Observer] = {
+            modules["mlp.down_proj"]: neurons.see,
+            modules["self_attn.o_proj"]: channels.see,
         }
-        neurons, channels = ChannelImportance(), ChannelImportance()
-        inputs: dict[nn.Module, Observer] = {block.mlp.down_proj: neurons.see, block.self_attn.o_proj: channels.see}
         with observing_inputs(inputs), observing_outputs({norm: seen.see for norm, seen in norms.items()}):
             stream.advance(block)
         hidden += sum(seen.value for seen in norms.values())
-        ffn.append(top_indices(neurons.value, goal.ffn_size))
-        heads.append(heads_by_group(channels.value, shape, goal.heads))
-    kept = KeptWidth(top_indices(hidden, goal.hidden_size), ffn, heads)
-    return Pruned(
-        keep_width(model, kept),
-        kept={
-            "hidden": kept.hidden.tolist(),
-            "ffn": [indices.tolist() for indices in kept.ffn],
-            "heads": [indices.tolist() for indices in kept.heads],
-        },
-        scores={"hidden": hidden.tolist()},
+        ffn.append(neurons.value)
+        heads.append(channels.value)
+    return {"hidden": hidden, "ffn": torch.stack(ffn), "heads": torch.stack(heads)}
+
+
+def keep(scores: Scores, parent: ModelShape, request: Request) -> Kept:
+    """Keep the most important residual channels, neurons and heads.
+
+    Raises:
+        UserError: the target wants fewer heads, which ``importance: authors`` does not rank.
+    """
+    goal = request.target.shape
+    heads = None
+    if goal.heads < parent.heads:
+        if request.options.importance == "authors":
+            raise UserError(
+                f"pruning.minitron_width.importance: authors ranks no heads, but {request.target.name} asks for "
+                f"{goal.heads} of {parent.heads}; choose nvidia, or a target that keeps all heads"
+            )
+        heads = [heads_by_group(row, parent, goal.heads) for row in scores["heads"]]
+    return Kept(
+        hidden=top_indices(scores["hidden"], goal.hidden_size),
+        ffn=[top_indices(row, goal.ffn_size) for row in scores["ffn"]],
+        heads=heads,
     )
+
+
+METHOD = StructuredMethod(score, keep)

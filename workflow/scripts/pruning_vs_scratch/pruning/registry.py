@@ -1,20 +1,27 @@
-"""The pruning methods by name. A new method is one file, a line here, and its name in config/pruning.py."""
+"""The pruning methods by name. A new one is a file, a line here, and its options in config/pruning.py.
 
-from collections.abc import Callable
+Sheared-LLaMA, whose masks are trained, is apart: see sheared_llama.py.
+"""
 
-from transformers import LlamaForCausalLM
+from pruning_vs_scratch.pruning import (
+    magnitude,
+    minitron_depth,
+    minitron_width,
+    random_mask,
+    shortgpt,
+    sparsegpt,
+    wanda,
+)
+from pruning_vs_scratch.pruning.method import SparseMethod, StructuredMethod
 
-from pruning_vs_scratch.pruning import magnitude, minitron_depth, minitron_width, shortgpt, wanda
-from pruning_vs_scratch.pruning.calibration import CalibrationStream
-from pruning_vs_scratch.pruning.pruned import Pruned
-from pruning_vs_scratch.study import Target
-
-CALIBRATED: dict[str, Callable[[LlamaForCausalLM, Target, CalibrationStream], Pruned]] = {
-    "shortgpt": shortgpt.prune,
-    "minitron_depth": minitron_depth.prune,
-    "minitron_width": minitron_width.prune,
-    "wanda": wanda.prune,
+STRUCTURED: dict[str, StructuredMethod] = {
+    "shortgpt": shortgpt.METHOD,
+    "minitron_depth": minitron_depth.METHOD,
+    "minitron_width": minitron_width.METHOD,
 }
-CALIBRATION_FREE: dict[str, Callable[[LlamaForCausalLM, Target], Pruned]] = {
-    "magnitude": magnitude.prune,
+SPARSE: dict[str, SparseMethod] = {
+    "wanda": wanda.METHOD,
+    "sparsegpt": sparsegpt.METHOD,
+    "magnitude": magnitude.METHOD,
+    "random": random_mask.METHOD,
 }

@@ -1,17 +1,18 @@
 """ShortGPT (Men et al., "ShortGPT: Layers in Large Language Models are More Redundant Than You Expect", 2403.03853).
 
 Block influence (equation 1): BI_i = 1 - E[cos(x_i, x_{i+1})], between the residual stream entering and leaving block
-i, per token. The blocks with the lowest influence go; they need not be adjacent. All are scored once.
+i, per token, averaged over the tokens of a window and then over windows. The blocks with the lowest influence go; they
+need not be adjacent. All are scored once.
 """
 
 import torch
 from torch.nn import functional
-from transformers import LlamaForCausalLM
 
+from pruning_vs_scratch.config.pruning import NoOptions
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
-from pruning_vs_scratch.pruning.pruned import Pruned
-from pruning_vs_scratch.pruning.surgery import keep_blocks
-from pruning_vs_scratch.study import Target
+from pruning_vs_scratch.pruning.kept import Kept
+from pruning_vs_scratch.pruning.method import Request, Scores, StructuredMethod
+from pruning_vs_scratch.study.shape import ModelShape
 
 
 def block_influence(entering: torch.Tensor, leaving: torch.Tensor) -> torch.Tensor:
@@ -26,13 +27,18 @@ def most_influential(influence: list[float], count: int) -> list[int]:
     return sorted(ranked[len(influence) - count :])
 
 
-def prune(model: LlamaForCausalLM, target: Target, stream: CalibrationStream) -> Pruned:
-    """Keep the ``target.shape.layers`` most influential blocks."""
+def score(stream: CalibrationStream, _goals: list[ModelShape], _options: NoOptions) -> Scores:
+    """``block_influence``, shape (layers,)."""
     influence = []
-    for block in model.model.layers:
-        entering = stream.hidden
-        stream.advance(block)
-        per_window = [block_influence(x, y) for x, y in zip(entering, stream.hidden, strict=True)]
-        influence.append(float(torch.cat(per_window).double().mean()))
-    kept = most_influential(influence, target.shape.layers)
-    return Pruned(keep_blocks(model, kept), kept={"blocks": kept}, scores={"block_influence": influence})
+    for block in stream.model.blocks("ShortGPT"):
+        per_window = [block_influence(entering, leaving) for entering, leaving in stream.transitions(block)]
+        influence.append(torch.cat(per_window).double().mean())
+    return {"block_influence": torch.stack(influence).cpu()}
+
+
+def keep(scores: Scores, _parent: ModelShape, request: Request) -> Kept:
+    """Keep the most influential blocks."""
+    return Kept(blocks=most_influential(scores["block_influence"].tolist(), request.target.shape.layers))
+
+
+METHOD = StructuredMethod(score, keep)

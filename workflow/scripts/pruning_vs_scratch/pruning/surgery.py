@@ -1,67 +1,77 @@
-"""Cutting a Llama down: the same model with fewer blocks, or with some of its channels, heads and neurons."""
+"""Cutting a Llama down, weight by weight: fewer blocks, or some of the channels, neurons and heads.
 
-import copy
-from dataclasses import dataclass, replace
+Pure functions on named tensors, so that a model can be cut one block at a time. Names are those of the Hugging Face
+checkpoint; those of a block are relative to it (``self_attn.q_proj.weight``).
+"""
+
+from dataclasses import replace
 from typing import Any
 
 import torch
 from transformers import LlamaForCausalLM
 
-from pruning_vs_scratch.models.llama import llama_config, shape_of
+from pruning_vs_scratch.models.llama import BLOCK_PREFIX, shape_of, with_shape
+from pruning_vs_scratch.pruning.kept import Kept
+from pruning_vs_scratch.study.shape import ModelShape
+
+Tensors = dict[str, torch.Tensor]
 
 
-@dataclass(frozen=True)
-class KeptWidth:
-    """What width pruning keeps, as ascending indices into the parent."""
-
-    hidden: torch.Tensor
-    """Channels of the residual stream, the same for all blocks."""
-    ffn: list[torch.Tensor]
-    """Neurons of each block's feed-forward layer."""
-    heads: list[torch.Tensor]
-    """Query heads of each block, equally many of each key-value group."""
-
-
-def keep_blocks(model: LlamaForCausalLM, kept: list[int]) -> LlamaForCausalLM:
-    """A model of the kept decoder blocks, in order; all other weights unchanged."""
-    weights = {}
-    for name, tensor in model.state_dict().items():
-        parts = name.split(".")
-        if parts[:2] == ["model", "layers"]:
-            if int(parts[2]) not in kept:
-                continue
-            parts[2] = str(kept.index(int(parts[2])))
-        weights[".".join(parts)] = tensor
-    return _rebuilt(model, weights, layers=len(kept))
+def kept_shape(parent: ModelShape, kept: Kept) -> ModelShape:
+    """The shape that is left of a parent."""
+    changes: dict[str, Any] = {}
+    if kept.blocks is not None:
+        changes["layers"] = len(kept.blocks)
+    if kept.hidden is not None:
+        changes["hidden_size"] = len(kept.hidden)
+    if kept.ffn is not None:
+        changes["ffn_size"] = len(kept.ffn[0])
+    if kept.heads is not None:
+        changes |= {"heads": len(kept.heads[0]), "kv_heads": len(kept_kv_heads(kept.heads[0], parent))}
+    return replace(parent, **changes)
 
 
-def keep_width(model: LlamaForCausalLM, kept: KeptWidth) -> LlamaForCausalLM:
-    """A narrower model: the kept channels of every weight, consistently.
+def kept_blocks(parent: ModelShape, kept: Kept) -> list[int]:
+    """The parent's blocks that stay, ascending."""
+    return list(range(parent.layers)) if kept.blocks is None else kept.blocks
 
-    Tied embeddings are one tensor and are sliced once.
-    """
-    shape = shape_of(model.config)
-    weights = {
-        "model.embed_tokens.weight": model.model.embed_tokens.weight[:, kept.hidden],
-        "model.norm.weight": model.model.norm.weight[kept.hidden],
-        "lm_head.weight": model.lm_head.weight[:, kept.hidden],
-    }
-    for i, block in enumerate(model.model.layers):
-        queries = head_channels(kept.heads[i], shape.head_dim)
-        rows = {"q_proj": queries, "k_proj": None, "v_proj": None, "o_proj": kept.hidden}
-        rows |= {"gate_proj": kept.ffn[i], "up_proj": kept.ffn[i], "down_proj": kept.hidden}
-        columns = {"o_proj": queries, "down_proj": kept.ffn[i]}
-        for name, tensor in block.state_dict().items():
-            module = name.split(".")[-2]
-            if module.endswith("layernorm"):
-                tensor = tensor[kept.hidden]
-            else:
-                if rows[module] is not None:
-                    tensor = tensor[rows[module]]
-                if tensor.ndim == 2:
-                    tensor = tensor[:, columns.get(module, kept.hidden)]
-            weights[f"model.layers.{i}.{name}"] = tensor
-    return _rebuilt(model, weights, hidden_size=len(kept.hidden), ffn_size=len(kept.ffn[0]), heads=len(kept.heads[0]))
+
+def kept_kv_heads(heads: torch.Tensor, parent: ModelShape) -> torch.Tensor:
+    """The key-value heads that some query heads read."""
+    return torch.unique(heads // (parent.heads // parent.kv_heads))
+
+
+def cut_outside(tensors: Tensors, kept: Kept) -> Tensors:
+    """The embedding, the final norm and the output projection (absent when tied), cut to the kept channels."""
+    if kept.hidden is None:
+        return tensors
+    return {name: tensor[..., kept.hidden].clone() for name, tensor in tensors.items()}
+
+
+def cut_block(tensors: Tensors, kept: Kept, position: int, parent: ModelShape) -> Tensors:
+    """One block cut to its kept channels, neurons and heads; ``position`` counts the kept blocks."""
+    rows, columns = _kept_rows_and_columns(kept, position, parent)
+    cut = {}
+    for name, tensor in tensors.items():
+        module = name.split(".")[-2]
+        if rows[module] is not None:
+            tensor = tensor[rows[module]]
+        if tensor.ndim == 2 and columns[module] is not None:
+            tensor = tensor[:, columns[module]]
+        cut[name] = tensor
+    return cut
+
+
+def cut_model(model: LlamaForCausalLM, kept: Kept) -> LlamaForCausalLM:
+    """A whole model cut to what is kept; the given one is left as it is."""
+    shape, tensors = shape_of(model.config), model.state_dict()
+    cut = cut_outside({name: t for name, t in tensors.items() if not name.startswith(BLOCK_PREFIX)}, kept)
+    for position, index in enumerate(kept_blocks(shape, kept)):
+        block = cut_block(model.model.layers[index].state_dict(), kept, position, shape)
+        cut |= {f"{BLOCK_PREFIX}{position}.{name}": tensor for name, tensor in block.items()}
+    smaller = type(model)(with_shape(model.config, kept_shape(shape, kept)))
+    smaller.load_state_dict(cut)
+    return smaller.train(model.training)
 
 
 def head_channels(heads: torch.Tensor, head_dim: int) -> torch.Tensor:
@@ -69,16 +79,19 @@ def head_channels(heads: torch.Tensor, head_dim: int) -> torch.Tensor:
     return (heads[:, None] * head_dim + torch.arange(head_dim)).flatten()
 
 
-def _rebuilt(model: LlamaForCausalLM, weights: dict[str, torch.Tensor], **changes: Any) -> LlamaForCausalLM:
-    shape = replace(shape_of(model.config), **changes)
-    config = copy.deepcopy(model.config)
-    config.update(
-        {
-            key: value
-            for key, value in llama_config(shape, model.config.max_position_embeddings).to_dict().items()
-            if key in {"num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "head_dim"}
-        }
-    )
-    smaller = LlamaForCausalLM(config)
-    smaller.load_state_dict({name: tensor.clone() for name, tensor in weights.items()})
-    return smaller.eval()
+def _kept_rows_and_columns(
+    kept: Kept, position: int, parent: ModelShape
+) -> tuple[dict[str, torch.Tensor | None], dict[str, torch.Tensor | None]]:
+    """By module of a block, the output channels and the input channels that stay."""
+    hidden, queries, keys = kept.hidden, None, None
+    neurons = None if kept.ffn is None else kept.ffn[position]
+    if kept.heads is not None:
+        queries = head_channels(kept.heads[position], parent.head_dim)
+        keys = head_channels(kept_kv_heads(kept.heads[position], parent), parent.head_dim)
+    rows = {
+        "q_proj": queries, "k_proj": keys, "v_proj": keys, "o_proj": hidden,
+        "gate_proj": neurons, "up_proj": neurons, "down_proj": hidden,
+        "input_layernorm": hidden, "post_attention_layernorm": hidden,
+    }  # fmt: skip
+    columns = dict.fromkeys(rows, hidden) | {"o_proj": queries, "down_proj": neurons}
+    return rows, columns

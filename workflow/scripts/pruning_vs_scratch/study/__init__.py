@@ -1,9 +1,9 @@
 """From a configuration to runs, token plans and files: everything the workflow asks."""
 
-from pruning_vs_scratch.study.plan import TrainingPlan
+from pruning_vs_scratch.study.plan import PruningPlan, TrainingPlan
 from pruning_vs_scratch.study.runs import Pair, Run
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.study import Study
 from pruning_vs_scratch.study.targets import Target
 
-__all__ = ["ModelShape", "Pair", "Run", "Study", "Target", "TrainingPlan"]
+__all__ = ["ModelShape", "Pair", "PruningPlan", "Run", "Study", "Target", "TrainingPlan"]

@@ -1,14 +1,17 @@
 """From a configuration to the study's runs and pairs."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pruning_vs_scratch.config import StudyConfig
-from pruning_vs_scratch.config.pruning import CALIBRATION_FREE, Comparison
+from pruning_vs_scratch.config.pruning import CALIBRATION_FREE, Comparison, ShearedLlamaOptions
+from pruning_vs_scratch.config.steps import Step, method_of
+from pruning_vs_scratch.config.training import TrainingConfig
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study import names
-from pruning_vs_scratch.study.plan import TrainingPlan
-from pruning_vs_scratch.study.runs import Pair, Run
-from pruning_vs_scratch.study.targets import Target, parent_target, targets_of
+from pruning_vs_scratch.study.plan import Phase, PruningPlan, TrainingPlan
+from pruning_vs_scratch.study.runs import Pair, Run, Setting
+from pruning_vs_scratch.study.targets import parent_target, pipelines_of, target_of
 
 
 class Expansion:
@@ -18,25 +21,40 @@ class Expansion:
         self.config = config
         self.runs: dict[str, Run] = {}
         self.pairs: list[Pair] = []
+        self.steps: dict[str, tuple[Step, ...]] = {}
+        """By pruned run, the methods that made it."""
         for seed in config.seeds:
             self._add_seed(seed)
 
     def _add_seed(self, seed: int) -> None:
         parent = self._add(self._parent(seed))
         for comparison in self.config.matrix:
-            for method in comparison.methods:
-                for target in targets_of(self.config, method, comparison):
-                    pruned = self._add(self._pruned(parent, method, target))
-                    self._add_comparison(comparison, parent, pruned)
+            for steps in pipelines_of(comparison):
+                self._add_comparison(comparison, parent, self._add_pruned(parent, steps))
+
+    def _add_pruned(self, parent: Run, steps: tuple[Step, ...]) -> Run:
+        """The run that a method or chain makes, and before it those of the chain's earlier steps."""
+        before = self._add_pruned(parent, steps[:-1]) if len(steps) > 1 else parent
+        return self._add(self._pruned(parent, before, steps))
 
     def _add_comparison(self, comparison: Comparison, parent: Run, pruned: Run) -> None:
+        masked = self._add_mask_of_baselines(parent, pruned)
         for budget in comparison.retrain:
             retrained = self._add(self._retrained(pruned, budget))
-            self._add_pair(Pair("equal", scratch=self._add(self._scratch(pruned, budget)).name,
-                                **self._pair_facts(parent, retrained, budget)))  # fmt: skip
+            baselines: dict[Setting, Run] = {"equal": self._scratch(masked, budget)}
             if budget in comparison.full:
-                full = self._add(self._scratch_full(pruned, budget))
-                self._add_pair(Pair("full", scratch=full.name, **self._pair_facts(parent, retrained, budget)))
+                baselines["full"] = self._scratch_full(pruned, masked, budget)
+            if budget in comparison.rewind:
+                baselines["rewind"] = self._rewound(pruned, budget)
+            for setting, baseline in baselines.items():
+                self._add_pair(self._pair(setting, parent, retrained, self._add(baseline), budget))
+
+    def _add_mask_of_baselines(self, parent: Run, pruned: Run) -> Run:
+        """The pruned run whose shape and mask the scratch baselines take over."""
+        if pruned.mask is None or self.config.baselines.mask == "inherited":
+            return pruned
+        steps = self.steps[pruned.name]
+        return self._add_pruned(parent, (*steps[:-1], replace(steps[-1], method="random")))
 
     def _add(self, run: Run) -> Run:
         known = self.runs.setdefault(run.name, run)
@@ -54,66 +72,104 @@ class Expansion:
     def _parent(self, seed: int) -> Run:
         tokens = self.config.parent.tokens
         name = names.parent_name(tokens, seed)
-        plan = TrainingPlan.of(
-            self.config.training, run=name, phase="pretrain", seed=seed, start_token=0, tokens=tokens
-        )
+        plan = self._training_plan(name, "pretrain", seed, 0, tokens)
         return Run(name, "parent", parent_target(self.config), seed, plan)
 
-    def _pruned(self, parent: Run, method: str, target: Target) -> Run:
-        tokens = self.config.parent.tokens
-        label = names.target_name(method, target.ratio, _name_pattern(target))
-        name = names.pruned_name(tokens, label, parent.seed)
-        calibration = self.config.pruning.calibration
-        consumed = 0 if method in CALIBRATION_FREE else calibration.sequences * calibration.sequence_length
+    def _pruned(self, parent: Run, before: Run, steps: tuple[Step, ...]) -> Run:
+        name = names.pruned_name(self.config.parent.tokens, names.pruning_label(steps), parent.seed)
+        self.steps[name] = steps
+        plan = self._pruning_plan(name, steps[-1].method, parent.seed)
         return Run(
-            name, "pruned", target, parent.seed, method=method, start=parent.name,
-            mask=name if target.granularity == "sparse" else None,
-            tokens_parent=tokens, tokens_prune=consumed,
+            name, "pruned", target_of(self.config, steps), parent.seed, pruning=plan, method=method_of(steps),
+            start=before.name, mask=name if steps[-1].granularity == "sparse" else None,
+            tokens_parent=self.config.parent.tokens, tokens_prune=before.tokens_prune + plan.tokens,
         )  # fmt: skip
+
+    def _pruning_plan(self, run: str, method: str, seed: int) -> PruningPlan:
+        config, options = self.config.pruning, self.config.pruning.options(method)
+        learned = self._mask_learning_plan(run, options, seed) if isinstance(options, ShearedLlamaOptions) else None
+        reads_calibration = method not in CALIBRATION_FREE and learned is None
+        return PruningPlan(
+            run=run,
+            method=method,
+            options=options.model_dump(),
+            seed=seed,
+            sequences=config.calibration.sequences if reads_calibration else 0,
+            sequence_length=learned.sequence_length if learned else config.calibration.sequence_length,
+            batch_size=config.calibration.batch_size,
+            threads=self.config.training.threads,
+            low_memory=config.low_memory,
+            host_buffer_gib=config.host_buffer_gib,
+            training=learned,
+        )
+
+    def _mask_learning_plan(self, run: str, options: ShearedLlamaOptions, seed: int) -> TrainingPlan:
+        """Masks are learned on the sequences behind those of the longest retraining, which no other run needs."""
+        assert options.tokens is not None
+        longest = max(budget for comparison in self.config.matrix for budget in comparison.retrain)
+        start_token = self.config.parent.tokens + longest
+        return mask_learning_plan(self.config.training, options, run, seed, start_token, options.tokens)
 
     def _retrained(self, pruned: Run, budget: int) -> Run:
-        tokens, seed, target = self.config.parent.tokens, pruned.seed, pruned.target
-        label = names.target_name(str(pruned.method), target.ratio, _name_pattern(target))
-        name = names.retrained_name(tokens, label, budget, seed)
-        plan = TrainingPlan.of(
-            self.config.training, run=name, phase="retrain", seed=seed, start_token=tokens, tokens=budget
-        )
-        return Run(
-            name, "retrained", target, seed, plan, method=pruned.method, start=pruned.name, mask=pruned.mask,
-            tokens_parent=tokens, tokens_prune=pruned.tokens_prune,
-        )  # fmt: skip
+        tokens, seed = self.config.parent.tokens, pruned.seed
+        name = names.retrained_name(tokens, names.pruning_label(self.steps[pruned.name]), budget, seed)
+        plan = self._training_plan(name, "retrain", seed, tokens, budget)
+        return replace(pruned, name=name, role="retrained", plan=plan, pruning=None, start=pruned.name)
 
-    def _scratch(self, pruned: Run, budget: int) -> Run:
-        name = names.scratch_name(pruned.target.name, budget, pruned.seed)
-        return self._scratch_run(name, pruned, start_token=self.config.parent.tokens, tokens=budget)
+    def _scratch(self, masked: Run, budget: int) -> Run:
+        name = names.scratch_name(masked.target.name, budget, masked.seed)
+        return self._baseline(name, masked, start_token=self.config.parent.tokens, tokens=budget)
 
-    def _scratch_full(self, pruned: Run, budget: int) -> Run:
+    def _scratch_full(self, pruned: Run, masked: Run, budget: int) -> Run:
         """The whole pipeline's tokens: parent, retraining, and pruning, rounded up to a global batch."""
         training = self.config.training
         batch = training.global_batch_size * training.sequence_length
         spent = self.config.parent.tokens + budget + pruned.tokens_prune
         tokens = -(-spent // batch) * batch
-        name = names.full_scratch_name(pruned.target.name, tokens, pruned.seed)
-        return self._scratch_run(name, pruned, start_token=0, tokens=tokens)
+        name = names.full_scratch_name(masked.target.name, tokens, masked.seed)
+        return self._baseline(name, masked, start_token=0, tokens=tokens)
 
-    def _scratch_run(self, name: str, pruned: Run, *, start_token: int, tokens: int) -> Run:
-        target, seed = pruned.target, pruned.seed
-        plan = TrainingPlan.of(
-            self.config.training, run=name, phase="scratch", seed=seed, start_token=start_token, tokens=tokens
+    def _baseline(self, name: str, masked: Run, *, start_token: int, tokens: int) -> Run:
+        target, seed = masked.target, masked.seed
+        plan = self._training_plan(name, "scratch", seed, start_token, tokens)
+        keeps_dense = masked.mask is not None and self.config.baselines.redraw == "linear"
+        return Run(
+            name, "scratch", target, seed, plan, method=target.mask_method, mask=masked.mask,
+            redrawn=masked.name if keeps_dense else None,
+        )  # fmt: skip
+
+    def _rewound(self, pruned: Run, budget: int) -> Run:
+        name = names.rewound_name(names.pruning_label(self.steps[pruned.name]), budget, pruned.seed)
+        plan = self._training_plan(name, "rewind", pruned.seed, self.config.parent.tokens, budget)
+        return Run(
+            name, "rewind", pruned.target, pruned.seed, plan, method=pruned.method, mask=pruned.mask,
+            rewound=pruned.name,
+        )  # fmt: skip
+
+    def _training_plan(self, run: str, phase: Phase, seed: int, start_token: int, tokens: int) -> TrainingPlan:
+        return TrainingPlan.of(
+            self.config.training, run=run, phase=phase, seed=seed, start_token=start_token, tokens=tokens
         )
-        return Run(name, "scratch", target, seed, plan, method=target.mask_method, mask=pruned.mask)
 
-    def _pair_facts(self, parent: Run, retrained: Run, budget: int) -> dict:
+    @staticmethod
+    def _pair(setting: Setting, parent: Run, retrained: Run, baseline: Run, budget: int) -> Pair:
         target = retrained.target
-        return {
-            "retrained": retrained.name, "parent": parent.name, "method": retrained.method,
-            "granularity": target.granularity, "pattern": target.pattern, "ratio": target.ratio,
-            "budget": budget, "seed": retrained.seed,
-        }  # fmt: skip
+        return Pair(
+            setting, retrained.name, baseline.name, parent.name, str(retrained.method), str(target.granularity),
+            target.pattern, target.ratio, budget, retrained.seed,
+        )  # fmt: skip
 
 
-def _name_pattern(target: Target) -> str:
-    return target.pattern if target.granularity == "sparse" else "unstructured"
+def mask_learning_plan(
+    training: TrainingConfig, options: ShearedLlamaOptions, run: str, seed: int, start_token: int, tokens: int
+) -> TrainingPlan:
+    """The plan by which masks are learned: the study's recipe with the method's own batch and learning rate."""
+    return TrainingPlan.of(
+        training, run=run, phase="prune", seed=seed, start_token=start_token, tokens=tokens,
+        global_batch_size=options.global_batch_size, micro_batch_size=options.micro_batch_size,
+        peak_learning_rate=options.weight_learning_rate, schedule=options.schedule, validation=None,
+        checkpoint_every_steps=options.checkpoint_every_steps,
+    )  # fmt: skip
 
 
 def corpora_of(config: StudyConfig) -> Iterator[str]:

@@ -1,5 +1,9 @@
 """Names of targets and runs, in the paper's notation."""
 
+from collections.abc import Sequence
+
+from pruning_vs_scratch.config.steps import Step
+
 LABEL_DIGITS = 3
 UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
 
@@ -14,8 +18,13 @@ def token_label(tokens: int) -> str:
 
 def target_name(family: str, ratio: float, pattern: str = "unstructured") -> str:
     """'depth-0.5', 'wanda-0.5', 'wanda-0.5-2of4'. The family is a granularity, or a sparse method."""
-    suffix = "" if pattern == "unstructured" else "-" + pattern.replace(":", "of")
+    suffix = "-" + pattern.replace(":", "of") if ":" in pattern else ""
     return f"{family}-{ratio:g}{suffix}"
+
+
+def pruning_label(steps: Sequence[Step]) -> str:
+    """A method or chain: 'wanda-0.5-2of4', 'minitron_depth-0.5+wanda-0.5'."""
+    return "+".join(target_name(step.method, step.ratio, step.pattern) for step in steps)
 
 
 def parent_name(tokens: int, seed: int) -> str:
@@ -44,3 +53,8 @@ def full_scratch_name(target: str, tokens: int, seed: int) -> str:
     The paper calls it S250 too, but it reads other tokens than a baseline of an equal budget of 250B.
     """
     return f"S{token_label(tokens)}-{target}-full-seed{seed}"
+
+
+def rewound_name(pruned: str, tokens: int, seed: int) -> str:
+    """A pruned structure or mask with the parent's initial weights: 'S50B-wanda-0.5-rewind-seed0'."""
+    return f"S{token_label(tokens)}-{pruned}-rewind-seed{seed}"

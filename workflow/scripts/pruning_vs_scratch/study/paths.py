@@ -89,6 +89,10 @@ class Paths:
         """A run's Hugging Face checkpoint folder."""
         return self.runs / run / "model"
 
+    def scores(self, run: str, method: str) -> Path:
+        """What a method thinks of a run's blocks or channels, for every ratio."""
+        return self.runs / run / "scores" / f"{method}.safetensors"
+
     def manifest(self, run: str) -> Path:
         """A run's manifest."""
         return self.runs / run / "manifest.json"

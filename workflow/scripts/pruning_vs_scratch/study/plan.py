@@ -1,7 +1,7 @@
 """The token plan of one training run: everything that the training loop needs to know but the weights and text."""
 
 import hashlib
-from typing import Literal
+from typing import Any, Literal
 
 from pruning_vs_scratch.config.base import Section
 from pruning_vs_scratch.config.training import (
@@ -11,12 +11,16 @@ from pruning_vs_scratch.config.training import (
     ValidationConfig,
 )
 
-Phase = Literal["pretrain", "retrain", "scratch"]
+Phase = Literal["pretrain", "prune", "retrain", "scratch", "rewind"]
 
 
 def initial_seed(seed: int, phase: Phase) -> int:
-    """Seed of a run's random weights. A baseline from scratch never draws the weights that its parent began with."""
-    digest = hashlib.sha256(f"initial weights:{phase}:{seed}".encode()).digest()
+    """Seed of a run's random weights.
+
+    A baseline from scratch never draws the weights that its parent began with; a rewound one always does.
+    """
+    drawn_in = "pretrain" if phase == "rewind" else phase
+    digest = hashlib.sha256(f"initial weights:{drawn_in}:{seed}".encode()).digest()
     return int.from_bytes(digest[:4], "little")
 
 
@@ -42,15 +46,26 @@ class TrainingPlan(Section):
     threads: int
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
-    validation: ValidationConfig
+    validation: ValidationConfig | None
     checkpoint_every_steps: int
 
     @classmethod
     def of(
-        cls, training: TrainingConfig, *, run: str, phase: Phase, seed: int, start_token: int, tokens: int
+        cls,
+        training: TrainingConfig,
+        *,
+        run: str,
+        phase: Phase,
+        seed: int,
+        start_token: int,
+        tokens: int,
+        **changes: Any,
     ) -> "TrainingPlan":
-        """The plan that reads ``tokens`` tokens from ``start_token`` on, both multiples of the global batch."""
-        recipe = training.model_dump()
+        """The plan that reads ``tokens`` tokens from ``start_token`` on, both multiples of the global batch.
+
+        ``changes`` replace parts of the study's recipe.
+        """
+        recipe = training.model_dump() | changes
         start = start_token // training.sequence_length
         end = start + tokens // training.sequence_length
         return cls(
@@ -77,3 +92,29 @@ class TrainingPlan(Section):
     def tokens(self) -> int:
         """Tokens that the forward pass will see."""
         return self.sequences * self.sequence_length
+
+
+class PruningPlan(Section):
+    """What one pruning step reads and how it chooses, but for its target."""
+
+    run: str
+    """Name of the run."""
+    method: str
+    options: dict[str, Any]
+    """The method's section of the configuration."""
+    seed: int
+    """Seed of the order of the text, and of masks that are drawn or learned."""
+    sequences: int
+    """Windows of calibration text; none for a method that reads no text."""
+    sequence_length: int
+    batch_size: int
+    threads: int
+    low_memory: bool
+    host_buffer_gib: float
+    training: TrainingPlan | None = None
+    """Token plan of masks that are learned."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that pruning reads."""
+        return self.training.tokens if self.training else self.sequences * self.sequence_length

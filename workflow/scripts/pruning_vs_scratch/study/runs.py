@@ -1,13 +1,13 @@
-"""Runs: the parent, the pruned, the retrained, the scratch baselines, and which of them form a matched pair."""
+"""Runs: the parent, the pruned, the retrained, their baselines, and which of them form a matched pair."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from pruning_vs_scratch.study.plan import TrainingPlan
+from pruning_vs_scratch.study.plan import PruningPlan, TrainingPlan
 from pruning_vs_scratch.study.targets import Target
 
-Role = Literal["parent", "pruned", "retrained", "scratch"]
-Setting = Literal["equal", "full"]
+Role = Literal["parent", "pruned", "retrained", "scratch", "rewind"]
+Setting = Literal["equal", "full", "rewind"]
 
 
 @dataclass(frozen=True)
@@ -19,25 +19,31 @@ class Run:
     target: Target
     seed: int
     plan: TrainingPlan | None = None
-    """Token plan; a pruned run has none."""
+    """Token plan of a run that the training loop makes."""
+    pruning: PruningPlan | None = None
+    """Plan of a run that a pruning method makes."""
     method: str | None = None
-    """Pruning method; of a sparse scratch baseline, the method that made its mask."""
+    """Pruning method, or methods of a chain; of a sparse scratch baseline, what made its mask."""
     start: str | None = None
     """Run whose weights this one starts from; None for random weights."""
     mask: str | None = None
     """Pruned run whose mask this one keeps; None for dense models."""
+    redrawn: str | None = None
+    """Pruned run whose embeddings and norms this one starts from, with its other weights drawn anew."""
+    rewound: str | None = None
+    """Pruned run that this one is cut like, with the initial weights of the parent."""
     tokens_parent: int = 0
     """Tokens that the starting weights were pretrained on."""
     tokens_prune: int = 0
-    """Tokens read by pruning, before any retraining."""
+    """Tokens read by all pruning steps, before any retraining."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A retrained run and the scratch baseline that it is compared with."""
+    """A retrained run and the baseline that it is compared with."""
 
     setting: Setting
-    """Equal training budget (the paper's setting 1), or full pipeline budget (setting 2)."""
+    """Equal budget (the paper's setting 1), full pipeline budget (setting 2), or equal with the weights rewound."""
     retrained: str
     scratch: str
     parent: str

@@ -20,6 +20,8 @@ class ModelShape:
     tie_embeddings: bool
     rope_theta: float
     norm_eps: float
+    attention_bias: bool = False
+    mlp_bias: bool = False
 
     @classmethod
     def of(cls, config: ShapeConfig, vocab_size: int) -> "ModelShape":
@@ -41,13 +43,28 @@ class ModelShape:
 
     def with_width(self, target: WidthTarget) -> "ModelShape":
         """This shape with narrower blocks."""
-        return replace(self, hidden_size=target.hidden_size, ffn_size=target.ffn_size, heads=target.heads)
+        return replace(
+            self,
+            layers=target.layers or self.layers,
+            hidden_size=target.hidden_size,
+            ffn_size=target.ffn_size,
+            heads=target.heads,
+            kv_heads=target.kv_heads or self.kv_heads,
+        )
 
     @property
     def block_linear_params(self) -> int:
         """Weights of the seven linear layers of one decoder block."""
         attention = self.hidden_size * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
         return attention + 3 * self.hidden_size * self.ffn_size
+
+    @property
+    def block_params(self) -> int:
+        """All parameters of one decoder block: linear layers, their biases if there are any, and two norms."""
+        attention_bias = (self.heads + 2 * self.kv_heads) * self.head_dim + self.hidden_size
+        mlp_bias = 2 * self.ffn_size + self.hidden_size
+        biases = self.attention_bias * attention_bias + self.mlp_bias * mlp_bias
+        return self.block_linear_params + biases + 2 * self.hidden_size
 
     @property
     def embedding_params(self) -> int:
@@ -57,7 +74,7 @@ class ModelShape:
     @property
     def params_nonembedding(self) -> int:
         """All parameters of the decoder blocks and the final norm."""
-        return self.layers * (self.block_linear_params + 2 * self.hidden_size) + self.hidden_size
+        return self.layers * self.block_params + self.hidden_size
 
     @property
     def params_total(self) -> int:

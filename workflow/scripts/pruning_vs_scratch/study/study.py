@@ -7,9 +7,12 @@ from typing import Any
 
 from pruning_vs_scratch.config import StudyConfig, parse_config
 from pruning_vs_scratch.config.corpus import PathSource, PypiSource
+from pruning_vs_scratch.config.pruning import scored_once
 from pruning_vs_scratch.errors import UserError, nearest
+from pruning_vs_scratch.files import canonical_json
 from pruning_vs_scratch.study.expand import Expansion, corpora_of
 from pruning_vs_scratch.study.paths import Paths
+from pruning_vs_scratch.study.plan import PruningPlan
 from pruning_vs_scratch.study.runs import Pair, Run
 from pruning_vs_scratch.study.targets import Target
 
@@ -87,18 +90,92 @@ class Study:
     def starting_point(self, name: str) -> dict[str, Path]:
         """What a training run starts from, by option of train.py: a checkpoint or a target, and a masked checkpoint."""
         run = self.run(name)
-        start = {"target": self.paths.target(run.target.name)}
         if run.start is not None:
             start = {"model": self.paths.model(run.start)}
+        elif run.redrawn is not None:
+            start = {"redraw-linears": self.paths.model(run.redrawn)}
+        elif run.rewound is not None:
+            start = {"target": self.paths.target("parent"), "cut-like": self.paths.model(run.rewound)}
+        else:
+            start = {"target": self.paths.target(run.target.name)}
         return start | ({"mask": self.paths.model(run.mask)} if run.mask is not None else {})
+
+    def pruning_steps(self, name: str) -> list[str]:
+        """The pruned runs that led to a retrained run, the last step first."""
+        steps = []
+        run = self.run(name)
+        while run.start is not None and self.runs[run.start].role == "pruned":
+            run = self.runs[run.start]
+            steps.append(run.name)
+        return steps
+
+    def pruning_plan(self, name: str) -> PruningPlan:
+        """The plan of a pruned run."""
+        plan = self.run(name).pruning
+        assert plan is not None, f"{name} is not a pruned run"
+        return plan
+
+    def pruning_inputs(self, name: str) -> dict[str, Path]:
+        """What a pruning step reads, by option of prune.py: text to learn from or scores, or neither."""
+        run, plan = self.run(name), self.pruning_plan(name)
+        if self.is_scored_once(name):
+            return {"scores": self.paths.scores(str(run.start), plan.method)}
+        if plan.training is not None:
+            text = {"calibration": self.paths.tokens / "train"}
+            return text | ({"validation": self.paths.tokens / "validation"} if self.config.corpus.domains else {})
+        return {"calibration": self.paths.tokens / "calibration"} if plan.sequences else {}
+
+    def is_scored_once(self, name: str) -> bool:
+        """Whether a pruned run's choice is made by a file of scores that other ratios share."""
+        method = self.pruning_plan(name).method
+        return scored_once(method, self.config.pruning.options(method))
+
+    @cached_property
+    def scorings(self) -> dict[tuple[str, str], list[str]]:
+        """Pruned runs that share scores, by the run that is scored and the method."""
+        shared: dict[tuple[str, str], list[str]] = {}
+        for name in filter(self.is_scored_once, self.pruned_runs):
+            shared.setdefault((str(self.runs[name].start), self.pruning_plan(name).method), []).append(name)
+        return shared
+
+    def scoring_options(self, start: str, method: str) -> list[str]:
+        """Options of score.py for a run and method: text, and the shapes that will be asked for."""
+        sharing = self.scorings[start, method]
+        shapes = dict.fromkeys(self.runs[run].target.shape for run in sharing)
+        asked = canonical_json([shape.to_dict() for shape in shapes])
+        return [*self._text_options(self.pruning_plan(sharing[0])), f"--shapes={asked}"]
+
+    def pruning_options(self, name: str) -> list[str]:
+        """Options of prune.py for a pruned run, beyond its model and target."""
+        plan = self.pruning_plan(name)
+        inputs = [f"--{option}={path}" for option, path in self.pruning_inputs(name).items()]
+        learning = [f"--mask-learning={plan.training.model_dump_json()}"] if plan.training else []
+        proportions = {name: domain.proportion for name, domain in self.config.corpus.domains.items()}
+        domains = [f"--domains={canonical_json(proportions)}"] if plan.training and proportions else []
+        return [*self._text_options(plan), *inputs, *learning, *domains]
+
+    @staticmethod
+    def _text_options(plan: PruningPlan) -> list[str]:
+        """The method and how it reads its text."""
+        return [
+            f"--method={plan.method}",
+            f"--options={canonical_json(plan.options)}",
+            f"--seed={plan.seed}",
+            *([f"--sequences={plan.sequences}"] if plan.sequences else []),
+            f"--sequence-length={plan.sequence_length}",
+            f"--batch-size={plan.batch_size}",
+            f"--threads={plan.threads}",
+            f"--host-buffer-gib={plan.host_buffer_gib:g}",
+            *(["--low-memory"] if plan.low_memory else []),
+        ]
 
     def windows_needed(self, corpus: str) -> list[tuple[int, int]]:
         """How many windows of which length the study reads of a corpus, so that too little text is found at once."""
         training, evaluation = self.config.training, self.config.evaluation.perplexity
         needs = []
         if corpus == "train":
-            ends = (run.plan.window_end for run in self.runs.values() if run.plan is not None)
-            needs.append((max(ends), training.sequence_length))
+            plans = [run.plan or (run.pruning and run.pruning.training) for run in self.runs.values()]
+            needs.append((max(plan.window_end for plan in plans if plan), training.sequence_length))
         if corpus == "calibration":
             calibration = self.config.pruning.calibration
             needs.append((calibration.sequences, calibration.sequence_length))
@@ -108,13 +185,22 @@ class Study:
             needs.append((evaluation.corpora[corpus], evaluation.sequence_length))
         return needs
 
+    def domains_of(self, corpus: str) -> list[tuple[str, list[str]]]:
+        """Domains and their patterns on document names, in order, for the corpora by which masks are learned."""
+        if corpus not in ("train", "validation"):
+            return []
+        return [(name, domain.include) for name, domain in self.config.corpus.domains.items()]
+
     def training_flops(self, name: str) -> int:
-        """FLOPs of a run's training, masked weights included."""
+        """FLOPs of a run's training, or of the training of its masks on its parent; masked weights included."""
         run = self.run(name)
-        if run.plan is None:
-            return 0
-        return run.target.shape.training_flops(run.plan.sequences, run.plan.sequence_length)
+        if run.plan is not None:
+            return run.target.shape.training_flops(run.plan.sequences, run.plan.sequence_length)
+        if run.pruning is not None and run.pruning.training is not None:
+            plan = run.pruning.training
+            return self.runs[str(run.start)].target.shape.training_flops(plan.sequences, plan.sequence_length)
+        return 0
 
     def priority(self, name: str) -> int:
-        """Scheduling priority of a training run: parents first (all pruning waits for them), then the longest."""
+        """Scheduling priority of a run: parents first (all pruning waits for them), then the longest."""
         return self.training_flops(name) // 10**6 * (1000 if self.run(name).role == "parent" else 1)

@@ -1,24 +1,31 @@
 """Targets: what shape or mask a ratio means. The pruned run and its scratch baseline share one."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pruning_vs_scratch.config import StudyConfig
-from pruning_vs_scratch.config.pruning import GRANULARITY, Comparison, Granularity
-from pruning_vs_scratch.study.names import target_name
+from pruning_vs_scratch.config.pruning import Comparison, Granularity
+from pruning_vs_scratch.config.steps import Step, method_of, parse_chain, ratio_of
+from pruning_vs_scratch.study.names import pruning_label, target_name
 from pruning_vs_scratch.study.shape import ModelShape
 
 
 @dataclass(frozen=True)
 class Target:
-    """A target's name and meaning. ``mask_method`` is set for sparse targets, whose mask a method makes."""
+    """A target's name and meaning."""
 
     name: str
     granularity: Granularity | None
+    """'hybrid' for a chain of methods."""
     ratio: float
+    """Of a chain, the share that all steps together prune."""
     pattern: str
     shape: ModelShape
     mask_method: str | None = None
+    """The method or chain whose mask a sparse target is; None for dense targets."""
+    steps: tuple[str, ...] = ()
+    """The steps of a chain, such as 'wanda@2:4'; empty for a single method."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for the target file."""
@@ -27,7 +34,16 @@ class Target:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Target":
         """The inverse of ``to_dict``."""
-        return cls(**{**values, "shape": ModelShape.from_dict(values["shape"])})
+        return cls(**{**values, "shape": ModelShape.from_dict(values["shape"]), "steps": tuple(values["steps"])})
+
+    @property
+    def last_step(self) -> "Target":
+        """What the last step of a chain has to do; a single method's target is that itself."""
+        if not self.steps:
+            return self
+        step = Step.parse(self.steps[-1])
+        method = step.method if step.granularity == "sparse" else None
+        return Target(self.name, step.granularity, step.ratio, step.pattern, self.shape, method)
 
 
 def parent_target(config: StudyConfig) -> Target:
@@ -40,21 +56,39 @@ def parent_shape(config: StudyConfig) -> ModelShape:
     return ModelShape.of(config.parent.shape, config.tokenizer.vocab_size)
 
 
-def targets_of(config: StudyConfig, method: str, comparison: Comparison) -> list[Target]:
-    """The targets of one method in one block of the matrix, one for each ratio and pattern."""
-    granularity, parent = GRANULARITY[method], parent_shape(config)
-    if granularity == "sparse":
-        return [
-            Target(target_name(method, ratio, pattern), "sparse", ratio, pattern, parent, method)
-            for ratio in comparison.ratios
-            for pattern in comparison.patterns
-        ]
-    shapes: dict[float, ModelShape]
-    if granularity == "depth":
-        shapes = {target.ratio: parent.with_depth(target) for target in config.targets.depth}
-    else:
-        shapes = {target.ratio: parent.with_width(target) for target in config.targets.width}
-    return [
-        Target(target_name(granularity, ratio), granularity, ratio, "dense", shapes[ratio])
-        for ratio in comparison.ratios
-    ]
+def pipelines_of(comparison: Comparison) -> list[tuple[Step, ...]]:
+    """What one block of the matrix prunes by: single methods at each ratio and pattern, then chains."""
+    singles = []
+    for method in comparison.methods:
+        for ratio in comparison.ratios:
+            if Step(method, ratio, "").granularity == "sparse":
+                singles += [(Step(method, ratio, pattern),) for pattern in comparison.patterns]
+            else:
+                singles.append((Step(method, ratio, "dense"),))
+    return singles + [parse_chain(chain) for chain in comparison.chains]
+
+
+def target_of(config: StudyConfig, steps: Sequence[Step]) -> Target:
+    """The target of a method or chain. Methods that make the same shape share one; each mask has its own."""
+    shape, last = parent_shape(config), steps[-1]
+    for step in steps:
+        shape = _shape_after(config, shape, step)
+    sparse, chain = last.granularity == "sparse", len(steps) > 1
+    shape_name = "+".join(target_name(step.granularity, step.ratio) for step in steps)
+    return Target(
+        name=pruning_label(steps) if sparse else shape_name,
+        granularity="hybrid" if chain else last.granularity,
+        ratio=ratio_of(steps) if chain else last.ratio,
+        pattern=last.pattern,
+        shape=shape,
+        mask_method=method_of(steps) if sparse else None,
+        steps=tuple(map(str, steps)) if chain else (),
+    )
+
+
+def _shape_after(config: StudyConfig, shape: ModelShape, step: Step) -> ModelShape:
+    if step.granularity == "depth":
+        return shape.with_depth(next(t for t in config.targets.depth if t.ratio == step.ratio))
+    if step.granularity == "width":
+        return shape.with_width(next(t for t in config.targets.width if t.ratio == step.ratio))
+    return shape

@@ -188,17 +188,18 @@ def within(label: str, estimate: Estimate, runs: tuple[str, ...], margin: float)
 
 
 def state_claims(study: str, groups: Sequence[GapGroup], settings: ClaimsConfig) -> dict[str, Any]:
-    """All claims of a study, for claims.json.
+    """All claims of a study, for claims.json. They are about single methods: chains are shown, but not judged.
 
     Raises:
         UserError: budgets or ratios of one method were run with different seeds.
     """
     claims = (_advantage, _budget_trend, _ratio_trend, _vanishing, _full_budget)
+    single = [group for group in groups if group.granularity != "hybrid"]
     return {
         "study": study,
         "dataset": settings.dataset,
         "margin": settings.equivalence_margin,
-        "claims": [claim(groups, settings).to_dict() for claim in claims],
+        "claims": [claim(single, settings).to_dict() for claim in claims],
     }
 
 

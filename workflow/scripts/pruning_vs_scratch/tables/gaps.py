@@ -21,8 +21,9 @@ METHOD_LABELS = {
     "wanda": "Wanda",
     "sparsegpt": "SparseGPT",
     "magnitude": "Magnitude",
+    "random": "Random",
 }
-"""Spelling of the published methods; a method of one's own shows by its key."""
+"""Spelling of the methods; one of one's own shows by its key."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +66,7 @@ class GapGroup:
 
 def series_label(method: str, pattern: str) -> str:
     """'ShortGPT', 'Wanda', 'Wanda 2:4'."""
-    label = METHOD_LABELS.get(method, method)
+    label = " + ".join(METHOD_LABELS.get(part, part) for part in method.split("+"))
     return f"{label} {pattern}" if ":" in pattern else label
 
 
@@ -86,7 +87,7 @@ def gap_groups(tables: Tables, dataset: str) -> list[GapGroup]:
 
 def _place(group: GapGroup) -> tuple:
     """Sort key: the order of tables and figures."""
-    family = ("depth", "width", "sparse").index(group.granularity)
+    family = ("depth", "width", "sparse", "hybrid").index(group.granularity)
     return group.setting, family, group.method, ":" in group.pattern, group.pattern, group.ratio, group.budget
 
 

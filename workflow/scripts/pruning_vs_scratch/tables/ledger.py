@@ -29,7 +29,7 @@ def verified_pairs(study: Study, ledger: pd.DataFrame) -> pd.DataFrame:
     rows: Rows = {str(row["run"]): row for row in ledger.to_dict("records")}
     problems = [*_short_runs(ledger)]
     for pair in study.pairs:
-        problems += _differences(pair, rows) if pair.setting == "equal" else _full_differences(study, pair, rows)
+        problems += _full_differences(study, pair, rows) if pair.setting == "full" else _differences(pair, rows)
     if problems:
         raise UserError("the ledger shows runs that are not matched:\n" + "\n".join(f"  {p}" for p in problems))
     return pd.DataFrame([asdict(pair) for pair in study.pairs])
@@ -50,9 +50,9 @@ def _differences(pair: Pair, rows: Rows) -> list[str]:
 def _full_differences(study: Study, pair: Pair, rows: Rows) -> list[str]:
     """The full-budget side saw what the parent, pruning and retraining saw, rounded up to a global batch."""
     retrained, scratch, parent = (rows[name] for name in (pair.retrained, pair.scratch, pair.parent))
-    pruned = rows[str(study.runs[pair.retrained].start)]
+    pruning = sum(rows[step]["tokens_seen"] for step in study.pruning_steps(pair.retrained))
     batch = scratch["global_batch_size"] * scratch["sequence_length"]
-    spent = parent["tokens_seen"] + pruned["tokens_seen"] + retrained["tokens_seen"]
+    spent = parent["tokens_seen"] + pruning + retrained["tokens_seen"]
     tokens = -(-spent // batch) * batch
     start = parent["window_start"]
     expected = {"tokens_seen": tokens, "window_start": start, "window_end": start + tokens // parent["sequence_length"]}

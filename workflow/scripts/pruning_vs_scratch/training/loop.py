@@ -7,10 +7,11 @@ from the last complete state with the same result.
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
-from transformers import LlamaForCausalLM
 
 from pruning_vs_scratch.data.windows import Windows, step_sequences
 from pruning_vs_scratch.errors import UserError
@@ -18,10 +19,9 @@ from pruning_vs_scratch.models.device import best_device
 from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.training.loss import sequence_losses, token_losses
 from pruning_vs_scratch.training.metrics import Metrics
-from pruning_vs_scratch.training.optimizer import build_optimizer, set_learning_rate
+from pruning_vs_scratch.training.optimizer import build_optimizer, set_learning_rates, weight_groups
 from pruning_vs_scratch.training.precision import autocast, resolve_precision
 from pruning_vs_scratch.training.resume import load_state, save_state
-from pruning_vs_scratch.training.schedule import learning_rate
 from pruning_vs_scratch.training.sparsity import apply_masks, assert_masked
 
 
@@ -33,8 +33,8 @@ class TrainResult:
     steps: int
     seconds: float
     """Wall time of the loop over all attempts."""
-    validation_loss: float
-    """Nats per token on the validation split, at the end."""
+    validation_loss: float | None
+    """Nats per token on the validation split, at the end; None for a plan without validation."""
     precision: str
 
 
@@ -48,24 +48,23 @@ class Trainer:
     def __init__(
         self,
         plan: TrainingPlan,
-        model: LlamaForCausalLM,
+        model: nn.Module,
         *,
         masks: dict[str, torch.Tensor],
         train: Windows,
-        validation: Windows,
+        validation: Windows | None,
         work: Path,
     ) -> None:
         train.require(plan.window_end, f"run {plan.run}")
-        validation.require(plan.validation.sequences, "training.validation.sequences")
         self.plan = plan
         self.device = best_device()
         self.precision = resolve_precision(plan.precision, self.device)
-        self.model: LlamaForCausalLM = nn.Module.to(model, self.device).train()
+        self.model: nn.Module = model.to(self.device).train()
         self.masks = {name: mask.to(self.device) for name, mask in masks.items()}
         apply_masks(self.model, self.masks)
-        self.optimizer = build_optimizer(self.model, plan.optimizer)
+        self.optimizer = build_optimizer(self.parameter_groups(), plan.optimizer)
         self.windows = train
-        self.validation = torch.from_numpy(validation.read(torch.arange(plan.validation.sequences).numpy()))
+        self.validation = self._validation_windows(validation)
         self.work = work
         self.state = load_state(work, self.model, self.optimizer)
         self.metrics = Metrics(work / "metrics.jsonl", plan.run, plan.steps, self.state.step)
@@ -76,7 +75,7 @@ class Trainer:
         while self.state.step < self.plan.steps:
             self.train_step()
             self.state.seconds = before + time.monotonic() - start
-            if self._is_due(self.plan.validation.every_steps):
+            if self.plan.validation is not None and self._is_due(self.plan.validation.every_steps):
                 self.validate()
             if self._is_due(self.plan.checkpoint_every_steps):
                 save_state(self.work, self.state, self.model, self.optimizer)
@@ -86,31 +85,33 @@ class Trainer:
     def train_step(self) -> None:
         """One optimiser step over the global batch, in micro-batches; the loss is the mean over its tokens."""
         start, step = time.monotonic(), self.state.step
-        batch = torch.from_numpy(
-            self.windows.read(step_sequences(self.plan.window_start, self.plan.global_batch_size, step))
-        ).to(self.device)
+        batch = self.read_batch(step).to(self.device)
         tokens = batch.shape[0] * self.plan.sequence_length
         loss = sum(self._accumulate(micro, tokens) for micro in batch.split(self.plan.micro_batch_size))
+        self.backward_penalty()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.optimizer.gradient_clip)
         self._require_finite(float(loss), float(norm))
-        rate = learning_rate(step, self.plan.steps, self.plan.peak_learning_rate, self.plan.schedule)
-        set_learning_rate(self.optimizer, rate)
+        set_learning_rates(self.optimizer, step, self.plan.steps, self.plan.schedule)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.state.step += 1
+        self.finish_step()
         self.metrics.add(
             {
                 "step": self.state.step,
                 "tokens": self.state.tokens_seen,
                 "loss": float(loss),
-                "learning_rate": rate,
+                "learning_rate": self.optimizer.param_groups[0]["lr"],
                 "gradient_norm": float(norm),
                 "tokens_per_second": tokens / (time.monotonic() - start),
+                **self.extra_metrics(),
             }
         )
 
-    def validate(self) -> float:
-        """Mean loss on the validation windows, recorded in the metrics."""
+    def validate(self) -> float | None:
+        """Mean loss on the validation windows, recorded in the metrics; None for a plan without validation."""
+        if self.validation is None:
+            return None
         self.model.eval()
         with autocast(self.precision, self.device):
             loss = float(sequence_losses(self.model, self.validation, self.plan.micro_batch_size).mean())
@@ -118,14 +119,45 @@ class Trainer:
         self.metrics.add_validation(self.state.step, loss)
         return loss
 
+    # What other kinds of training do in their own way.
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What the optimiser updates."""
+        return weight_groups(self.model, self.plan.optimizer, self.plan.peak_learning_rate)
+
+    def read_batch(self, step: int) -> torch.Tensor:
+        """The windows of a step, shape (global batch, length + 1): a pure function of the plan and the step."""
+        sequences = step_sequences(self.plan.window_start, self.plan.global_batch_size, step)
+        return torch.from_numpy(self.windows.read(sequences))
+
+    def logits(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The forward pass of training."""
+        return self.model(input_ids=inputs, use_cache=False).logits
+
+    def backward_penalty(self) -> None:
+        """Add the gradient of a penalty, once a step."""
+
+    def finish_step(self) -> None:
+        """Bring parameters back into their range after an optimiser step."""
+
+    def extra_metrics(self) -> dict[str, float]:
+        """More values for the record of a step."""
+        return {}
+
     def _accumulate(self, micro: torch.Tensor, tokens_in_batch: int) -> torch.Tensor:
         inputs, targets = micro[:, :-1], micro[:, 1:]
         with autocast(self.precision, self.device):
-            logits = self.model(input_ids=inputs, use_cache=False).logits
+            logits = self.logits(inputs)
         loss = token_losses(logits, targets).sum() / tokens_in_batch
         loss.backward()
         self.state.tokens_seen += inputs.numel()
         return loss.detach()
+
+    def _validation_windows(self, windows: Windows | None) -> torch.Tensor | None:
+        if self.plan.validation is None or windows is None:
+            return None
+        windows.require(self.plan.validation.sequences, "training.validation.sequences")
+        return torch.from_numpy(windows.read(np.arange(self.plan.validation.sequences)))
 
     def _is_due(self, every: int | None) -> bool:
         """Whether a periodic action falls on this step; the last step has its own validation and export."""

@@ -5,24 +5,16 @@ from typing import Literal
 
 import torch
 
+from pruning_vs_scratch.models.device import native_bf16
+
 Precision = Literal["fp32", "bf16"]
 
 
 def resolve_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
-    """``auto`` becomes bf16 where the device multiplies bf16 natively, else fp32.
-
-    Emulated bf16 is up to fifty times slower than fp32 on a CPU that lacks the instructions.
-    """
+    """``auto`` becomes bf16 where the device multiplies bf16 natively, else fp32."""
     if wanted != "auto":
         return wanted
-    return "bf16" if _native_bf16(device) else "fp32"
-
-
-def _native_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return "bf16" if native_bf16(device) else "fp32"
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager:

@@ -5,8 +5,9 @@ changed plan never continues from another plan's state.
 """
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,6 +28,8 @@ class TrainState:
     """Tokens that went through the forward pass."""
     seconds: float = 0.0
     """Wall time over all attempts."""
+    loader: dict[str, Any] = field(default_factory=dict)
+    """State of a loader whose batches are no pure function of the step."""
 
 
 def save_state(folder: Path, state: TrainState, model: nn.Module, optimizer: torch.optim.AdamW) -> None:

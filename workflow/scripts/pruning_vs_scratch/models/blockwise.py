@@ -1,0 +1,80 @@
+"""A checkpoint whose decoder blocks come to the device one at a time."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.models.checkpoint import check_checkpoint, read_llama_config
+from pruning_vs_scratch.models.device import compute_dtype
+from pruning_vs_scratch.models.llama import BLOCK_PREFIX, block_names, outside_names, shape_of
+from pruning_vs_scratch.models.skeleton import Skeleton
+from pruning_vs_scratch.models.tensors import CheckpointTensors, HeldTensors, Tensors, TensorSource
+
+
+class BlockwiseModel:
+    """Read-only view of a Llama, block by block; what is done to a block that it hands out does not change it.
+
+    Raises:
+        UserError: a weight is missing, of another shape, NaN or inf; it is named.
+    """
+
+    def __init__(self, config: Any, tensors: TensorSource, device: torch.device, name: str = "the model") -> None:
+        self.config = config
+        self.shape = shape_of(config)
+        self.name = name
+        self._tensors = tensors
+        self._require_names()
+        self.outside = self._read(outside_names(config))
+        self.stored_dtype = self.outside["model.embed_tokens.weight"].dtype
+        self.skeleton = Skeleton(config, self.outside, device, compute_dtype(self.stored_dtype, device))
+
+    @classmethod
+    def open(cls, folder: Path, device: torch.device, *, low_memory: bool = False) -> "BlockwiseModel":
+        """A checkpoint folder; in low memory each block is read from disk when its turn comes, and not kept.
+
+        Raises:
+            UserError: the folder is no complete safetensors checkpoint of a supported architecture.
+        """
+        check_checkpoint(folder)
+        source: TensorSource = CheckpointTensors(folder)
+        if not low_memory:
+            source = HeldTensors(source.read(source.names))
+        return cls(read_llama_config(folder), source, device, name=f"the checkpoint {folder}")
+
+    @property
+    def device(self) -> torch.device:
+        """Where blocks run."""
+        return self.skeleton.device
+
+    def block_tensors(self, index: int) -> Tensors:
+        """The weights of a block as they are stored, by their names inside the block."""
+        prefix = f"{BLOCK_PREFIX}{index}."
+        found = self._read(prefix + name for name in block_names(self.config))
+        return {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+
+    def block(self, index: int) -> nn.Module:
+        """A block on the device."""
+        return self.skeleton.block(self.block_tensors(index), index)
+
+    def blocks(self, task: str) -> Iterator[nn.Module]:
+        """All blocks in order, with a progress bar in a terminal."""
+        for index in tqdm(range(self.shape.layers), desc=task, unit="block", disable=None):
+            yield self.block(index)
+
+    def _read(self, names: Iterable[str]) -> Tensors:
+        tensors = self._tensors.read(names)
+        for name, tensor in tensors.items():
+            if not torch.isfinite(tensor).all():
+                raise UserError(f"{name} of {self.name} holds NaN or inf; fetch or train it again")
+        return tensors
+
+    def _require_names(self) -> None:
+        blocks = (f"{BLOCK_PREFIX}{i}.{name}" for i in range(self.shape.layers) for name in block_names(self.config))
+        missing = sorted({*outside_names(self.config), *blocks} - self._tensors.names)
+        if missing:
+            raise UserError(f"{self.name} lacks {len(missing)} weights, first {missing[0]}; fetch it again")

@@ -1,0 +1,167 @@
+"""Letting a method choose what to keep of a checkpoint."""
+
+import argparse
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import LlamaForCausalLM
+
+from pruning_vs_scratch.config.pruning import CALIBRATION_FREE, LEARNED, ShearedLlamaOptions, scored_once
+from pruning_vs_scratch.config.training import TrainingConfig, ValidationConfig
+from pruning_vs_scratch.data.domains import DomainLoader, sequences_of_domain
+from pruning_vs_scratch.data.tokens import TokenStore
+from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import MASK_LEARNING_FILE
+from pruning_vs_scratch.models.blockwise import BlockwiseModel
+from pruning_vs_scratch.models.checkpoint import load_llama
+from pruning_vs_scratch.models.device import best_device
+from pruning_vs_scratch.pruning.calibration_text import calibration_windows
+from pruning_vs_scratch.pruning.kept import Kept
+from pruning_vs_scratch.pruning.method import PrunedBlock, Request, Scores
+from pruning_vs_scratch.pruning.registry import SPARSE, STRUCTURED
+from pruning_vs_scratch.pruning.scores import NO_TEXT, TextRead, read_scores, score
+from pruning_vs_scratch.pruning.session import calibration_stream
+from pruning_vs_scratch.pruning.sheared_llama import DomainText, learn
+from pruning_vs_scratch.pruning.sparse import sparse_blocks
+from pruning_vs_scratch.pruning.structured import structured_blocks
+from pruning_vs_scratch.study import TrainingPlan
+from pruning_vs_scratch.study.expand import mask_learning_plan
+from pruning_vs_scratch.training.accounting import training_fields
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a method made of a checkpoint."""
+
+    model: BlockwiseModel
+    """What the blocks are cut from."""
+    kept: Kept
+    blocks: Iterable[PrunedBlock]
+    """The pruned blocks, made when they are asked for."""
+    scores: dict[str, Any]
+    """What the choice was made by, as plain values."""
+    spent: Callable[[], dict[str, Any]]
+    """What it cost, once all blocks are made, as fields of the ledger."""
+
+
+def choose(args: argparse.Namespace, model: BlockwiseModel, request: Request, folder: Path, work: Path) -> Choice:
+    """Let the method of a pruning command choose. Files beside the weights go to ``folder``, resume state to ``work``.
+
+    Raises:
+        UserError: the text, the options or the checkpoint do not allow it.
+    """
+    if args.method in LEARNED:
+        return _learned(args, model, request, folder, work)
+    if args.method in STRUCTURED:
+        return _structured(args, model, request, folder)
+    return _sparse(args, model, request, folder)
+
+
+def _structured(args: argparse.Namespace, model: BlockwiseModel, request: Request, folder: Path) -> Choice:
+    scores, text = _scores(args, model, request, folder)
+    kept = STRUCTURED[args.method].keep(scores, model.shape, request)
+    # Scores of every neuron of every block would be megabytes of text.
+    shown = {name: values.tolist() for name, values in scores.items() if values.ndim < 2}
+    return Choice(model, kept, structured_blocks(model, kept), shown, lambda: _spent(text, args))
+
+
+def _sparse(args: argparse.Namespace, model: BlockwiseModel, request: Request, folder: Path) -> Choice:
+    method = SPARSE[args.method]
+    if args.method in CALIBRATION_FREE:
+        return Choice(model, Kept(), sparse_blocks(model, method, request), {}, lambda: _spent(NO_TEXT, args))
+    if scored_once(args.method, request.options):
+        scores, text = _scores(args, model, request, folder)
+        blocks = sparse_blocks(model, method, request, scores=scores)
+        return Choice(model, Kept(), blocks, {}, lambda: _spent(text, args))
+    stream = calibration_stream(args, model, folder.parent)
+    blocks = sparse_blocks(model, method, request, stream)
+    return Choice(model, Kept(), blocks, {}, lambda: _spent(TextRead.by(stream), args))
+
+
+def _learned(args: argparse.Namespace, model: BlockwiseModel, request: Request, folder: Path, work: Path) -> Choice:
+    windows = calibration_windows(args, model.shape, model.config.max_position_embeddings)
+    plan = _mask_learning_plan(args, request.options, windows)
+    llama = load_llama(args.model)
+    nn.Module.to(llama, best_device())
+    domains = _domain_text(args, request.options, plan, windows, llama)
+    learned = learn(llama, request, plan, windows, domains, work, folder / MASK_LEARNING_FILE)
+    spent = training_fields(plan, learned.result, model.shape)
+    if domains is not None:
+        spent["window_end"] = domains.loader.last_sequence + 1
+    blocks = structured_blocks(learned.model, learned.kept)
+    return Choice(learned.model, learned.kept, blocks, {"open_shares": learned.open_shares}, lambda: spent)
+
+
+def _domain_text(
+    args: argparse.Namespace,
+    options: ShearedLlamaOptions,
+    plan: TrainingPlan,
+    windows: Windows,
+    llama: LlamaForCausalLM,
+) -> DomainText | None:
+    """The domains of the text and of the validation text; None for text of one kind.
+
+    Raises:
+        UserError: a domain has too few validation windows.
+    """
+    if not args.domains:
+        return None
+    held_out = TokenStore(args.validation)
+    loader = DomainLoader(windows, TokenStore(args.calibration[0]).domains, args.domains, plan.window_start, plan.seed)
+    validation_windows = Windows(held_out, plan.sequence_length, EVALUATION_SEED)
+    validation = {}
+    for name in args.domains:
+        sequences = sequences_of_domain(validation_windows, held_out.domains[name], 0)
+        if len(sequences) < options.domain_sequences:
+            raise UserError(
+                f"pruning.sheared_llama.domain_sequences: the validation split has {len(sequences)} windows of the "
+                f"domain {name}, not {options.domain_sequences}; lower the number, or hold out more of its documents"
+            )
+        chosen = validation_windows.read(sequences[: options.domain_sequences])
+        validation[name] = torch.from_numpy(chosen)
+    return DomainText(loader, validation, llama, plan.micro_batch_size)
+
+
+def _mask_learning_plan(args: argparse.Namespace, options: ShearedLlamaOptions, windows: Windows) -> TrainingPlan:
+    """The study's plan; by hand, one that reads the budget of the options, or else all text once."""
+    if args.mask_learning is not None:
+        return TrainingPlan.model_validate(args.mask_learning)
+    batch = options.global_batch_size * windows.length
+    tokens = options.tokens or windows.count * windows.length // batch * batch
+    if tokens == 0 or tokens % batch:
+        raise UserError(
+            f"sheared_llama needs a multiple of {batch} tokens, its global batch, not {tokens} "
+            f"(--calibration holds {windows.count * windows.length}); set tokens or global_batch_size in --options"
+        )
+    recipe = TrainingConfig(
+        sequence_length=windows.length,
+        global_batch_size=options.global_batch_size,
+        micro_batch_size=options.micro_batch_size,
+        peak_learning_rate=options.weight_learning_rate,
+        threads=torch.get_num_threads(),
+        validation=ValidationConfig(sequences=1),
+        checkpoint_every_steps=options.checkpoint_every_steps,
+    )
+    return mask_learning_plan(recipe, options, args.run, args.seed, 0, tokens)
+
+
+def _scores(args: argparse.Namespace, model: BlockwiseModel, request: Request, folder: Path) -> tuple[Scores, TextRead]:
+    """Scores from a file, or from calibration text."""
+    if args.scores is not None:
+        return read_scores(args.scores, args.method, request.options)
+    stream = calibration_stream(args, model, folder.parent)
+    return score(stream, args.method, [request.target.shape], request.options), TextRead.by(stream)
+
+
+def _spent(text: TextRead, args: argparse.Namespace) -> dict[str, Any]:
+    """Fields of the ledger of a choice by calibration text."""
+    return {
+        "tokens_planned": text.tokens, "tokens_seen": text.tokens, "window_start": 0, "window_end": text.sequences,
+        "sequence_length": text.sequence_length, "global_batch_size": args.batch_size, "steps": 0, "peak_lr": None,
+        "schedule": None, "precision": text.precision, "flops": text.flops,
+    }  # fmt: skip

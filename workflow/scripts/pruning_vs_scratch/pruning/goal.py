@@ -1,0 +1,110 @@
+"""What a pruning command asks for: from ratio, pattern, shape or target file to a checked target."""
+
+import argparse
+from dataclasses import replace
+from typing import Any
+
+from pruning_vs_scratch.config.pruning import GRANULARITY, LEARNED, N_OF_M_RATIO
+from pruning_vs_scratch.errors import UserError, nearest
+from pruning_vs_scratch.files import read_json
+from pruning_vs_scratch.study import ModelShape, Target
+from pruning_vs_scratch.study.solve import shape_for
+
+SHAPE_KEYS = ("layers", "hidden_size", "ffn_size", "heads", "kv_heads")
+SHRINKS: dict[str, set[str]] = {
+    "depth": {"layers"},
+    "width": {"hidden_size", "ffn_size", "heads"},
+    "sparse": set(),
+}
+"""What a method of each granularity may make smaller; Sheared-LLaMA all of SHAPE_KEYS."""
+
+
+def wanted_target(args: argparse.Namespace, parent: ModelShape) -> Target:
+    """The target that the options ask for, which the method can make of the parent.
+
+    Raises:
+        UserError: they ask for nothing, or for what cannot be.
+    """
+    target = _target(args, parent)
+    _check_reachable(args, parent, target)
+    return target
+
+
+def _target(args: argparse.Namespace, parent: ModelShape) -> Target:
+    """What the options ask for.
+
+    Raises:
+        UserError: they ask for nothing, or for what cannot be.
+    """
+    if args.target is not None:
+        return Target.from_dict(read_json(args.target)).last_step
+    granularity = GRANULARITY[args.method]
+    if granularity == "sparse":
+        return _sparse_target(args, parent)
+    if args.pattern is not None:
+        raise UserError(f"--pattern is for sparse methods; {args.method} is a {granularity} method")
+    if args.shape is not None:
+        shape = _named_shape(args.shape, parent)
+        ratio = 1 - shape.params_nonembedding / parent.params_nonembedding
+    else:
+        ratio = _checked_ratio(args)
+        shape = shape_for(parent, args.method, ratio)
+    return Target(f"{args.method}-{ratio:g}", granularity, ratio, "dense", shape)
+
+
+def _sparse_target(args: argparse.Namespace, parent: ModelShape) -> Target:
+    if args.shape is not None:
+        raise UserError(f"--shape is for depth and width methods; {args.method} keeps the shape: give --ratio")
+    if args.pattern is not None:
+        if args.ratio not in (None, N_OF_M_RATIO):
+            raise UserError(f"--pattern {args.pattern} has ratio {N_OF_M_RATIO}, not {args.ratio:g}")
+        return Target(f"{args.method} {args.pattern}", "sparse", N_OF_M_RATIO, args.pattern, parent, args.method)
+    ratio = _checked_ratio(args)
+    return Target(f"{args.method} {ratio:g}", "sparse", ratio, "unstructured", parent, args.method)
+
+
+def _checked_ratio(args: argparse.Namespace) -> float:
+    if args.ratio is None:
+        raise UserError("say how much to prune: --ratio, --pattern, --shape or --target")
+    if not 0 < args.ratio < 1:
+        raise UserError(f"--ratio {args.ratio:g} must lie between 0 and 1")
+    return args.ratio
+
+
+def _named_shape(words: list[str], parent: ModelShape) -> ModelShape:
+    changes: dict[str, Any] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in SHAPE_KEYS:
+            raise UserError(f"--shape {word}: {nearest(key, SHAPE_KEYS)}")
+        if not value.isdigit() or int(value) < 1:
+            raise UserError(f"--shape {word}: give a whole number above 0")
+        changes[key] = int(value)
+    return replace(parent, **changes)
+
+
+def _check_reachable(args: argparse.Namespace, parent: ModelShape, target: Target) -> None:
+    """Refuse a target that the method cannot make of the checkpoint.
+
+    Raises:
+        UserError: says which value does not fit.
+    """
+    granularity = GRANULARITY[args.method]
+    if target.granularity != granularity:
+        raise UserError(f"{args.target} is a {target.granularity} target, but {args.method} is a {granularity} method")
+    shrinks = set(SHAPE_KEYS) if args.method in LEARNED else SHRINKS[granularity]
+    asking = args.target or f"the target of {args.method}"
+    for name, wanted in target.shape.to_dict().items():
+        found = getattr(parent, name)
+        if wanted != found and not (name in shrinks and wanted < found):
+            raise UserError(f"{asking} asks for {name} = {wanted}, but {args.model} has {found}")
+    if target.shape.heads % target.shape.kv_heads:
+        raise UserError(
+            f"{asking} asks for {target.shape.heads} heads, not a multiple of the {target.shape.kv_heads} "
+            "key-value heads"
+        )
+    if target.shape.hidden_size % target.shape.heads:
+        raise UserError(
+            f"{asking} asks for hidden_size = {target.shape.hidden_size}, which is not a multiple of the "
+            f"{target.shape.heads} heads: transformers would refuse to load it"
+        )

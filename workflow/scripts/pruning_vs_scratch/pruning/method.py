@@ -1,0 +1,89 @@
+"""What a pruning method is: how it scores, chooses, and hands out a smaller model block by block."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from pruning_vs_scratch.config.base import Section
+from pruning_vs_scratch.models.tensors import Tensors
+from pruning_vs_scratch.pruning.calibration import CalibrationStream
+from pruning_vs_scratch.pruning.kept import Kept
+from pruning_vs_scratch.study.shape import ModelShape
+from pruning_vs_scratch.study.targets import Target
+
+Scores = Tensors
+"""What a choice is made by; one set serves every ratio, and can be kept as a file."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a method."""
+
+    target: Target
+    options: Any
+    """The method's section of the configuration."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class StructuredMethod:
+    """Scores the parent once, then keeps the best blocks or channels."""
+
+    score: Callable[[CalibrationStream, list[ModelShape], Any], Scores]
+    """Scores from calibration text, for the shapes that will be asked for, with the method's options."""
+    keep: Callable[[Scores, ModelShape, Request], Kept]
+    """What stays of the parent's shape."""
+
+
+class Statistic(Protocol):
+    """What a sparse method learns about the inputs of a linear layer."""
+
+    def see(self, activation: torch.Tensor) -> None:
+        """Add a batch of shape (windows, length, channels)."""
+
+    @property
+    def value(self) -> torch.Tensor:
+        """The statistic of everything seen."""
+
+
+@dataclass(frozen=True)
+class PrunedLayer:
+    """A linear layer after sparse pruning."""
+
+    mask: torch.Tensor
+    """Boolean, shape of the weight; True is kept."""
+    weight: torch.Tensor
+    """The weight, zero where the mask drops it."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What a reader should know, as plain values."""
+
+
+@dataclass(frozen=True)
+class SparseMethod:
+    """Masks the linear layers of one block after the other."""
+
+    prune: Callable[[Tensors, torch.Tensor | None, Request], dict[str, PrunedLayer]]
+    """Prunes the weights (by name) that read one input, given its statistic."""
+    statistic: Callable[[], Statistic] | None = None
+    """Made anew for each input; a method without one reads no text."""
+
+
+@dataclass(frozen=True)
+class PrunedBlock:
+    """A block of the pruned model."""
+
+    tensors: Tensors
+    """Weights by their names inside the block, in the dtype of the parent, on the CPU."""
+    masks: Tensors = field(default_factory=dict)
+    """Sparse methods: boolean masks by weight."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What a reader should know about its layers, by weight."""
+
+
+def options_of(method: str, values: dict[str, Any]) -> Section:
+    """A method's options from plain values."""
+    from pruning_vs_scratch.config.pruning import METHOD_OPTIONS
+
+    return METHOD_OPTIONS[method].model_validate(values)

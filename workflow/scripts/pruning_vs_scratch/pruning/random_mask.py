@@ -1,0 +1,32 @@
+"""Random masks: what any choice of weights is to be measured against, and the mask of baselines that inherit none.
+
+Exactly as many weights of each output row go, or of each M consecutive inputs, as with the methods that choose.
+"""
+
+import hashlib
+
+import torch
+
+from pruning_vs_scratch.models.tensors import Tensors
+from pruning_vs_scratch.pruning.masks import mask_by_row
+from pruning_vs_scratch.pruning.method import PrunedLayer, Request, SparseMethod
+
+
+def random_scores(name: str, shape: torch.Size, seed: int) -> torch.Tensor:
+    """Scores of one matrix, uniform in [0, 1), a pure function of the name of the matrix and the seed."""
+    digest = hashlib.sha256(f"random mask:{seed}:{name}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
+    return torch.rand(shape, generator=generator, dtype=torch.float64)
+
+
+def prune(weights: Tensors, _statistic: torch.Tensor | None, request: Request) -> dict[str, PrunedLayer]:
+    """Zero weights at random."""
+    pruned = {}
+    for name, weight in weights.items():
+        scores = random_scores(name, weight.shape, request.seed)
+        mask = mask_by_row(scores, request.target.ratio, request.target.pattern).to(weight.device)
+        pruned[name] = PrunedLayer(mask, weight * mask)
+    return pruned
+
+
+METHOD = SparseMethod(prune)

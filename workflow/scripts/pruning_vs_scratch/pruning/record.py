@@ -1,0 +1,38 @@
+"""pruning.json: what a pruning step kept, and how it chose, beside the checkpoint that it made."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import LlamaForCausalLM
+
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import PRUNING_FILE, read_json
+from pruning_vs_scratch.pruning.kept import Kept
+from pruning_vs_scratch.pruning.surgery import cut_model
+
+
+def earlier_step(model: Path) -> dict[str, Any] | None:
+    """The record of the step that made a checkpoint, without its scores; None if none did."""
+    path = Path(model) / PRUNING_FILE
+    if not path.exists():
+        return None
+    return {name: value for name, value in read_json(path).items() if name != "scores"}
+
+
+def cut_like(model: LlamaForCausalLM, pruned: Path) -> LlamaForCausalLM:
+    """Cut a model of a parent's shape as a pruned checkpoint was cut from that parent, step by step.
+
+    Raises:
+        UserError: the checkpoint holds no record of its pruning.
+    """
+    record = earlier_step(pruned)
+    if record is None:
+        raise UserError(f"{pruned} holds no {PRUNING_FILE}: it is not a pruned checkpoint")
+    for step in _in_order(record):
+        model = cut_model(model, Kept.from_dict(step["kept"]))
+    return model
+
+
+def _in_order(record: dict[str, Any]) -> list[dict[str, Any]]:
+    earlier = record.get("before")
+    return [*(_in_order(earlier) if earlier else []), record]

@@ -1,0 +1,98 @@
+"""The blocks of a sparse model, pruned one at a time, each behind the pruned ones before it."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.models.blockwise import BlockwiseModel
+from pruning_vs_scratch.models.llama import BLOCK_PREFIX, LINEARS_BY_INPUT, block_linear
+from pruning_vs_scratch.models.tensors import Tensors
+from pruning_vs_scratch.pruning.calibration import CalibrationStream, observing_inputs
+from pruning_vs_scratch.pruning.method import PrunedBlock, PrunedLayer, Request, Scores, SparseMethod, Statistic
+
+Statistics = dict[str, torch.Tensor]
+"""A statistic of an input, by the name of the first linear layer that reads it."""
+
+
+def sparse_blocks(
+    model: BlockwiseModel,
+    method: SparseMethod,
+    request: Request,
+    stream: CalibrationStream | None = None,
+    scores: Scores | None = None,
+) -> Iterator[PrunedBlock]:
+    """Prune block after block.
+
+    With a stream, a block's statistics are taken behind the pruned blocks before it; with scores, they are those of
+    the dense model; a method without statistics needs neither.
+
+    Raises:
+        UserError: a layer's inputs, Hessian or weights do not allow it; the layer is named.
+    """
+    for index, block in enumerate(model.blocks(request.target.name)):
+        if stream is not None:
+            statistics = observed_statistics(method, block, stream)
+        else:
+            statistics = _of_block(scores or {}, index)
+        pruned = _prune_block(method, block, index, statistics, request, model.stored_dtype)
+        if stream is not None and index + 1 < model.shape.layers:
+            stream.advance(block)
+        tensors = {name: tensor.to("cpu", model.stored_dtype) for name, tensor in block.state_dict().items()}
+        yield PrunedBlock(
+            tensors,
+            {f"{name}.weight": layer.mask.cpu() for name, layer in pruned.items()},
+            {f"{name}.weight": layer.facts for name, layer in pruned.items() if layer.facts},
+        )
+
+
+def dense_statistics(method: SparseMethod, stream: CalibrationStream, task: str) -> Scores:
+    """Statistics of all inputs in the dense model, by the full name of the first layer that reads each."""
+    scores: Scores = {}
+    for index, block in enumerate(stream.model.blocks(task)):
+        found = observed_statistics(method, block, stream, advancing=True)
+        scores |= {f"{BLOCK_PREFIX}{index}.{name}": value.cpu() for name, value in found.items()}
+    return scores
+
+
+def observed_statistics(
+    method: SparseMethod, block: nn.Module, stream: CalibrationStream, *, advancing: bool = False
+) -> Statistics:
+    """Statistics of the inputs of a block's linear layers."""
+    assert method.statistic is not None
+    statistics: dict[str, Statistic] = {names[0]: method.statistic() for names in LINEARS_BY_INPUT}
+    with observing_inputs({block.get_submodule(name): seen.see for name, seen in statistics.items()}):
+        (stream.advance if advancing else stream.observe)(block)
+    return {name: seen.value for name, seen in statistics.items()}
+
+
+def _prune_block(
+    method: SparseMethod,
+    block: nn.Module,
+    index: int,
+    statistics: Statistics,
+    request: Request,
+    stored_dtype: torch.dtype,
+) -> dict[str, PrunedLayer]:
+    """Prune the linear layers of a block in place."""
+    pruned = {}
+    for names in LINEARS_BY_INPUT:
+        weights: Tensors = {f"{BLOCK_PREFIX}{index}.{name}": block_linear(block, name).weight for name in names}
+        statistic = statistics.get(names[0])
+        if statistic is not None and not torch.isfinite(statistic).all():
+            raise UserError(f"the inputs of {next(iter(weights))} hold NaN or inf: the checkpoint is damaged")
+        try:
+            layers = method.prune(weights, statistic, request)
+        except ValueError as error:
+            raise UserError(f"{' and '.join(weights)}: {error}") from error
+        for name, layer in zip(names, layers.values(), strict=True):
+            # Through the stored dtype: the blocks behind see what the checkpoint will hold.
+            block_linear(block, name).weight.copy_(layer.weight.to(stored_dtype))
+            pruned[name] = layer
+    return pruned
+
+
+def _of_block(scores: Scores, index: int) -> Statistics:
+    prefix = f"{BLOCK_PREFIX}{index}."
+    return {name.removeprefix(prefix): value for name, value in scores.items() if name.startswith(prefix)}

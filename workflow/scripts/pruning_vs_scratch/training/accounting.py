@@ -1,0 +1,24 @@
+"""What a training run cost, as fields of the ledger."""
+
+from typing import Any
+
+from pruning_vs_scratch.study.plan import TrainingPlan
+from pruning_vs_scratch.study.shape import ModelShape
+from pruning_vs_scratch.training.loop import TrainResult
+
+
+def training_fields(plan: TrainingPlan, result: TrainResult, shape: ModelShape) -> dict[str, Any]:
+    """Tokens, windows, recipe and work of a finished run."""
+    return {
+        "tokens_planned": plan.tokens,
+        "tokens_seen": result.tokens_seen,
+        "window_start": plan.window_start,
+        "window_end": plan.window_end,
+        "sequence_length": plan.sequence_length,
+        "global_batch_size": plan.global_batch_size,
+        "steps": result.steps,
+        "peak_lr": plan.peak_learning_rate,
+        "schedule": plan.schedule.label,
+        "precision": result.precision,
+        "flops": shape.training_flops(plan.sequences, plan.sequence_length),
+    }
