@@ -15,7 +15,7 @@ from pruning_vs_scratch.config.evaluation import ClaimsConfig
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.tables.claims import state_claims
 from pruning_vs_scratch.tables.claims_text import claims_markdown
-from pruning_vs_scratch.tables.gaps import gap_groups, gap_table
+from pruning_vs_scratch.tables.gaps import gap_groups, gap_table, series_label
 from pruning_vs_scratch.tables.load import Tables
 from pruning_vs_scratch.tables.summary import WIDTH, duration, mean_accuracy
 from synthetic_tables import BUDGETS, METHODS, Gap, paper_gap, write_tables
@@ -149,6 +149,70 @@ def test_gap_table_averages_seeds_and_names_its_runs(tmp_path: Path) -> None:
     assert row["gap"] == pytest.approx(losses[scratch].mean() - losses[retrained].mean())
     assert row["gap"] == pytest.approx(row["loss_scratch"] - row["loss_retrained"])
     assert row["low"] < row["gap"] < row["high"]
+
+
+def with_pairs(tables: Tables, pairs: pd.DataFrame, folder: Path) -> Tables:
+    """The same losses with other pairs."""
+    folder.mkdir()
+    tables.losses.to_parquet(folder / "losses.parquet")
+    pairs.to_csv(folder / "pairs.csv", index=False)
+    return Tables(folder)
+
+
+def chain_fails(setting: str, granularity: str, ratio: float, budget: int) -> float:
+    return -1.0 if granularity == "width" else paper_gap(setting, granularity, ratio, budget)
+
+
+def test_chains_are_shown_but_not_judged(tmp_path: Path) -> None:
+    """What is width pruning in these tables stands for a chain, which would contradict the claims if it counted."""
+    tables = write_tables(tmp_path / "all", chain_fails)
+    assert judged(tables)["C1"]["verdict"] == "contradicted"
+    pairs = tables.pairs.copy()
+    chain = pairs["granularity"] == "width"
+    pairs.loc[chain, ["granularity", "method"]] = ["hybrid", "minitron_depth+minitron_width"]
+    chained = with_pairs(tables, pairs, tmp_path / "chained")
+    without = with_pairs(tables, pairs[~chain], tmp_path / "without")
+    assert judged(chained) == judged(without)
+    assert judged(chained)["C1"]["verdict"] == "supported"
+    table = gap_table(gap_groups(chained, "test"), SETTINGS)
+    shown = table[table["method"] == "minitron_depth+minitron_width"]
+    assert (len(shown), set(shown["granularity"])) == (int(chain.sum()), {"hybrid"})
+    assert (shown["gap"] < -0.9).all()
+
+
+def test_chains_come_last_in_the_gap_table_of_a_setting(tmp_path: Path) -> None:
+    tables = write_tables(tmp_path / "all")
+    pairs = tables.pairs.copy()
+    pairs.loc[pairs["granularity"] == "depth", ["granularity", "method"]] = ["hybrid", "a+b"]
+    groups = gap_groups(with_pairs(tables, pairs, tmp_path / "chained"), "test")
+    for setting in ("equal", "full"):
+        shown = [group.granularity for group in groups if group.setting == setting]
+        assert list(dict.fromkeys(shown)) == ["width", "sparse", "hybrid"]
+
+
+def test_rewound_baselines_are_shown_but_not_judged(tmp_path: Path) -> None:
+    tables = write_tables(tmp_path / "all")
+    equal = tables.pairs[tables.pairs["setting"] == "equal"]
+    swapped = equal.rename(columns={"retrained": "scratch", "scratch": "retrained"}).assign(setting="rewind")
+    rewound = with_pairs(tables, pd.concat([tables.pairs, swapped]), tmp_path / "rewound")
+    assert judged(rewound) == judged(tables)
+    table = gap_table(gap_groups(rewound, "test"), SETTINGS).set_index("setting")
+    gaps = table["gap"]
+    assert gaps["rewind"].to_numpy() == pytest.approx(-gaps["equal"].to_numpy())
+
+
+@pytest.mark.parametrize(
+    ("method", "pattern", "label"),
+    [
+        ("shortgpt", "dense", "ShortGPT"),
+        ("sheared_llama", "dense", "Sheared-LLaMA"),
+        ("minitron_depth+wanda", "unstructured", "Minitron-depth + Wanda"),
+        ("shortgpt+minitron_width+sparsegpt", "2:4", "ShortGPT + Minitron-width + SparseGPT 2:4"),
+        ("own+wanda", "4:8", "own + Wanda 4:8"),
+    ],
+)
+def test_a_series_is_called_by_all_its_methods(method: str, pattern: str, label: str) -> None:
+    assert series_label(method, pattern) == label
 
 
 def spoil(tables: Tables, how: str) -> str:

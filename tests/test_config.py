@@ -32,6 +32,20 @@ def mistake(values: Values, edit: Edit) -> str:
     return str(error.value)
 
 
+DEPTH_THEN_SPARSE = ["shortgpt@0.5", "wanda@0.5"]
+
+
+def domains(*proportions: float) -> Values:
+    return {f"d{i}": {"include": [f"{i}/*"], "proportion": value} for i, value in enumerate(proportions)}
+
+
+def learning(values: Values) -> Values:
+    """The study with Sheared-LLaMA in the place of Minitron-width."""
+    values["pruning"]["sheared_llama"] = {"tokens": 4096}
+    values["matrix"][1]["methods"] = ["sheared_llama"]
+    return values
+
+
 def as_yaml(path: Path, values: Any) -> Path:
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
     return path
@@ -206,6 +220,146 @@ RULES: dict[str, tuple[Edit, str]] = {
         lambda v: v["matrix"][0].update(full=[16384]),
         "matrix.0.full: 16384 is not one of this block's retrain budgets [4096, 8192]",
     ),
+    "mask learning without a budget": (
+        lambda v: learning(v)["pruning"].update(sheared_llama={}),
+        "matrix.1.methods: sheared_llama learns its masks and needs pruning.sheared_llama.tokens",
+    ),
+    "mask learning without a budget in a chain": (
+        lambda v: (
+            v["pruning"].update(sheared_llama={}) or v["matrix"][1].update(chains=[["sheared_llama@0.5", "wanda@0.5"]])
+        ),
+        "matrix.1.chains.0: sheared_llama learns its masks and needs pruning.sheared_llama.tokens",
+    ),
+    "budget of mask learning": (
+        lambda v: v["pruning"].update(sheared_llama={"tokens": 1000, "global_batch_size": 3, "micro_batch_size": 1}),
+        "pruning.sheared_llama.tokens: 1000 tokens is not a multiple of the global batch of 384 tokens; "
+        "nearest: 768 or 1152",
+    ),
+    "budget of mask learning below one batch": (
+        lambda v: v["pruning"].update(sheared_llama={"tokens": 100, "global_batch_size": 2, "micro_batch_size": 1}),
+        "pruning.sheared_llama.tokens: 100 tokens is not a multiple of the global batch of 256 tokens; nearest: 256",
+    ),
+    "micro batch of mask learning": (
+        lambda v: v["pruning"].update(sheared_llama={"global_batch_size": 6, "micro_batch_size": 4}),
+        "pruning.sheared_llama.micro_batch_size: 4 does not divide the global batch of 6 sequences; valid: 1, 2, 3, 6",
+    ),
+    "key-value heads that Minitron cannot drop": (
+        lambda v: v["targets"]["width"][0].update(heads=2, kv_heads=1),
+        "targets.width.0.kv_heads: minitron_width keeps all of the parent's; only sheared_llama drops any",
+    ),
+    "blocks that Minitron-width cannot drop": (
+        lambda v: v["targets"]["width"][0].update(layers=3),
+        "targets.width.0.layers: minitron_width keeps all of the parent's; only sheared_llama drops any",
+    ),
+    "blocks that Minitron-width cannot drop in a chain": (
+        lambda v: (
+            learning(v)["matrix"][1].update(chains=[["minitron_width@0.5", "wanda@0.5"]])
+            or v["targets"]["width"][0].update(layers=3)
+        ),
+        "targets.width.0.layers: minitron_width keeps all of the parent's; only sheared_llama drops any",
+    ),
+    "half of a group of heads": (
+        lambda v: learning(v)["targets"]["width"][0].update(heads=1, kv_heads=1),
+        "targets.width.0.kv_heads: whole groups of 2 query heads go, so 1 key-value heads need 2 heads, not 1",
+    ),
+    "more key-value heads than the parent": (
+        lambda v: learning(v)["targets"]["width"][0].update(kv_heads=4),
+        "targets.width.0.kv_heads: 4 is above the parent's 2",
+    ),
+    "more blocks than the parent": (
+        lambda v: learning(v)["targets"]["width"][0].update(layers=5),
+        "targets.width.0.layers: 5 is above the parent's 4",
+    ),
+    "query heads that the target's key-value heads do not divide": (
+        lambda v: (
+            learning(v)["parent"]["shape"].update(heads=8, kv_heads=4)
+            or v["targets"]["width"][0].update(heads=3, kv_heads=2)
+        ),
+        "targets.width.0.heads: 3 is not a multiple of the 2 key-value heads",
+    ),
+    "methods without ratios": (
+        lambda v: v["matrix"][0].update(ratios=[]),
+        "matrix.0: methods and ratios go together: give both or neither",
+    ),
+    "ratios without methods": (
+        lambda v: v["matrix"][0].update(methods=[], chains=[DEPTH_THEN_SPARSE]),
+        "matrix.0: methods and ratios go together: give both or neither",
+    ),
+    "nothing to compare": (
+        lambda v: v["matrix"][0].update(methods=[], ratios=[]),
+        "matrix.0: give methods (with ratios), or chains",
+    ),
+    "rewound budget that is not retrained": (
+        lambda v: v["matrix"][0].update(rewind=[8192, 16384]),
+        "matrix.0.rewind: 16384 is not one of this block's retrain budgets [4096, 8192]",
+    ),
+    "proportions": (
+        lambda v: v["corpus"].update(domains=domains(0.5, 0.4)),
+        "corpus.domains: the proportions sum to 0.9, not to 1",
+    ),
+    "domain without patterns": (
+        lambda v: v["corpus"].update(domains={"prose": {"include": [], "proportion": 0.5}}),
+        "corpus.domains.prose.include: List should have at least 1 item",
+    ),
+    "domain of no proportion": (
+        lambda v: v["corpus"].update(domains=domains(1.0, 0.0)),
+        "corpus.domains.d1.proportion: Input should be greater than 0",
+    ),
+    "chain of one step": (
+        lambda v: v["matrix"][0].update(chains=[["shortgpt@0.5"]]),
+        "matrix.0.chains.0: List should have at least 2 items",
+    ),
+    "step that is none": (
+        lambda v: v["matrix"][0].update(chains=[["shortgpt", "wanda@0.5"]]),
+        "matrix.0.chains.0.0: String should match pattern",
+    ),
+    "step of no method": (
+        lambda v: v["matrix"][0].update(chains=[["shortgtp@0.5", "wanda@0.5"]]),
+        "matrix.0.chains.0: 'shortgtp@0.5': no method 'shortgtp'; did you mean 'shortgpt'?",
+    ),
+    "sparse step before another": (
+        lambda v: v["matrix"][0].update(chains=[DEPTH_THEN_SPARSE, ["wanda@0.5", "shortgpt@0.5"]]),
+        "matrix.0.chains.1: [wanda@0.5, shortgpt@0.5]: a sparse step (wanda@0.5) can only be the last of a chain",
+    ),
+    "two steps along one axis": (
+        lambda v: v["matrix"][0].update(chains=[["shortgpt@0.5", "minitron_depth@0.5"]]),
+        "matrix.0.chains.0: each step of a chain must cut along another axis (depth, width, sparse)",
+    ),
+    "step without a target": (
+        lambda v: v["matrix"][0].update(chains=[["minitron_width@0.5", "shortgpt@0.3"]]),
+        "matrix.0.chains.0: shortgpt needs a target for 0.3 under targets.depth; nearest: 0.5",
+    ),
+    "step without any target": (
+        lambda v: (
+            v["targets"].update(width=[])
+            or v.update(matrix=[{"chains": [["minitron_width@0.5", "shortgpt@0.5"]], "retrain": [4096]}])
+        ),
+        "matrix.0.chains.0: minitron_width needs a target for 0.5 under targets.width; there are none",
+    ),
+    "pattern of a chain that does not divide the matrices": (
+        lambda v: (
+            v["parent"]["shape"].update(ffn_size=68) or v["matrix"][0].update(chains=[["shortgpt@0.5", "wanda@4:8"]])
+        ),
+        "matrix.0.chains.0: 4:8 needs multiples of 8, but parent.shape.ffn_size gives 68",
+    ),
+    "pattern of a chain that does not divide what is left of the matrices": (
+        lambda v: (
+            v["targets"]["width"][0].update(ffn_size=30)
+            or v["matrix"][0].update(chains=[["minitron_width@0.5", "wanda@2:4"]])
+        ),
+        "matrix.0.chains.0: 2:4 needs multiples of 4",
+    ),
+    "chain whose second step would add blocks": (
+        lambda v: (
+            learning(v)["targets"]["width"][0].update(layers=3)
+            or v["matrix"][1].update(chains=[["shortgpt@0.5", "sheared_llama@0.5"]])
+        ),
+        "matrix.1.chains.0",
+    ),
+    "block of SparseGPT that cuts groups": (
+        lambda v: v["pruning"].update(sparsegpt={"block_size": 6}),
+        "pruning.sparsegpt.block_size: 6 is no multiple of 4",
+    ),
     "required key": (lambda v: v["training"].pop("validation"), "training.validation: this key is required"),
     "wrong type": (lambda v: v["seeds"].append("one"), "seeds.1: Input should be a valid integer"),
     "two rules for a split": (
@@ -308,3 +462,42 @@ def test_a_pattern_that_does_not_divide_the_matrices_is_refused(smoke: Values) -
     smoke["parent"]["shape"]["ffn_size"] = 66
     with pytest.raises(UserError, match=r"patterns: 2:4 needs multiples of 4, but parent.shape.ffn_size gives 66"):
         parse_config(smoke)
+
+
+@pytest.mark.parametrize("shape", [{"kv_heads": 1, "heads": 2}, {"layers": 3}, {"kv_heads": 2, "layers": 4}])
+def test_sheared_llama_drops_key_value_heads_and_blocks(smoke: Values, shape: Values) -> None:
+    learning(smoke)["targets"]["width"][0].update(shape)
+    (target,) = parse_config(smoke).targets.width
+    assert {key: getattr(target, key) for key in shape} == shape
+
+
+def test_what_the_parent_has_may_be_given_for_minitron_too(smoke: Values) -> None:
+    smoke["targets"]["width"][0].update(kv_heads=2, layers=4)
+    assert parse_config(smoke).targets.width[0].kv_heads == 2
+
+
+@pytest.mark.parametrize("batch", [1, 3, 32])
+def test_mask_learning_has_a_batch_of_its_own(smoke: Values, batch: int) -> None:
+    options = {"tokens": batch * 128 * 7, "global_batch_size": batch, "micro_batch_size": 1}
+    learning(smoke)["pruning"]["sheared_llama"] = options
+    assert parse_config(smoke).pruning.sheared_llama.tokens == batch * 896
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        DEPTH_THEN_SPARSE,
+        ["minitron_width@0.5", "sparsegpt@0.3"],
+        ["shortgpt@0.5", "minitron_width@0.5", "wanda@2:4"],
+        ["minitron_width@0.5", "minitron_depth@0.5"],
+    ],
+)
+def test_a_chain_may_cut_each_axis_once(smoke: Values, chain: list[str]) -> None:
+    smoke["matrix"] = [{"chains": [chain], "retrain": [4096], "rewind": [4096]}]
+    assert parse_config(smoke).matrix[0].chains == [chain]
+
+
+@pytest.mark.parametrize("proportions", [(0.7, 0.3), (0.1,) * 10, (0.3333333, 0.3333333, 0.3333334)])
+def test_proportions_may_sum_to_1_but_for_rounding(smoke: Values, proportions: tuple[float, ...]) -> None:
+    smoke["corpus"]["domains"] = domains(*proportions)
+    assert len(parse_config(smoke).corpus.domains) == len(proportions)

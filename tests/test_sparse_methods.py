@@ -2,6 +2,7 @@
 
 import math
 from copy import deepcopy
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -11,11 +12,13 @@ from models import (
     VARIANTS,
     Case,
     Outcome,
+    Tensors,
     blockwise,
     logits_of,
     random_windows,
     recorded_inputs,
     same_tensors,
+    stream_of,
     tiny_llama,
     tiny_mistral,
     weights_of,
@@ -23,7 +26,9 @@ from models import (
 from pruning_vs_scratch.config.pruning import MagnitudeOptions
 from pruning_vs_scratch.models.llama import LINEAR_NAMES
 from pruning_vs_scratch.pruning.magnitude import magnitude_mask
+from pruning_vs_scratch.pruning.method import PrunedLayer, Request, SparseMethod
 from pruning_vs_scratch.pruning.random_mask import random_scores
+from pruning_vs_scratch.pruning.sparse import sparse_blocks
 from pruning_vs_scratch.pruning.wanda import InputNorm, wanda_scores
 
 WANDA = Case("wanda", 0.5, "unstructured")
@@ -111,8 +116,8 @@ def test_the_two_orders_of_wanda_agree_on_the_first_block_only() -> None:
 def test_magnitude_drops_the_smallest_weights_of_a_whole_matrix_or_of_each_row(ratio: float, cut: str) -> None:
     weight = torch.randn(6, 7, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 7)[:, None]
     rows = weight.abs().tolist()
-    units = [sum(rows, [])] if cut == "matrix" else rows
-    expected = sum(mask_by_loops(units, ratio), [])
+    units = [list(chain(*rows))] if cut == "matrix" else rows
+    expected = list(chain(*mask_by_loops(units, ratio)))
     found = magnitude_mask(weight, ratio, "unstructured", MagnitudeOptions(cut=cut))
     assert found.flatten().tolist() == expected
 
@@ -162,7 +167,7 @@ def test_random_scores_are_uniform_and_favour_no_row_or_column() -> None:
 
 
 def test_methods_that_read_no_text_run_no_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a block ran")
 
     model = blockwise(tiny_llama())
@@ -171,3 +176,27 @@ def test_methods_that_read_no_text_run_no_block(monkeypatch: pytest.MonkeyPatch)
         assert len(Case(method, 0.5, "2:4").prune(model).blocks) == 4
     with pytest.raises(AssertionError, match="a block ran"):
         WANDA.prune(model)
+
+
+# Any sparse method
+
+
+def statistics_seen(model: Any, growth: float) -> list[torch.Tensor]:
+    """The statistics that a method gets that multiplies all weights by a factor and drops none."""
+    seen = []
+
+    def prune(weights: Tensors, statistic: torch.Tensor | None, _: Request) -> dict[str, PrunedLayer]:
+        seen.append(statistic)
+        return {name: PrunedLayer(torch.ones_like(w, dtype=torch.bool), w * growth) for name, w in weights.items()}
+
+    stream = stream_of(model)
+    request = WANDA.request(stream.shape)
+    assert len(list(sparse_blocks(stream.model, SparseMethod(prune, InputNorm), request, stream))) == 4
+    return seen
+
+
+def test_blocks_behind_see_what_the_checkpoint_will_hold() -> None:
+    """A change that is lost in the checkpoint's bf16 does not reach them, one that is kept does."""
+    same, lost, kept = (statistics_seen(tiny_llama().bfloat16(), growth) for growth in (1.0, 1.0 + 1e-5, 1.25))
+    assert all(map(torch.equal, same, lost))
+    assert not any(map(torch.equal, same[4:], kept[4:]))

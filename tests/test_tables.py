@@ -32,7 +32,12 @@ WEIGHT_BYTES = 48
 def study(smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """The smallest study with the manifest and the weights of every run, as its steps would write them."""
     monkeypatch.chdir(tmp_path)
-    study = Study(smoke)
+    return finished(smoke)
+
+
+def finished(values: dict[str, Any]) -> Study:
+    """A study whose runs are all made, in the working folder."""
+    study = Study(values)
     for number, run in enumerate(study.runs.values()):
         facts: dict[str, Any] = {"ledger": ledger_row(study, run).to_dict()}
         facts |= {"validation_loss": 4 + number / 10} if run.plan else {}
@@ -46,9 +51,9 @@ def study(smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def ledger_row(study: Study, run: Run) -> LedgerRow:
-    phases = {"parent": "pretrain", "pruned": "prune", "retrained": "retrain", "scratch": "scratch"}
+    phases = {"parent": "pretrain", "pruned": "prune", "retrained": "retrain", "scratch": "scratch", "rewind": "rewind"}
     plan, calibration = run.plan, study.config.pruning.calibration
-    tokens = plan.tokens if plan else run.tokens_prune
+    tokens = (plan or run.pruning).tokens  # type: ignore[union-attr]
     return LedgerRow(
         run=run.name,
         phase=phases[run.role],
@@ -284,3 +289,73 @@ def test_a_mask_lowers_the_theoretical_cost_only(study: Study) -> None:
         2 * EFFICIENCY_LENGTH * MASKED_WEIGHTS, rel=1e-6
     )
     assert found["params_nonzero"] == dense["params_total"] - MASKED_WEIGHTS
+
+
+# Chains, learned masks and rewound baselines
+
+DEPTH, WIDTH, CHAINED = (
+    f"P16.4k-{steps}-seed0"
+    for steps in (
+        "minitron_depth-0.5",
+        "minitron_depth-0.5+sheared_llama-0.5",
+        "minitron_depth-0.5+sheared_llama-0.5+wanda-0.5",
+    )
+)
+CHAINED_RETRAINED = CHAINED.replace("-seed0", "-R8.19k-seed0")
+
+
+@pytest.fixture
+def chain(smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """A study of one chain of three steps, of which the second learns its masks."""
+    monkeypatch.chdir(tmp_path)
+    steps = ["minitron_depth@0.5", "sheared_llama@0.5", "wanda@0.5"]
+    smoke["pruning"]["sheared_llama"] = {"tokens": 768, "global_batch_size": 2, "micro_batch_size": 2}
+    smoke["matrix"] = [{"chains": [steps], "retrain": [8192], "full": [8192], "rewind": [8192]}]
+    return finished(smoke)
+
+
+def baseline(study: Study, setting: str) -> str:
+    (name,) = (pair.scratch for pair in study.pairs if pair.setting == setting)
+    return name
+
+
+def test_pairs_of_a_chain_match(chain: Study) -> None:
+    pairs = verified_pairs(chain, ledger_table(chain))
+    assert set(pairs["setting"]) == {"equal", "full", "rewind"}
+    assert set(pairs["granularity"]) == {"hybrid"}
+    assert set(ledger_table(chain)["phase"]) == {"pretrain", "prune", "retrain", "scratch", "rewind"}
+
+
+@pytest.mark.parametrize(("step", "counted"), [(DEPTH, 4864), (WIDTH, 5120), (CHAINED, 4864)])
+def test_a_full_baseline_counts_what_every_step_of_a_chain_read(step: str, counted: int, chain: Study) -> None:
+    """The steps read 1,024, 768 and 1,024 tokens: 2,816, in batches of 1,024 it is 3,072."""
+    assert chain.pruning_steps(CHAINED_RETRAINED) == [CHAINED, WIDTH, DEPTH]
+    full = baseline(chain, "full")
+    message = refused(chain, step, tokens_seen=3072, tokens_planned=3072)
+    wrong = 16384 + 8192 + -(-counted // 1024) * 1024
+    assert f"tokens_seen: 27648 for {full}, {wrong} for the full pipeline of {CHAINED_RETRAINED}" in message
+
+
+def test_a_full_baseline_that_counts_the_last_step_only_is_refused(chain: Study) -> None:
+    full = baseline(chain, "full")
+    message = refused(chain, full, tokens_seen=25600, tokens_planned=25600, window_end=200)
+    assert f"tokens_seen: 25600 for {full}, 27648 for the full pipeline of {CHAINED_RETRAINED}" in message
+    assert f"window_end: 200 for {full}, 216 for the full pipeline of {CHAINED_RETRAINED}" in message
+
+
+@pytest.mark.parametrize("column", MISMATCHES)
+def test_a_rewound_baseline_is_matched_like_one_from_scratch(column: str, chain: Study) -> None:
+    rewound = baseline(chain, "rewind")
+    message = refused(chain, rewound, **{column: MISMATCHES[column]})
+    assert f"{column}: " in message
+    assert f"for {CHAINED_RETRAINED}, {MISMATCHES[column]} for {rewound}" in message
+
+
+def test_runs_add_up_the_tokens_of_all_steps_of_a_chain(chain: Study) -> None:
+    table = run_table(chain).set_index("run")
+    columns = ["tokens_parent", "tokens_prune", "tokens_train", "tokens_total"]
+    assert list(table.loc[DEPTH, columns]) == [16384, 1024, 0, 17408]
+    assert list(table.loc[WIDTH, columns]) == [16384, 1792, 0, 18176]
+    assert list(table.loc[CHAINED_RETRAINED, columns]) == [16384, 2816, 8192, 27392]
+    assert list(table.loc[baseline(chain, "full"), columns]) == [0, 0, 27648, 27648]
+    assert list(table.loc[baseline(chain, "rewind"), columns]) == [0, 0, 8192, 8192]

@@ -27,6 +27,7 @@ from pruning_vs_scratch.models.tensors import load_tensors
 from pruning_vs_scratch.study import ModelShape, TrainingPlan
 from pruning_vs_scratch.training import loop
 from pruning_vs_scratch.training.loop import Trainer, TrainResult
+from pruning_vs_scratch.training.optimizer import PEAK, weight_groups
 from pruning_vs_scratch.training.precision import resolve_precision
 from pruning_vs_scratch.training.schedule import learning_rate, warmup_steps
 
@@ -75,11 +76,18 @@ def make_plan(**changes: Any) -> TrainingPlan:
     return TrainingPlan.model_validate(values | changes)
 
 
-def make_trainer(store: TokenStore, work: Path, masks: dict[str, torch.Tensor] | None = None, **plan: Any) -> Trainer:
+def make_trainer(
+    store: TokenStore,
+    work: Path,
+    masks: dict[str, torch.Tensor] | None = None,
+    *,
+    kind: type[Trainer] = Trainer,
+    **plan: Any,
+) -> Trainer:
     """A trainer of the tiny model."""
     work.mkdir(parents=True, exist_ok=True)
     made = make_plan(**plan)
-    return Trainer(
+    return kind(
         made,
         random_llama(SHAPE, LENGTH, made.seed),
         masks=masks or {},
@@ -191,6 +199,77 @@ def test_the_first_step_is_adamw_on_the_clipped_gradient(store: TokenStore, tmp_
     trainer.train_step()
     for name, parameter in plain.named_parameters():
         torch.testing.assert_close(weights(trainer)[name], parameter.detach(), rtol=1e-4, atol=1e-6)
+
+
+# --- groups of parameters with learning rates of their own ---------------------------------------------------------
+
+
+class TwoRates(Trainer):
+    """Norms learn faster than matrices, the embedding goes uphill, and nothing decays."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        named = dict(self.model.named_parameters())
+        embedding = named.pop("model.embed_tokens.weight")
+        return [
+            {"params": [p for p in named.values() if p.ndim > 1], "weight_decay": 0.0, PEAK: 0.01},
+            {"params": [p for p in named.values() if p.ndim == 1], "weight_decay": 0.0, PEAK: 0.3},
+            {"params": [embedding], "weight_decay": 0.0, "maximize": True, PEAK: 0.002},
+        ]
+
+
+def test_every_group_follows_the_schedule_to_its_own_peak(store: TokenStore, tmp_path: Path) -> None:
+    trainer = make_trainer(store, tmp_path, kind=TwoRates)
+    for step in range(12):
+        trainer.train_step()
+        rates = [group["lr"] for group in trainer.optimizer.param_groups]
+        schedule = make_plan().schedule
+        assert rates == pytest.approx([learning_rate(step, 12, peak, schedule) for peak in (0.01, 0.3, 0.002)])
+        assert untimed_metrics(trainer)[-1]["learning_rate"] == rates[0]
+    assert rates == pytest.approx([0.001, 0.03, 0.0002])
+
+
+def test_every_group_moves_by_its_own_rate_and_in_its_own_direction(store: TokenStore, tmp_path: Path) -> None:
+    """The first step of Adam is one learning rate against the sign of the gradient, wherever that is not tiny."""
+    trainer = make_trainer(store, tmp_path, kind=TwoRates)
+    before = weights(trainer)
+    batch = torch.from_numpy(trainer.windows.read(np.arange(8, 12)))
+    plain = random_llama(SHAPE, LENGTH, 0)
+    logits = plain(input_ids=batch[:, :-1]).logits
+    torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten()).backward()
+    trainer.train_step()
+    rates = {id(p): group["lr"] for group in trainer.optimizer.param_groups for p in group["params"]}
+    seen: set[str] = set()
+    for name, parameter in trainer.model.named_parameters():
+        gradient = plain.get_parameter(name).grad
+        assert gradient is not None
+        felt = gradient.abs() > 1e-5
+        uphill = 1 if "embed" in name else -1
+        moved = (parameter.detach() - before[name])[felt]
+        seen.update({name.split(".")[-2]} if felt.any() else ())
+        expected = uphill * rates[id(parameter)] * gradient[felt].sign()
+        torch.testing.assert_close(moved, expected, rtol=2e-3, atol=1e-6)
+    assert seen >= {"embed_tokens", "norm", "input_layernorm", "v_proj", "down_proj"}
+
+
+def test_groups_of_weights_have_one_peak_and_only_matrices_decay() -> None:
+    model = random_llama(SHAPE, LENGTH, 0)
+    model.model.norm.weight.requires_grad_(False)
+    matrices, others = weight_groups(model, OptimizerConfig(weight_decay=0.2), 0.7)
+    assert [(group["weight_decay"], group[PEAK]) for group in (matrices, others)] == [(0.2, 0.7), (0.0, 0.7)]
+    assert {p.ndim for p in matrices["params"]} == {2}
+    assert {p.ndim for p in others["params"]} == {1}
+    assert len(matrices["params"]) + len(others["params"]) == len(list(model.parameters())) - 1
+
+
+def test_a_resumed_run_keeps_the_rates_of_its_groups(store: TokenStore, tmp_path: Path) -> None:
+    whole = make_trainer(store, tmp_path / "whole", kind=TwoRates)
+    whole.train()
+    cut = make_trainer(store, tmp_path / "cut", kind=TwoRates)
+    for _ in range(7):
+        step_with_periodic_actions(cut)
+    resumed = make_trainer(store, tmp_path / "cut", kind=TwoRates)
+    resumed.train()
+    assert all(torch.equal(weights(resumed)[name], tensor) for name, tensor in weights(whole).items())
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["dense", "sparse"])

@@ -4,6 +4,8 @@ Written as a careful first version would be, from the papers alone: the whole mo
 every candidate and every layer by itself, nothing shared and nothing cached. They make the same choices as ours.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
@@ -44,18 +46,32 @@ def first_inputs(model: LlamaForCausalLM, windows: torch.Tensor) -> tuple[list[t
     return seen, keywords
 
 
+def adding_norms(total: torch.Tensor) -> Callable[[nn.Module, tuple], None]:
+    """A hook that adds the squares of each input channel to a total."""
+
+    def hook(_: nn.Module, args: tuple) -> None:
+        total.add_(args[0].flatten(0, 1).square().sum(dim=0))
+
+    return hook
+
+
+def adding_products(total: torch.Tensor) -> Callable[[nn.Module, tuple], None]:
+    """A hook that adds 2 x x^T of each token to a total."""
+
+    def hook(_: nn.Module, args: tuple) -> None:
+        tokens = args[0].flatten(0, 1)
+        total.add_(2 * tokens.t() @ tokens)
+
+    return hook
+
+
 def wanda(model: LlamaForCausalLM, windows: torch.Tensor, ratio: float) -> None:
     """Prune in place: each block on the output of the pruned ones before it."""
     states, keywords = first_inputs(model, windows)
     for block in model.model.layers:
         linears = linears_of(block)
         squares = {name: torch.zeros(linear.in_features) for name, linear in linears.items()}
-        handles = [
-            linear.register_forward_hook(
-                lambda _, args, __, seen=squares[name]: seen.add_(args[0].flatten(0, 1).square().sum(dim=0))
-            )
-            for name, linear in linears.items()
-        ]
+        handles = [linear.register_forward_pre_hook(adding_norms(squares[name])) for name, linear in linears.items()]
         for state in states:
             block(state, **keywords)
         for handle in handles:
@@ -76,12 +92,8 @@ def sparsegpt(model: LlamaForCausalLM, windows: torch.Tensor, ratio: float) -> N
         linears = linears_of(block)
         hessians = {name: torch.zeros(linear.in_features, linear.in_features) for name, linear in linears.items()}
         handles = [
-            linear.register_forward_hook(
-                lambda _, args, __, seen=hessians[name]: seen.add_(
-                    2 * args[0].flatten(0, 1).t() @ args[0].flatten(0, 1)
-                )
-            )
-            for name, linear in linears.items()
+            linear.register_forward_pre_hook(adding_products(h))
+            for h, linear in zip(hessians.values(), linears.values(), strict=True)
         ]
         for state in states:
             block(state, **keywords)

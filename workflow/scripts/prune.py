@@ -18,7 +18,7 @@ from pruning_vs_scratch.files import PRUNING_FILE, RECORDS, atomic_directory, sh
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.locks import exclusive
 from pruning_vs_scratch.manifest import ManifestWriter, peak_memory_bytes, source_hash
-from pruning_vs_scratch.pruning.calibration_text import add_text_arguments
+from pruning_vs_scratch.pruning.calibration_text import add_text_arguments, require_paths
 from pruning_vs_scratch.pruning.goal import SHAPE_KEYS, wanted_target
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ def main() -> None:
         "threads", "low_memory", "mask_learning", "domains",
     )  # fmt: skip
     manifest = ManifestWriter("prune", {name: getattr(args, name) for name in names})
+    require_paths(args)
     for name in ("model", "target", "tokenizer", "scores", "validation"):
         if getattr(args, name) is not None:
             manifest.add_input(name, getattr(args, name), ignore=RECORDS)
@@ -44,6 +45,8 @@ def main() -> None:
         facts = _prune(args, work, spec_hash)
         manifest.write(args.manifest, {"model": args.out}, facts)
         shutil.rmtree(args.work / args.run, ignore_errors=True)
+    if args.by_hand:
+        shutil.rmtree(args.work, ignore_errors=True)
 
 
 def _arguments() -> argparse.Namespace:
@@ -74,6 +77,7 @@ def _arguments() -> argparse.Namespace:
     args = parser.parse_args()
     args.run = args.run or args.out.name
     args.manifest = args.manifest or args.out.with_name(f"{args.out.name}.manifest.json")
+    args.by_hand = args.work is None
     args.work = args.work or args.out.with_name(f"{args.out.name}.work")
     return args
 

@@ -8,7 +8,7 @@ from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.config.pruning import METHODS
 from pruning_vs_scratch.files import RECORDS, atomic_file
 from pruning_vs_scratch.manifest import ManifestWriter
-from pruning_vs_scratch.pruning.calibration_text import add_text_arguments
+from pruning_vs_scratch.pruning.calibration_text import add_text_arguments, require_paths
 from pruning_vs_scratch.study import ModelShape
 
 
@@ -17,7 +17,8 @@ def main() -> None:
     args = _arguments()
     names = ("method", "options", "shapes", "seed", "sequences", "sequence_length", "batch_size", "threads")
     manifest = ManifestWriter("score", {name: getattr(args, name) for name in names})
-    manifest.add_input("model", args.model, ignore=RECORDS)
+    require_paths(args)
+    model_sha256 = manifest.add_input("model", args.model, ignore=RECORDS)
     for i, path in enumerate(args.calibration or []):
         manifest.add_input(f"calibration/{i}", path)
 
@@ -31,7 +32,7 @@ def main() -> None:
     scores = score(stream, args.method, [ModelShape.from_dict(shape) for shape in args.shapes], options)
     text = TextRead.by(stream)
     with atomic_file(args.out) as temporary:
-        write_scores(scores, args.method, options, text, temporary)
+        write_scores(scores, args.method, options, text, temporary, model_sha256)
     manifest.write(args.manifest, {"scores": args.out}, {"tokens": text.tokens, "flops": text.flops})
 
 

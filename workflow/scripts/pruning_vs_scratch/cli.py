@@ -42,6 +42,13 @@ def json_argument(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"neither JSON nor a readable JSON file: {error}") from error
 
 
+def positive_integer(text: str) -> int:
+    """An option's value that is a whole number above 0 (argparse ``type``)."""
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
 def named_path(text: str) -> tuple[str, Path]:
     """An option's value of the form NAME=PATH (argparse ``type``)."""
     name, separator, path = text.partition("=")

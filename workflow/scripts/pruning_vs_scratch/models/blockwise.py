@@ -11,7 +11,7 @@ from tqdm import tqdm
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.checkpoint import check_checkpoint, read_llama_config
 from pruning_vs_scratch.models.device import compute_dtype
-from pruning_vs_scratch.models.llama import BLOCK_PREFIX, block_names, outside_names, shape_of
+from pruning_vs_scratch.models.llama import BLOCK_PREFIX, shape_of, weight_shapes
 from pruning_vs_scratch.models.skeleton import Skeleton
 from pruning_vs_scratch.models.tensors import CheckpointTensors, HeldTensors, Tensors, TensorSource
 
@@ -28,8 +28,9 @@ class BlockwiseModel:
         self.shape = shape_of(config)
         self.name = name
         self._tensors = tensors
-        self._require_names()
-        self.outside = self._read(outside_names(config))
+        outside_shapes, self._block_shapes = weight_shapes(config)
+        self._require_names(outside_shapes)
+        self.outside = self._read(outside_shapes)
         self.stored_dtype = self.outside["model.embed_tokens.weight"].dtype
         self.skeleton = Skeleton(config, self.outside, device, compute_dtype(self.stored_dtype, device))
 
@@ -54,7 +55,7 @@ class BlockwiseModel:
     def block_tensors(self, index: int) -> Tensors:
         """The weights of a block as they are stored, by their names inside the block."""
         prefix = f"{BLOCK_PREFIX}{index}."
-        found = self._read(prefix + name for name in block_names(self.config))
+        found = self._read({prefix + name: shape for name, shape in self._block_shapes.items()})
         return {name.removeprefix(prefix): tensor for name, tensor in found.items()}
 
     def block(self, index: int) -> nn.Module:
@@ -66,15 +67,21 @@ class BlockwiseModel:
         for index in tqdm(range(self.shape.layers), desc=task, unit="block", disable=None):
             yield self.block(index)
 
-    def _read(self, names: Iterable[str]) -> Tensors:
-        tensors = self._tensors.read(names)
+    def _read(self, shapes: dict[str, torch.Size]) -> Tensors:
+        """Tensors of some names, which must have these shapes and finite values."""
+        tensors = self._tensors.read(shapes)
         for name, tensor in tensors.items():
+            if tensor.shape != shapes[name]:
+                raise UserError(
+                    f"{name} of {self.name} has shape {tuple(tensor.shape)}, but its configuration says "
+                    f"{tuple(shapes[name])}; fetch it again"
+                )
             if not torch.isfinite(tensor).all():
                 raise UserError(f"{name} of {self.name} holds NaN or inf; fetch or train it again")
         return tensors
 
-    def _require_names(self) -> None:
-        blocks = (f"{BLOCK_PREFIX}{i}.{name}" for i in range(self.shape.layers) for name in block_names(self.config))
-        missing = sorted({*outside_names(self.config), *blocks} - self._tensors.names)
+    def _require_names(self, outside: Iterable[str]) -> None:
+        blocks = (f"{BLOCK_PREFIX}{i}.{name}" for i in range(self.shape.layers) for name in self._block_shapes)
+        missing = sorted({*outside, *blocks} - self._tensors.names)
         if missing:
             raise UserError(f"{self.name} lacks {len(missing)} weights, first {missing[0]}; fetch it again")

@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from pruning_vs_scratch.study.shape import ModelShape
 
@@ -41,22 +41,25 @@ def llama_config(shape: ModelShape, positions: int) -> LlamaConfig:
     )
 
 
-def outside_names(config: Any) -> list[str]:
-    """Names of the weights outside of the blocks; a tied output projection is the embedding and has none."""
-    head = [] if config.tie_word_embeddings else ["lm_head.weight"]
-    return ["model.embed_tokens.weight", "model.norm.weight", *head]
+def one_block_llama(config: Any, dtype: torch.dtype = torch.float32) -> Any:
+    """A model of a configuration with a single block, whose weights have shapes but no values."""
+    one_block = copy.deepcopy(config)
+    one_block.update({"num_hidden_layers": 1})
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(one_block, dtype=dtype, trust_remote_code=False).eval()
 
 
-def block_names(config: Any) -> list[str]:
-    """Names of the weights and biases of a decoder block, relative to it."""
-    shape = shape_of(config)
-    biased = {"self_attn": shape.attention_bias, "mlp": shape.mlp_bias}
-    names = ["input_layernorm.weight", "post_attention_layernorm.weight"]
-    for linear in LINEAR_NAMES:
-        names.append(f"{linear}.weight")
-        if biased[linear.split(".")[0]]:
-            names.append(f"{linear}.bias")
-    return names
+def weight_shapes(config: Any) -> tuple[dict[str, torch.Size], dict[str, torch.Size]]:
+    """Shapes of the weights outside of the blocks by name, and of those of a block by their names inside it.
+
+    A tied output projection is the embedding and has no weight of its own.
+    """
+    model = one_block_llama(config)
+    block = {name: tensor.shape for name, tensor in model.model.layers[0].state_dict().items()}
+    outside = {name: t.shape for name, t in model.state_dict().items() if not name.startswith(BLOCK_PREFIX)}
+    if config.tie_word_embeddings:
+        outside.pop("lm_head.weight")
+    return outside, block
 
 
 def with_shape(config: Any, shape: ModelShape) -> Any:

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM
 
+from pruning_vs_scratch.models.llama import one_block_llama
 from pruning_vs_scratch.models.tensors import Tensors
 
 
@@ -21,10 +21,7 @@ class Skeleton:
     """
 
     def __init__(self, config: Any, outside: Tensors, device: torch.device, dtype: torch.dtype) -> None:
-        one_block = copy.deepcopy(config)
-        one_block.update({"num_hidden_layers": 1})
-        with torch.device("meta"):
-            self._model = AutoModelForCausalLM.from_config(one_block, dtype=dtype, trust_remote_code=False).eval()
+        self._model = one_block_llama(config, dtype)
         self._model.load_state_dict(_converted(outside, dtype), strict=False, assign=True)
         if config.tie_word_embeddings:
             self._model.tie_weights()

@@ -7,7 +7,7 @@ whatever the model's dtype.
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,11 @@ from torch import nn
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.llama import block_index
+from pruning_vs_scratch.models.llama import LINEAR_NAMES, block_index, block_linear
 from pruning_vs_scratch.training.loss import token_losses
+
+LOSS_TOKENS = 1024
+"""Tokens whose logits are held at a time."""
 
 Observer = Callable[[torch.Tensor], None]
 
@@ -60,9 +63,13 @@ class CalibrationStream:
         return self.hidden[0].numel() * self.hidden.element_size()
 
     def observe(self, block: nn.Module) -> None:
-        """Run a block for its hooks; the stream stays where it is."""
-        for batch in self.batches:
-            self.run(block, self.hidden[batch])
+        """Run a block up to its last linear layer, for the hooks on it; the stream stays where it is."""
+        with _ended_before(block_linear(block, LINEAR_NAMES[-1])):
+            for batch in self.batches:
+                with suppress(_Ended):
+                    self.run(block, self.hidden[batch])
+        last_linear = 2 * self.tokens * self.shape.hidden_size * self.shape.ffn_size
+        self.flops += self.shape.block_flops(self.sequences, self.length) - last_linear
 
     def advance(self, block: nn.Module) -> None:
         """Move all windows through a block."""
@@ -90,16 +97,42 @@ class CalibrationStream:
         return output
 
     def language_model_loss(self, batch: slice, states: torch.Tensor) -> float:
-        """Summed cross-entropy in nats of a batch's windows whose ``states`` enter the final norm; fp32."""
-        losses = token_losses(self.model.skeleton.logits(states), self._windows[batch, 1:].to(self.model.device))
+        """Summed cross-entropy in nats of a batch's windows whose ``states`` enter the final norm; fp32.
+
+        Logits are made for some tokens at a time: those of a long window and a large vocabulary take gigabytes.
+        """
+        targets = self._windows[batch, 1:].to(self.model.device)
+        total = 0.0
+        for part, wanted in zip(
+            states.flatten(0, 1).split(LOSS_TOKENS), targets.flatten().split(LOSS_TOKENS), strict=True
+        ):
+            total += float(token_losses(self.model.skeleton.logits(part[None]), wanted[None]).double().sum())
         self.flops += self.shape.output_flops(len(states), self.length)
-        return float(losses.double().sum())
+        return total
 
     def _first_inputs(self, batch: slice) -> torch.Tensor:
         """The hidden states that enter the first block; the keywords of each batch size are kept beside them."""
         states, keywords = self.model.skeleton.first_inputs(self._windows[batch, :-1])
         self._keywords[len(states)] = keywords
         return states
+
+
+class _Ended(Exception):
+    """Ends a forward pass that has shown all that it was made for."""
+
+
+@contextmanager
+def _ended_before(module: nn.Module) -> Iterator[None]:
+    """While open, a forward pass ends before a module, behind the hooks that were there before."""
+
+    def end(_: nn.Module, __: tuple[torch.Tensor, ...]) -> None:
+        raise _Ended
+
+    handle = module.register_forward_pre_hook(end)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _host_buffer(size: tuple[int, ...], dtype: torch.dtype, bound: int, folder: Path) -> torch.Tensor:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pruning_vs_scratch.cli import positive_integer
 from pruning_vs_scratch.data.tokenizer import load_tokenizer
 from pruning_vs_scratch.data.tokens import INDEX, TokenArray, TokenStore
 from pruning_vs_scratch.data.windows import Windows
@@ -23,18 +24,31 @@ def add_text_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of token shards, or text files, or one .npy of token windows, shape (n, length); "
         "the last token of a window is only predicted",
     )  # fmt: skip
-    parser.add_argument("--sequences", type=int, help=f"windows to read (default: up to {USUAL_SEQUENCES})")
+    parser.add_argument("--sequences", type=positive_integer, help=f"windows to read (default: {USUAL_SEQUENCES})")
     parser.add_argument(
-        "--sequence-length", type=int, help=f"tokens a window (default: {USUAL_LENGTH}, or what the model can)"
+        "--sequence-length",
+        type=positive_integer,
+        help=f"tokens a window (default: {USUAL_LENGTH})",
     )
-    parser.add_argument("--batch-size", type=int, default=1, help="windows run together (default: 1)")
+    parser.add_argument("--batch-size", type=positive_integer, default=1, help="windows run together (default: 1)")
     parser.add_argument("--tokenizer", type=Path, help="folder of the tokenizer (default: the checkpoint's)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the order of the windows (default: 0)")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    parser.add_argument("--threads", type=positive_integer, help="CPU threads (default: all cores)")
     parser.add_argument("--low-memory", action="store_true", help="read each block from disk when its turn comes")
     parser.add_argument(
         "--host-buffer-gib", type=float, default=16.0, help="hidden states in memory, beyond it in a file (default: 16)"
     )
+
+
+def require_paths(args: argparse.Namespace) -> None:
+    """Refuse a command that names a checkpoint or text that is not there.
+
+    Raises:
+        UserError: names the option and the path.
+    """
+    for option, path in [("--model", args.model), *(("--calibration", path) for path in args.calibration or [])]:
+        if not path.exists():
+            raise UserError(f"{option} {path} does not exist")
 
 
 def calibration_windows(args: argparse.Namespace, shape: ModelShape, positions: int) -> Windows:
@@ -49,15 +63,15 @@ def calibration_windows(args: argparse.Namespace, shape: ModelShape, positions: 
     first = args.calibration[0]
     length = args.sequence_length or min(USUAL_LENGTH, positions)
     if first.suffix == ".npy":
-        array = _read_array(first)
-        _require_known(int(array.min()), int(array.max()), shape.vocab_size, first)
-        return _cut(TokenArray(array.reshape(-1), str(first)), array.shape[1] - 1, args)
+        array = _read_array(args.calibration, args.sequence_length)
+        return _cut(_known(array.reshape(-1), str(first), shape), array.shape[1] - 1, args)
     if (first / INDEX).exists():
         store = TokenStore(first)
         store.check_tokenizer(tokenizer / "tokenizer.json")
         store.check_vocabulary(shape.vocab_size, args.model)
         return _cut(store, length, args)
-    return _cut(_tokenised(args.calibration, tokenizer), length, args)
+    names = ", ".join(map(str, args.calibration))
+    return _cut(_known(_tokenised(args.calibration, tokenizer), names, shape), length, args)
 
 
 def sequences_of(args: argparse.Namespace, windows: Windows) -> int:
@@ -71,7 +85,10 @@ def _cut(tokens: TokenStore | TokenArray, length: int, args: argparse.Namespace)
     return windows
 
 
-def _read_array(path: Path) -> np.ndarray:
+def _read_array(paths: list[Path], length: int | None) -> np.ndarray:
+    path = paths[0]
+    if len(paths) > 1:
+        raise UserError(f"--calibration takes one .npy and nothing else, not {len(paths)} paths")
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -81,10 +98,12 @@ def _read_array(path: Path) -> np.ndarray:
             f"{path} holds {array.dtype} of shape {array.shape}; token windows are integers of shape (n, length), "
             "length 2 or more"
         )
+    if length not in (None, array.shape[1] - 1):
+        raise UserError(f"{path} holds windows of {array.shape[1] - 1} + 1 tokens; leave --sequence-length out")
     return array.astype(np.int64)
 
 
-def _tokenised(files: list[Path], tokenizer_folder: Path) -> TokenArray:
+def _tokenised(files: list[Path], tokenizer_folder: Path) -> np.ndarray:
     """Text files as one stream of tokens, with the special tokens that the tokenizer puts around a text."""
     tokenizer = load_tokenizer(tokenizer_folder)
     pieces = []
@@ -94,9 +113,14 @@ def _tokenised(files: list[Path], tokenizer_folder: Path) -> TokenArray:
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"cannot read {file} as text: {error}") from error
         pieces.append(np.asarray(tokenizer.encode(text).ids, dtype=np.int64))
-    return TokenArray(np.concatenate(pieces), ", ".join(map(str, files)))
+    return np.concatenate(pieces)
 
 
-def _require_known(lowest: int, highest: int, vocab_size: int, path: Path) -> None:
-    if lowest < 0 or highest >= vocab_size:
-        raise UserError(f"{path} holds tokens {lowest} to {highest}, but the checkpoint knows 0 to {vocab_size - 1}")
+def _known(tokens: np.ndarray, name: str, shape: ModelShape) -> TokenArray:
+    """Tokens, which must be among those that the checkpoint knows."""
+    if len(tokens) and not 0 <= tokens.min() <= tokens.max() < shape.vocab_size:
+        raise UserError(
+            f"{name} holds tokens {tokens.min()} to {tokens.max()}, but the checkpoint knows 0 to "
+            f"{shape.vocab_size - 1}"
+        )
+    return TokenArray(tokens, name)

@@ -16,7 +16,7 @@ from pruning_vs_scratch.data.domains import DomainLoader, sequences_of_domain
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import MASK_LEARNING_FILE
+from pruning_vs_scratch.files import MASK_LEARNING_FILE, RECORDS, sha256_of_path
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
 from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.models.device import best_device
@@ -55,6 +55,8 @@ def choose(args: argparse.Namespace, model: BlockwiseModel, request: Request, fo
     Raises:
         UserError: the text, the options or the checkpoint do not allow it.
     """
+    if args.scores is not None and (args.method in LEARNED or not scored_once(args.method, request.options)):
+        raise UserError(f"{args.method} has no scores that serve every ratio: leave --scores out")
     if args.method in LEARNED:
         return _learned(args, model, request, folder, work)
     if args.method in STRUCTURED:
@@ -153,7 +155,7 @@ def _mask_learning_plan(args: argparse.Namespace, options: ShearedLlamaOptions, 
 def _scores(args: argparse.Namespace, model: BlockwiseModel, request: Request, folder: Path) -> tuple[Scores, TextRead]:
     """Scores from a file, or from calibration text."""
     if args.scores is not None:
-        return read_scores(args.scores, args.method, request.options)
+        return read_scores(args.scores, args.method, request.options, sha256_of_path(args.model, RECORDS))
     stream = calibration_stream(args, model, folder.parent)
     return score(stream, args.method, [request.target.shape], request.options), TextRead.by(stream)
 

@@ -45,6 +45,8 @@ def _target(args: argparse.Namespace, parent: ModelShape) -> Target:
         raise UserError(f"--pattern is for sparse methods; {args.method} is a {granularity} method")
     if args.shape is not None:
         shape = _named_shape(args.shape, parent)
+        if shape == parent:
+            raise UserError(f"--shape {' '.join(args.shape)} is the checkpoint's own: there is nothing to prune")
         ratio = 1 - shape.params_nonembedding / parent.params_nonembedding
     else:
         ratio = _checked_ratio(args)

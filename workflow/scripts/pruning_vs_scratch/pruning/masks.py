@@ -61,10 +61,17 @@ def read_masks(path: Path) -> dict[str, torch.Tensor]:
 def keep_largest_per_row(scores: torch.Tensor, ratio: float) -> torch.Tensor:
     """Mask that drops exactly floor(ratio * columns) lowest scores of each row; of equal scores, the first goes.
 
-    ``scores`` has shape (rows, columns).
+    ``scores`` has shape (rows, columns). The cut is found by selection, not by sorting, which takes far longer.
     """
-    lowest = scores.argsort(dim=1, stable=True)[:, : _share(ratio, scores.shape[1])]
-    return torch.ones_like(scores, dtype=torch.bool).scatter_(1, lowest, False)
+    count = _share(ratio, scores.shape[1])
+    if count == 0:
+        return torch.ones_like(scores, dtype=torch.bool)
+    cut = scores.kthvalue(count, dim=1, keepdim=True).values
+    dropped, ties = scores < cut, scores == cut
+    missing = count - dropped.sum(dim=1, keepdim=True)
+    if (ties.sum(dim=1, keepdim=True) > missing).any():
+        ties &= ties.cumsum(dim=1) <= missing
+    return ~(dropped | ties)
 
 
 def keep_largest(scores: torch.Tensor, ratio: float) -> torch.Tensor:
@@ -81,9 +88,15 @@ def keep_n_of_m(scores: torch.Tensor, kept: int, group: int) -> torch.Tensor:
     rows, columns = scores.shape
     if columns % group:
         raise UserError(f"a matrix of {columns} columns does not divide into groups of {group} for {kept}:{group}")
-    grouped = scores.reshape(rows * columns // group, group)
-    lowest = grouped.argsort(dim=1, stable=True)[:, : group - kept]
-    return torch.ones_like(grouped, dtype=torch.bool).scatter_(1, lowest, False).view(rows, columns)
+    entries = scores.reshape(rows * columns // group, group).unbind(dim=1)
+    mask = torch.empty(rows * columns // group, group, dtype=torch.bool, device=scores.device)
+    for i, entry in enumerate(entries):
+        rank = torch.zeros_like(entry, dtype=torch.uint8)
+        for j, other in enumerate(entries):
+            # Of equal scores the later counts as higher.
+            rank += other <= entry if j < i else other < entry
+        mask[:, i] = rank >= group - kept
+    return mask.view(rows, columns)
 
 
 def mask_by_row(scores: torch.Tensor, ratio: float, pattern: str) -> torch.Tensor:

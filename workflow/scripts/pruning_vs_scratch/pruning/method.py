@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
+from pydantic import ValidationError
 
 from pruning_vs_scratch.config.base import Section
+from pruning_vs_scratch.config.pruning import METHOD_OPTIONS
+from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
 from pruning_vs_scratch.pruning.kept import Kept
@@ -83,7 +86,15 @@ class PrunedBlock:
 
 
 def options_of(method: str, values: dict[str, Any]) -> Section:
-    """A method's options from plain values."""
-    from pruning_vs_scratch.config.pruning import METHOD_OPTIONS
+    """A method's options from plain values.
 
-    return METHOD_OPTIONS[method].model_validate(values)
+    Raises:
+        UserError: an option is not known, or its value is not valid.
+    """
+    section = METHOD_OPTIONS[method]
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        known = ", ".join(section.model_fields) or "none"
+        raise UserError(f"--options of {method}: {problems} (known: {known})") from error

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from pruning_vs_scratch.config.pruning import MinitronDepthOptions
+from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.llama import block_index
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
 from pruning_vs_scratch.pruning.kept import Kept
@@ -85,8 +86,17 @@ def start_of_run(without: Sequence[float], whole: float | None) -> int:
 
 
 def keep(scores: Scores, parent: ModelShape, request: Request) -> Kept:
-    """Keep what lies before and behind the run that costs least."""
+    """Keep what lies before and behind the run that costs least.
+
+    Raises:
+        UserError: the scores know no run of that length.
+    """
     run = parent.layers - request.target.shape.layers
+    if f"loss_without_{run}" not in scores:
+        raise UserError(
+            f"the scores hold no losses without {run} blocks, which {request.target.name} asks for; score the "
+            "checkpoint again with that shape"
+        )
     whole = float(scores["loss"]) if request.options.criterion == "closest" else None
     start = start_of_run(scores[f"loss_without_{run}"].tolist(), whole)
     return Kept(blocks=[i for i in range(parent.layers) if not start <= i < start + run])

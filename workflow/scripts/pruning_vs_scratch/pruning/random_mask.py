@@ -15,7 +15,7 @@ from pruning_vs_scratch.pruning.method import PrunedLayer, Request, SparseMethod
 def random_scores(name: str, shape: torch.Size, seed: int) -> torch.Tensor:
     """Scores of one matrix, uniform in [0, 1), a pure function of the name of the matrix and the seed."""
     digest = hashlib.sha256(f"random mask:{seed}:{name}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
     return torch.rand(shape, generator=generator, dtype=torch.float64)
 
 

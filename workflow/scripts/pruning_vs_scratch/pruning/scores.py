@@ -62,17 +62,17 @@ def score(stream: CalibrationStream, method: str, shapes: list[ModelShape], opti
     return dense_statistics(SPARSE[method], stream, method)
 
 
-def write_scores(scores: Scores, method: str, options: Any, text: TextRead, path: Path) -> None:
-    """Write scores, and what they were made by."""
-    facts = {"method": method, "options": options.model_dump(), "text": asdict(text)}
+def write_scores(scores: Scores, method: str, options: Any, text: TextRead, path: Path, model_sha256: str) -> None:
+    """Write scores, and what they were made by: ``model_sha256`` is the hash of the checkpoint, without its records."""
+    facts = {"method": method, "options": options.model_dump(), "text": asdict(text), "model": model_sha256}
     save_tensors(scores, path, metadata={FACTS: canonical_json(facts)})
 
 
-def read_scores(path: Path, method: str, options: Any) -> tuple[Scores, TextRead]:
-    """Read scores of a method and its options.
+def read_scores(path: Path, method: str, options: Any, model_sha256: str) -> tuple[Scores, TextRead]:
+    """Read scores of a checkpoint by a method and its options.
 
     Raises:
-        UserError: the file is missing or damaged, or holds the scores of another method or other options.
+        UserError: the file is missing or damaged, or holds scores of another method, other options, another checkpoint.
     """
     scores = load_tensors(path)
     with safe_open(path, framework="pt") as file:
@@ -81,4 +81,6 @@ def read_scores(path: Path, method: str, options: Any) -> tuple[Scores, TextRead
     found = {name: facts.get(name) for name in wanted}
     if found != wanted:
         raise UserError(f"{path} holds scores of {found}, not of {wanted}; score the checkpoint again")
+    if facts["model"] != model_sha256:
+        raise UserError(f"{path} holds scores of another checkpoint; score this one")
     return scores, TextRead(**facts["text"])

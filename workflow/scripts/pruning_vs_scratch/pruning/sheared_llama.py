@@ -9,6 +9,7 @@ of a step are drawn once, a pure function of (seed, step), so that a resumed run
 learning rates is the study's. See shape_masks.py for heads under grouped-query attention.
 """
 
+import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,8 @@ class MaskLearner(Trainer):
 
 def step_generator(seed: int, step: int) -> torch.Generator:
     """The noise of a step's masks: a pure function of seed and step."""
-    return torch.Generator().manual_seed((seed << 32) + step)
+    digest = hashlib.sha256(f"mask noise:{seed}:{step}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,231 @@
+"""Checkpoints are read and written tensor by tensor, and what is wrong with them is named."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from models import VARIANTS, blockwise, held, logits_of, same_tensors, tiny_llama, tiny_mistral, weights_of
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import write_json
+from pruning_vs_scratch.models.blockwise import BlockwiseModel
+from pruning_vs_scratch.models.llama import weight_shapes
+from pruning_vs_scratch.models.tensors import INDEX_FILE, SINGLE_FILE, CheckpointTensors, CheckpointWriter, HeldTensors
+
+CPU = torch.device("cpu")
+both_ways = pytest.mark.parametrize("low_memory", [False, True], ids=["in memory", "low memory"])
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def saved(model: Any, folder: Path, **options: Any) -> Path:
+    model.save_pretrained(folder, **options)
+    return folder
+
+
+# Blocks
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_names_of_a_checkpoint_are_known_from_its_configuration(variant: str) -> None:
+    model = tiny_llama(**VARIANTS[variant])
+    blocks = {f"model.layers.{i}.{name}" for i in range(4) for name in weight_shapes(model.config)[1]}
+    assert blocks | {*weight_shapes(model.config)[0]} == held(model).names
+
+
+@both_ways
+@pytest.mark.parametrize("max_shard_size", ["20KB", "5GB"])
+@pytest.mark.parametrize("variant", ["tied", "biased"])
+def test_blocks_are_handed_out_with_the_stored_weights(
+    variant: str, max_shard_size: str, low_memory: bool, tmp_path: Path
+) -> None:
+    model = tiny_llama(**VARIANTS[variant])
+    found = BlockwiseModel.open(
+        saved(model, tmp_path / "model", max_shard_size=max_shard_size), CPU, low_memory=low_memory
+    )
+    blocks = list(found.blocks("test"))
+    assert len(blocks) == 4
+    for index, (block, expected) in enumerate(zip(blocks, model.model.layers, strict=True)):
+        assert same_tensors(weights_of(block), weights_of(expected))
+        assert same_tensors(found.block_tensors(index), weights_of(expected))
+        assert block.self_attn.layer_idx == index
+        assert not any(parameter.requires_grad for parameter in block.parameters())
+    assert same_tensors(found.outside, {name: weights_of(model)[name] for name in weight_shapes(model.config)[0]})
+
+
+@both_ways
+def test_what_is_done_to_a_block_changes_neither_the_model_nor_the_next_block(low_memory: bool, tmp_path: Path) -> None:
+    model = BlockwiseModel.open(saved(tiny_llama(), tmp_path / "model"), CPU, low_memory=low_memory)
+    block, before = model.block(1), weights_of(model.block(1))
+    for parameter in block.parameters():
+        parameter.zero_()
+    assert same_tensors(weights_of(model.block(1)), before)
+    assert same_tensors(model.block_tensors(1), before)
+
+
+def test_in_low_memory_a_block_is_read_when_its_turn_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, names = saved(tiny_llama(), tmp_path / "model"), []
+    read = CheckpointTensors.read
+
+    def remembered(self: CheckpointTensors, wanted: Any) -> Any:
+        names.append(sorted(wanted))
+        return read(self, names[-1])
+
+    monkeypatch.setattr(CheckpointTensors, "read", remembered)
+    model = BlockwiseModel.open(folder, CPU, low_memory=True)
+    assert names == [["model.embed_tokens.weight", "model.norm.weight"]]
+    model.block(2)
+    assert len(names) == 2
+    assert all(name.startswith("model.layers.2.") for name in names[1])
+
+
+@pytest.mark.parametrize("kind", ["tied", "untied", "mistral"])
+def test_the_skeleton_puts_embedding_and_logits_around_the_blocks(kind: str) -> None:
+    model = tiny_mistral() if kind == "mistral" else tiny_llama(**VARIANTS[kind])
+    parts, tokens = blockwise(model), torch.arange(20)[None]
+    hidden, keywords = parts.skeleton.first_inputs(tokens)
+    for block in parts.blocks("test"):
+        with torch.no_grad():
+            hidden = block(hidden, **keywords)
+    assert torch.equal(parts.skeleton.logits(hidden), logits_of(model, tokens))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_stored_dtype_is_the_checkpoints(dtype: torch.dtype) -> None:
+    model = blockwise(tiny_llama().to(dtype))
+    assert model.stored_dtype == dtype
+    assert {tensor.dtype for tensor in model.block_tensors(0).values()} == {dtype}
+
+
+# What is wrong with a checkpoint
+
+
+@pytest.mark.parametrize("name", ["model.norm.weight", "model.layers.3.mlp.up_proj.weight"])
+def test_a_missing_weight_is_named(name: str) -> None:
+    model = tiny_llama()
+    tensors = held(model).read(held(model).names - {name})
+    with pytest.raises(UserError, match=f"the model lacks 1 weights, first {name}; fetch it again"):
+        BlockwiseModel(model.config, HeldTensors(tensors), CPU)
+
+
+def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
+    folder = saved(tiny_llama(), tmp_path / "model", max_shard_size="20KB")
+    shard = sorted(folder.glob("model-*.safetensors"))[-1]
+    shard.write_bytes(shard.read_bytes()[:50])
+    with pytest.raises(UserError, match=rf"weights of the checkpoint .* are damaged \({shard.name}: .*fetch it again"):
+        list(BlockwiseModel.open(folder, CPU, low_memory=True).blocks("test"))
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    folder = saved(tiny_llama(), tmp_path / "model", max_shard_size="20KB")
+    shard = sorted(folder.glob("model-*.safetensors"))[1]
+    shard.unlink()
+    with pytest.raises(UserError, match=f"lacks shards: {shard.name}"):
+        BlockwiseModel.open(folder, CPU)
+
+
+def test_a_shard_that_lacks_a_tensor_of_the_index_is_an_error(tmp_path: Path) -> None:
+    folder = saved(tiny_llama(), tmp_path / "model", max_shard_size="20KB")
+    index = json.loads((folder / INDEX_FILE).read_text())
+    name = "model.layers.1.mlp.up_proj.weight"
+    shard = folder / index["weight_map"][name]
+    save_file({n: t for n, t in load_file(shard).items() if n != name} or {"x": torch.ones(1)}, shard)
+    with pytest.raises(UserError, match=rf"damaged \({shard.name}: "):
+        BlockwiseModel.open(folder, CPU)
+
+
+@pytest.mark.parametrize("architecture", ["Qwen2ForCausalLM", "GPT2LMHeadModel", "LlamaForSequenceClassification"])
+def test_another_architecture_is_refused_with_what_is_supported(architecture: str, tmp_path: Path) -> None:
+    folder = saved(tiny_llama(), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", config | {"architectures": [architecture]})
+    with pytest.raises(UserError, match=f"is a {architecture}; supported: LlamaForCausalLM, MistralForCausalLM"):
+        BlockwiseModel.open(folder, CPU)
+
+
+def test_a_quantised_checkpoint_is_refused(tmp_path: Path) -> None:
+    folder = saved(tiny_llama(), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", config | {"quantization_config": {"quant_method": "gptq", "bits": 4}})
+    with pytest.raises(UserError, match="is quantised; prune the checkpoint that it was made of"):
+        BlockwiseModel.open(folder, CPU)
+
+
+# Files of tensors
+
+
+def test_tensors_read_from_a_checkpoint_are_copies(tmp_path: Path) -> None:
+    source = CheckpointTensors(saved(tiny_llama(), tmp_path / "model"))
+    first = source.read(["model.norm.weight"])
+    first["model.norm.weight"].zero_()
+    assert source.read(["model.norm.weight"])["model.norm.weight"].all()
+
+
+def written(tensors: dict[str, torch.Tensor], folder: Path, **options: Any) -> list[str]:
+    """Names of the files of a written checkpoint."""
+    folder.mkdir(exist_ok=True)
+    writer = CheckpointWriter(folder, **options)
+    for name, tensor in tensors.items():
+        writer.add({name: tensor})
+    writer.close()
+    return sorted(file.name for file in folder.iterdir())
+
+
+def test_a_small_checkpoint_is_one_file(tmp_path: Path) -> None:
+    tensors = {"a": torch.ones(3), "b": torch.zeros(2, 2)}
+    assert written(tensors, tmp_path) == [SINGLE_FILE]
+    assert same_tensors(load_file(tmp_path / SINGLE_FILE), tensors)
+
+
+@pytest.mark.parametrize(
+    ("shard_bytes", "shards"), [(40, ["abc", "d", "e"]), (39, ["ab", "c", "d", "e"]), (200, ["abcde"])]
+)
+def test_a_file_takes_as_many_tensors_as_fit_and_a_large_one_has_its_own(
+    shard_bytes: int, shards: list[str], tmp_path: Path
+) -> None:
+    sizes = {"a": 2, "b": 5, "c": 3, "d": 30, "e": 1}
+    tensors = {name: torch.full((size,), float(size)) for name, size in sizes.items()}
+    files = written(tensors, tmp_path, shard_bytes=shard_bytes)
+    if len(shards) == 1:
+        assert files == [SINGLE_FILE]
+        return
+    names = [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
+    assert files == [*names, INDEX_FILE]
+    assert ["".join(sorted(load_file(tmp_path / name))) for name in names] == shards
+    index = json.loads((tmp_path / INDEX_FILE).read_text())
+    assert index["metadata"]["total_size"] == 4 * 41
+    assert index["weight_map"] == {t: name for name, shard in zip(names, shards, strict=True) for t in shard}
+    assert same_tensors(CheckpointTensors(tmp_path).read(sizes), tensors)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_transformers_loads_what_was_written_in_shards(variant: str, tmp_path: Path) -> None:
+    model = tiny_llama(**VARIANTS[variant])
+    files = written(held(model).read(held(model).names), tmp_path, shard_bytes=10_000)
+    assert len(files) > 4
+    model.config.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, local_files_only=True).eval()
+    assert same_tensors(weights_of(loaded), weights_of(model))
+    assert torch.equal(logits_of(loaded), logits_of(model))
+    assert CheckpointTensors(tmp_path).names == held(model).names
+
+
+def test_full_files_are_written_before_the_end(tmp_path: Path) -> None:
+    writer = CheckpointWriter(tmp_path, shard_bytes=8)
+    for name in "abc":
+        writer.add({name: torch.ones(2)})
+    assert len(list(tmp_path.iterdir())) == 2
+    assert not list(tmp_path.glob("model*"))
+
+
+def test_a_transposed_tensor_is_written_in_its_own_order(tmp_path: Path) -> None:
+    tensor = torch.arange(6.0).view(2, 3).T
+    written({"t": tensor}, tmp_path)
+    assert torch.equal(load_file(tmp_path / SINGLE_FILE)["t"], tensor)

@@ -1,0 +1,57 @@
+"""The estimate of memory grows as the memory that is measured grows: with text and statistics, not with blocks."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models import SHAPE
+from pruning_vs_scratch.cli import REPOSITORY
+from pruning_vs_scratch.models.llama import random_llama
+from pruning_vs_scratch.pruning.memory import Calibration, pruning_memory
+from pruning_vs_scratch.study import ModelShape
+
+MEASURE = REPOSITORY / "tests" / "bench" / "measure.py"
+WIDE = replace(SHAPE, vocab_size=128, layers=2, hidden_size=256, ffn_size=256, heads=4, kv_heads=2, head_dim=64)
+LENGTH = 64
+BUFFER_BYTES = 1 << 30
+
+
+def measured_bytes(folder: Path, shape: ModelShape, method: str, sequences: int) -> float:
+    """Peak memory of our side of the benchmark on a random checkpoint, in a process of its own."""
+    random_llama(shape, positions=LENGTH, seed=0).save_pretrained(folder / "model")
+    np.save(folder / "windows.npy", np.random.default_rng(0).integers(0, shape.vocab_size, (sequences, LENGTH + 1)))
+    command = [sys.executable, MEASURE, "ours", method, folder / "model", folder / "windows.npy", "0.5", "1"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["megabytes"] * 1e6
+
+
+def estimated_bytes(shape: ModelShape, method: str, sequences: int) -> int:
+    text = Calibration(sequences, LENGTH, batch_size=4)
+    memory = pruning_memory(shape, method, text, weight_bytes=4, buffer_bytes=BUFFER_BYTES)
+    return memory.device + memory.host
+
+
+GROWTH = {
+    "text": ("minitron_width", WIDE, 32, WIDE, 1024),
+    "the Hessian of wide layers": ("sparsegpt", WIDE, 16, replace(WIDE, layers=1, ffn_size=2048), 16),
+}
+
+
+@pytest.mark.parametrize("case", GROWTH)
+def test_memory_grows_as_estimated(case: str, tmp_path: Path) -> None:
+    method, small, few, large, many = GROWTH[case]
+    measured = measured_bytes(tmp_path, large, method, many) - measured_bytes(tmp_path, small, method, few)
+    estimated = estimated_bytes(large, method, many) - estimated_bytes(small, method, few)
+    assert measured == pytest.approx(estimated, rel=0.35)
+
+
+def test_memory_does_not_grow_with_the_number_of_blocks(tmp_path: Path) -> None:
+    wide = replace(WIDE, ffn_size=1024)
+    deep = replace(wide, layers=12)
+    block_bytes = 4 * wide.block_params
+    more = measured_bytes(tmp_path, deep, "wanda", 16) - measured_bytes(tmp_path, wide, "wanda", 16)
+    assert more < 2 * block_bytes
