@@ -471,6 +471,12 @@ def test_sheared_llama_drops_key_value_heads_and_blocks(smoke: Values, shape: Va
     assert {key: getattr(target, key) for key in shape} == shape
 
 
+@pytest.mark.parametrize("given", [{}, {"kv_heads": 2}])
+def test_query_heads_may_go_from_every_group(smoke: Values, given: Values) -> None:
+    smoke["targets"]["width"][0].update(heads=2, **given)
+    assert parse_config(smoke).targets.width[0].heads == 2
+
+
 def test_what_the_parent_has_may_be_given_for_minitron_too(smoke: Values) -> None:
     smoke["targets"]["width"][0].update(kv_heads=2, layers=4)
     assert parse_config(smoke).targets.width[0].kv_heads == 2

@@ -254,3 +254,42 @@ def test_the_shipped_studies_expand(tmp_path: Path, overlay: list[str]) -> None:
     result = snakemake(checkout(tmp_path / "checkout"), "-n", *overlay)
     assert result.returncode == 0, result.stderr
     assert "train" in result.stdout + result.stderr
+
+
+ADDITIONS = {
+    "matrix": [
+        {"methods": ["sheared_llama"], "ratios": [0.5], "retrain": [4096], "full": [4096]},
+        {"chains": [["minitron_depth@0.5", "wanda@2:4"]], "retrain": [4096], "rewind": [4096]},
+    ],
+    "pruning": {"sheared_llama": {"tokens": 1024, "global_batch_size": 2, "micro_batch_size": 2}},
+}
+
+
+def test_a_study_grows_by_learned_masks_a_chain_and_a_rewound_baseline(copy: Path) -> None:
+    smoke = yaml.safe_load((copy / "config/smoke.yaml").read_text())
+    overlay = ADDITIONS | {"matrix": [*smoke["matrix"], *ADDITIONS["matrix"]]}
+    (copy / "config/grown.yaml").write_text(yaml.safe_dump(overlay))
+    runs = copy / "results/smoke/runs"
+    made_before = {path: path.stat().st_mtime_ns for path in runs.glob("*/manifest.json")}
+    scores = runs / "P16.4k-seed0/scores/minitron_depth.safetensors"
+    scored_before = scores.stat().st_mtime_ns
+
+    grown = snakemake(copy, *SMOKE, "config/grown.yaml")
+    assert grown.returncode == 0, grown.stderr
+    assert {path: path.stat().st_mtime_ns for path in made_before} == made_before
+    assert scores.stat().st_mtime_ns == scored_before
+
+    ledger = pd.read_csv(copy / "results/smoke/ledger.csv").set_index("run")
+    learned, chained = "P16.4k-sheared_llama-0.5", "minitron_depth-0.5+wanda-0.5-2of4"
+    assert ledger.loc[f"{learned}-seed0", ["phase", "tokens_seen", "window_start"]].tolist() == ["prune", 1024, 192]
+    assert ledger.loc["S21.5k-width-0.5-full-seed0", "tokens_seen"] == 16384 + 4096 + 1024
+    steps = [f"P16.4k-{name}-seed0" for name in ("minitron_depth-0.5", chained)]
+    assert ledger.loc[steps, "tokens_seen"].tolist() == [1024, 1024]
+    rewound, retrained = f"S4.1k-{chained}-rewind-seed0", f"P16.4k-{chained}-R4.1k-seed0"
+    windows = ["window_start", "window_end", "tokens_seen", "steps"]
+    assert ledger.loc[rewound, windows].tolist() == ledger.loc[retrained, windows].tolist()
+    results = pd.read_csv(copy / "results/smoke/results.csv").set_index("run")
+    assert set(results.loc[rewound, "role"]) == {"rewind"}
+    assert set(results.loc[retrained, "tokens_prune"]) == {2048}
+    target = json.loads((copy / f"results/smoke/targets/{chained}.json").read_text())
+    assert target["steps"] == ["minitron_depth@0.5", "wanda@2:4"]
