@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
+from models import SHAPE, VARIANTS
 from pruning_vs_scratch.models.llama import llama_config
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.masked_llama import folded, masking
@@ -17,18 +18,7 @@ from pruning_vs_scratch.pruning.shape_masks import Masks, ShapeMasks
 from pruning_vs_scratch.pruning.surgery import cut_model, kept_shape
 from pruning_vs_scratch.study.shape import ModelShape
 
-PARENT = ModelShape(
-    vocab_size=61,
-    layers=4,
-    hidden_size=24,
-    ffn_size=40,
-    heads=6,
-    kv_heads=2,
-    head_dim=8,
-    tie_embeddings=True,
-    rope_theta=5_000.0,
-    norm_eps=1e-2,
-)
+PARENT = replace(SHAPE, norm_eps=1e-2)
 """Three query heads a key-value head; an eps that is felt."""
 FEWER_HEADS: dict[str, Any] = {"hidden_size": 15, "ffn_size": 23, "heads": 4, "layers": 3}
 """Of each group one query head goes."""
@@ -43,13 +33,8 @@ GOALS: dict[str, dict[str, Any]] = {
     "groups": {"heads": 3, "kv_heads": 1},
     "layers": {"layers": 2},
 }
-VARIANTS: dict[str, dict[str, Any]] = {
-    "tied": {},
-    "untied": {"tie_embeddings": False},
-    "biased": {"attention_bias": True, "mlp_bias": True},
-}
 each_goal = pytest.mark.parametrize("goal", GOALS)
-each_variant = pytest.mark.parametrize("variant", VARIANTS)
+each_variant = pytest.mark.parametrize("variant", ["tied", "untied", "biased"])
 both_heads = pytest.mark.parametrize("goal", [FEWER_HEADS, FEWER_GROUPS], ids=["query heads", "groups"])
 
 
