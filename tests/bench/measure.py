@@ -19,8 +19,8 @@ from pruning_vs_scratch.pruning.sparse import sparse_blocks
 from pruning_vs_scratch.pruning.structured import structured_blocks
 from pruning_vs_scratch.study import ModelShape, Target
 
-BATCH = 4
-BUFFER_BYTES = 1 << 30
+BATCH = 8
+BUFFER_BYTES = 1 << 26
 
 
 def goal_of(parent: ModelShape, method: str, ratio: float) -> ModelShape:

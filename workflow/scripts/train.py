@@ -29,6 +29,8 @@ def main() -> None:
         plan = TrainingPlan.model_validate(args.plan)
     except ValidationError as error:
         raise UserError(f"--plan is not a token plan: {error}") from error
+    if args.cut_like is not None and args.target is None:
+        raise UserError("--cut-like cuts random weights: give it with --target, the shape before the cut")
     manifest = ManifestWriter("train", {"plan": plan.model_dump(mode="json")})
     for name in ("tokens", "validation", "tokenizer", "target", "model", "redraw_linears", "cut_like"):
         if getattr(args, name) is not None:

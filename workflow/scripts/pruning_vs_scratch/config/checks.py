@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from pruning_vs_scratch.config.model import WidthTarget
+from pruning_vs_scratch.config.model import ShapeConfig, WidthTarget
 from pruning_vs_scratch.config.pruning import GRANULARITY, N_OF_M_RATIO, Comparison
-from pruning_vs_scratch.config.steps import parse_chain
+from pruning_vs_scratch.config.steps import Step, parse_chain
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.errors import UserError, nearest
 
@@ -140,22 +140,34 @@ def _chain_problems(config: StudyConfig, path: str, chain: list[str]) -> Iterato
     except UserError as error:
         yield f"{path}: {error}"
         return
+    shape = config.parent.shape
     for step in steps:
         yield from _method_problems(config, path, step.method, [step.ratio])
-        if step.granularity != "sparse":
-            yield from _ratio_problems(config, path, step.method, [step.ratio])
-        elif ":" in step.pattern:
-            yield from _pattern_problems(config, path, step.pattern)
+        if step.granularity == "sparse":
+            yield from _pattern_problems(config, path, step.pattern, shape)
+            continue
+        yield from _ratio_problems(config, path, step.method, [step.ratio])
+        left = _shape_after(config, step, shape)
+        if left.layers > shape.layers:
+            yield f"{path}: {step} would add blocks: its target has {left.layers}, but only {shape.layers} are left"
+        shape = left
     kinds = [step.granularity for step in steps]
     if len(set(kinds)) < len(kinds):
         yield f"{path}: each step of a chain must cut along another axis (depth, width, sparse)"
+
+
+def _shape_after(config: StudyConfig, step: Step, shape: ShapeConfig) -> ShapeConfig:
+    """What a depth or width step leaves of a shape; the same shape where the step has no target."""
+    targets = [target for target in getattr(config.targets, step.granularity) if target.ratio == step.ratio]
+    values = targets[0].model_dump(exclude={"ratio"}, exclude_none=True) if targets else {}
+    return shape.model_copy(update=values)
 
 
 def _target_problems(config: StudyConfig, index: int, method: str, comparison: Comparison) -> Iterator[str]:
     granularity = GRANULARITY[method]
     if granularity == "sparse":
         for pattern in comparison.patterns:
-            yield from _pattern_problems(config, f"matrix.{index}.patterns", pattern)
+            yield from _pattern_problems(config, f"matrix.{index}.patterns", pattern, config.parent.shape)
             for ratio in comparison.ratios:
                 if pattern != "unstructured" and ratio != N_OF_M_RATIO:
                     yield f"matrix.{index}.ratios: pattern {pattern} has ratio {N_OF_M_RATIO}, not {ratio}"
@@ -176,16 +188,15 @@ def _ratio_problems(config: StudyConfig, path: str, method: str, ratios: list[fl
             yield f"{path}: {method} needs a target for {ratio} under targets.{granularity}; {hint}"
 
 
-def _pattern_problems(config: StudyConfig, path: str, pattern: str) -> Iterator[str]:
+def _pattern_problems(config: StudyConfig, path: str, pattern: str, shape: ShapeConfig) -> Iterator[str]:
     """N:M needs inputs of every linear layer that divide into groups of M."""
     if pattern == "unstructured":
         return
     group = int(pattern.split(":")[1])
-    shape = config.parent.shape
     widths = {"hidden_size": shape.hidden_size, "ffn_size": shape.ffn_size, "heads": shape.heads * shape.head_dim}
     for key, width in widths.items():
         if width % group:
-            yield f"{path}: {pattern} needs multiples of {group}, but parent.shape.{key} gives {width}"
+            yield f"{path}: {pattern} needs multiples of {group}, but {key} gives {width}"
     if config.pruning.sparsegpt.block_size % group:
         yield f"pruning.sparsegpt.block_size: {config.pruning.sparsegpt.block_size} is no multiple of {group}"
 

@@ -39,7 +39,7 @@ class Step:
         return cls(method, ratio, "unstructured" if sparse else "dense")
 
     def __str__(self) -> str:
-        return f"{self.method}@{self.pattern if ':' in self.pattern else f'{self.ratio:g}'}"
+        return f"{self.method}@{self.pattern if ':' in self.pattern else self.ratio}"
 
     @property
     def granularity(self) -> Granularity:

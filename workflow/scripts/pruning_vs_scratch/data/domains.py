@@ -99,8 +99,9 @@ class DomainLoader:
 
     def restore(self, state: Mapping[str, Mapping[str, float]]) -> None:
         """Go on from a state."""
-        self.weights = dict(state["weights"])
-        self.used = {name: int(count) for name, count in state["used"].items()}
+        # In the order of this loader: a file may have sorted the names, and batches are drawn in their order.
+        self.weights = {name: state["weights"][name] for name in self.weights}
+        self.used = {name: int(state["used"][name]) for name in self.used}
         self.last_sequence = int(state["last"]["sequence"])
 
     def next_batch(self, step: int, size: int) -> NDArray[np.int64]:

@@ -126,8 +126,20 @@ class Expansion:
         batch = training.global_batch_size * training.sequence_length
         spent = self.config.parent.tokens + budget + pruned.tokens_prune
         tokens = -(-spent // batch) * batch
-        name = names.full_scratch_name(masked.target.name, tokens, masked.seed)
-        return self._baseline(name, masked, start_token=0, tokens=tokens)
+        return self._baseline(self._full_name(masked, tokens), masked, start_token=0, tokens=tokens)
+
+    def _full_name(self, masked: Run, tokens: int) -> str:
+        """The shortest name that no baseline of another number of tokens has."""
+        candidates = (
+            names.full_scratch_name(masked.target.name, tokens, masked.seed, digits)
+            for digits in range(names.LABEL_DIGITS, len(str(tokens)) + 1)
+        )
+        return next(name for name in candidates if self._tokens_of(name) in (None, tokens))
+
+    def _tokens_of(self, name: str) -> int | None:
+        """What a run of a name reads in training; None if there is no such run yet."""
+        run = self.runs.get(name)
+        return None if run is None or run.plan is None else run.plan.tokens
 
     def _baseline(self, name: str, masked: Run, *, start_token: int, tokens: int) -> Run:
         target, seed = masked.target, masked.seed

@@ -8,11 +8,11 @@ LABEL_DIGITS = 3
 UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
 
 
-def token_label(tokens: int) -> str:
-    """A token count in three significant digits: 131072 -> '131k', 200e9 -> '200B'."""
+def token_label(tokens: int, digits: int = LABEL_DIGITS) -> str:
+    """A token count in some significant digits: 131072 -> '131k', 200e9 -> '200B'."""
     for unit, suffix in UNITS:
         if tokens >= unit:
-            return f"{float(f'{tokens / unit:.{LABEL_DIGITS}g}'):g}{suffix}"
+            return f"{float(f'{tokens / unit:.{digits}g}'):.{digits}g}{suffix}"
     return str(tokens)
 
 
@@ -47,12 +47,13 @@ def scratch_name(target: str, tokens: int, seed: int) -> str:
     return f"S{token_label(tokens)}-{target}-seed{seed}"
 
 
-def full_scratch_name(target: str, tokens: int, seed: int) -> str:
+def full_scratch_name(target: str, tokens: int, seed: int, digits: int = LABEL_DIGITS) -> str:
     """A target trained from random weights on the whole pipeline's tokens: 'S250B-depth-0.5-full-seed0'.
 
-    The paper calls it S250 too, but it reads other tokens than a baseline of an equal budget of 250B.
+    The paper calls it S250 too, but it reads other tokens than a baseline of an equal budget of 250B. Methods that
+    share a target but read different amounts of text have baselines that differ in later ``digits``.
     """
-    return f"S{token_label(tokens)}-{target}-full-seed{seed}"
+    return f"S{token_label(tokens, digits)}-{target}-full-seed{seed}"
 
 
 def rewound_name(pruned: str, tokens: int, seed: int) -> str:
