@@ -37,8 +37,8 @@ from pruning_vs_scratch.files import sha256_of_file
 from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.models.checkpoint import load_llama, save_llama
 from pruning_vs_scratch.models.llama import random_llama, shape_of
-from pruning_vs_scratch.pruning.shape_masks import ShapeMasks
-from pruning_vs_scratch.pruning.sheared_llama import DomainText, MaskedLlama, MaskLearner
+from pruning_vs_scratch.pruning.methods.shape_masks import ShapeMasks
+from pruning_vs_scratch.pruning.methods.sheared_llama import DomainText, MaskedLlama, MaskLearner
 from pruning_vs_scratch.study import TrainingPlan
 from pruning_vs_scratch.study.expand import mask_learning_plan
 

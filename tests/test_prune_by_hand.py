@@ -129,8 +129,8 @@ def test_windows_are_read_as_they_are(world: World) -> None:
     world.by_hand("shortgpt", "--ratio", 0.5, "--calibration", world.array)
     from models import blockwise
     from pruning_vs_scratch.config.pruning import NoOptions
-    from pruning_vs_scratch.pruning import shortgpt
     from pruning_vs_scratch.pruning.calibration import CalibrationStream
+    from pruning_vs_scratch.pruning.methods import shortgpt
 
     windows = torch.from_numpy(np.load(world.array))
     stream = CalibrationStream(blockwise(load_llama(world.model)), windows, 5, 1 << 30, world.folder)

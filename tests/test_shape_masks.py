@@ -13,8 +13,8 @@ from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM
 from models import SHAPE, VARIANTS
 from pruning_vs_scratch.models.llama import llama_config
 from pruning_vs_scratch.pruning.kept import Kept
-from pruning_vs_scratch.pruning.masked_llama import folded, masking
-from pruning_vs_scratch.pruning.shape_masks import Masks, ShapeMasks
+from pruning_vs_scratch.pruning.methods.masked_llama import folded, masking
+from pruning_vs_scratch.pruning.methods.shape_masks import Masks, ShapeMasks
 from pruning_vs_scratch.pruning.surgery import cut_model, kept_shape
 from pruning_vs_scratch.study.shape import ModelShape
 

@@ -20,9 +20,9 @@ from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.models.llama import shape_of
-from pruning_vs_scratch.pruning.masked_llama import masking
-from pruning_vs_scratch.pruning.shape_masks import ShapeMasks
-from pruning_vs_scratch.pruning.sheared_llama import MaskedLlama, MaskLearner, step_generator
+from pruning_vs_scratch.pruning.methods.masked_llama import masking
+from pruning_vs_scratch.pruning.methods.shape_masks import ShapeMasks
+from pruning_vs_scratch.pruning.methods.sheared_llama import MaskedLlama, MaskLearner, step_generator
 from pruning_vs_scratch.study import Target, TrainingPlan
 from pruning_vs_scratch.study.expand import mask_learning_plan
 from pruning_world import LENGTH, PARENT, World, random_tokens, weight_files

@@ -25,11 +25,11 @@ from models import (
 )
 from pruning_vs_scratch.config.pruning import MagnitudeOptions
 from pruning_vs_scratch.models.llama import LINEAR_NAMES
-from pruning_vs_scratch.pruning.magnitude import magnitude_mask
 from pruning_vs_scratch.pruning.method import PrunedLayer, Request, SparseMethod
-from pruning_vs_scratch.pruning.random_mask import random_scores
+from pruning_vs_scratch.pruning.methods.magnitude import magnitude_mask
+from pruning_vs_scratch.pruning.methods.random_mask import random_scores
+from pruning_vs_scratch.pruning.methods.wanda import InputNorm, wanda_scores
 from pruning_vs_scratch.pruning.sparse import sparse_blocks
-from pruning_vs_scratch.pruning.wanda import InputNorm, wanda_scores
 
 WANDA = Case("wanda", 0.5, "unstructured")
 DENSE = Case("wanda", 0.5, "unstructured", {"order": "dense"})

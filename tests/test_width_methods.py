@@ -12,9 +12,9 @@ import torch
 from models import SHAPE, VARIANTS, Case, logits_of, random_windows, recorded_inputs, shape_of_model, tiny_llama
 from pruning_vs_scratch.config.pruning import MinitronWidthOptions
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.pruning import minitron_width
 from pruning_vs_scratch.pruning.method import Request
-from pruning_vs_scratch.pruning.minitron_width import ChannelImportance, heads_by_group, top_indices
+from pruning_vs_scratch.pruning.methods import minitron_width
+from pruning_vs_scratch.pruning.methods.minitron_width import ChannelImportance, heads_by_group, top_indices
 from pruning_vs_scratch.study import Target
 
 

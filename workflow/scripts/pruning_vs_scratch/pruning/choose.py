@@ -23,10 +23,10 @@ from pruning_vs_scratch.models.device import best_device
 from pruning_vs_scratch.pruning.calibration_text import calibration_windows
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.method import PrunedBlock, Request, Scores
+from pruning_vs_scratch.pruning.methods.sheared_llama import DomainText, learn
 from pruning_vs_scratch.pruning.registry import SPARSE, STRUCTURED
 from pruning_vs_scratch.pruning.scores import NO_TEXT, TextRead, read_scores, score
 from pruning_vs_scratch.pruning.session import calibration_stream
-from pruning_vs_scratch.pruning.sheared_llama import DomainText, learn
 from pruning_vs_scratch.pruning.sparse import sparse_blocks
 from pruning_vs_scratch.pruning.structured import structured_blocks
 from pruning_vs_scratch.study import TrainingPlan

@@ -1,9 +1,10 @@
-"""The pruning methods by name. A new one is a file, a line here, and its options in config/pruning.py.
+"""The pruning methods by name. A new one is a file in methods/, a line here, and its options in config/pruning.py.
 
-Sheared-LLaMA, whose masks are trained, is apart: see sheared_llama.py.
+Sheared-LLaMA, whose masks are trained, is apart: see methods/sheared_llama.py.
 """
 
-from pruning_vs_scratch.pruning import (
+from pruning_vs_scratch.pruning.method import SparseMethod, StructuredMethod
+from pruning_vs_scratch.pruning.methods import (
     magnitude,
     minitron_depth,
     minitron_width,
@@ -12,7 +13,6 @@ from pruning_vs_scratch.pruning import (
     sparsegpt,
     wanda,
 )
-from pruning_vs_scratch.pruning.method import SparseMethod, StructuredMethod
 
 STRUCTURED: dict[str, StructuredMethod] = {
     "shortgpt": shortgpt.METHOD,

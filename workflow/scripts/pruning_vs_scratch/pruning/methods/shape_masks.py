@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from pruning_vs_scratch.pruning.hard_concrete import (
+from pruning_vs_scratch.pruning.kept import Kept
+from pruning_vs_scratch.pruning.methods.hard_concrete import (
     LOG_ALPHA_HIGH,
     LOG_ALPHA_LOW,
     deterministic,
@@ -26,7 +27,6 @@ from pruning_vs_scratch.pruning.hard_concrete import (
     open_probability,
     sample,
 )
-from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.study.shape import ModelShape
 
 

@@ -28,9 +28,9 @@ from pruning_vs_scratch.models.device import best_device
 from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.models.tensors import HeldTensors
 from pruning_vs_scratch.pruning.kept import Kept
-from pruning_vs_scratch.pruning.masked_llama import folded, masking
 from pruning_vs_scratch.pruning.method import Request
-from pruning_vs_scratch.pruning.shape_masks import ShapeMasks
+from pruning_vs_scratch.pruning.methods.masked_llama import folded, masking
+from pruning_vs_scratch.pruning.methods.shape_masks import ShapeMasks
 from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.training.loop import Trainer, TrainResult
 from pruning_vs_scratch.training.loss import sequence_losses
