@@ -55,3 +55,34 @@ def test_memory_does_not_grow_with_the_number_of_blocks(tmp_path: Path) -> None:
     block_bytes = 4 * wide.block_params
     more = measured_bytes(tmp_path, deep, "wanda", 16) - measured_bytes(tmp_path, wide, "wanda", 16)
     assert more < 2 * block_bytes
+
+
+LLAMA_8B = ModelShape(
+    vocab_size=128256, layers=32, hidden_size=4096, ffn_size=14336, heads=32, kv_heads=8, head_dim=128,
+    tie_embeddings=False, rope_theta=500_000.0, norm_eps=1e-5,
+)  # fmt: skip
+DOCUMENTED = ("shortgpt", "minitron_depth", "minitron_width", "wanda", "sparsegpt")
+
+
+def memory_table() -> str:
+    """The table of docs/pruning.md."""
+    lines = [
+        "| calibration | method | GPU | host memory | hidden states |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for text in (Calibration(128, 2048), Calibration(1024, 8192)):
+        for method in DOCUMENTED:
+            found = pruning_memory(LLAMA_8B, method, text, weight_bytes=2, buffer_bytes=16 << 30)
+            sizes = " | ".join(f"{size / 1e9:.1f} GB" for size in (found.device, found.host, found.hidden_states))
+            lines.append(f"| {text.sequences} x {text.length} | `{method}` | {sizes} |")
+    return "\n".join(lines)
+
+
+def test_the_documented_estimates_for_8b_are_those_of_the_code() -> None:
+    assert memory_table() in (REPOSITORY / "docs" / "pruning.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("method", DOCUMENTED)
+def test_an_8b_model_fits_a_gpu_of_24_gb_with_the_largest_calibration(method: str) -> None:
+    found = pruning_memory(LLAMA_8B, method, Calibration(1024, 8192), weight_bytes=2, buffer_bytes=16 << 30)
+    assert found.device < 24e9

@@ -4,6 +4,7 @@ import json
 import resource
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,6 @@ BUFFER_BYTES = 1 << 26
 
 def goal_of(parent: ModelShape, method: str, ratio: float) -> ModelShape:
     """The same target as the reference's."""
-    from dataclasses import replace
-
     if method == "minitron_depth":
         return replace(parent, layers=parent.layers - round(parent.layers * ratio))
     if method == "minitron_width":

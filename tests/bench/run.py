@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, help="checkpoint (default: a random one of 30 blocks)")
     parser.add_argument("--sequences", type=int, default=16, help="calibration windows (default: 16)")
-    parser.add_argument("--sequence-length", type=int, default=256, help="tokens a window (default: 256)")
+    parser.add_argument("--sequence-length", type=int, default=128, help="tokens a window (default: 128)")
     parser.add_argument("--repeats", type=int, default=3, help="measurements of each side (default: 3)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
     parser.add_argument("--methods", nargs="+", choices=RATIOS, default=list(RATIOS), help="methods to measure")

@@ -14,6 +14,7 @@ from typing import Any
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.config.pruning import LEARNED, METHODS
+from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import PRUNING_FILE, RECORDS, atomic_directory, sha256_of_value, write_json
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.locks import exclusive
@@ -33,12 +34,15 @@ def main() -> None:
     )  # fmt: skip
     manifest = ManifestWriter("prune", {name: getattr(args, name) for name in names})
     require_paths(args)
+    _require_replaceable(args)
     for name in ("model", "target", "tokenizer", "scores", "validation"):
         if getattr(args, name) is not None:
             manifest.add_input(name, getattr(args, name), ignore=RECORDS)
     for i, path in enumerate(args.calibration or []):
         manifest.add_input(f"calibration/{i}", path)
-    spec_hash = sha256_of_value({"options": manifest.options, "inputs": manifest.inputs})
+    # How memory is used changes nothing in the result.
+    options = {name: value for name, value in manifest.options.items() if name != "low_memory"}
+    spec_hash = sha256_of_value({"options": options, "inputs": manifest.inputs})
     with exclusive(args.work / args.run) if args.method in LEARNED else nullcontext():
         # Resume state of other code is not continued.
         work = args.work / args.run / sha256_of_value([spec_hash, source_hash()])[:16]
@@ -75,11 +79,28 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     parser.add_argument("--manifest", type=Path, help="manifest to write (default: OUT.manifest.json)")
     args = parser.parse_args()
+    args.out = args.out.resolve()
     args.run = args.run or args.out.name
-    args.manifest = args.manifest or args.out.with_name(f"{args.out.name}.manifest.json")
+    args.manifest = args.manifest or args.out.parent / f"{args.out.name}.manifest.json"
     args.by_hand = args.work is None
-    args.work = args.work or args.out.with_name(f"{args.out.name}.work")
+    args.work = args.work or args.out.parent / f"{args.out.name}.work"
     return args
+
+
+def _require_replaceable(args: argparse.Namespace) -> None:
+    """Refuse to write over what this command reads, or over a folder that is no pruned checkpoint.
+
+    Raises:
+        UserError: names the folder.
+    """
+    inputs = [args.model, args.tokenizer, args.scores, args.target, args.validation, *(args.calibration or [])]
+    for path in filter(None, inputs):
+        if path.resolve().is_relative_to(args.out):
+            raise UserError(f"--out {args.out.name} holds {path}, which this command reads; choose another folder")
+    if args.out.exists() and not (args.out / PRUNING_FILE).exists() and any(args.out.iterdir()):
+        raise UserError(
+            f"--out {args.out.name} exists and is no pruned checkpoint; choose another folder, or delete it"
+        )
 
 
 def _prune(args: argparse.Namespace, work: Path, spec_hash: str) -> dict[str, Any]:

@@ -25,6 +25,11 @@ def run(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         sys.exit(f"error: {error}")
+    except RuntimeError as error:
+        # By its name, because this module does not import torch.
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        sys.exit(f"error: the GPU is out of memory: lower the batch size or micro batch size ({error})")
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise

@@ -106,6 +106,8 @@ class TokenStore:
         Raises:
             UserError: the hashes differ.
         """
+        if not tokenizer_file.exists():
+            raise UserError(f"no tokenizer {tokenizer_file} to compare with that of {self.folder}: give --tokenizer")
         if sha256_of_file(tokenizer_file) != self.index["tokenizer_sha256"]:
             raise UserError(
                 f"{self.folder} was tokenised with another tokenizer than {tokenizer_file}; "

@@ -1,6 +1,7 @@
 """A checkpoint whose decoder blocks come to the device one at a time."""
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class BlockwiseModel:
         self._require_names(outside_shapes)
         self.outside = self._read(outside_shapes)
         self.stored_dtype = self.outside["model.embed_tokens.weight"].dtype
-        self.skeleton = Skeleton(config, self.outside, device, compute_dtype(self.stored_dtype, device))
+        self.device = device
 
     @classmethod
     def open(cls, folder: Path, device: torch.device, *, low_memory: bool = False) -> "BlockwiseModel":
@@ -47,10 +48,10 @@ class BlockwiseModel:
             source = HeldTensors(source.read(source.names))
         return cls(read_llama_config(folder), source, device, name=f"the checkpoint {folder}")
 
-    @property
-    def device(self) -> torch.device:
-        """Where blocks run."""
-        return self.skeleton.device
+    @cached_property
+    def skeleton(self) -> Skeleton:
+        """What surrounds the blocks, in the arithmetic of the device."""
+        return Skeleton(self.config, self.outside, self.device, compute_dtype(self.stored_dtype, self.device))
 
     def block_tensors(self, index: int) -> Tensors:
         """The weights of a block as they are stored, by their names inside the block."""

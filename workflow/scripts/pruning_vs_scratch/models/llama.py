@@ -121,12 +121,3 @@ def block_linear(block: torch.nn.Module, name: str) -> torch.nn.Linear:
     linear = block.get_submodule(name)
     assert isinstance(linear, torch.nn.Linear)
     return linear
-
-
-def block_linears(model: LlamaForCausalLM) -> dict[str, torch.nn.Linear]:
-    """The linear layers of all decoder blocks by parameter name; these are what sparse methods prune."""
-    return {
-        f"model.layers.{i}.{name}.weight": block.get_submodule(name)
-        for i, block in enumerate(model.model.layers)
-        for name in LINEAR_NAMES
-    }

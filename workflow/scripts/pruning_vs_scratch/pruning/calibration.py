@@ -84,6 +84,10 @@ class CalibrationStream:
             self.hidden[batch] = leaving.to(self.hidden.device)
             yield entering, leaving
 
+    def release(self) -> None:
+        """Give back the memory of the hidden states; what was counted stays."""
+        self.hidden = self.hidden.new_empty(0)
+
     @torch.no_grad()
     def run(self, block: nn.Module, states: torch.Tensor) -> torch.Tensor:
         """Output of a block, on the device, for hidden states of shape (batch, length, hidden)."""

@@ -13,13 +13,13 @@ from transformers import LlamaForCausalLM
 from pruning_vs_scratch.config.pruning import CALIBRATION_FREE, LEARNED, ShearedLlamaOptions, scored_once
 from pruning_vs_scratch.config.training import TrainingConfig, ValidationConfig
 from pruning_vs_scratch.data.domains import DomainLoader, sequences_of_domain
-from pruning_vs_scratch.data.tokens import TokenStore
+from pruning_vs_scratch.data.tokens import INDEX, TokenStore
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import MASK_LEARNING_FILE, RECORDS, sha256_of_path
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
 from pruning_vs_scratch.models.checkpoint import load_llama
-from pruning_vs_scratch.models.device import best_device
+from pruning_vs_scratch.models.tensors import HeldTensors
 from pruning_vs_scratch.pruning.calibration_text import calibration_windows
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.method import PrunedBlock, Request, Scores
@@ -89,14 +89,16 @@ def _learned(args: argparse.Namespace, model: BlockwiseModel, request: Request, 
     windows = calibration_windows(args, model.shape, model.config.max_position_embeddings)
     plan = _mask_learning_plan(args, request.options, windows)
     llama = load_llama(args.model)
-    nn.Module.to(llama, best_device())
+    nn.Module.to(llama, model.device)
     domains = _domain_text(args, request.options, plan, windows, llama)
     learned = learn(llama, request, plan, windows, domains, work, folder / MASK_LEARNING_FILE)
+    weights = {name: tensor.to(model.stored_dtype) for name, tensor in learned.weights.items()}
+    trained = BlockwiseModel(model.config, HeldTensors(weights), model.device)
     spent = training_fields(plan, learned.result, model.shape)
     if domains is not None:
         spent["window_end"] = domains.loader.last_sequence + 1
-    blocks = structured_blocks(learned.model, learned.kept)
-    return Choice(learned.model, learned.kept, blocks, {"open_shares": learned.open_shares}, lambda: spent)
+    blocks = structured_blocks(trained, learned.kept)
+    return Choice(trained, learned.kept, blocks, {"open_shares": learned.open_shares}, lambda: spent)
 
 
 def _domain_text(
@@ -113,8 +115,8 @@ def _domain_text(
     """
     if not args.domains:
         return None
-    held_out = TokenStore(args.validation)
-    loader = DomainLoader(windows, TokenStore(args.calibration[0]).domains, args.domains, plan.window_start, plan.seed)
+    held_out, text = _store_with_domains(args, "validation"), _store_with_domains(args, "calibration")
+    loader = DomainLoader(windows, text.domains, args.domains, plan.window_start, plan.seed)
     validation_windows = Windows(held_out, plan.sequence_length, EVALUATION_SEED)
     validation = {}
     for name in args.domains:
@@ -127,6 +129,19 @@ def _domain_text(
         chosen = validation_windows.read(sequences[: options.domain_sequences])
         validation[name] = torch.from_numpy(chosen)
     return DomainText(loader, validation, llama, plan.micro_batch_size)
+
+
+def _store_with_domains(args: argparse.Namespace, option: str) -> TokenStore:
+    """Token shards that know all domains of ``--domains``."""
+    value = getattr(args, option)
+    folder = value[0] if isinstance(value, list) else value
+    store = TokenStore(folder) if folder is not None and (folder / INDEX).exists() else None
+    if store is None or set(args.domains) - set(store.domains):
+        raise UserError(
+            f"--domains needs token shards as --{option}, tokenised with the domains {', '.join(args.domains)}: "
+            "see tokenize_corpus.py --domains"
+        )
+    return store
 
 
 def _mask_learning_plan(args: argparse.Namespace, options: ShearedLlamaOptions, windows: Windows) -> TrainingPlan:

@@ -37,6 +37,8 @@ def _target(args: argparse.Namespace, parent: ModelShape) -> Target:
         UserError: they ask for nothing, or for what cannot be.
     """
     if args.target is not None:
+        if args.pattern is not None:
+            raise UserError("--pattern is part of the target file: leave it out")
         return Target.from_dict(read_json(args.target)).last_step
     granularity = GRANULARITY[args.method]
     if granularity == "sparse":

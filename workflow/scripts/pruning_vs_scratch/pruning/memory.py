@@ -11,6 +11,7 @@ from pruning_vs_scratch.pruning.calibration import LOSS_TOKENS
 from pruning_vs_scratch.study.shape import ModelShape
 
 FP32_BYTES = 4
+MASK_ENTRIES_A_BYTE = 8
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,10 @@ def pruning_memory(
     if method == "minitron_depth":
         device += shape.vocab_size * shape.hidden_size * weight_bytes
         device += min(LOSS_TOKENS, text.batch_size * text.length) * shape.vocab_size * (weight_bytes + 2 * FP32_BYTES)
-    outside = shape.embedding_params * (weight_bytes + FP32_BYTES)
+    # The parent's embeddings, the written checkpoint's, and those of its probe.
+    outside = shape.embedding_params * (2 * weight_bytes + FP32_BYTES)
+    if GRANULARITY[method] == "sparse":
+        outside += shape.layers * shape.block_linear_params // MASK_ENTRIES_A_BYTE
     waiting = min(SHARD_BYTES, shape.params_total * weight_bytes)
     # A block as it is read and as it is written, and one in fp32 for the probe of the written checkpoint.
     host = outside + waiting + 2 * block + shape.block_params * FP32_BYTES + min(hidden_states, buffer_bytes)

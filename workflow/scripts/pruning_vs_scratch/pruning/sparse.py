@@ -35,10 +35,12 @@ def sparse_blocks(
         if stream is not None:
             statistics = observed_statistics(method, block, stream)
         else:
-            statistics = _of_block(scores or {}, index)
+            statistics = {name: value.to(model.device) for name, value in _of_block(scores or {}, index).items()}
         pruned = _prune_block(method, block, index, statistics, request, model.stored_dtype)
         if stream is not None and index + 1 < model.shape.layers:
             stream.advance(block)
+        elif stream is not None:
+            stream.release()
         tensors = {name: tensor.to("cpu", model.stored_dtype) for name, tensor in block.state_dict().items()}
         yield PrunedBlock(
             tensors,

@@ -130,10 +130,10 @@ class Expansion:
 
     def _full_name(self, masked: Run, tokens: int) -> str:
         """The shortest name that no baseline of another number of tokens has."""
-        candidates = (
-            names.full_scratch_name(masked.target.name, tokens, masked.seed, digits)
-            for digits in range(names.LABEL_DIGITS, len(str(tokens)) + 1)
-        )
+        labels = [names.token_label(tokens, digits) for digits in range(names.LABEL_DIGITS, len(str(tokens)))]
+        candidates = [
+            names.full_scratch_name(masked.target.name, label, masked.seed) for label in [*labels, str(tokens)]
+        ]
         return next(name for name in candidates if self._tokens_of(name) in (None, tokens))
 
     def _tokens_of(self, name: str) -> int | None:

@@ -47,13 +47,13 @@ def scratch_name(target: str, tokens: int, seed: int) -> str:
     return f"S{token_label(tokens)}-{target}-seed{seed}"
 
 
-def full_scratch_name(target: str, tokens: int, seed: int, digits: int = LABEL_DIGITS) -> str:
+def full_scratch_name(target: str, tokens: str, seed: int) -> str:
     """A target trained from random weights on the whole pipeline's tokens: 'S250B-depth-0.5-full-seed0'.
 
     The paper calls it S250 too, but it reads other tokens than a baseline of an equal budget of 250B. Methods that
-    share a target but read different amounts of text have baselines that differ in later ``digits``.
+    share a target but read different amounts of text have baselines whose token labels show more digits.
     """
-    return f"S{token_label(tokens, digits)}-{target}-full-seed{seed}"
+    return f"S{tokens}-{target}-full-seed{seed}"
 
 
 def rewound_name(pruned: str, tokens: int, seed: int) -> str:

@@ -1,6 +1,7 @@
 """A study: what the workflow and the tables ask about runs, plans and files. No torch here."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -140,10 +141,16 @@ class Study:
 
     def scoring_options(self, start: str, method: str) -> list[str]:
         """Options of score.py for a run and method: text, and the shapes that will be asked for."""
-        sharing = self.scorings[start, method]
-        shapes = dict.fromkeys(self.runs[run].target.shape for run in sharing)
-        asked = canonical_json([shape.to_dict() for shape in shapes])
-        return [*self._text_options(self.pruning_plan(sharing[0])), f"--shapes={asked}"]
+        plan = self.pruning_plan(self.scorings[start, method][0])
+        return [*self._text_options(plan), f"--shapes={canonical_json(self._shapes_to_score(start, method))}"]
+
+    def _shapes_to_score(self, start: str, method: str) -> list[dict[str, Any]]:
+        """All depths that the targets know, whatever the matrix asks for; other scores serve any shape."""
+        if method != "minitron_depth":
+            return []
+        shape = self.runs[start].target.shape
+        layers = sorted({target.layers for target in self.config.targets.depth if target.layers < shape.layers})
+        return [replace(shape, layers=number).to_dict() for number in layers]
 
     def pruning_options(self, name: str) -> list[str]:
         """Options of prune.py for a pruned run, beyond its model and target."""
@@ -156,18 +163,15 @@ class Study:
 
     @staticmethod
     def _text_options(plan: PruningPlan) -> list[str]:
-        """The method and how it reads its text."""
-        return [
-            f"--method={plan.method}",
-            f"--options={canonical_json(plan.options)}",
-            f"--seed={plan.seed}",
-            *([f"--sequences={plan.sequences}"] if plan.sequences else []),
-            f"--sequence-length={plan.sequence_length}",
-            f"--batch-size={plan.batch_size}",
-            f"--threads={plan.threads}",
-            f"--host-buffer-gib={plan.host_buffer_gib:g}",
-            *(["--low-memory"] if plan.low_memory else []),
-        ]
+        """The method and how it reads its text: nothing that a method without text could be run again for."""
+        options = [f"--method={plan.method}", f"--options={canonical_json(plan.options)}", f"--seed={plan.seed}"]
+        options.append(f"--threads={plan.threads}")
+        if plan.tokens:
+            options.append(f"--sequence-length={plan.sequence_length}")
+        if plan.sequences:
+            options += [f"--sequences={plan.sequences}", f"--batch-size={plan.batch_size}"]
+            options.append(f"--host-buffer-gib={plan.host_buffer_gib:g}")
+        return [*options, *(["--low-memory"] if plan.low_memory else [])]
 
     def windows_needed(self, corpus: str) -> list[tuple[int, int]]:
         """How many windows of which length the study reads of a corpus, so that too little text is found at once."""

@@ -7,6 +7,7 @@ from typing import Any
 from pruning_vs_scratch.config import StudyConfig
 from pruning_vs_scratch.config.pruning import Comparison, Granularity
 from pruning_vs_scratch.config.steps import Step, method_of, parse_chain, ratio_of
+from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study.names import pruning_label, target_name
 from pruning_vs_scratch.study.shape import ModelShape
 
@@ -33,8 +34,15 @@ class Target:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Target":
-        """The inverse of ``to_dict``."""
-        return cls(**{**values, "shape": ModelShape.from_dict(values["shape"]), "steps": tuple(values["steps"])})
+        """The inverse of ``to_dict``.
+
+        Raises:
+            UserError: the values are not those of a target.
+        """
+        try:
+            return cls(**{**values, "shape": ModelShape.from_dict(values["shape"]), "steps": tuple(values["steps"])})
+        except (KeyError, TypeError) as error:
+            raise UserError(f"not a target file ({error}); write_target.py writes them") from error
 
     @property
     def last_step(self) -> "Target":

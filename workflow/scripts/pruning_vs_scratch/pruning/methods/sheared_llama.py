@@ -23,10 +23,8 @@ from pruning_vs_scratch.config.pruning import ShearedLlamaOptions
 from pruning_vs_scratch.data.domains import DomainLoader, updated_weights
 from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.device import best_device
 from pruning_vs_scratch.models.llama import shape_of
-from pruning_vs_scratch.models.tensors import HeldTensors
+from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.method import Request
 from pruning_vs_scratch.pruning.methods.masked_llama import folded, masking
@@ -153,7 +151,8 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 class Learned:
     """What mask learning leaves: weights with the soft masks folded in, and what stays of them."""
 
-    model: BlockwiseModel
+    weights: Tensors
+    """Of the whole model, on the CPU."""
     kept: Kept
     result: TrainResult
     open_shares: dict[str, float]
@@ -188,5 +187,4 @@ def learn(
     weights = {name: tensor.detach().cpu() for name, tensor in llama.state_dict().items()}
     tensors = folded(weights, masks.deterministic(), tied)
     shares = {name: share.item() for name, share in masks.expected_shares().items()}
-    model = BlockwiseModel(llama.config, HeldTensors(tensors), best_device())
-    return Learned(model, masks.kept(), result, shares)
+    return Learned(tensors, masks.kept(), result, shares)
