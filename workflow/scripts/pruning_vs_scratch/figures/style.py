@@ -29,7 +29,7 @@ SIGNS_PER_INCH = 16
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito (2008), without yellow, which is faint on white, and black, which is for scratch."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*", ">", "h")
 SCRATCH_COLOUR = "black"
 PARENT_COLOUR = "#666666"
 BAND_COLOUR = "#F5EFA0"
@@ -80,10 +80,15 @@ def settings() -> Iterator[None]:
 
 
 def series_styles(gaps: pd.DataFrame) -> Styles:
-    """Styles by method and pattern, over all the study's comparisons so that they agree between figures."""
+    """Styles by method and pattern, over all the study's comparisons so that they agree between figures.
+
+    The patterns of a method share its colour.
+    """
+    keys = [key for key, _ in series(gaps)]
+    methods = list(dict.fromkeys(method for method, _ in keys))
     return {
-        key: SeriesStyle(series_label(*key), COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)])
-        for i, (key, _) in enumerate(series(gaps))
+        key: SeriesStyle(series_label(*key), COLOURS[methods.index(key[0]) % len(COLOURS)], MARKERS[i % len(MARKERS)])
+        for i, key in enumerate(keys)
     }
 
 
