@@ -710,16 +710,24 @@ def test_one_file_of_scores_serves_all_ratios(method: str, smoke: Values) -> Non
     study = two_ratios(smoke, [method])
     runs = [f"P16.4k-{method}-{ratio}-seed0" for ratio in (0.5, 0.75)]
     assert study.scorings == {("P16.4k-seed0", method): runs}
+
+
+def scored_layers(study: Study, method: str) -> list[int]:
+    """The depths that a run is scored for."""
     (shapes,) = (o for o in study.scoring_options("P16.4k-seed0", method) if o.startswith("--shapes="))
-    assert json.loads(shapes.split("=", 1)[1]) == [study.run(run).target.shape.to_dict() for run in runs]
+    return [shape["layers"] for shape in json.loads(shapes.split("=", 1)[1])]
 
 
-def test_a_shape_that_two_runs_ask_for_is_listed_once(smoke: Values) -> None:
+def test_only_minitron_depth_is_scored_for_shapes_and_for_all_that_are_targets(smoke: Values) -> None:
+    """So that a ratio that joins the matrix finds its scores there."""
     smoke["pruning"]["wanda"] = {"order": "dense"}
-    study = two_ratios(smoke, ["wanda"])
-    (shapes,) = (o for o in study.scoring_options("P16.4k-seed0", "wanda") if o.startswith("--shapes="))
-    assert json.loads(shapes.split("=", 1)[1]) == [study.run("P16.4k-seed0").target.shape.to_dict()]
-    assert len(study.scorings["P16.4k-seed0", "wanda"]) == 2
+    for method in ("shortgpt", "minitron_width", "wanda"):
+        assert scored_layers(two_ratios(smoke, [method]), method) == []
+    study = two_ratios(smoke, ["minitron_depth"])
+    layers = scored_layers(study, "minitron_depth")
+    assert layers == sorted(target.layers for target in study.config.targets.depth)
+    smoke["matrix"] = [block(["minitron_depth"], [4096])]
+    assert scored_layers(Study(smoke), "minitron_depth") == layers
 
 
 @pytest.mark.parametrize("method", ["wanda", "sparsegpt", "sheared_llama", "magnitude", "random"])
@@ -745,10 +753,10 @@ def test_the_options_of_a_method_reach_its_command(smoke: Values) -> None:
         "--method=sparsegpt",
         '--options={"block_size":16,"damping":0.5}',
         "--seed=0",
-        "--sequences=8",
-        "--sequence-length=128",
-        "--batch-size=16",
         "--threads=1",
+        "--sequence-length=128",
+        "--sequences=8",
+        "--batch-size=16",
         "--host-buffer-gib=0.5",
         "--low-memory",
         f"--calibration={study.paths.tokens / 'calibration'}",

@@ -71,8 +71,7 @@ def calibration_windows(args: argparse.Namespace, shape: ModelShape, positions: 
         store.check_vocabulary(shape.vocab_size, args.model)
         return _cut(store, length, args)
     names = ", ".join(map(str, args.calibration))
-    tokens = _known(_tokenised(args.calibration, tokenizer), names, shape)
-    return _cut(tokens, length if args.sequence_length else min(length, len(tokens) - 1), args)
+    return _cut(_known(_tokenised(args.calibration, tokenizer), names, shape), length, args)
 
 
 def sequences_of(args: argparse.Namespace, windows: Windows) -> int:
