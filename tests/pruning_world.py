@@ -75,26 +75,29 @@ class World:
     def study_arguments(self, case: Case, target: Target | None = None, **changes: Any) -> list[str]:
         """Arguments of prune.py as a study gives them."""
         write_json(self.target, (target or case.target(PARENT)).to_dict())
-        return words_of(
-            {
-                "run": "run",
-                "model": self.model,
-                "method": case.method,
-                "options": json.dumps(case.options),
-                "target": self.target,
-                "calibration": self.calibration,
-                "sequences": SEQUENCES,
-                "sequence-length": LENGTH,
-                "batch-size": 2,
-                "tokenizer": self.tokenizer,
-                "seed": 3,
-                "threads": 1,
-                "work": self.folder / "work",
-                "out": self.out,
-                "manifest": self.manifest,
-            }
-            | changes
-        )
+        values = {
+            "run": "run",
+            "target": self.target,
+            "work": self.folder / "work",
+            "out": self.out,
+            "manifest": self.manifest,
+        }
+        return words_of(self._text_arguments(case) | values | changes)
+
+    def _text_arguments(self, case: Case) -> dict[str, Any]:
+        """Arguments that prune.py and score.py share, by option."""
+        return {
+            "model": self.model,
+            "method": case.method,
+            "options": json.dumps(case.options),
+            "calibration": self.calibration,
+            "sequences": SEQUENCES,
+            "sequence-length": LENGTH,
+            "batch-size": 2,
+            "tokenizer": self.tokenizer,
+            "seed": 3,
+            "threads": 1,
+        }
 
     def prune(self, case: Case, target: Target | None = None, **changes: Any) -> None:
         """Prune as a study does."""
@@ -103,21 +106,11 @@ class World:
     def score(self, case: Case, **changes: Any) -> None:
         """Score as a study does."""
         values = {
-            "model": self.model,
-            "method": case.method,
-            "options": json.dumps(case.options),
             "shapes": json.dumps([case.target(PARENT).shape.to_dict()]),
-            "calibration": self.calibration,
-            "sequences": SEQUENCES,
-            "sequence-length": LENGTH,
-            "batch-size": 2,
-            "tokenizer": self.tokenizer,
-            "seed": 3,
-            "threads": 1,
             "out": self.scores,
             "manifest": self.folder / "scores.json",
         }
-        run_script("score", words_of(values | changes))
+        run_script("score", words_of(self._text_arguments(case) | values | changes))
 
     def by_hand(self, method: str, *words: object) -> None:
         """Prune as a person does."""

@@ -5,7 +5,6 @@ By hand: prune.py --model DIR --method wanda --ratio 0.5 --calibration text.txt 
 
 import argparse
 import logging
-import shutil
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,10 +16,10 @@ from pruning_vs_scratch.config.pruning import LEARNED, METHODS
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import PRUNING_FILE, RECORDS, atomic_directory, sha256_of_value, write_json
 from pruning_vs_scratch.ledger import LedgerRow
-from pruning_vs_scratch.locks import exclusive
 from pruning_vs_scratch.manifest import ManifestWriter, peak_memory_bytes, source_hash
 from pruning_vs_scratch.pruning.calibration_text import add_text_arguments, require_paths
 from pruning_vs_scratch.pruning.goal import SHAPE_KEYS, wanted_target
+from pruning_vs_scratch.resume_state import resume_state
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +42,9 @@ def main() -> None:
     # How memory is used changes nothing in the result.
     options = {name: value for name, value in manifest.options.items() if name != "low_memory"}
     spec_hash = sha256_of_value({"options": options, "inputs": manifest.inputs})
-    with exclusive(args.work / args.run) if args.method in LEARNED else nullcontext():
-        # Resume state of other code is not continued.
-        work = args.work / args.run / sha256_of_value([spec_hash, source_hash()])[:16]
-        facts = _prune(args, work, spec_hash)
+    with resume_state(args.work, args.run, spec_hash) if args.method in LEARNED else nullcontext() as work:
+        facts = _prune(args, work, spec_hash, manifest.inputs["model"])
         manifest.write(args.manifest, {"model": args.out}, facts)
-        shutil.rmtree(args.work / args.run, ignore_errors=True)
-    if args.by_hand:
-        shutil.rmtree(args.work, ignore_errors=True)
 
 
 def _arguments() -> argparse.Namespace:
@@ -82,7 +76,6 @@ def _arguments() -> argparse.Namespace:
     args.out = args.out.resolve()
     args.run = args.run or args.out.name
     args.manifest = args.manifest or args.out.parent / f"{args.out.name}.manifest.json"
-    args.by_hand = args.work is None
     args.work = args.work or args.out.parent / f"{args.out.name}.work"
     return args
 
@@ -103,7 +96,7 @@ def _require_replaceable(args: argparse.Namespace) -> None:
         )
 
 
-def _prune(args: argparse.Namespace, work: Path, spec_hash: str) -> dict[str, Any]:
+def _prune(args: argparse.Namespace, work: Path | None, spec_hash: str, model_sha256: str) -> dict[str, Any]:
     """Prune, write the checkpoint, and return the manifest's facts."""
     from pruning_vs_scratch.models.checkpoint import copy_tokenizer
     from pruning_vs_scratch.models.device import peak_device_memory_bytes
@@ -118,7 +111,7 @@ def _prune(args: argparse.Namespace, work: Path, spec_hash: str) -> dict[str, An
     model = open_model(args)
     target = wanted_target(args, model.shape)
     with atomic_directory(args.out) as temporary:
-        choice = choose(args, model, Request(target, options, args.seed), temporary, work)
+        choice = choose(args, model, Request(target, options, args.seed), temporary, work, model_sha256)
         exported = export(choice.model, choice.kept, choice.blocks, temporary, low_memory=args.low_memory)
         copy_tokenizer(args.tokenizer or args.model, temporary)
         seconds, spent = round(time.monotonic() - start, 3), choice.spent()

@@ -5,8 +5,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.data.tokens import TokenStore
@@ -14,8 +12,8 @@ from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import MASK_FILE, RECORDS, atomic_directory, atomic_file, read_json, sha256_of_value
 from pruning_vs_scratch.ledger import LedgerRow
-from pruning_vs_scratch.locks import exclusive
 from pruning_vs_scratch.manifest import ManifestWriter, source_hash
+from pruning_vs_scratch.resume_state import resume_state
 from pruning_vs_scratch.study import Target, TrainingPlan
 
 if TYPE_CHECKING:
@@ -25,10 +23,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """Entry point."""
     args = _arguments()
-    try:
-        plan = TrainingPlan.model_validate(args.plan)
-    except ValidationError as error:
-        raise UserError(f"--plan is not a token plan: {error}") from error
+    plan = TrainingPlan.parse(args.plan, "--plan")
     if args.cut_like is not None and args.target is None:
         raise UserError("--cut-like cuts random weights: give it with --target, the shape before the cut")
     manifest = ManifestWriter("train", {"plan": plan.model_dump(mode="json")})
@@ -38,14 +33,9 @@ def main() -> None:
     if args.mask is not None:
         manifest.add_input("mask", args.mask / MASK_FILE)
     spec_hash = sha256_of_value({"plan": manifest.options["plan"], "inputs": manifest.inputs})
-    with exclusive(args.work / plan.run):
-        # Resume state of other code is not continued.
-        work = args.work / plan.run / sha256_of_value([spec_hash, source_hash()])[:16]
-        work.mkdir(exist_ok=True)
+    with resume_state(args.work, plan.run, spec_hash) as work:
         facts = _train(args, plan, work, spec_hash)
         manifest.write(args.manifest, {"model": args.out, "metrics": args.metrics}, facts)
-        for state in work.parent.iterdir():
-            shutil.rmtree(state, ignore_errors=True)
 
 
 def _arguments() -> argparse.Namespace:

@@ -74,14 +74,14 @@ class CalibrationStream:
     def advance(self, block: nn.Module) -> None:
         """Move all windows through a block."""
         for batch in self.batches:
-            self.hidden[batch] = self.run(block, self.hidden[batch]).to(self.hidden.device)
+            self.hidden[batch] = self.run(block, self.hidden[batch])
 
     def transitions(self, block: nn.Module) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Move all windows through a block, showing each batch as it enters and as it leaves, on the device."""
         for batch in self.batches:
             entering = self.hidden[batch].to(self.model.device, copy=True)
             leaving = self.run(block, entering)
-            self.hidden[batch] = leaving.to(self.hidden.device)
+            self.hidden[batch] = leaving
             yield entering, leaving
 
     def release(self) -> None:

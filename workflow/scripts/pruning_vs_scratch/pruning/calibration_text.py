@@ -81,7 +81,7 @@ def sequences_of(args: argparse.Namespace, windows: Windows) -> int:
 
 def _cut(tokens: TokenStore | TokenArray, length: int, args: argparse.Namespace) -> Windows:
     windows = Windows(tokens, length, args.seed)
-    windows.require(max(1, args.sequences or 1), "--calibration")
+    windows.require(args.sequences or 1, "--calibration")
     return windows
 
 

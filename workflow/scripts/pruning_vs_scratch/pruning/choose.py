@@ -10,13 +10,13 @@ import torch
 from torch import nn
 from transformers import LlamaForCausalLM
 
-from pruning_vs_scratch.config.pruning import CALIBRATION_FREE, LEARNED, ShearedLlamaOptions, scored_once
+from pruning_vs_scratch.config.pruning import CALIBRATION_FREE, ShearedLlamaOptions, scored_once
 from pruning_vs_scratch.config.training import TrainingConfig, ValidationConfig
 from pruning_vs_scratch.data.domains import DomainLoader, sequences_of_domain
 from pruning_vs_scratch.data.tokens import INDEX, TokenStore
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import MASK_LEARNING_FILE, RECORDS, sha256_of_path
+from pruning_vs_scratch.files import MASK_LEARNING_FILE
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
 from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.models.tensors import HeldTensors
@@ -49,37 +49,53 @@ class Choice:
     """What it cost, once all blocks are made, as fields of the ledger."""
 
 
-def choose(args: argparse.Namespace, model: BlockwiseModel, request: Request, folder: Path, work: Path) -> Choice:
-    """Let the method of a pruning command choose. Files beside the weights go to ``folder``, resume state to ``work``.
+def choose(
+    args: argparse.Namespace,
+    model: BlockwiseModel,
+    request: Request,
+    folder: Path,
+    work: Path | None,
+    model_sha256: str,
+) -> Choice:
+    """Let the method of a pruning command choose.
+
+    Files beside the weights go to ``folder``, resume state of a method that trains to ``work``; ``model_sha256`` is the
+    checkpoint's hash, by which its scores are known.
 
     Raises:
         UserError: the text, the options or the checkpoint do not allow it.
     """
-    if args.scores is not None and (args.method in LEARNED or not scored_once(args.method, request.options)):
+    if scored_once(args.method, request.options):
+        scores, text = _scores(args, model, request, folder, model_sha256)
+        chosen = _structured if args.method in STRUCTURED else _sparse_by_scores
+        return chosen(args, model, request, scores, text)
+    if args.scores is not None:
         raise UserError(f"{args.method} has no scores that serve every ratio: leave --scores out")
-    if args.method in LEARNED:
+    if work is not None:
         return _learned(args, model, request, folder, work)
-    if args.method in STRUCTURED:
-        return _structured(args, model, request, folder)
     return _sparse(args, model, request, folder)
 
 
-def _structured(args: argparse.Namespace, model: BlockwiseModel, request: Request, folder: Path) -> Choice:
-    scores, text = _scores(args, model, request, folder)
+def _structured(
+    args: argparse.Namespace, model: BlockwiseModel, request: Request, scores: Scores, text: TextRead
+) -> Choice:
     kept = STRUCTURED[args.method].keep(scores, model.shape, request)
     # Scores of every neuron of every block would be megabytes of text.
     shown = {name: values.tolist() for name, values in scores.items() if values.ndim < 2}
     return Choice(model, kept, structured_blocks(model, kept), shown, lambda: _spent(text, args))
 
 
+def _sparse_by_scores(
+    args: argparse.Namespace, model: BlockwiseModel, request: Request, scores: Scores, text: TextRead
+) -> Choice:
+    blocks = sparse_blocks(model, SPARSE[args.method], request, scores=scores)
+    return Choice(model, Kept(), blocks, {}, lambda: _spent(text, args))
+
+
 def _sparse(args: argparse.Namespace, model: BlockwiseModel, request: Request, folder: Path) -> Choice:
     method = SPARSE[args.method]
     if args.method in CALIBRATION_FREE:
         return Choice(model, Kept(), sparse_blocks(model, method, request), {}, lambda: _spent(NO_TEXT, args))
-    if scored_once(args.method, request.options):
-        scores, text = _scores(args, model, request, folder)
-        blocks = sparse_blocks(model, method, request, scores=scores)
-        return Choice(model, Kept(), blocks, {}, lambda: _spent(text, args))
     stream = calibration_stream(args, model, folder.parent)
     blocks = sparse_blocks(model, method, request, stream)
     return Choice(model, Kept(), blocks, {}, lambda: _spent(TextRead.by(stream), args))
@@ -147,7 +163,7 @@ def _store_with_domains(args: argparse.Namespace, option: str) -> TokenStore:
 def _mask_learning_plan(args: argparse.Namespace, options: ShearedLlamaOptions, windows: Windows) -> TrainingPlan:
     """The study's plan; by hand, one that reads the budget of the options, or else all text once."""
     if args.mask_learning is not None:
-        return TrainingPlan.model_validate(args.mask_learning)
+        return TrainingPlan.parse(args.mask_learning, "--mask-learning")
     batch = options.global_batch_size * windows.length
     tokens = options.tokens or windows.count * windows.length // batch * batch
     if tokens == 0 or tokens % batch:
@@ -167,10 +183,12 @@ def _mask_learning_plan(args: argparse.Namespace, options: ShearedLlamaOptions, 
     return mask_learning_plan(recipe, options, args.run, args.seed, 0, tokens)
 
 
-def _scores(args: argparse.Namespace, model: BlockwiseModel, request: Request, folder: Path) -> tuple[Scores, TextRead]:
+def _scores(
+    args: argparse.Namespace, model: BlockwiseModel, request: Request, folder: Path, model_sha256: str
+) -> tuple[Scores, TextRead]:
     """Scores from a file, or from calibration text."""
     if args.scores is not None:
-        return read_scores(args.scores, args.method, request.options, sha256_of_path(args.model, RECORDS))
+        return read_scores(args.scores, args.method, request.options, model_sha256)
     stream = calibration_stream(args, model, folder.parent)
     return score(stream, args.method, [request.target.shape], request.options), TextRead.by(stream)
 

@@ -26,7 +26,6 @@ PROBE_TOKENS = 16
 class Exported:
     """What is known of a checkpoint once it is written."""
 
-    config: Any
     masked_weights: int = 0
     """Weights that masks drop."""
     facts: dict[str, Any] = field(default_factory=dict)
@@ -43,7 +42,7 @@ def export(
     """
     config = with_shape(model.config, kept_shape(model.shape, kept))
     config.architectures = model.config.architectures
-    exported = Exported(config)
+    exported = Exported()
     outside = cut_outside(model.outside, kept)
     writer, probe = CheckpointWriter(folder), Probe(config, outside)
     writer.add(outside)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from pruning_vs_scratch.config.pruning import LEARNED, scored_once
+from pruning_vs_scratch.config.pruning import scored_once
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import canonical_json
 from pruning_vs_scratch.models.tensors import load_tensors, save_tensors
@@ -55,7 +55,7 @@ def score(stream: CalibrationStream, method: str, shapes: list[ModelShape], opti
     Raises:
         UserError: the method, with these options, has no scores that serve every ratio.
     """
-    if method in LEARNED or not scored_once(method, options):
+    if not scored_once(method, options):
         raise UserError(f"{method} has no scores that serve every ratio: prune with it directly")
     if method in STRUCTURED:
         return STRUCTURED[method].score(stream, shapes, options)

@@ -7,7 +7,7 @@ from torch import nn
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.llama import BLOCK_PREFIX, LINEARS_BY_INPUT, block_linear
+from pruning_vs_scratch.models.llama import BLOCK_PREFIX, LINEARS_BY_INPUT, block_index, block_linear
 from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.calibration import CalibrationStream, observing_inputs
 from pruning_vs_scratch.pruning.method import PrunedBlock, PrunedLayer, Request, Scores, SparseMethod, Statistic
@@ -31,13 +31,13 @@ def sparse_blocks(
     Raises:
         UserError: a layer's inputs, Hessian or weights do not allow it; the layer is named.
     """
-    for index, block in enumerate(model.blocks(request.target.name)):
+    for block in model.blocks(request.target.name):
         if stream is not None:
             statistics = observed_statistics(method, block, stream)
         else:
-            statistics = {name: value.to(model.device) for name, value in _of_block(scores or {}, index).items()}
-        pruned = _prune_block(method, block, index, statistics, request, model.stored_dtype)
-        if stream is not None and index + 1 < model.shape.layers:
+            statistics = {name: value.to(model.device) for name, value in _of_block(scores or {}, block).items()}
+        pruned = _prune_block(method, block, statistics, request, model.stored_dtype)
+        if stream is not None and block_index(block) + 1 < model.shape.layers:
             stream.advance(block)
         elif stream is not None:
             stream.release()
@@ -52,9 +52,9 @@ def sparse_blocks(
 def dense_statistics(method: SparseMethod, stream: CalibrationStream, task: str) -> Scores:
     """Statistics of all inputs in the dense model, by the full name of the first layer that reads each."""
     scores: Scores = {}
-    for index, block in enumerate(stream.model.blocks(task)):
+    for block in stream.model.blocks(task):
         found = observed_statistics(method, block, stream, advancing=True)
-        scores |= {f"{BLOCK_PREFIX}{index}.{name}": value.cpu() for name, value in found.items()}
+        scores |= {f"{BLOCK_PREFIX}{block_index(block)}.{name}": value.cpu() for name, value in found.items()}
     return scores
 
 
@@ -72,15 +72,14 @@ def observed_statistics(
 def _prune_block(
     method: SparseMethod,
     block: nn.Module,
-    index: int,
     statistics: Statistics,
     request: Request,
     stored_dtype: torch.dtype,
 ) -> dict[str, PrunedLayer]:
     """Prune the linear layers of a block in place."""
-    pruned = {}
+    pruned, prefix = {}, f"{BLOCK_PREFIX}{block_index(block)}."
     for names in LINEARS_BY_INPUT:
-        weights: Tensors = {f"{BLOCK_PREFIX}{index}.{name}": block_linear(block, name).weight for name in names}
+        weights: Tensors = {prefix + name: block_linear(block, name).weight for name in names}
         statistic = statistics.get(names[0])
         if statistic is not None and not torch.isfinite(statistic).all():
             raise UserError(f"the inputs of {next(iter(weights))} hold NaN or inf: the checkpoint is damaged")
@@ -95,6 +94,6 @@ def _prune_block(
     return pruned
 
 
-def _of_block(scores: Scores, index: int) -> Statistics:
-    prefix = f"{BLOCK_PREFIX}{index}."
+def _of_block(scores: Scores, block: nn.Module) -> Statistics:
+    prefix = f"{BLOCK_PREFIX}{block_index(block)}."
     return {name.removeprefix(prefix): value for name, value in scores.items() if name.startswith(prefix)}

@@ -90,7 +90,6 @@ class Expansion:
         learned = self._mask_learning_plan(run, options, seed) if isinstance(options, ShearedLlamaOptions) else None
         reads_calibration = method not in CALIBRATION_FREE and learned is None
         return PruningPlan(
-            run=run,
             method=method,
             options=options.model_dump(),
             seed=seed,

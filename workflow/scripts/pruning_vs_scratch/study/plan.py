@@ -3,6 +3,8 @@
 import hashlib
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from pruning_vs_scratch.config.base import Section
 from pruning_vs_scratch.config.training import (
     OptimizerConfig,
@@ -10,6 +12,7 @@ from pruning_vs_scratch.config.training import (
     TrainingConfig,
     ValidationConfig,
 )
+from pruning_vs_scratch.errors import UserError
 
 Phase = Literal["pretrain", "prune", "retrain", "scratch", "rewind"]
 
@@ -78,6 +81,18 @@ class TrainingPlan(Section):
             **recipe,
         )
 
+    @classmethod
+    def parse(cls, values: Any, option: str) -> "TrainingPlan":
+        """The plan that an option of a command gives as plain values.
+
+        Raises:
+            UserError: they are no plan.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise UserError(f"{option} is not a token plan: {error}") from error
+
     @property
     def sequences(self) -> int:
         """Sequences read."""
@@ -97,8 +112,6 @@ class TrainingPlan(Section):
 class PruningPlan(Section):
     """What one pruning step reads and how it chooses, but for its target."""
 
-    run: str
-    """Name of the run."""
     method: str
     options: dict[str, Any]
     """The method's section of the configuration."""

@@ -1,0 +1,132 @@
+"""train.py, killed for real, alone with its run, and refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pruning_vs_scratch.data.tokens import write_tokens
+from pruning_vs_scratch.models.tensors import load_tensors
+from pruning_vs_scratch.study import ModelShape, TrainingPlan
+from training_plans import make_plan
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Results are reproducible for a number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with tokens, tokenizer and target for train.py."""
+    from pruning_vs_scratch.data.tokenizer import save_tokenizer, train_bpe
+    from pruning_vs_scratch.files import sha256_of_file, write_json
+    from pruning_vs_scratch.study import Target
+
+    folder = tmp_path_factory.mktemp("prepared")
+    tokenizer = train_bpe(["the quick brown fox jumps over the lazy dog " * 20], 280)
+    save_tokenizer(tokenizer, folder / "tokenizer")
+    digest = sha256_of_file(folder / "tokenizer" / "tokenizer.json")
+    tokens = np.random.default_rng(1).integers(0, 280, 60_000).tolist()
+    for name in ("train", "validation"):
+        write_tokens(folder / name, [tokens], vocab_size=280, shard_tokens=10**6, tokenizer_sha256=digest)
+    shape = ModelShape(280, 2, 16, 24, 2, 1, 8, True, 1e4, 1e-5)
+    write_json(folder / "target.json", Target("tiny", None, 0.0, "dense", shape).to_dict())
+    return folder
+
+
+def train_command(prepared: Path, out: Path, plan: TrainingPlan) -> list[str]:
+    """A call of train.py."""
+    options = {
+        "plan": plan.model_dump_json(),
+        "tokens": prepared / "train",
+        "validation": prepared / "validation",
+        "tokenizer": prepared / "tokenizer",
+        "target": prepared / "target.json",
+        "work": out / "work",
+        "out": out / "model",
+        "metrics": out / "metrics.jsonl",
+        "manifest": out / "manifest.json",
+    }
+    return [sys.executable, str(SCRIPTS / "train.py"), *(f"--{key}={value}" for key, value in options.items())]
+
+
+def test_a_run_killed_with_sigkill_and_started_again_gives_the_same_weights(prepared: Path, tmp_path: Path) -> None:
+    plan = make_plan(window_start=0, window_end=2400, checkpoint_every_steps=20)
+    subprocess.run(train_command(prepared, tmp_path / "whole", plan), check=True, capture_output=True)
+    command = train_command(prepared, tmp_path / "cut", plan)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for_state(tmp_path / "cut" / "work", process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "cut" / "manifest.json").exists()
+    resumed = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "step 1/600" not in resumed.stderr
+    whole, cut = (load_tensors(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(cut[name], tensor) for name, tensor in whole.items())
+    ledgers = [json.loads((tmp_path / n / "manifest.json").read_text())["facts"]["ledger"] for n in ("whole", "cut")]
+    assert ledgers[0]["tokens_seen"] == ledgers[1]["tokens_seen"] == plan.tokens
+    assert ledgers[0]["spec_hash"] == ledgers[1]["spec_hash"]
+    assert not any((tmp_path / "cut" / "work" / "a-run").iterdir())
+
+
+def wait_for_state(work: Path, process: subprocess.Popen) -> None:
+    """Wait until the first resume state stands."""
+    deadline = time.monotonic() + 60
+    while not list(work.glob("*/*/step-*")):
+        assert process.poll() is None, "training ended before it could be killed"
+        assert time.monotonic() < deadline, "no resume state appeared"
+        time.sleep(0.005)
+
+
+def test_two_processes_never_train_one_run_at_once(prepared: Path, tmp_path: Path) -> None:
+    """A workflow that was killed may leave a job behind; the next one waits for it."""
+    plan = make_plan(window_start=0, window_end=1200)
+    command = train_command(prepared, tmp_path, plan)
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    logs = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert sum("waiting for it to end" in log for log in logs) == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: os.truncate(folder / "train" / "shard-00000.bin", 99), r"shard-00000.bin is truncated: 99 of"),
+        (lambda folder: (folder / "train" / "index.json").unlink(), r"index.json is missing"),
+        (lambda folder: (folder / "tokenizer" / "tokenizer.json").write_text("{}"), r"another tokenizer"),
+    ],
+    ids=["truncated shard", "missing index", "another tokenizer"],
+)
+def test_bad_input_gives_one_clear_line_and_leaves_nothing(
+    prepared: Path, tmp_path: Path, damage: Any, message: str
+) -> None:
+    import re
+    import shutil
+
+    copy = tmp_path / "prepared"
+    shutil.copytree(prepared, copy)
+    damage(copy)
+    result = subprocess.run(
+        train_command(copy, tmp_path / "out", make_plan()), capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert re.search(message, result.stderr)
+    assert "Traceback" not in result.stderr
+    assert not list((tmp_path / "out").glob("m*"))

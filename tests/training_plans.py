@@ -1,0 +1,31 @@
+"""A small token plan."""
+
+from typing import Any
+
+from pruning_vs_scratch.config.training import OptimizerConfig, ScheduleConfig, ValidationConfig
+from pruning_vs_scratch.study import TrainingPlan
+
+LENGTH = 16
+
+
+def make_plan(**changes: Any) -> TrainingPlan:
+    """A plan of 12 steps of 4 sequences."""
+    values: dict[str, Any] = {
+        "run": "a-run",
+        "phase": "scratch",
+        "seed": 0,
+        "init_seed": 0,
+        "window_start": 8,
+        "window_end": 56,
+        "sequence_length": LENGTH,
+        "global_batch_size": 4,
+        "micro_batch_size": 4,
+        "peak_learning_rate": 1e-2,
+        "precision": "fp32",
+        "threads": 1,
+        "optimizer": OptimizerConfig(),
+        "schedule": ScheduleConfig(warmup_fraction=0.25),
+        "validation": ValidationConfig(sequences=4, every_steps=5),
+        "checkpoint_every_steps": 3,
+    }
+    return TrainingPlan.model_validate(values | changes)
