@@ -1,6 +1,7 @@
 """The estimate of memory grows as the memory that is measured grows: with text and statistics, not with blocks."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,6 +20,8 @@ MEASURE = REPOSITORY / "tests" / "bench" / "measure.py"
 WIDE = replace(SHAPE, vocab_size=128, layers=2, hidden_size=256, ffn_size=256, heads=4, kv_heads=2, head_dim=64)
 LENGTH = 64
 BUFFER_BYTES = 1 << 30
+STEADY_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+"""Freed tensors go back to the system at once: with glibc's own threshold the peak varies by tens of megabytes."""
 
 
 def measured_bytes(folder: Path, shape: ModelShape, method: str, sequences: int) -> float:
@@ -26,7 +29,9 @@ def measured_bytes(folder: Path, shape: ModelShape, method: str, sequences: int)
     random_llama(shape, positions=LENGTH, seed=0).save_pretrained(folder / "model")
     np.save(folder / "windows.npy", np.random.default_rng(0).integers(0, shape.vocab_size, (sequences, LENGTH + 1)))
     command = [sys.executable, MEASURE, "ours", method, folder / "model", folder / "windows.npy", "0.5", "1"]
-    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["megabytes"] * 1e6
+    environment = os.environ | STEADY_ALLOCATOR
+    printed = subprocess.run(command, env=environment, check=True, capture_output=True).stdout
+    return json.loads(printed)["megabytes"] * 1e6
 
 
 def estimated_bytes(shape: ModelShape, method: str, sequences: int) -> int:
@@ -50,11 +55,10 @@ def test_memory_grows_as_estimated(case: str, tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_number_of_blocks(tmp_path: Path) -> None:
-    wide = replace(WIDE, ffn_size=1024)
-    deep = replace(wide, layers=12)
-    block_bytes = 4 * wide.block_params
-    more = measured_bytes(tmp_path, deep, "wanda", 16) - measured_bytes(tmp_path, wide, "wanda", 16)
-    assert more < 2 * block_bytes
+    shallow, deep = (replace(WIDE, ffn_size=1024, layers=layers) for layers in (12, 24))
+    more = measured_bytes(tmp_path, deep, "wanda", 16) - measured_bytes(tmp_path, shallow, "wanda", 16)
+    added_blocks = 4 * deep.block_params * (deep.layers - shallow.layers)
+    assert more < 0.25 * added_blocks
 
 
 LLAMA_8B = ModelShape(
