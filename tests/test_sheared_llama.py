@@ -178,6 +178,7 @@ def plan_of(steps: int, start: int = 0, micro_batch_size: int = BATCH, **changes
         global_batch_size=BATCH,
         micro_batch_size=micro_batch_size,
         peak_learning_rate=0.5,
+        precision="fp32",
         validation=ValidationConfig(sequences=1),
         checkpoint_every_steps=1000,
     )
