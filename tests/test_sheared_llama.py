@@ -192,7 +192,7 @@ def learner(
     """A learner on random text, from the tiny Llama to a goal."""
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
-    plan = plan_of(steps, micro_batch_size=micro_batch_size, checkpoint_every_steps=1000, **changes)
+    plan = plan_of(steps, micro_batch_size=micro_batch_size, **{"checkpoint_every_steps": 1000} | changes)
     options = ShearedLlamaOptions(**OPTIONS | changes)
     text = TokenArray(random_tokens(steps * BATCH * (LENGTH + 1)), "text")
     masks = ShapeMasks(PARENT, replace(PARENT, **goal), plan.init_seed)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from pruning_vs_scratch.data.tokens import write_tokens
+from pruning_vs_scratch.errors import Interrupted
 from pruning_vs_scratch.models.tensors import load_tensors
 from pruning_vs_scratch.study import ModelShape, TrainingPlan
 from training_plans import make_plan
@@ -86,6 +88,24 @@ def test_a_run_killed_with_sigkill_and_started_again_gives_the_same_weights(prep
     assert not any((tmp_path / "cut" / "work" / "a-run").iterdir())
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_stop_signal_saves_and_ends_with_a_code_of_its_own(
+    prepared: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    plan = make_plan(window_start=0, window_end=2400, checkpoint_every_steps=20)
+    command = train_command(prepared, tmp_path, plan)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    wait_for_state(tmp_path / "work", process)
+    process.send_signal(number)
+    log = process.communicate()[1]
+    assert process.returncode == Interrupted.EXIT_CODE
+    stopped = re.search(rf"run a-run was stopped by {number.name} after step (\d+) of 600; its state is saved", log)
+    assert stopped
+    assert "Traceback" not in log
+    assert [folder.name for folder in tmp_path.glob("work/*/*/step-*")] == [f"step-{int(stopped[1]):08d}"]
+    assert not list(tmp_path.glob("m*"))
+
+
 def wait_for_state(work: Path, process: subprocess.Popen) -> None:
     """Wait until the first resume state stands."""
     deadline = time.monotonic() + 60
@@ -117,7 +137,6 @@ def test_two_processes_never_train_one_run_at_once(prepared: Path, tmp_path: Pat
 def test_bad_input_gives_one_clear_line_and_leaves_nothing(
     prepared: Path, tmp_path: Path, damage: Any, message: str
 ) -> None:
-    import re
     import shutil
 
     copy = tmp_path / "prepared"

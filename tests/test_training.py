@@ -1,8 +1,8 @@
 """The training loop: exact tokens, exact resume, exact zeros, and honest failures."""
 
 import itertools
-import json
 import math
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,26 +16,22 @@ from hypothesis import strategies as st
 from pruning_vs_scratch.config.training import OptimizerConfig, ScheduleConfig
 from pruning_vs_scratch.data.tokens import TokenStore, write_tokens
 from pruning_vs_scratch.data.windows import Windows
-from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.errors import Interrupted, UserError
 from pruning_vs_scratch.models.llama import random_llama
-from pruning_vs_scratch.study import ModelShape
 from pruning_vs_scratch.training import loop
+from pruning_vs_scratch.training.interrupt import STOP_SIGNALS
 from pruning_vs_scratch.training.loop import Trainer, TrainResult
 from pruning_vs_scratch.training.optimizer import PEAK, weight_groups
 from pruning_vs_scratch.training.precision import resolve_precision
 from pruning_vs_scratch.training.schedule import learning_rate, warmup_steps
 from training_plans import LENGTH, make_plan
-
-SHAPE = ModelShape(300, 2, 16, 24, 2, 1, 8, True, 1e4, 1e-5)
+from training_world import SHAPE, half_mask, make_trainer, moments, random_store, untimed_metrics, weights
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> TokenStore:
-    """Random text of 300 different tokens."""
-    folder = tmp_path_factory.mktemp("tokens") / "train"
-    tokens = np.random.default_rng(0).integers(0, 300, 5000).tolist()
-    write_tokens(folder, [tokens], vocab_size=300, shard_tokens=1000, tokenizer_sha256="x")
-    return TokenStore(folder)
+    """Random text in a folder."""
+    return random_store(tmp_path_factory.mktemp("tokens"))
 
 
 @pytest.fixture(autouse=True)
@@ -45,52 +41,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def make_trainer(
-    store: TokenStore,
-    work: Path,
-    masks: dict[str, torch.Tensor] | None = None,
-    *,
-    kind: type[Trainer] = Trainer,
-    **plan: Any,
-) -> Trainer:
-    """A trainer of the tiny model."""
-    work.mkdir(parents=True, exist_ok=True)
-    made = make_plan(**plan)
-    return kind(
-        made,
-        random_llama(SHAPE, LENGTH, made.seed),
-        masks=masks or {},
-        train=Windows(store, LENGTH, made.seed),
-        validation=Windows(store, LENGTH, 1),
-        work=work,
-    )
-
-
-def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
-    """A copy of the trainer's weights."""
-    return {name: tensor.detach().clone() for name, tensor in trainer.model.named_parameters()}
-
-
-def moments(trainer: Trainer) -> list[torch.Tensor]:
-    """The optimiser's moments, in the order of the parameters."""
-    state = trainer.optimizer.state
-    return [state[p][key] for p in trainer.model.parameters() for key in ("exp_avg", "exp_avg_sq")]
-
-
-def untimed_metrics(trainer: Trainer) -> list[dict[str, float]]:
-    """metrics.jsonl without the speed."""
-    records = [json.loads(line) for line in trainer.metrics.path.read_text().splitlines()]
-    return [{key: value for key, value in r.items() if key != "tokens_per_second"} for r in records]
-
-
-def half_mask() -> dict[str, torch.Tensor]:
-    """A mask that drops half of two weights."""
-    generator = torch.Generator().manual_seed(0)
-    names = ("model.layers.0.self_attn.q_proj.weight", "model.layers.1.mlp.down_proj.weight")
-    shapes = {name: parameter.shape for name, parameter in random_llama(SHAPE, LENGTH, 0).named_parameters()}
-    return {name: torch.rand(shapes[name], generator=generator) < 0.5 for name in names}
 
 
 # --- schedule ---------------------------------------------------------------------------------------------------
@@ -263,13 +213,50 @@ def test_a_run_that_was_cut_and_resumed_equals_an_uninterrupted_one(
     assert untimed_metrics(resumed) == untimed_metrics(whole)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("stop_in", [1, 5, 12], ids=["first step", "validated step", "last step"])
+def test_a_stop_signal_is_answered_after_its_step_and_the_run_goes_on_from_there(
+    store: TokenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, stop_in: int
+) -> None:
+    whole = make_trainer(store, tmp_path / "whole")
+    expected = whole.train()
+    cut = make_trainer(store, tmp_path / "cut")
+    step = cut.train_step
+
+    def stopped_step() -> None:
+        if cut.state.step + 1 == stop_in:
+            signal.raise_signal(number)
+        step()
+
+    monkeypatch.setattr(cut, "train_step", stopped_step)
+    before = [signal.getsignal(stop) for stop in STOP_SIGNALS]
+    with pytest.raises(Interrupted, match=rf"stopped by {number.name} after step {stop_in} of 12.*state is saved"):
+        cut.train()
+    assert [signal.getsignal(stop) for stop in STOP_SIGNALS] == before
+    resumed = make_trainer(store, tmp_path / "cut")
+    assert resumed.state.step == stop_in
+    assert resumed.train().validation_loss == expected.validation_loss
+    assert all(torch.equal(weights(resumed)[name], tensor) for name, tensor in weights(whole).items())
+    assert untimed_metrics(resumed) == untimed_metrics(whole)
+
+
+def test_a_run_killed_after_its_last_validation_records_it_once(store: TokenStore, tmp_path: Path) -> None:
+    trainer = make_trainer(store, tmp_path)
+    trainer.train()
+    trainer.save()
+    again = make_trainer(store, tmp_path)
+    again.train()
+    ends = [record for record in untimed_metrics(again) if record["step"] == 12 and "validation_loss" in record]
+    assert len(ends) == 1
+
+
 def step_with_periodic_actions(trainer: Trainer) -> None:
     """One turn of the loop, as ``train`` does it."""
     trainer.train_step()
     if trainer._is_due(trainer.plan.validation.every_steps):
         trainer.validate()
     if trainer._is_due(trainer.plan.checkpoint_every_steps):
-        loop.save_state(trainer.work, trainer.state, trainer.model, trainer.optimizer)
+        trainer.save()
 
 
 def test_a_half_written_state_is_never_resumed_from(store: TokenStore, tmp_path: Path) -> None:
@@ -281,6 +268,18 @@ def test_a_half_written_state_is_never_resumed_from(store: TokenStore, tmp_path:
 def test_only_the_latest_state_is_kept(store: TokenStore, tmp_path: Path) -> None:
     make_trainer(store, tmp_path).train()
     assert [folder.name for folder in tmp_path.glob("step-*")] == ["step-00000009"]
+
+
+def test_the_latest_states_are_kept_and_saved_as_often_as_the_time_asks(store: TokenStore, tmp_path: Path) -> None:
+    make_trainer(
+        store, tmp_path, checkpoint_every_steps=1000, checkpoint_every_minutes=1e-9, keep_checkpoints=3
+    ).train()
+    assert sorted(folder.name for folder in tmp_path.glob("step-*")) == [f"step-{n:08d}" for n in (10, 11, 12)]
+
+
+def test_no_state_is_saved_before_its_time(store: TokenStore, tmp_path: Path) -> None:
+    make_trainer(store, tmp_path, checkpoint_every_steps=1000, checkpoint_every_minutes=60.0).train()
+    assert not list(tmp_path.glob("step-*"))
 
 
 def test_pruned_weights_and_their_moments_stay_exactly_zero(store: TokenStore, tmp_path: Path) -> None:

@@ -27,5 +27,7 @@ def make_plan(**changes: Any) -> TrainingPlan:
         "schedule": ScheduleConfig(warmup_fraction=0.25),
         "validation": ValidationConfig(sequences=4, every_steps=5),
         "checkpoint_every_steps": 3,
+        "checkpoint_every_minutes": None,
+        "keep_checkpoints": 1,
     }
     return TrainingPlan.model_validate(values | changes)

@@ -8,6 +8,13 @@ class UserError(Exception):
     """Something that the user can mend: the message says what is wrong, where, and what to do."""
 
 
+class Interrupted(Exception):
+    """A run stopped because it was asked to; its state is saved, and the same command continues it."""
+
+    EXIT_CODE = 75
+    """EX_TEMPFAIL of sysexits.h: nothing is wrong, try again."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Name the known word closest to a mistyped one, or list all of them, as the end of an error message."""
     options = sorted(known)

@@ -66,3 +66,7 @@ class TrainingConfig(Section):
     validation: ValidationConfig
     checkpoint_every_steps: PositiveInt
     """Save resume state each this many steps."""
+    checkpoint_every_minutes: Annotated[float, Field(gt=0)] | None = None
+    """Save it also whenever this much time has passed."""
+    keep_checkpoints: PositiveInt = 1
+    """Latest states kept while the run goes on."""

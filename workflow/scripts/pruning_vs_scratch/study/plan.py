@@ -51,6 +51,8 @@ class TrainingPlan(Section):
     schedule: ScheduleConfig
     validation: ValidationConfig | None
     checkpoint_every_steps: int
+    checkpoint_every_minutes: float | None
+    keep_checkpoints: int
 
     @classmethod
     def of(

@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from pruning_vs_scratch.data.windows import Windows, step_sequences
-from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.errors import Interrupted, UserError
 from pruning_vs_scratch.models.device import best_device
 from pruning_vs_scratch.study.plan import TrainingPlan
+from pruning_vs_scratch.training.interrupt import StopRequest
 from pruning_vs_scratch.training.loss import sequence_losses, token_losses
 from pruning_vs_scratch.training.metrics import Metrics
 from pruning_vs_scratch.training.optimizer import build_optimizer, set_learning_rates, weight_groups
@@ -67,18 +68,29 @@ class Trainer:
         self.validation = self._validation_windows(validation)
         self.work = work
         self.state = load_state(work, self.model, self.optimizer)
+        self.saved = time.monotonic()
         self.metrics = Metrics(work / "metrics.jsonl", plan.run, plan.steps, self.state.step)
 
     def train(self) -> TrainResult:
-        """Run the remaining steps; returns when the plan is fulfilled."""
+        """Run the remaining steps; returns when the plan is fulfilled.
+
+        Raises:
+            Interrupted: SIGTERM or SIGUSR1 came; the state is saved.
+        """
         before, start = self.state.seconds, time.monotonic()
-        while self.state.step < self.plan.steps:
-            self.train_step()
-            self.state.seconds = before + time.monotonic() - start
-            if self.plan.validation is not None and self._is_due(self.plan.validation.every_steps):
-                self.validate()
-            if self._is_due(self.plan.checkpoint_every_steps):
-                save_state(self.work, self.state, self.model, self.optimizer)
+        with StopRequest() as stop:
+            while self.state.step < self.plan.steps:
+                self.train_step()
+                self.state.seconds = before + time.monotonic() - start
+                if self.plan.validation is not None and self._is_due(self.plan.validation.every_steps):
+                    self.validate()
+                if self._is_due(self.plan.checkpoint_every_steps) or self._is_late() or stop.signal:
+                    self.save()
+                if stop.signal:
+                    raise Interrupted(
+                        f"run {self.plan.run} was stopped by {stop.signal.name} after step {self.state.step} of "
+                        f"{self.plan.steps}; its state is saved, and the same command continues it"
+                    )
         assert_masked(self.model, self.masks)
         return TrainResult(self.state.tokens_seen, self.state.step, self.state.seconds, self.validate(), self.precision)
 
@@ -118,6 +130,11 @@ class Trainer:
         self.model.train()
         self.metrics.add_validation(self.state.step, loss)
         return loss
+
+    def save(self) -> None:
+        """Write resume state."""
+        save_state(self.work, self.state, self.model, self.optimizer, self.plan.keep_checkpoints)
+        self.saved = time.monotonic()
 
     # What other kinds of training do in their own way.
 
@@ -162,6 +179,11 @@ class Trainer:
     def _is_due(self, every: int | None) -> bool:
         """Whether a periodic action falls on this step; the last step has its own validation and export."""
         return every is not None and self.state.step % every == 0 and self.state.step < self.plan.steps
+
+    def _is_late(self) -> bool:
+        """Whether the last save is longer ago than the plan allows."""
+        minutes = self.plan.checkpoint_every_minutes
+        return minutes is not None and time.monotonic() - self.saved >= 60 * minutes
 
     def _require_finite(self, loss: float, norm: float) -> None:
         if not (torch.isfinite(torch.tensor([loss, norm])).all()):

@@ -50,9 +50,13 @@ class Metrics:
         )  # fmt: skip
 
     def _keep_until(self, done: int) -> None:
-        """Drop records after a step, and a last line that a kill cut short."""
+        """Drop records after a step, a last line that a kill cut short, and the validation that ends every attempt."""
         kept = []
         if self.path.exists():
             lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]
-            kept = [line for line in lines if json.loads(line)["step"] <= done]
+            kept = [line for line in lines if self._is_before(json.loads(line), done)]
         write_text(self.path, "".join(f"{line}\n" for line in kept))
+
+    def _is_before(self, record: dict[str, Any], done: int) -> bool:
+        is_last_validation = "validation_loss" in record and record["step"] == self.steps
+        return record["step"] <= done and not is_last_validation

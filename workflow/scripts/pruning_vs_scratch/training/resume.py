@@ -32,16 +32,15 @@ class TrainState:
     """State of a loader whose batches are no pure function of the step."""
 
 
-def save_state(folder: Path, state: TrainState, model: nn.Module, optimizer: torch.optim.AdamW) -> None:
-    """Write the state of a step, then drop older ones."""
+def save_state(folder: Path, state: TrainState, model: nn.Module, optimizer: torch.optim.AdamW, keep: int = 1) -> None:
+    """Write the state of a step, then drop all but the latest ``keep`` ones."""
     target = folder / f"step-{state.step:08d}"
     with atomic_directory(target) as temporary:
         save_tensors(_weights(model), temporary / "weights.safetensors")
         save_tensors(_moments(model, optimizer), temporary / "optimizer.safetensors")
         write_json(temporary / "state.json", asdict(state))
-    for older in _complete(folder):
-        if older != target:
-            shutil.rmtree(older)
+    for older in _complete(folder)[:-keep]:
+        shutil.rmtree(older)
 
 
 def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.AdamW) -> TrainState:

@@ -1,0 +1,70 @@
+"""Random text, a trainer of a tiny model on it, and what there is to compare of two trainers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pruning_vs_scratch.data.tokens import TokenStore, write_tokens
+from pruning_vs_scratch.data.windows import Windows
+from pruning_vs_scratch.models.llama import random_llama
+from pruning_vs_scratch.study import ModelShape
+from pruning_vs_scratch.training.loop import Trainer
+from training_plans import LENGTH, make_plan
+
+SHAPE = ModelShape(300, 2, 16, 24, 2, 1, 8, True, 1e4, 1e-5)
+
+
+def random_store(folder: Path, count: int = 5000) -> TokenStore:
+    """Random text of 300 different tokens."""
+    tokens = np.random.default_rng(0).integers(0, 300, count).tolist()
+    write_tokens(folder / "train", [tokens], vocab_size=300, shard_tokens=1000, tokenizer_sha256="x")
+    return TokenStore(folder / "train")
+
+
+def make_trainer(
+    store: TokenStore,
+    work: Path,
+    masks: dict[str, torch.Tensor] | None = None,
+    *,
+    kind: type[Trainer] = Trainer,
+    **plan: Any,
+) -> Trainer:
+    """A trainer of the tiny model."""
+    work.mkdir(parents=True, exist_ok=True)
+    made = make_plan(**plan)
+    return kind(
+        made,
+        random_llama(SHAPE, LENGTH, made.seed),
+        masks=masks or {},
+        train=Windows(store, LENGTH, made.seed),
+        validation=Windows(store, LENGTH, 1),
+        work=work,
+    )
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """A copy of the trainer's weights."""
+    return {name: tensor.detach().clone() for name, tensor in trainer.model.named_parameters()}
+
+
+def moments(trainer: Trainer) -> list[torch.Tensor]:
+    """The optimiser's moments, in the order of the parameters."""
+    state = trainer.optimizer.state
+    return [state[p][key] for p in trainer.model.parameters() for key in ("exp_avg", "exp_avg_sq")]
+
+
+def untimed_metrics(trainer: Trainer) -> list[dict[str, float]]:
+    """metrics.jsonl without the speed."""
+    records = [json.loads(line) for line in trainer.metrics.path.read_text().splitlines()]
+    return [{key: value for key, value in r.items() if key != "tokens_per_second"} for r in records]
+
+
+def half_mask() -> dict[str, torch.Tensor]:
+    """A mask that drops half of two weights."""
+    generator = torch.Generator().manual_seed(0)
+    names = ("model.layers.0.self_attn.q_proj.weight", "model.layers.1.mlp.down_proj.weight")
+    shapes = {name: parameter.shape for name, parameter in random_llama(SHAPE, LENGTH, 0).named_parameters()}
+    return {name: torch.rand(shapes[name], generator=generator) < 0.5 for name in names}
