@@ -29,6 +29,7 @@ from pruning_vs_scratch.pruning.methods.shape_masks import ShapeMasks
 from pruning_vs_scratch.pruning.methods.sheared_llama import DomainText, MaskedLlama, MaskLearner
 from pruning_vs_scratch.study import TrainingPlan
 from pruning_vs_scratch.study.expand import mask_learning_plan
+from training_world import unmeasured
 
 
 @pytest.fixture(autouse=True)
@@ -136,10 +137,7 @@ def test_learning_that_was_killed_and_resumed_equals_uninterrupted(stop_after: i
     assert loader_in(resumed).state == loader_in(whole).state
     resumed_weights = dict(resumed.model.named_parameters())
     assert all(torch.equal(resumed_weights[name], tensor) for name, tensor in whole.model.named_parameters())
-    untimed = [
-        [{name: value for name, value in record.items() if name != "tokens_per_second"} for record in records(work)]
-        for work in (tmp_path / "whole", tmp_path / "cut")
-    ]
+    untimed = [unmeasured(records(work)) for work in (tmp_path / "whole", tmp_path / "cut")]
     assert untimed[0] == untimed[1]
 
 

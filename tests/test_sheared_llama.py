@@ -26,6 +26,7 @@ from pruning_vs_scratch.pruning.methods.sheared_llama import MaskedLlama, MaskLe
 from pruning_vs_scratch.study import Target, TrainingPlan
 from pruning_vs_scratch.study.expand import mask_learning_plan
 from pruning_world import LENGTH, PARENT, World, random_tokens, weight_files
+from training_world import unmeasured
 
 GOAL: dict[str, int] = {"layers": 3, "hidden_size": 15, "ffn_size": 23, "heads": 3, "kv_heads": 1}
 BATCH, STEPS = 4, 6
@@ -131,7 +132,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 ) -> None:
     learn(world)
     expected, shares = weight_files(world.out), world.summary()["scores"]
-    steps = [{name: value for name, value in record.items() if "per_second" not in name} for record in records(world)]
+    steps = unmeasured(records(world))
     manifest = world.out.with_name("run.manifest.json")
     for path in (*world.out.iterdir(), manifest):
         path.unlink()
@@ -155,7 +156,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert repeated == list(range(killed_after // 2 * 2, STEPS))
     assert weight_files(world.out) == expected
     assert world.summary()["scores"] == shares
-    assert [{n: v for n, v in record.items() if "per_second" not in n} for record in records(world)] == steps
+    assert unmeasured(records(world)) == steps
     assert ledger_of(world)["tokens_seen"] == OPTIONS["tokens"]
 
 

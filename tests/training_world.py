@@ -12,6 +12,7 @@ from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.models.llama import random_llama
 from pruning_vs_scratch.study import ModelShape
 from pruning_vs_scratch.training.loop import Trainer
+from pruning_vs_scratch.training.throughput import MEASURED
 from training_plans import LENGTH, make_plan
 
 SHAPE = ModelShape(300, 2, 16, 24, 2, 1, 8, True, 1e4, 1e-5)
@@ -56,10 +57,15 @@ def moments(trainer: Trainer) -> list[torch.Tensor]:
     return [state[p][key] for p in trainer.model.parameters() for key in ("exp_avg", "exp_avg_sq")]
 
 
+def unmeasured(records: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Records of steps without what differs between two runs of one plan."""
+    return [{key: value for key, value in record.items() if key not in MEASURED} for record in records]
+
+
 def untimed_metrics(trainer: Trainer) -> list[dict[str, float]]:
-    """metrics.jsonl without the speed."""
+    """metrics.jsonl without speed and memory."""
     records = [json.loads(line) for line in trainer.metrics.path.read_text().splitlines()]
-    return [{key: value for key, value in r.items() if key != "tokens_per_second"} for r in records]
+    return unmeasured(records)
 
 
 def half_mask() -> dict[str, torch.Tensor]:

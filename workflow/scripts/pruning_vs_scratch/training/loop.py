@@ -16,7 +16,9 @@ from torch import nn
 from pruning_vs_scratch.data.windows import Windows, step_sequences
 from pruning_vs_scratch.errors import Interrupted, UserError
 from pruning_vs_scratch.models.device import best_device
+from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.study.plan import TrainingPlan
+from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.training.interrupt import StopRequest
 from pruning_vs_scratch.training.loss import sequence_losses, token_losses
 from pruning_vs_scratch.training.metrics import Metrics
@@ -24,6 +26,7 @@ from pruning_vs_scratch.training.optimizer import build_optimizer, set_learning_
 from pruning_vs_scratch.training.precision import autocast, resolve_precision
 from pruning_vs_scratch.training.resume import load_state, save_state
 from pruning_vs_scratch.training.sparsity import apply_masks, assert_masked
+from pruning_vs_scratch.training.throughput import Throughput
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Trainer:
         self.device = best_device()
         self.precision = resolve_precision(plan.precision, self.device)
         self.model: nn.Module = model.to(self.device).train()
+        self.throughput = Throughput(self.shape(), plan.sequence_length, self.device, self.precision)
         self.masks = {name: mask.to(self.device) for name, mask in masks.items()}
         apply_masks(self.model, self.masks)
         self.optimizer = build_optimizer(self.parameter_groups(), plan.optimizer)
@@ -115,7 +119,7 @@ class Trainer:
                 "loss": float(loss),
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
                 "gradient_norm": float(norm),
-                "tokens_per_second": tokens / (time.monotonic() - start),
+                **self.throughput.measure(len(batch), time.monotonic() - start),
                 **self.extra_metrics(),
             }
         )
@@ -137,6 +141,10 @@ class Trainer:
         self.saved = time.monotonic()
 
     # What other kinds of training do in their own way.
+
+    def shape(self) -> ModelShape:
+        """The shape of the model that the forward pass runs."""
+        return shape_of(self.model.config)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What the optimiser updates."""

@@ -30,6 +30,7 @@ from pruning_vs_scratch.pruning.method import Request
 from pruning_vs_scratch.pruning.methods.masked_llama import folded, masking
 from pruning_vs_scratch.pruning.methods.shape_masks import ShapeMasks
 from pruning_vs_scratch.study.plan import TrainingPlan
+from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.training.loop import Trainer, TrainResult
 from pruning_vs_scratch.training.loss import sequence_losses
 from pruning_vs_scratch.training.optimizer import PEAK, weight_groups
@@ -90,6 +91,10 @@ class MaskLearner(Trainer):
         super().__init__(plan, model, masks={}, train=train, validation=None, work=work)
         if domains is not None and self.state.loader:
             domains.loader.restore(self.state.loader)
+
+    def shape(self) -> ModelShape:
+        """The shape before anything is cut: masks only multiply."""
+        return shape_of(self.llama.config)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Weights at the plan's rate, masks and multipliers at theirs; the multipliers ascend."""
