@@ -1,9 +1,5 @@
 """The estimate of memory grows as the memory that is measured grows: with text and statistics, not with blocks."""
 
-import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,23 +11,20 @@ from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.models.llama import random_llama
 from pruning_vs_scratch.pruning.memory import Calibration, pruning_memory
 from pruning_vs_scratch.study import ModelShape
+from steady_memory import printed_by
 
 MEASURE = REPOSITORY / "tests" / "bench" / "measure.py"
 WIDE = replace(SHAPE, vocab_size=128, layers=2, hidden_size=256, ffn_size=256, heads=4, kv_heads=2, head_dim=64)
 LENGTH = 64
 BUFFER_BYTES = 1 << 30
-STEADY_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
-"""Freed tensors go back to the system at once: with glibc's own threshold the peak varies by tens of megabytes."""
 
 
 def measured_bytes(folder: Path, shape: ModelShape, method: str, sequences: int) -> float:
     """Peak memory of our side of the benchmark on a random checkpoint, in a process of its own."""
     random_llama(shape, positions=LENGTH, seed=0).save_pretrained(folder / "model")
     np.save(folder / "windows.npy", np.random.default_rng(0).integers(0, shape.vocab_size, (sequences, LENGTH + 1)))
-    command = [sys.executable, MEASURE, "ours", method, folder / "model", folder / "windows.npy", "0.5", "1"]
-    environment = os.environ | STEADY_ALLOCATOR
-    printed = subprocess.run(command, env=environment, check=True, capture_output=True).stdout
-    return json.loads(printed)["megabytes"] * 1e6
+    printed = printed_by(MEASURE, "ours", method, folder / "model", folder / "windows.npy", "0.5", "1")
+    return printed["megabytes"] * 1e6
 
 
 def estimated_bytes(shape: ModelShape, method: str, sequences: int) -> int:

@@ -22,6 +22,7 @@ def make_plan(**changes: Any) -> TrainingPlan:
         "micro_batch_size": 4,
         "peak_learning_rate": 1e-2,
         "precision": "fp32",
+        "loss_chunk_tokens": None,
         "threads": 1,
         "optimizer": OptimizerConfig(),
         "schedule": ScheduleConfig(warmup_fraction=0.25),

@@ -59,6 +59,8 @@ class TrainingConfig(Section):
     """Shared by parent, retraining and scratch."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward pass; auto takes bf16 where the hardware multiplies it natively."""
+    loss_chunk_tokens: PositiveInt | None = None
+    """Tokens whose logits are held at once; all of a micro-batch if not set. Saves memory at a large vocabulary."""
     threads: PositiveInt = 1
     """CPU threads a run; results are reproducible for a given number."""
     optimizer: OptimizerConfig = OptimizerConfig()

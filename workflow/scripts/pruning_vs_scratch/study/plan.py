@@ -46,6 +46,7 @@ class TrainingPlan(Section):
     micro_batch_size: int
     peak_learning_rate: float
     precision: Literal["auto", "fp32", "bf16"]
+    loss_chunk_tokens: int | None
     threads: int
     optimizer: OptimizerConfig
     schedule: ScheduleConfig

@@ -18,9 +18,8 @@ from pruning_vs_scratch.errors import Interrupted, UserError
 from pruning_vs_scratch.models.device import best_device
 from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.study.plan import TrainingPlan
-from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.training.interrupt import StopRequest
-from pruning_vs_scratch.training.loss import sequence_losses, token_losses
+from pruning_vs_scratch.training.loss import loss_sum, sequence_losses
 from pruning_vs_scratch.training.metrics import Metrics
 from pruning_vs_scratch.training.optimizer import build_optimizer, set_learning_rates, weight_groups
 from pruning_vs_scratch.training.precision import autocast, resolve_precision
@@ -64,7 +63,7 @@ class Trainer:
         self.device = best_device()
         self.precision = resolve_precision(plan.precision, self.device)
         self.model: nn.Module = model.to(self.device).train()
-        self.throughput = Throughput(self.shape(), plan.sequence_length, self.device, self.precision)
+        self.throughput = Throughput(shape_of(self.llama.config), plan.sequence_length, self.device, self.precision)
         self.masks = {name: mask.to(self.device) for name, mask in masks.items()}
         apply_masks(self.model, self.masks)
         self.optimizer = build_optimizer(self.parameter_groups(), plan.optimizer)
@@ -130,7 +129,10 @@ class Trainer:
             return None
         self.model.eval()
         with autocast(self.precision, self.device):
-            loss = float(sequence_losses(self.model, self.validation, self.plan.micro_batch_size).mean())
+            losses = sequence_losses(
+                self.llama, self.validation, self.plan.micro_batch_size, self.plan.loss_chunk_tokens
+            )
+        loss = float(losses.mean())
         self.model.train()
         self.metrics.add_validation(self.state.step, loss)
         return loss
@@ -142,9 +144,10 @@ class Trainer:
 
     # What other kinds of training do in their own way.
 
-    def shape(self) -> ModelShape:
-        """The shape of the model that the forward pass runs."""
-        return shape_of(self.model.config)
+    @property
+    def llama(self) -> Any:
+        """The language model that the forward pass runs."""
+        return self.model
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What the optimiser updates."""
@@ -155,9 +158,9 @@ class Trainer:
         sequences = step_sequences(self.plan.window_start, self.plan.global_batch_size, step)
         return torch.from_numpy(self.windows.read(sequences))
 
-    def logits(self, inputs: torch.Tensor) -> torch.Tensor:
-        """The forward pass of training."""
-        return self.model(input_ids=inputs, use_cache=False).logits
+    def loss_sum(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The forward pass of training: the sum of the tokens' losses."""
+        return loss_sum(self.llama, inputs, targets, self.plan.loss_chunk_tokens)
 
     def backward_penalty(self) -> None:
         """Add the gradient of a penalty, once a step."""
@@ -172,8 +175,7 @@ class Trainer:
     def _accumulate(self, micro: torch.Tensor, tokens_in_batch: int) -> torch.Tensor:
         inputs, targets = micro[:, :-1], micro[:, 1:]
         with autocast(self.precision, self.device):
-            logits = self.logits(inputs)
-        loss = token_losses(logits, targets).sum() / tokens_in_batch
+            loss = self.loss_sum(inputs, targets) / tokens_in_batch
         loss.backward()
         self.state.tokens_seen += inputs.numel()
         return loss.detach()

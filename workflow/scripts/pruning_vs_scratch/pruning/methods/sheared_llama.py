@@ -30,7 +30,6 @@ from pruning_vs_scratch.pruning.method import Request
 from pruning_vs_scratch.pruning.methods.masked_llama import folded, masking
 from pruning_vs_scratch.pruning.methods.shape_masks import ShapeMasks
 from pruning_vs_scratch.study.plan import TrainingPlan
-from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.training.loop import Trainer, TrainResult
 from pruning_vs_scratch.training.loss import sequence_losses
 from pruning_vs_scratch.training.optimizer import PEAK, weight_groups
@@ -43,16 +42,18 @@ class DomainText:
     is now, before masks are learned.
     """
 
-    def __init__(self, loader: DomainLoader, validation: dict[str, torch.Tensor], model: nn.Module, batch: int) -> None:
+    def __init__(
+        self, loader: DomainLoader, validation: dict[str, torch.Tensor], model: LlamaForCausalLM, batch: int
+    ) -> None:
         self.loader = loader
         self._validation = validation
         self.references = self.losses(model, batch)
 
-    def losses(self, model: nn.Module, batch: int) -> dict[str, float]:
+    def losses(self, model: LlamaForCausalLM, batch: int) -> dict[str, float]:
         """Mean loss of a model on each domain, in nats per token."""
         return {name: float(sequence_losses(model, w, batch).mean()) for name, w in self._validation.items()}
 
-    def reweigh(self, model: nn.Module, batch: int) -> None:
+    def reweigh(self, model: LlamaForCausalLM, batch: int) -> None:
         """Give the next batches more of the domains whose loss is above its reference."""
         losses = self.losses(model, batch)
         self.loader.weights = updated_weights(self.loader.weights, losses, self.references)
@@ -86,15 +87,15 @@ class MaskLearner(Trainer):
     ) -> None:
         self.options = options
         self.shape_masks = model.masks
-        self.llama: Any = model.llama
         self.domains = domains
         super().__init__(plan, model, masks={}, train=train, validation=None, work=work)
         if domains is not None and self.state.loader:
             domains.loader.restore(self.state.loader)
 
-    def shape(self) -> ModelShape:
-        """The shape before anything is cut: masks only multiply."""
-        return shape_of(self.llama.config)
+    @property
+    def llama(self) -> Any:
+        """The Llama under the masks."""
+        return self.model.llama
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Weights at the plan's rate, masks and multipliers at theirs; the multipliers ascend."""
@@ -113,10 +114,10 @@ class MaskLearner(Trainer):
         self.state.loader = self.domains.loader.state
         return torch.from_numpy(self.windows.read(sequences))
 
-    def logits(self, inputs: torch.Tensor) -> torch.Tensor:
+    def loss_sum(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The forward pass under the masks of this step, the same for all its micro-batches."""
         with masking(self.llama, self.shape_masks.sample(step_generator(self.plan.seed, self.state.step))):
-            return super().logits(inputs)
+            return super().loss_sum(inputs, targets)
 
     def backward_penalty(self) -> None:
         """Add the gradient of the Lagrangian."""
