@@ -9,8 +9,9 @@ import torch
 from models import SHAPE
 from pruning_vs_scratch.training import throughput
 from pruning_vs_scratch.training.throughput import Throughput, peak_teraflops
+from pruning_vs_scratch.training.world import World
 
-CPU = torch.device("cpu")
+CPU = World(torch.device("cpu"))
 TINY = replace(SHAPE, vocab_size=10, layers=1, hidden_size=4, ffn_size=6, heads=2, kv_heads=1, head_dim=2)
 LENGTH = 5
 MATRICES = 4 * 4 + 2 * 4 * 2 + 4 * 4 + 3 * 4 * 6 + 4 * 10
@@ -47,10 +48,10 @@ def test_the_peak_is_that_of_the_gpu_named(gpu: str, peak: float | None) -> None
 
 
 def test_the_share_of_a_known_peak(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu = torch.device("cuda")
+    gpus = World(torch.device("cuda"), size=4)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA A100-SXM4-40GB")
     monkeypatch.setattr(throughput, "peak_device_memory_bytes", lambda device: 123)
     huge = SimpleNamespace(training_flops=lambda sequences, length: sequences * 100 * 10**12)
-    found = Throughput(huge, LENGTH, gpu, "bf16").measure(sequences=2, seconds=4.0)  # type: ignore[arg-type]
-    assert found["mfu"] == pytest.approx(50 / 312)
+    found = Throughput(huge, LENGTH, gpus, "bf16").measure(sequences=2, seconds=4.0)  # type: ignore[arg-type]
+    assert found["mfu"] == pytest.approx(50 / (4 * 312))
     assert found["peak_memory_bytes"] == 123

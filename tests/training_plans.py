@@ -23,6 +23,8 @@ def make_plan(**changes: Any) -> TrainingPlan:
         "peak_learning_rate": 1e-2,
         "precision": "fp32",
         "loss_chunk_tokens": None,
+        "activation_checkpointing": False,
+        "mask_gradients": "before_clip",
         "threads": 1,
         "optimizer": OptimizerConfig(),
         "schedule": ScheduleConfig(warmup_fraction=0.25),

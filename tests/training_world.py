@@ -13,8 +13,10 @@ from pruning_vs_scratch.models.llama import random_llama
 from pruning_vs_scratch.study import ModelShape
 from pruning_vs_scratch.training.loop import Trainer
 from pruning_vs_scratch.training.throughput import MEASURED
+from pruning_vs_scratch.training.world import World
 from training_plans import LENGTH, make_plan
 
+ALONE = World(torch.device("cpu"))
 SHAPE = ModelShape(300, 2, 16, 24, 2, 1, 8, True, 1e4, 1e-5)
 
 
@@ -31,6 +33,7 @@ def make_trainer(
     masks: dict[str, torch.Tensor] | None = None,
     *,
     kind: type[Trainer] = Trainer,
+    world: World = ALONE,
     **plan: Any,
 ) -> Trainer:
     """A trainer of the tiny model."""
@@ -43,6 +46,7 @@ def make_trainer(
         train=Windows(store, LENGTH, made.seed),
         validation=Windows(store, LENGTH, 1),
         work=work,
+        world=world,
     )
 
 
@@ -64,6 +68,7 @@ def unmeasured(records: list[dict[str, float]]) -> list[dict[str, float]]:
 
 def untimed_metrics(trainer: Trainer) -> list[dict[str, float]]:
     """metrics.jsonl without speed and memory."""
+    assert trainer.metrics is not None
     records = [json.loads(line) for line in trainer.metrics.path.read_text().splitlines()]
     return unmeasured(records)
 

@@ -3,14 +3,14 @@
 import argparse
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import MASK_FILE, RECORDS, atomic_directory, atomic_file, read_json, sha256_of_value
+from pruning_vs_scratch.files import MASK_FILE, RECORDS, atomic_file, read_json, sha256_of_value
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.manifest import ManifestWriter, source_hash
 from pruning_vs_scratch.resume_state import resume_state
@@ -19,6 +19,9 @@ from pruning_vs_scratch.study import Target, TrainingPlan
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
+    from pruning_vs_scratch.training.loop import Trainer, TrainResult
+    from pruning_vs_scratch.training.world import World
+
 
 def main() -> None:
     """Entry point."""
@@ -26,16 +29,28 @@ def main() -> None:
     plan = TrainingPlan.parse(args.plan, "--plan")
     if args.cut_like is not None and args.target is None:
         raise UserError("--cut-like cuts random weights: give it with --target, the shape before the cut")
-    manifest = ManifestWriter("train", {"plan": plan.model_dump(mode="json")})
-    for name in ("tokens", "validation", "tokenizer", "target", "model", "redraw_linears", "cut_like"):
-        if getattr(args, name) is not None:
-            manifest.add_input(name, getattr(args, name), ignore=RECORDS)
-    if args.mask is not None:
-        manifest.add_input("mask", args.mask / MASK_FILE)
-    spec_hash = sha256_of_value({"plan": manifest.options["plan"], "inputs": manifest.inputs})
-    with resume_state(args.work, plan.run, spec_hash) as work:
-        facts = _train(args, plan, work, spec_hash)
-        manifest.write(args.manifest, {"model": args.out, "metrics": args.metrics}, facts)
+
+    from pruning_vs_scratch.training.world import joined_world
+
+    with joined_world() as world:
+        if not world.is_first:
+            _train(args, plan, world, world.from_first(args.work))
+            return
+        manifest = ManifestWriter("train", {"plan": plan.model_dump(mode="json")})
+        for name in ("tokens", "validation", "tokenizer", "target", "model", "redraw_linears", "cut_like"):
+            if getattr(args, name) is not None:
+                manifest.add_input(name, getattr(args, name), ignore=RECORDS)
+        if args.mask is not None:
+            manifest.add_input("mask", args.mask / MASK_FILE)
+        spec_hash = sha256_of_value({"plan": plan.spec, "inputs": manifest.inputs})
+        with resume_state(args.work, plan.run, spec_hash) as work:
+            trainer, result = _train(args, plan, world, world.from_first(work))
+            assert trainer.metrics is not None
+            with atomic_file(args.metrics) as temporary:
+                shutil.copyfile(trainer.metrics.path, temporary)
+            row = _ledger_row(trainer, result, spec_hash)
+            facts = {"ledger": row.to_dict(), "validation_loss": result.validation_loss}
+            manifest.write(args.manifest, {"model": args.out, "metrics": args.metrics}, facts)
 
 
 def _arguments() -> argparse.Namespace:
@@ -59,51 +74,70 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _train(args: argparse.Namespace, plan: TrainingPlan, work: Path, spec_hash: str) -> dict[str, Any]:
-    """Train, write the checkpoint and the metrics, and return the manifest's facts."""
+def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: Path) -> "tuple[Trainer, TrainResult]":
+    """Train, and write the checkpoint."""
     stores = {name: TokenStore(getattr(args, name)) for name in ("tokens", "validation")}
     for store in stores.values():
         store.check_tokenizer(args.tokenizer / "tokenizer.json")
 
     import torch
 
-    from pruning_vs_scratch.models.checkpoint import save_llama
-    from pruning_vs_scratch.models.llama import shape_of
+    from pruning_vs_scratch.models.checkpoint import copy_tokenizer
+    from pruning_vs_scratch.models.llama import empty_llama
     from pruning_vs_scratch.pruning.masks import read_masks
-    from pruning_vs_scratch.training.accounting import training_fields
+    from pruning_vs_scratch.training.export import write_checkpoint
     from pruning_vs_scratch.training.loop import Trainer
 
     torch.set_num_threads(plan.threads)
-    model = _initial_model(args, plan)
-    stores["tokens"].check_vocabulary(model.config.vocab_size, args.model or args.redraw_linears or args.target)
+    # The other processes get their shards of the first one's weights.
+    model = _initial_model(args, plan, stores["tokens"]) if world.is_first else None
+    config = world.from_first(model.config if model is not None else None)
     trainer = Trainer(
         plan,
-        model,
+        model if model is not None else empty_llama(config),
         masks=read_masks(args.mask / MASK_FILE) if args.mask else {},
         train=Windows(stores["tokens"], plan.sequence_length, plan.seed),
         validation=Windows(stores["validation"], plan.sequence_length, EVALUATION_SEED),
         work=work,
+        world=world,
     )
     result = trainer.train()
-    with atomic_directory(args.out) as temporary:
-        save_llama(trainer.model, temporary, args.tokenizer)
-    with atomic_file(args.metrics) as temporary:
-        shutil.copyfile(trainer.metrics.path, temporary)
-    row = LedgerRow(
+    with world.atomic_directory(args.out) as temporary:
+        write_checkpoint(trainer.llama, temporary, world)
+        if world.is_first:
+            copy_tokenizer(args.tokenizer, temporary)
+    return trainer, result
+
+
+def _ledger_row(trainer: "Trainer", result: "TrainResult", spec_hash: str) -> LedgerRow:
+    from pruning_vs_scratch.models.llama import shape_of
+    from pruning_vs_scratch.training.accounting import training_fields
+
+    plan = trainer.plan
+    return LedgerRow(
         run=plan.run,
         phase=plan.phase,
         seed=plan.seed,
         wall_seconds=round(result.seconds, 3),
-        world_size=1,
+        world_size=trainer.world.size,
         spec_hash=spec_hash,
         source_hash=source_hash(),
-        **training_fields(plan, result, shape_of(model.config)),
+        **training_fields(plan, result, shape_of(trainer.llama.config)),
     )
-    return {"ledger": row.to_dict(), "validation_loss": result.validation_loss}
 
 
-def _initial_model(args: argparse.Namespace, plan: TrainingPlan) -> "LlamaForCausalLM":
-    """The weights that a run starts from."""
+def _initial_model(args: argparse.Namespace, plan: TrainingPlan, text: TokenStore) -> "LlamaForCausalLM":
+    """The weights that a run starts from.
+
+    Raises:
+        UserError: the text has tokens that the model does not know.
+    """
+    model = _starting_weights(args, plan)
+    text.check_vocabulary(model.config.vocab_size, args.model or args.redraw_linears or args.target)
+    return model
+
+
+def _starting_weights(args: argparse.Namespace, plan: TrainingPlan) -> "LlamaForCausalLM":
     from pruning_vs_scratch.models.checkpoint import load_llama
     from pruning_vs_scratch.models.llama import random_llama, shape_of, with_linears_of
     from pruning_vs_scratch.pruning.record import cut_like

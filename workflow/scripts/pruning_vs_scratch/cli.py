@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pruning_vs_scratch.errors import Interrupted, UserError
+from pruning_vs_scratch.errors import Interrupted, PeerLost, UserError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -20,8 +20,8 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def run(main: Callable[[], None]) -> None:
     """Call ``main`` and leave Python.
 
-    A UserError or a full disk becomes one readable message and exit code 1; a run that was stopped and can be
-    continued ends with a code of its own (``Interrupted.EXIT_CODE``).
+    A UserError or a full disk becomes one readable message and exit code 1. A run that was stopped and can be
+    continued, and one that lost another of its processes, end with codes of their own.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -29,9 +29,9 @@ def run(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         sys.exit(f"error: {error}")
-    except Interrupted as stop:
+    except (Interrupted, PeerLost) as stop:
         sys.stderr.write(f"{stop}\n")
-        sys.exit(Interrupted.EXIT_CODE)
+        sys.exit(stop.EXIT_CODE)
     except RuntimeError as error:
         # By its name, because this module does not import torch.
         if type(error).__name__ != "OutOfMemoryError":

@@ -15,6 +15,13 @@ class Interrupted(Exception):
     """EX_TEMPFAIL of sysexits.h: nothing is wrong, try again."""
 
 
+class PeerLost(Exception):
+    """Another process of this run ended, so this one had to; what that one says is the reason."""
+
+    EXIT_CODE = 74
+    """EX_IOERR of sysexits.h."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Name the known word closest to a mistyped one, or list all of them, as the end of an error message."""
     options = sorted(known)

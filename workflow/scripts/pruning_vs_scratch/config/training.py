@@ -61,8 +61,14 @@ class TrainingConfig(Section):
     """Arithmetic of the forward pass; auto takes bf16 where the hardware multiplies it natively."""
     loss_chunk_tokens: PositiveInt | None = None
     """Tokens whose logits are held at once; all of a micro-batch if not set. Saves memory at a large vocabulary."""
+    activation_checkpointing: bool = False
+    """Keep only the inputs of each block for the backward pass and run the block again: less memory, more work."""
+    mask_gradients: Literal["before_clip", "after_clip"] = "before_clip"
+    """Sparse models: whether the gradients of pruned weights count in the norm that is clipped (after: the authors)."""
     threads: PositiveInt = 1
-    """CPU threads a run; results are reproducible for a given number."""
+    """CPU threads a process; results are reproducible for a given number."""
+    processes: PositiveInt = 1
+    """Processes that train a run together, each with a shard of it: one a GPU."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     validation: ValidationConfig

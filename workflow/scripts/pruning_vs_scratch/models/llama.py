@@ -84,6 +84,16 @@ def random_llama(shape: ModelShape, positions: int, seed: int) -> LlamaForCausal
     return LlamaForCausalLM(llama_config(shape, positions))
 
 
+def empty_llama(config: Any) -> Any:
+    """A model of a configuration whose weights have no values yet, and so take no memory before they get them."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+    model = model.to_empty(device="cpu")
+    # Its frequencies are computed, not stored.
+    model.model.rotary_emb = type(model.model.rotary_emb)(config)
+    return model
+
+
 def with_linears_of(model: LlamaForCausalLM, other: LlamaForCausalLM) -> LlamaForCausalLM:
     """A model in place, with the linear layers of its blocks, biases included, replaced by those of another."""
     for block, replacement in zip(model.model.layers, other.model.layers, strict=True):

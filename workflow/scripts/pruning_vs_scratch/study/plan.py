@@ -14,6 +14,14 @@ from pruning_vs_scratch.config.training import (
 )
 from pruning_vs_scratch.errors import UserError
 
+EXECUTION = frozenset(
+    {
+        "micro_batch_size", "loss_chunk_tokens", "activation_checkpointing", "threads",
+        "checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints",
+    }
+)  # fmt: skip
+"""Fields of a training plan that say how it is carried out: they change time, memory and rounding, not the run."""
+
 Phase = Literal["pretrain", "prune", "retrain", "scratch", "rewind"]
 
 
@@ -47,6 +55,8 @@ class TrainingPlan(Section):
     peak_learning_rate: float
     precision: Literal["auto", "fp32", "bf16"]
     loss_chunk_tokens: int | None
+    activation_checkpointing: bool
+    mask_gradients: Literal["before_clip", "after_clip"]
     threads: int
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
@@ -71,7 +81,7 @@ class TrainingPlan(Section):
 
         ``changes`` replace parts of the study's recipe.
         """
-        recipe = training.model_dump() | changes
+        recipe = training.model_dump(include=set(cls.model_fields)) | changes
         start = start_token // training.sequence_length
         end = start + tokens // training.sequence_length
         return cls(
@@ -95,6 +105,11 @@ class TrainingPlan(Section):
             return cls.model_validate(values)
         except ValidationError as error:
             raise UserError(f"{option} is not a token plan: {error}") from error
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What the run is: another value is another run, which goes on from no state of this one."""
+        return self.model_dump(mode="json", exclude=set(EXECUTION))
 
     @property
     def sequences(self) -> int:

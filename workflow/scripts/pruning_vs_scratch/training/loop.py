@@ -1,10 +1,12 @@
 """The training loop: setup, train, train_step, validate, save.
 
 It reads exactly the sequences of its plan, counts the tokens that its forward pass saw, and continues after a kill
-from the last complete state with the same result.
+from the last complete state with the same result. One process runs it alone, or several together (world.py): each
+reads its share of every global batch and holds its shard of the model.
 """
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,17 +17,20 @@ from torch import nn
 
 from pruning_vs_scratch.data.windows import Windows, step_sequences
 from pruning_vs_scratch.errors import Interrupted, UserError
-from pruning_vs_scratch.models.device import best_device
+from pruning_vs_scratch.files import sha256_of_value
 from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.study.plan import TrainingPlan
+from pruning_vs_scratch.training.gradients import clip_gradients
 from pruning_vs_scratch.training.interrupt import StopRequest
 from pruning_vs_scratch.training.loss import loss_sum, sequence_losses
 from pruning_vs_scratch.training.metrics import Metrics
 from pruning_vs_scratch.training.optimizer import build_optimizer, set_learning_rates, weight_groups
 from pruning_vs_scratch.training.precision import autocast, resolve_precision
 from pruning_vs_scratch.training.resume import load_state, save_state
-from pruning_vs_scratch.training.sparsity import apply_masks, assert_masked
+from pruning_vs_scratch.training.sharding import distributed_model, let_go
+from pruning_vs_scratch.training.sparsity import assert_masked, fitted_masks, mask_gradients, mask_weights
 from pruning_vs_scratch.training.throughput import Throughput
+from pruning_vs_scratch.training.world import World
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class Trainer:
     """Trains one model by one plan.
 
     Raises:
-        UserError: the corpus holds fewer tokens than the plan needs, a mask does not fit, or the loss is not finite.
+        UserError: the corpus holds fewer tokens than the plan needs, a mask does not fit, the processes do not divide
+            the global batch, or the loss is not finite.
     """
 
     def __init__(
@@ -57,22 +63,31 @@ class Trainer:
         train: Windows,
         validation: Windows | None,
         work: Path,
+        world: World,
     ) -> None:
         train.require(plan.window_end, f"run {plan.run}")
+        require_even_batches(plan, world.size)
         self.plan = plan
-        self.device = best_device()
-        self.precision = resolve_precision(plan.precision, self.device)
-        self.model: nn.Module = model.to(self.device).train()
-        self.throughput = Throughput(shape_of(self.llama.config), plan.sequence_length, self.device, self.precision)
-        self.masks = {name: mask.to(self.device) for name, mask in masks.items()}
-        apply_masks(self.model, self.masks)
+        self.world = world
+        self.precision = resolve_precision(plan.precision, world.device)
+        self.model: nn.Module = model.train()
+        if plan.activation_checkpointing:
+            self.llama.gradient_checkpointing_enable({"use_reentrant": False})
+        self.whole = distributed_model(self.llama, world, self.precision)
+        self.model.to(world.device)
+        self.throughput = Throughput(shape_of(self.llama.config), plan.sequence_length, world, self.precision)
+        self.masks = fitted_masks(self.model, masks)
+        mask_weights(self.model, self.masks)
         self.optimizer = build_optimizer(self.parameter_groups(), plan.optimizer)
         self.windows = train
         self.validation = self._validation_windows(validation)
         self.work = work
-        self.state = load_state(work, self.model, self.optimizer)
+        self.spec = sha256_of_value(plan.spec)
+        self.state = load_state(work, self.model, self.optimizer, world, spec=self.spec)
         self.saved = time.monotonic()
-        self.metrics = Metrics(work / "metrics.jsonl", plan.run, plan.steps, self.state.step)
+        self.metrics = (
+            Metrics(work / "metrics.jsonl", plan.run, plan.steps, self.state.step) if world.is_first else None
+        )
 
     def train(self) -> TrainResult:
         """Run the remaining steps; returns when the plan is fulfilled.
@@ -87,12 +102,15 @@ class Trainer:
                 self.state.seconds = before + time.monotonic() - start
                 if self.plan.validation is not None and self._is_due(self.plan.validation.every_steps):
                     self.validate()
-                if self._is_due(self.plan.checkpoint_every_steps) or self._is_late() or stop.signal:
+                # What one process wants, all do after the same step.
+                stops, is_late = self.world.sums(stop.signal is not None, self._is_late())
+                if self._is_due(self.plan.checkpoint_every_steps) or is_late or stops:
                     self.save()
-                if stop.signal:
+                if stops:
+                    by = f" by {stop.signal.name}" if stop.signal else ""
                     raise Interrupted(
-                        f"run {self.plan.run} was stopped by {stop.signal.name} after step {self.state.step} of "
-                        f"{self.plan.steps}; its state is saved, and the same command continues it"
+                        f"run {self.plan.run} was stopped{by} after step {self.state.step} of {self.plan.steps}; its "
+                        "state is saved, and the same command continues it"
                     )
         assert_masked(self.model, self.masks)
         return TrainResult(self.state.tokens_seen, self.state.step, self.state.seconds, self.validate(), self.precision)
@@ -100,25 +118,27 @@ class Trainer:
     def train_step(self) -> None:
         """One optimiser step over the global batch, in micro-batches; the loss is the mean over its tokens."""
         start, step = time.monotonic(), self.state.step
-        batch = self.read_batch(step).to(self.device)
-        tokens = batch.shape[0] * self.plan.sequence_length
-        loss = sum(self._accumulate(micro, tokens) for micro in batch.split(self.plan.micro_batch_size))
+        share = self.read_batch(step).to(self.world.device)
+        tokens = self.plan.global_batch_size * self.plan.sequence_length
+        parts = [self._accumulate(micro, tokens) for micro in share.split(self.plan.micro_batch_size)]
+        loss, seen = self.world.sums(float(sum(parts)), share[:, 1:].numel())
         self.backward_penalty()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.optimizer.gradient_clip)
-        self._require_finite(float(loss), float(norm))
+        norm = self._clip_and_mask_gradients()
+        self._require_finite(loss, norm)
         set_learning_rates(self.optimizer, step, self.plan.steps, self.plan.schedule)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.state.step += 1
+        self.state.tokens_seen += round(seen)
         self.finish_step()
-        self.metrics.add(
+        self.record(
             {
                 "step": self.state.step,
                 "tokens": self.state.tokens_seen,
-                "loss": float(loss),
+                "loss": loss,
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
-                "gradient_norm": float(norm),
-                **self.throughput.measure(len(batch), time.monotonic() - start),
+                "gradient_norm": norm,
+                **self.throughput.measure(self.plan.global_batch_size, time.monotonic() - start),
                 **self.extra_metrics(),
             }
         )
@@ -128,19 +148,28 @@ class Trainer:
         if self.validation is None:
             return None
         self.model.eval()
-        with autocast(self.precision, self.device):
-            losses = sequence_losses(
-                self.llama, self.validation, self.plan.micro_batch_size, self.plan.loss_chunk_tokens
-            )
-        loss = float(losses.mean())
+        losses = self.world.gathered(self._sequence_losses(self._share_of_validation(self.validation)))
+        let_go(self.whole)
         self.model.train()
-        self.metrics.add_validation(self.state.step, loss)
+        # Window i lies with process i modulo their number.
+        loss = float(losses.T.flatten()[: len(self.validation)].mean())
+        if self.metrics is not None:
+            self.metrics.add_validation(self.state.step, loss)
         return loss
 
     def save(self) -> None:
         """Write resume state."""
-        save_state(self.work, self.state, self.model, self.optimizer, self.plan.keep_checkpoints)
+        assert_masked(self.model, self.masks)
+        save_state(
+            self.work, self.state, self.model, self.optimizer, self.world,
+            spec=self.spec, keep=self.plan.keep_checkpoints,
+        )  # fmt: skip
         self.saved = time.monotonic()
+
+    def record(self, values: dict[str, Any]) -> None:
+        """Write down what a step was; once for all processes."""
+        if self.metrics is not None:
+            self.metrics.add(values)
 
     # What other kinds of training do in their own way.
 
@@ -154,13 +183,15 @@ class Trainer:
         return weight_groups(self.model, self.plan.optimizer, self.plan.peak_learning_rate)
 
     def read_batch(self, step: int) -> torch.Tensor:
-        """The windows of a step, shape (global batch, length + 1): a pure function of the plan and the step."""
-        sequences = step_sequences(self.plan.window_start, self.plan.global_batch_size, step)
+        """This process's windows of a step, shape (share, length + 1): a function of plan, step and rank alone."""
+        sequences = step_sequences(
+            self.plan.window_start, self.plan.global_batch_size, step, self.world.rank, self.world.size
+        )
         return torch.from_numpy(self.windows.read(sequences))
 
-    def loss_sum(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The forward pass of training: the sum of the tokens' losses."""
-        return loss_sum(self.llama, inputs, targets, self.plan.loss_chunk_tokens)
+    def around_pass(self) -> AbstractContextManager[object]:
+        """What is open while a micro-batch goes forward and backward."""
+        return nullcontext()
 
     def backward_penalty(self) -> None:
         """Add the gradient of a penalty, once a step."""
@@ -173,18 +204,39 @@ class Trainer:
         return {}
 
     def _accumulate(self, micro: torch.Tensor, tokens_in_batch: int) -> torch.Tensor:
-        inputs, targets = micro[:, :-1], micro[:, 1:]
-        with autocast(self.precision, self.device):
-            loss = self.loss_sum(inputs, targets) / tokens_in_batch
-        loss.backward()
-        self.state.tokens_seen += inputs.numel()
+        with self.around_pass():
+            with self._autocast():
+                total = self.whole(loss_sum, micro[:, :-1], micro[:, 1:], self.plan.loss_chunk_tokens)
+                loss = total / tokens_in_batch
+            loss.backward()
         return loss.detach()
+
+    def _clip_and_mask_gradients(self) -> float:
+        """Clip and mask in the plan's order; returns the norm that was compared with the limit."""
+        if self.plan.mask_gradients == "before_clip":
+            mask_gradients(self.model, self.masks)
+        norm = clip_gradients(self.model.parameters(), self.plan.optimizer.gradient_clip, self.world)
+        if self.plan.mask_gradients == "after_clip":
+            mask_gradients(self.model, self.masks)
+        return norm
+
+    def _sequence_losses(self, windows: torch.Tensor) -> torch.Tensor:
+        with self._autocast():
+            return self.whole(sequence_losses, windows, self.plan.micro_batch_size, self.plan.loss_chunk_tokens)
+
+    def _autocast(self) -> AbstractContextManager:
+        return autocast(self.precision, self.world.device, keep_casts=self.world.size == 1)
 
     def _validation_windows(self, windows: Windows | None) -> torch.Tensor | None:
         if self.plan.validation is None or windows is None:
             return None
         windows.require(self.plan.validation.sequences, "training.validation.sequences")
         return torch.from_numpy(windows.read(np.arange(self.plan.validation.sequences)))
+
+    def _share_of_validation(self, windows: torch.Tensor) -> torch.Tensor:
+        """This process's windows, as many as every other's: FSDP2 gathers a block for all processes at once."""
+        count = -(-len(windows) // self.world.size)
+        return windows[(torch.arange(count) * self.world.size + self.world.rank) % len(windows)]
 
     def _is_due(self, every: int | None) -> bool:
         """Whether a periodic action falls on this step; the last step has its own validation and export."""
@@ -196,9 +248,25 @@ class Trainer:
         return minutes is not None and time.monotonic() - self.saved >= 60 * minutes
 
     def _require_finite(self, loss: float, norm: float) -> None:
-        if not (torch.isfinite(torch.tensor([loss, norm])).all()):
+        if not (np.isfinite(loss) and np.isfinite(norm)):
             raise UserError(
                 f"run {self.plan.run} diverged at step {self.state.step + 1}: loss {loss}, gradient norm {norm}. "
                 f"The last good state is kept in {self.work}; look at its metrics.jsonl, lower "
                 "training.peak_learning_rate or lengthen the warmup"
             )
+
+
+def require_even_batches(plan: TrainingPlan, processes: int) -> None:
+    """Refuse a number of processes that cannot share the global batch evenly.
+
+    Raises:
+        UserError: lists the numbers that can.
+    """
+    micro_batches, rest = divmod(plan.global_batch_size, plan.micro_batch_size)
+    if rest or micro_batches % processes:
+        valid = [str(n) for n in range(1, micro_batches + 1) if micro_batches % n == 0]
+        raise UserError(
+            f"run {plan.run}: a global batch of {plan.global_batch_size} sequences cannot be shared by {processes} "
+            f"processes in micro-batches of {plan.micro_batch_size}; valid numbers of processes: {', '.join(valid)}; "
+            "or lower training.micro_batch_size"
+        )

@@ -17,8 +17,11 @@ def resolve_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.dev
     return "bf16" if native_bf16(device) else "fp32"
 
 
-def autocast(precision: Precision, device: torch.device) -> AbstractContextManager:
-    """Mixed precision for the forward pass: fp32 weights, bf16 products."""
+def autocast(precision: Precision, device: torch.device, *, keep_casts: bool = True) -> AbstractContextManager:
+    """Mixed precision for the forward pass: fp32 weights, bf16 products.
+
+    Casts of weights are kept for the next micro-batch, unless the weights are only gathered for a moment.
+    """
     if precision == "fp32":
         return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=keep_casts)

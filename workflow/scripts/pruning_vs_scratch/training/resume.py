@@ -1,21 +1,31 @@
 """Resume state: weights, optimiser moments and counters of a run, in a folder that is complete or absent.
 
-The folder is named by the step and lives under work/, keyed by the hash of everything that the run depends on, so a
-changed plan never continues from another plan's state.
+Written by torch.distributed.checkpoint as safetensors, each process its own shards: any number of processes can go on
+from it. The folder is named by the step and lives under work/, keyed by the hash of everything that the run depends
+on, so a changed plan never continues from another plan's state.
 """
 
 import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
+from torch.distributed import checkpoint
+from torch.distributed.checkpoint import CheckpointException, HuggingFaceStorageReader, HuggingFaceStorageWriter
 
-from pruning_vs_scratch.files import atomic_directory, read_json, write_json
-from pruning_vs_scratch.models.tensors import load_tensors, save_tensors
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import read_json, write_json
+from pruning_vs_scratch.models.tensors import SHARD_BYTES, Tensors, writing_tensors
+from pruning_vs_scratch.training.world import World
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+COUNTERS = "state.json"
 
 
 @dataclass
@@ -25,54 +35,104 @@ class TrainState:
     step: int = 0
     """Optimiser steps done."""
     tokens_seen: int = 0
-    """Tokens that went through the forward pass."""
+    """Tokens that went through the forward pass, over all processes."""
     seconds: float = 0.0
     """Wall time over all attempts."""
     loader: dict[str, Any] = field(default_factory=dict)
     """State of a loader whose batches are no pure function of the step."""
 
 
-def save_state(folder: Path, state: TrainState, model: nn.Module, optimizer: torch.optim.AdamW, keep: int = 1) -> None:
-    """Write the state of a step, then drop all but the latest ``keep`` ones."""
-    target = folder / f"step-{state.step:08d}"
-    with atomic_directory(target) as temporary:
-        save_tensors(_weights(model), temporary / "weights.safetensors")
-        save_tensors(_moments(model, optimizer), temporary / "optimizer.safetensors")
-        write_json(temporary / "state.json", asdict(state))
-    for older in _complete(folder)[:-keep]:
-        shutil.rmtree(older)
+def save_state(
+    folder: Path,
+    state: TrainState,
+    model: nn.Module,
+    optimizer: torch.optim.AdamW,
+    world: World,
+    *,
+    spec: str,
+    keep: int = 1,
+) -> None:
+    """Write the state of a step, then drop all but the latest ``keep`` ones. ``spec`` is the hash of the plan."""
+    write_state(folder / f"step-{state.step:08d}", state, model, optimizer, world, spec=spec)
+    if world.is_first:
+        for older in _complete(folder)[:-keep]:
+            shutil.rmtree(older)
 
 
-def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.AdamW) -> TrainState:
-    """Restore the latest complete state; with none, a fresh one."""
-    found = _complete(folder)
-    if not found:
+def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.AdamW, world: World, *, spec: str) -> TrainState:
+    """Restore the latest complete state; with none, a fresh one.
+
+    Raises:
+        UserError: it is of another plan, or damaged.
+    """
+    latest = world.from_first(max(_complete(folder), default=None) if world.is_first else None)
+    if latest is None:
         return TrainState()
-    latest = found[-1]
-    weights = load_tensors(latest / "weights.safetensors")
-    moments = load_tensors(latest / "optimizer.safetensors")
-    state = TrainState(**read_json(latest / "state.json"))
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
-            optimizer.state[parameter] = {
-                "step": torch.tensor(float(state.step), device=parameter.device),
-                **{moment: moments[f"{name}.{moment}"].to(parameter.device) for moment in MOMENTS},
-            }
-    return state
+    return read_state(latest, model, optimizer, spec=spec)
+
+
+def write_state(
+    folder: Path, state: TrainState, model: nn.Module, optimizer: torch.optim.AdamW, world: World, *, spec: str
+) -> None:
+    """Write one state, in place of what was there."""
+    tensors = _tensors(model, optimizer)
+    with world.atomic_directory(folder) as temporary:
+        with writing_tensors(temporary), _alone_or_not():
+            checkpoint.save(tensors, storage_writer=_writer(temporary, tensors, world))
+        if world.is_first:
+            write_json(temporary / COUNTERS, {"spec": spec, **asdict(state)})
+
+
+def read_state(folder: Path, model: nn.Module, optimizer: torch.optim.AdamW, *, spec: str) -> TrainState:
+    """Bring one state into a model and its optimiser.
+
+    Raises:
+        UserError: it is of another plan, or damaged.
+    """
+    counters = read_json(folder / COUNTERS)
+    if counters.pop("spec") != spec:
+        raise UserError(f"{folder} is the state of another plan; delete it, and the run begins anew")
+    for parameter in model.parameters():
+        optimizer.state[parameter] = {
+            "step": torch.tensor(float(counters["step"]), device=parameter.device),
+            **{moment: torch.zeros_like(parameter) for moment in MOMENTS},
+        }
+    try:
+        with _alone_or_not():
+            checkpoint.load(_tensors(model, optimizer), storage_reader=HuggingFaceStorageReader(str(folder)))
+    except (CheckpointException, SafetensorError, ValueError, KeyError) as error:
+        raise UserError(f"cannot read the state {folder}: {error}; delete it, and the run goes back") from error
+    return TrainState(**counters)
 
 
 def _complete(folder: Path) -> list[Path]:
+    """States in the order of their steps; one that is being written has another name."""
     return sorted(folder.glob("step-*"))
 
 
-def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: parameter.detach() for name, parameter in model.named_parameters()}
-
-
-def _moments(model: nn.Module, optimizer: torch.optim.AdamW) -> dict[str, torch.Tensor]:
-    return {
-        f"{name}.{moment}": optimizer.state[parameter][moment]
-        for name, parameter in model.named_parameters()
+def _tensors(model: nn.Module, optimizer: torch.optim.AdamW) -> Tensors:
+    """Weights and moments by name; shared with the model and the optimiser."""
+    named = dict(model.named_parameters())
+    moments = {
+        f"{moment}.{name}": optimizer.state[parameter][moment]
+        for name, parameter in named.items()
         for moment in MOMENTS
     }
+    return {f"weight.{name}": parameter.detach() for name, parameter in named.items()} | moments
+
+
+def _writer(folder: Path, tensors: Tensors, world: World) -> HuggingFaceStorageWriter:
+    """A writer of files of bounded size, because each is put together in memory."""
+    files, filled = {}, 0
+    for name, tensor in tensors.items():
+        filled += tensor.numel() * tensor.element_size() // world.size
+        files[name] = 1 + filled // SHARD_BYTES
+    return HuggingFaceStorageWriter(str(folder), fqn_to_index_mapping=files, save_distributed=True)
+
+
+@contextmanager
+def _alone_or_not() -> Iterator[None]:
+    """Keep torch from warning that a process is alone: that is no mistake."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
+        yield

@@ -1,18 +1,19 @@
-"""Keeping pruned weights at exactly zero through training."""
+"""Keeping pruned weights at exactly zero through training.
 
-from collections.abc import Callable
+Masks are boolean tensors by parameter name; True is kept. With shards, each process masks its own part.
+"""
 
 import torch
 from torch import nn
 
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.training.sharding import local, sharded_like
+
+Masks = dict[str, torch.Tensor]
 
 
-def apply_masks(model: nn.Module, masks: dict[str, torch.Tensor]) -> None:
-    """Zero the pruned weights, and mask every gradient as soon as it is accumulated, before clipping sees it.
-
-    A pruned weight then has a zero gradient, zero moments, and under decoupled weight decay stays exactly zero.
-    ``masks`` maps parameter names to boolean tensors of the parameter's shape; True is kept.
+def fitted_masks(model: nn.Module, masks: Masks) -> Masks:
+    """This process's parts of whole masks, on the device of their parameters.
 
     Raises:
         UserError: a mask has no parameter or another shape.
@@ -23,27 +24,34 @@ def apply_masks(model: nn.Module, masks: dict[str, torch.Tensor]) -> None:
         if parameter is None or parameter.shape != mask.shape:
             found = "missing" if parameter is None else tuple(parameter.shape)
             raise UserError(f"mask {name} of shape {tuple(mask.shape)} does not fit the model ({found})")
-        with torch.no_grad():
-            parameter.mul_(mask)
-        parameter.register_post_accumulate_grad_hook(_masking(mask))
+    return {name: sharded_like(mask, parameters[name]) for name, mask in masks.items()}
 
 
-def assert_masked(model: nn.Module, masks: dict[str, torch.Tensor]) -> None:
+@torch.no_grad()
+def mask_weights(model: nn.Module, masks: Masks) -> None:
+    """Set the pruned weights to zero."""
+    for name, mask in masks.items():
+        local(model.get_parameter(name)).mul_(mask)
+
+
+def mask_gradients(model: nn.Module, masks: Masks) -> None:
+    """Set the gradients of pruned weights to zero.
+
+    A pruned weight then has zero moments, and under decoupled weight decay it stays exactly zero.
+    """
+    for name, mask in masks.items():
+        gradient = model.get_parameter(name).grad
+        if gradient is not None:
+            local(gradient).mul_(mask)
+
+
+def assert_masked(model: nn.Module, masks: Masks) -> None:
     """Check that every pruned weight is exactly zero.
 
     Raises:
         UserError: names the first parameter with a revived weight.
     """
-    parameters = dict(model.named_parameters())
     for name, mask in masks.items():
-        revived = int(torch.count_nonzero(parameters[name].detach()[~mask]))
+        revived = int(torch.count_nonzero(local(model.get_parameter(name).detach())[~mask]))
         if revived:
             raise UserError(f"{revived} pruned weights of {name} are not zero after training")
-
-
-def _masking(mask: torch.Tensor) -> Callable[[torch.Tensor], None]:
-    def hook(parameter: torch.Tensor) -> None:
-        if parameter.grad is not None:
-            parameter.grad.mul_(mask)
-
-    return hook

@@ -6,6 +6,7 @@ from pruning_vs_scratch.manifest import peak_memory_bytes
 from pruning_vs_scratch.models.device import peak_device_memory_bytes
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.training.precision import Precision
+from pruning_vs_scratch.training.world import World
 
 BF16_TERAFLOPS = {
     "B200": 2250.0,
@@ -42,17 +43,18 @@ class Throughput:
     not count (model FLOPs utilisation, Chowdhery et al., "PaLM", 2204.02311, appendix B).
     """
 
-    def __init__(self, shape: ModelShape, length: int, device: torch.device, precision: Precision) -> None:
+    def __init__(self, shape: ModelShape, length: int, world: World, precision: Precision) -> None:
         self._length = length
         self._sequence_teraflops = shape.training_flops(1, length) / 1e12
-        self._device = device
-        gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-        self._peak = peak_teraflops(gpu, precision)
+        self._world = world
+        gpu = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else ""
+        peak = peak_teraflops(gpu, precision)
+        self._peak = None if peak is None else world.size * peak
 
     def measure(self, sequences: int, seconds: float) -> dict[str, float]:
-        """Speeds of one step, and the most memory that was taken so far: the GPU's, on a CPU the process's."""
+        """Speeds of all processes in one step, and the most memory that this one took: the GPU's, or the process's."""
         speed = sequences * self._sequence_teraflops / seconds
-        on_device = peak_device_memory_bytes(self._device)
+        on_device = peak_device_memory_bytes(self._world.device)
         return {
             "tokens_per_second": sequences * self._length / seconds,
             "tflops_per_second": speed,

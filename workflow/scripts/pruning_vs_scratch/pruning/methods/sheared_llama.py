@@ -11,6 +11,7 @@ learning rates is the study's. See shape_masks.py for heads under grouped-query 
 
 import hashlib
 import shutil
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from pruning_vs_scratch.config.pruning import ShearedLlamaOptions
 from pruning_vs_scratch.data.domains import DomainLoader, updated_weights
 from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.models.device import best_device
 from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.kept import Kept
@@ -33,6 +35,7 @@ from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.training.loop import Trainer, TrainResult
 from pruning_vs_scratch.training.loss import sequence_losses
 from pruning_vs_scratch.training.optimizer import PEAK, weight_groups
+from pruning_vs_scratch.training.world import World
 
 
 class DomainText:
@@ -88,7 +91,7 @@ class MaskLearner(Trainer):
         self.options = options
         self.shape_masks = model.masks
         self.domains = domains
-        super().__init__(plan, model, masks={}, train=train, validation=None, work=work)
+        super().__init__(plan, model, masks={}, train=train, validation=None, work=work, world=World(best_device()))
         if domains is not None and self.state.loader:
             domains.loader.restore(self.state.loader)
 
@@ -114,10 +117,9 @@ class MaskLearner(Trainer):
         self.state.loader = self.domains.loader.state
         return torch.from_numpy(self.windows.read(sequences))
 
-    def loss_sum(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The forward pass under the masks of this step, the same for all its micro-batches."""
-        with masking(self.llama, self.shape_masks.sample(step_generator(self.plan.seed, self.state.step))):
-            return super().loss_sum(inputs, targets)
+    def around_pass(self) -> AbstractContextManager[object]:
+        """The masks of this step, the same for all its micro-batches."""
+        return masking(self.llama, self.shape_masks.sample(step_generator(self.plan.seed, self.state.step)))
 
     def backward_penalty(self) -> None:
         """Add the gradient of the Lagrangian."""
@@ -127,7 +129,7 @@ class MaskLearner(Trainer):
         """Keep the masks' parameters in their range, and now and then weigh the domains anew."""
         self.shape_masks.clamp_()
         if self.domains is not None and self.state.step % self.options.domain_update_steps == 0:
-            with masking(self.llama, self.shape_masks.sample(step_generator(self.plan.seed, self.state.step))):
+            with self.around_pass():
                 self.domains.reweigh(self.llama, self.plan.micro_batch_size)
             self.state.loader = self.domains.loader.state
 
@@ -188,6 +190,7 @@ def learn(
         raise UserError(f"{request.target.name}: {error}") from error
     learner = MaskLearner(plan, MaskedLlama(llama, masks), request.options, train=windows, domains=domains, work=work)
     result = learner.train()
+    assert learner.metrics is not None
     shutil.copyfile(learner.metrics.path, metrics)
     tied = llama.config.tie_word_embeddings
     weights = {name: tensor.detach().cpu() for name, tensor in llama.state_dict().items()}

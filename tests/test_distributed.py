@@ -1,0 +1,191 @@
+"""Several processes train as one does: the same windows, the same losses, and each other's states."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pruning_vs_scratch.data.tokens import TokenStore
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.models.checkpoint import load_llama
+from pruning_vs_scratch.training.export import write_checkpoint
+from pruning_vs_scratch.training.loop import Trainer
+from pruning_vs_scratch.training.sharding import whole_tensors
+from pruning_vs_scratch.training.world import World
+from together import run_together
+from training_world import half_mask, make_trainer, random_store, untimed_metrics
+
+STEPS = 50
+BATCH = 4
+PLAN = {"window_start": 8, "window_end": 8 + BATCH * STEPS, "micro_batch_size": 1}
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random text in a folder."""
+    return random_store(tmp_path_factory.mktemp("tokens"), count=9000).folder
+
+
+def trainer(world: World, tokens: Path, work: Path, sparse: bool = False, **plan: Any) -> Trainer:
+    """A trainer of the processes' own."""
+    return make_trainer(TokenStore(tokens), work, half_mask() if sparse else None, world=world, **(PLAN | plan))
+
+
+def values(model: torch.nn.Module) -> dict[str, np.ndarray]:
+    """Whole weights by name."""
+    return {name: tensor.numpy().copy() for name, tensor in whole_tensors(model)}
+
+
+def whole_run(world: World, *arguments: Any, **plan: Any) -> dict[str, Any]:
+    """Train to the end; the first process also tells its records."""
+    made = trainer(world, *arguments, **plan)
+    read: list[list[int]] = []
+    original = made.windows.read
+
+    def recording(sequences: np.ndarray) -> np.ndarray:
+        read.append(sequences.tolist())
+        return original(sequences)
+
+    made.windows.read = recording  # type: ignore[method-assign]
+    result = made.train()
+    return {
+        "read": read,
+        "tokens": result.tokens_seen,
+        "validation": result.validation_loss,
+        "records": untimed_metrics(made) if world.is_first else [],
+        "weights": values(made.model),
+    }
+
+
+def compared_run(world: World, tokens: Path, work: Path, sparse: bool, plan: dict[str, Any]) -> dict[str, Any]:
+    """``whole_run`` with picklable arguments."""
+    return whole_run(world, tokens, work, sparse, **plan)
+
+
+def losses(records: list[dict[str, float]]) -> list[float]:
+    """The loss curve."""
+    return [record["loss"] for record in records if "loss" in record]
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+def test_processes_agree_with_one_and_read_the_same_windows(tokens: Path, tmp_path: Path, sparse: bool) -> None:
+    [alone] = run_together(1, compared_run, tokens, tmp_path / "1", sparse, {})
+    assert len(losses(alone["records"])) == STEPS
+    for size in (2, 4):
+        ranks = run_together(size, compared_run, tokens, tmp_path / str(size), sparse, {})
+        first = ranks[0]
+        np.testing.assert_allclose(losses(first["records"]), losses(alone["records"]), rtol=0, atol=TOLERANCE)
+        assert first["validation"] == pytest.approx(alone["validation"], abs=TOLERANCE)
+        by_step = [sorted(itertools.chain(*shares)) for shares in zip(*(rank["read"] for rank in ranks), strict=True)]
+        assert by_step == alone["read"] == [[*range(s, s + BATCH)] for s in range(8, 8 + BATCH * STEPS, BATCH)]
+        assert {rank["tokens"] for rank in ranks} == {alone["tokens"]}
+        if sparse:
+            for name, mask in half_mask().items():
+                assert not first["weights"][name][~mask.numpy()].any()
+                assert first["weights"][name].any()
+
+
+VARIANTS = {
+    "chunked loss": {"loss_chunk_tokens": 5},
+    "activation checkpointing": {"activation_checkpointing": True},
+    "gradients masked after clipping": {"mask_gradients": "after_clip"},
+    "three processes, uneven shards": {"global_batch_size": 6},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_way_of_training_agrees_with_one_process(tokens: Path, tmp_path: Path, variant: str) -> None:
+    size = 3 if "three" in variant else 2
+    plan = {"window_end": 8 + 30, "validation": {"sequences": 5}, "global_batch_size": 2} | VARIANTS[variant]
+    [alone] = run_together(1, compared_run, tokens, tmp_path / "alone", True, plan)
+    found = run_together(size, compared_run, tokens, tmp_path / "together", True, plan)[0]
+    np.testing.assert_allclose(losses(found["records"]), losses(alone["records"]), rtol=0, atol=TOLERANCE)
+    norms = [[r["gradient_norm"] for r in run["records"] if "loss" in r] for run in (found, alone)]
+    np.testing.assert_allclose(*norms, rtol=1e-3)
+    assert found["validation"] == pytest.approx(alone["validation"], abs=TOLERANCE)
+
+
+def test_in_bf16_two_processes_differ_from_one_by_no_more_than_its_rounding(tokens: Path, tmp_path: Path) -> None:
+    plan = {"precision": "bf16", "window_end": 8 + 40}
+    [alone] = run_together(1, compared_run, tokens, tmp_path / "alone", False, plan)
+    found = run_together(2, compared_run, tokens, tmp_path / "together", False, plan)[0]
+    np.testing.assert_allclose(losses(found["records"]), losses(alone["records"]), rtol=0, atol=2e-2)
+    assert {tensor.dtype for tensor in found["weights"].values()} == {np.dtype("float32")}
+
+
+def begin(world: World, tokens: Path, work: Path) -> dict[str, Any]:
+    """Train for a while and save; returns what is in the state."""
+    made = trainer(world, tokens, work, True)
+    for _ in range(20):
+        made.train_step()
+    made.save()
+    return whole_state(made)
+
+
+def resume(world: World, tokens: Path, work: Path) -> tuple[dict[str, Any], list[float], int]:
+    """What is restored, then the rest of the run."""
+    made = trainer(world, tokens, work, True)
+    restored = whole_state(made)
+    result = made.train()
+    return restored, losses(untimed_metrics(made)) if world.is_first else [], result.tokens_seen
+
+
+def whole_state(made: Trainer) -> dict[str, Any]:
+    """Step, tokens, and every weight and moment, put together from their shards."""
+    moments = {}
+    for name, parameter in made.model.named_parameters():
+        for moment in ("exp_avg", "exp_avg_sq"):
+            tensor = made.optimizer.state[parameter][moment]
+            moments[f"{name}.{moment}"] = getattr(tensor, "full_tensor", lambda held=tensor: held)().numpy().copy()
+    return {"step": made.state.step, "tokens": made.state.tokens_seen, **values(made.model), **moments}
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 4), (4, 1)])
+def test_a_state_is_resumed_by_another_number_of_processes(
+    tokens: Path, tmp_path: Path, before: int, after: int
+) -> None:
+    [whole] = run_together(1, compared_run, tokens, tmp_path / "whole", True, {})
+    saved = run_together(before, begin, tokens, tmp_path / "cut")[0]
+    ranks = run_together(after, resume, tokens, tmp_path / "cut")
+    for restored, _, tokens_seen in ranks:
+        assert restored.keys() == saved.keys()
+        assert all(np.array_equal(restored[name], value) for name, value in saved.items())
+        assert tokens_seen == whole["tokens"]
+    assert saved["step"] == 20
+    np.testing.assert_allclose(ranks[0][1], losses(whole["records"]), rtol=0, atol=TOLERANCE)
+
+
+def exported(world: World, tokens: Path, work: Path, folder: Path) -> dict[str, Any]:
+    """Write a checkpoint after some steps."""
+    made = trainer(world, tokens, work)
+    for _ in range(3):
+        made.train_step()
+    with world.atomic_directory(folder) as temporary:
+        write_checkpoint(made.llama, temporary, world)
+    return values(made.model)
+
+
+def test_shards_are_written_as_one_plain_checkpoint(tokens: Path, tmp_path: Path) -> None:
+    written = run_together(2, exported, tokens, tmp_path / "work", tmp_path / "model")[1]
+    model = load_llama(tmp_path / "model")
+    assert type(model).__name__ == "LlamaForCausalLM"
+    loaded = {name: tensor.detach().numpy() for name, tensor in model.named_parameters()}
+    assert loaded.keys() == written.keys()
+    assert all(np.array_equal(loaded[name], value) for name, value in written.items())
+
+
+def refused(world: World, tokens: Path, work: Path) -> str:
+    """The message about a batch that three processes cannot share."""
+    with pytest.raises(UserError) as found:
+        trainer(world, tokens, work)
+    return str(found.value)
+
+
+def test_a_batch_that_cannot_be_shared_lists_the_numbers_of_processes_that_can(tokens: Path, tmp_path: Path) -> None:
+    for message in run_together(3, refused, tokens, tmp_path):
+        assert "global batch of 4 sequences cannot be shared by 3 processes in micro-batches of 1" in message
+        assert "valid numbers of processes: 1, 2, 4" in message

@@ -1,0 +1,24 @@
+"""Writing a trained model as a plain Hugging Face checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+from pruning_vs_scratch.models.tensors import CheckpointWriter
+from pruning_vs_scratch.training.sharding import whole_tensors
+from pruning_vs_scratch.training.world import World
+
+
+def write_checkpoint(llama: Any, folder: Path, world: World) -> None:
+    """Write weights and configuration into an existing folder: one weight at a time is put together from its shards.
+
+    All processes call it together; the first one writes.
+    """
+    writer = CheckpointWriter(folder)
+    for name, tensor in whole_tensors(llama):
+        if world.is_first:
+            writer.add({name: tensor.cpu()})
+    if world.is_first:
+        writer.close()
+        llama.config.architectures = [type(llama).__name__]
+        llama.config.save_pretrained(folder)
+        llama.generation_config.save_pretrained(folder)

@@ -1,0 +1,89 @@
+"""A model over several processes: FSDP2 (Zhao et al., "PyTorch FSDP", 2304.11277), each decoder block a unit.
+
+A shard is a ``DTensor``, whose own part is ``local``. In fp32 the arithmetic is that of one process, but for the order
+of sums. In bf16 blocks are gathered in bf16, as autocast would cast them, norms included.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import distributed, nn
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from pruning_vs_scratch.training.precision import Precision
+from pruning_vs_scratch.training.world import World
+
+
+class Whole(nn.Module):
+    """Runs functions of a model with the weights outside of its blocks gathered: FSDP2 gathers around ``forward``."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, function: Callable[..., torch.Tensor], *arguments: Any) -> torch.Tensor:
+        """``function(model, *arguments)``."""
+        return function(self.model, *arguments)
+
+
+def distributed_model(model: Any, world: World, precision: Precision) -> Whole:
+    """A Llama on the world's device, with the first process's weights; of several processes, each holds a shard."""
+    whole = Whole(model)
+    if world.size == 1:
+        return whole.to(world.device)
+    # Gathered weights are compute copies; the shards that the optimiser updates stay in fp32.
+    policy = MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16 if precision == "bf16" else None,
+        reduce_dtype=torch.float32,
+        cast_forward_inputs=False,
+    )
+    for block in model.model.layers:
+        _take_first(block, world)
+        fully_shard(block, mesh=world.mesh, mp_policy=policy)
+    _take_first(whole, world)
+    fully_shard(whole, mesh=world.mesh)
+    for module in whole.modules():
+        if isinstance(module, FSDPModule):
+            # Sums, not means: the loss is already divided by the tokens of the global batch.
+            module.set_force_sum_reduction_for_comms(True)
+            module.set_gradient_divide_factor(1.0)
+    return whole
+
+
+def let_go(whole: Whole) -> None:
+    """Go back to shards after a forward pass that no backward pass follows: it would have done so."""
+    if isinstance(whole, FSDPModule):
+        whole.reshard()
+
+
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """This process's part of a tensor, without a copy."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def sharded_like(tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    """This process's part of a whole tensor that is cut as a parameter is."""
+    if not isinstance(parameter, DTensor):
+        return tensor.to(parameter.device)
+    device = parameter.device_mesh.device_type
+    # Every process has the tensor, so nothing is sent.
+    return distribute_tensor(
+        tensor.to(device), parameter.device_mesh, parameter.placements, src_data_rank=None
+    ).to_local()
+
+
+def whole_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Names and whole values of a model's parameters, one at a time; all processes walk together."""
+    for name, parameter in model.named_parameters():
+        value = parameter.detach()
+        yield name, value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def _take_first(module: nn.Module, world: World) -> None:
+    """Bring what is not sharded yet to the device, with the first process's values."""
+    held = [t for t in (*module.parameters(), *module.buffers()) if not isinstance(t, DTensor)]
+    for tensor in held:
+        tensor.data = tensor.data.to(world.device)
+        distributed.broadcast(tensor.data, src=0)

@@ -1,0 +1,121 @@
+"""The processes that train one model together: one alone, or those that torchrun or launch.py started."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import distributed
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+from pruning_vs_scratch.errors import PeerLost, UserError
+from pruning_vs_scratch.files import atomic_directory
+from pruning_vs_scratch.models.device import best_device
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class World:
+    """What a process knows of its peers. Every method but ``is_first`` has to be called by all of them."""
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+    mesh: DeviceMesh | None = None
+    """The processes as FSDP2 sees them; None for one alone."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and messages."""
+        return self.rank == 0
+
+    def sums(self, *values: float) -> list[float]:
+        """Sums of numbers over all processes, in fp64."""
+        if self.size == 1:
+            return list(values)
+        totals = torch.tensor(values, dtype=torch.float64)
+        distributed.all_reduce(totals)
+        return totals.tolist()
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in some process."""
+        return self.sums(float(flag))[0] > 0
+
+    def gathered(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Tensors of one shape on the CPU, one a process, in the order of ranks: shape (processes, ...)."""
+        parts = [torch.empty_like(tensor) for _ in range(self.size)]
+        if self.size == 1:
+            return tensor[None]
+        distributed.all_gather(parts, tensor.contiguous())
+        return torch.stack(parts)
+
+    def from_first(self, value: Value) -> Value:
+        """The first process's value; those of the others are not looked at."""
+        if self.size == 1:
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values, src=0)
+        return values[0]
+
+    @contextmanager
+    def atomic_directory(self, path: Path) -> Iterator[Path]:
+        """A folder that all processes fill: it takes its name when every one of them is done."""
+        if not self.is_first:
+            yield self.from_first(path)
+            self.wait()
+            self.wait()
+            return
+        with atomic_directory(path) as temporary:
+            yield self.from_first(temporary)
+            self.wait()
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait for the other processes."""
+        if self.size > 1:
+            distributed.barrier()
+
+
+@contextmanager
+def joined_world() -> Iterator[World]:
+    """This process among its peers, by the environment variables of torchrun; gloo between CPUs, nccl between GPUs.
+
+    Raises:
+        UserError: there are more processes than GPUs on this machine.
+        PeerLost: another process ended.
+    """
+    size, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+    if size == 1:
+        yield World(best_device())
+        return
+    device = _device_of(local)
+    try:
+        distributed.init_process_group("gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl")
+        yield World(device, distributed.get_rank(), size, init_device_mesh(device.type, (size,)))
+    except RuntimeError as error:
+        if not _is_lost_connection(error):
+            raise
+        raise PeerLost(f"process {os.environ['RANK']} stops, because another process of this run ended") from error
+    # Not after an error: the peers learn of it because the connections break, and a farewell could wait for them.
+    distributed.destroy_process_group()
+
+
+def _device_of(local_rank: int) -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if local_rank >= torch.cuda.device_count():
+        raise UserError(
+            f"process {local_rank} of this machine has no GPU: there are {torch.cuda.device_count()}; start one "
+            "process a GPU (training.processes)"
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+def _is_lost_connection(error: RuntimeError) -> bool:
+    """Whether a collective failed because a peer is gone; gloo has no error class of its own."""
+    return isinstance(error, distributed.DistError) or "gloo" in str(error)
