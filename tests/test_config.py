@@ -176,6 +176,11 @@ RULES: dict[str, tuple[Edit, str]] = {
         lambda v: v["parent"].update(tokens=1000),
         "parent.tokens: 1000 tokens is not a multiple of the global batch of 1024 tokens; nearest: 1024",
     ),
+    "processes": (
+        lambda v: v["training"].update(processes=3, micro_batch_size=2),
+        "training.processes: 3 processes cannot share a global batch of 8 sequences in micro-batches of 2; "
+        "valid: 1, 2, 4; or lower micro_batch_size",
+    ),
     "micro batch": (
         lambda v: v["training"].update(micro_batch_size=3),
         "training.micro_batch_size: 3 does not divide the global batch of 8 sequences; valid: 1, 2, 4, 8",

@@ -187,5 +187,5 @@ def refused(world: World, tokens: Path, work: Path) -> str:
 
 def test_a_batch_that_cannot_be_shared_lists_the_numbers_of_processes_that_can(tokens: Path, tmp_path: Path) -> None:
     for message in run_together(3, refused, tokens, tmp_path):
-        assert "global batch of 4 sequences cannot be shared by 3 processes in micro-batches of 1" in message
-        assert "valid numbers of processes: 1, 2, 4" in message
+        assert "run a-run: 3 processes cannot share a global batch of 4 sequences in micro-batches of 1" in message
+        assert "valid: 1, 2, 4" in message

@@ -22,8 +22,9 @@ rule train:
     priority: lambda wildcards: study.priority(wildcards.run)
     conda:
         ENVIRONMENT
-    threads: study.config.training.threads
+    threads: study.config.training.threads * study.config.training.processes
     params:
+        launch=study.launch("workflow/scripts/train.py"),
         plan=lambda wildcards: study.run(wildcards.run).plan.model_dump_json(),
         start=lambda wildcards: [
             f"--{option}={path}" for option, path in study.starting_point(wildcards.run).items()
@@ -32,6 +33,6 @@ rule train:
     message:
         "Train {wildcards.run}"
     shell:
-        "python workflow/scripts/train.py --plan {params.plan:q} {params.start:q} --tokens {input.tokens:q}"
+        "python {params.launch:q} --plan {params.plan:q} {params.start:q} --tokens {input.tokens:q}"
         " --validation {input.validation:q} --tokenizer {input.tokenizer:q} --work {params.work:q}"
         " --out {output.model:q} --metrics {output.metrics:q} --manifest {output.manifest:q} 2> {log:q}"

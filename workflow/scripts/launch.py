@@ -20,7 +20,7 @@ from pruning_vs_scratch.cli import positive_integer
 from pruning_vs_scratch.errors import Interrupted, PeerLost, UserError
 from pruning_vs_scratch.training.interrupt import STOP_SIGNALS
 
-SECONDS_TO_STOP = 600
+SECONDS_TO_STOP = 300
 """How long processes may take to save once one of them failed or was stopped."""
 
 
@@ -89,12 +89,13 @@ def _reason(codes: dict[int, int], logs: Path) -> str | None:
     for rank, code in codes.items():
         if code < 0 and code != -signal.SIGTERM:
             return f"process {rank} was killed by {signal.Signals(-code).name}"
-    for rank, code in codes.items():
-        if rank and code > 0 and code != PeerLost.EXIT_CODE:
-            [log] = logs.glob(f"*/attempt_0/{rank}/stderr.log")
-            said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            return f"process {rank} failed: {said[-1].removeprefix('error: ') if said else f'exit code {code}'}"
-    return None
+    failed = [rank for rank, code in codes.items() if code > 0 and code != PeerLost.EXIT_CODE]
+    if not failed or 0 in failed:
+        return None
+    [log] = logs.glob(f"*/attempt_0/{failed[0]}/stderr.log")
+    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    words = said[-1].removeprefix("error: ") if said else f"exit code {codes[failed[0]]}"
+    return f"process {failed[0]} failed: {words}"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pruning_vs_scratch.config.model import ShapeConfig, WidthTarget
 from pruning_vs_scratch.config.pruning import GRANULARITY, N_OF_M_RATIO, Comparison
 from pruning_vs_scratch.config.steps import Step, parse_chain
 from pruning_vs_scratch.config.study import StudyConfig
+from pruning_vs_scratch.config.training import sharing_problem
 from pruning_vs_scratch.errors import UserError, nearest
 
 PROPORTION_TOLERANCE = 1e-6
@@ -52,6 +53,8 @@ def _batch_problems(config: StudyConfig) -> Iterator[str]:
                 f"{path}.micro_batch_size: {batch.micro_batch_size} does not divide the global batch of "
                 f"{batch.global_batch_size} sequences; valid: {', '.join(map(str, divisors))}"
             )
+    if problem := sharing_problem(config.training, config.training.processes):
+        yield f"training.processes: {problem}"
     if learning.tokens is not None:
         yield from _budget_problem(config, "pruning.sheared_llama.tokens", learning.tokens, learning.global_batch_size)
     yield from _budget_problem(config, "parent.tokens", config.parent.tokens)

@@ -1,6 +1,6 @@
 """The training recipe, shared by parent, retraining and scratch baselines."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
@@ -78,3 +78,25 @@ class TrainingConfig(Section):
     """Save it also whenever this much time has passed."""
     keep_checkpoints: PositiveInt = 1
     """Latest states kept while the run goes on."""
+
+
+class Batches(Protocol):
+    """How the sequences of a step are run through the model."""
+
+    global_batch_size: int
+    micro_batch_size: int
+
+
+def sharing_problem(batches: Batches, processes: int) -> str | None:
+    """Why a number of processes cannot share each global batch evenly, and which can; None if it can.
+
+    A micro-batch that does not divide the global batch is another mistake, reported elsewhere.
+    """
+    micro_batches, rest = divmod(batches.global_batch_size, batches.micro_batch_size)
+    if rest or micro_batches % processes == 0:
+        return None
+    valid = [str(number) for number in range(1, micro_batches + 1) if micro_batches % number == 0]
+    return (
+        f"{processes} processes cannot share a global batch of {batches.global_batch_size} sequences in micro-batches "
+        f"of {batches.micro_batch_size}; valid: {', '.join(valid)}; or lower micro_batch_size"
+    )

@@ -89,6 +89,7 @@ def empty_llama(config: Any) -> Any:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     model = model.to_empty(device="cpu")
+    model.tie_weights()
     # Its frequencies are computed, not stored.
     model.model.rotary_emb = type(model.model.rotary_emb)(config)
     return model

@@ -101,6 +101,18 @@ class Study:
             start = {"target": self.paths.target(run.target.name)}
         return start | ({"mask": self.paths.model(run.mask)} if run.mask is not None else {})
 
+    def launch(self, script: str) -> list[str]:
+        """What Python is to run for a training script: the script itself, or the launcher of its processes."""
+        training = self.config.training
+        if training.processes == 1:
+            return [script]
+        return [
+            "workflow/scripts/launch.py",
+            f"--processes={training.processes}",
+            f"--threads={training.threads}",
+            script,
+        ]
+
     def pruning_steps(self, name: str) -> list[str]:
         """The pruned runs that led to a retrained run, the last step first."""
         steps = []

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pruning_vs_scratch.config.training import sharing_problem
 from pruning_vs_scratch.data.windows import Windows, step_sequences
 from pruning_vs_scratch.errors import Interrupted, UserError
 from pruning_vs_scratch.files import sha256_of_value
@@ -66,7 +67,8 @@ class Trainer:
         world: World,
     ) -> None:
         train.require(plan.window_end, f"run {plan.run}")
-        require_even_batches(plan, world.size)
+        if problem := sharing_problem(plan, world.size):
+            raise UserError(f"run {plan.run}: {problem}")
         self.plan = plan
         self.world = world
         self.precision = resolve_precision(plan.precision, world.device)
@@ -254,19 +256,3 @@ class Trainer:
                 f"The last good state is kept in {self.work}; look at its metrics.jsonl, lower "
                 "training.peak_learning_rate or lengthen the warmup"
             )
-
-
-def require_even_batches(plan: TrainingPlan, processes: int) -> None:
-    """Refuse a number of processes that cannot share the global batch evenly.
-
-    Raises:
-        UserError: lists the numbers that can.
-    """
-    micro_batches, rest = divmod(plan.global_batch_size, plan.micro_batch_size)
-    if rest or micro_batches % processes:
-        valid = [str(n) for n in range(1, micro_batches + 1) if micro_batches % n == 0]
-        raise UserError(
-            f"run {plan.run}: a global batch of {plan.global_batch_size} sequences cannot be shared by {processes} "
-            f"processes in micro-batches of {plan.micro_batch_size}; valid numbers of processes: {', '.join(valid)}; "
-            "or lower training.micro_batch_size"
-        )

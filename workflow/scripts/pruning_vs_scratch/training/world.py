@@ -100,8 +100,10 @@ def joined_world() -> Iterator[World]:
         if not _is_lost_connection(error):
             raise
         raise PeerLost(f"process {os.environ['RANK']} stops, because another process of this run ended") from error
-    # Not after an error: the peers learn of it because the connections break, and a farewell could wait for them.
-    distributed.destroy_process_group()
+    finally:
+        # Else the threads of gloo abort the process when Python ends.
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
 
 
 def _device_of(local_rank: int) -> torch.device:
@@ -118,4 +120,4 @@ def _device_of(local_rank: int) -> torch.device:
 
 def _is_lost_connection(error: RuntimeError) -> bool:
     """Whether a collective failed because a peer is gone; gloo has no error class of its own."""
-    return isinstance(error, distributed.DistError) or "gloo" in str(error)
+    return isinstance(error, distributed.DistError) or "gloo/transport" in str(error)

@@ -1,0 +1,92 @@
+"""Several processes started as a study starts them, by launch.py or torchrun: stopped, killed, and gone on."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from pruning_vs_scratch.errors import Interrupted
+from pruning_vs_scratch.models.tensors import load_tensors
+from pruning_vs_scratch.study import TrainingPlan
+from test_train_cli import SCRIPTS, prepared, train_command, wait_for_state  # noqa: F401
+from training_plans import make_plan
+
+LAUNCH = [sys.executable, str(SCRIPTS / "launch.py"), "--processes=2"]
+
+
+def two_processes(prepared: Path, out: Path, plan: TrainingPlan) -> list[str]:  # noqa: F811
+    """A call of train.py by launch.py."""
+    return LAUNCH + train_command(prepared, out, plan)[1:]
+
+
+def workers(launcher: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The launcher's processes, the first one first."""
+    return sorted(psutil.Process(launcher.pid).children(), key=lambda process: process.environ()["RANK"])
+
+
+def test_processes_that_are_stopped_or_killed_leave_one_message_and_go_on(prepared: Path, tmp_path: Path) -> None:  # noqa: F811
+    """Stopped by SIGUSR1, then one of them killed, then run to the end, and compared with one process."""
+    plan = make_plan(window_start=0, window_end=3200, checkpoint_every_steps=20, micro_batch_size=2)
+    command = two_processes(prepared, tmp_path, plan)
+
+    stopped = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    wait_for_state(tmp_path / "work", stopped)
+    stopped.send_signal(signal.SIGUSR1)
+    log = stopped.communicate()[1]
+    assert stopped.returncode == Interrupted.EXIT_CODE, log
+    assert len(re.findall(r"run a-run was stopped by SIGUSR1 after step \d+ of 800; its state is saved", log)) == 1
+    assert "error" not in log
+    [state] = tmp_path.glob("work/*/*/step-*")
+
+    killed = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while state.exists():
+        assert killed.poll() is None and time.monotonic() < deadline, "the run did not go on"
+        time.sleep(0.005)
+    workers(killed)[1].kill()
+    log = killed.communicate()[1]
+    assert killed.returncode == 1
+    errors = [line for line in log.splitlines() if line.startswith("error: ")]
+    assert errors == ["error: process 1 was killed by SIGKILL; the run's last saved state is kept, and the same "
+                      "command goes on"]  # fmt: skip
+    assert "Traceback" not in log
+
+    subprocess.run(command, check=True, capture_output=True)
+    ledger = json.loads((tmp_path / "manifest.json").read_text())["facts"]["ledger"]
+    assert (ledger["world_size"], ledger["tokens_seen"]) == (2, plan.tokens)
+    alone = tmp_path / "alone"
+    subprocess.run(train_command(prepared, alone, plan), check=True, capture_output=True)
+    ours, theirs = (
+        [record["loss"] for record in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+         if "loss" in record] for folder in (tmp_path, alone)
+    )  # fmt: skip
+    assert ours[:50] == pytest.approx(theirs[:50], abs=1e-4)
+    assert json.loads((alone / "manifest.json").read_text())["facts"]["ledger"]["spec_hash"] == ledger["spec_hash"]
+
+
+def test_a_mistake_is_said_once(prepared: Path, tmp_path: Path) -> None:  # noqa: F811
+    result = subprocess.run(
+        two_processes(prepared, tmp_path, make_plan(micro_batch_size=4)), capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert result.stderr.count("2 processes cannot share a global batch of 4 sequences") == 1
+    assert "Traceback" not in result.stderr
+
+
+def test_torchrun_starts_the_same_run(prepared: Path, tmp_path: Path) -> None:  # noqa: F811
+    plan = make_plan(micro_batch_size=2)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    folders = [tmp_path / name for name in ("torchrun", "launch")]
+    for start, folder in zip((torchrun, LAUNCH), folders, strict=True):
+        command = [*start, *train_command(prepared, folder, plan)[1:]]
+        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    ours, theirs = (load_tensors(folder / "model" / "model.safetensors") for folder in folders)
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
