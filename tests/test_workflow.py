@@ -293,3 +293,29 @@ def test_a_study_grows_by_learned_masks_a_chain_and_a_rewound_baseline(copy: Pat
     assert set(results.loc[retrained, "tokens_prune"]) == {2048}
     target = json.loads((copy / f"results/smoke/targets/{chained}.json").read_text())
     assert target["steps"] == ["minitron_depth@0.5", "wanda@2:4"]
+
+
+def test_two_processes_a_run_give_the_same_study(finished: tuple[Path, str], copy: Path) -> None:
+    overlay = {
+        "matrix": [{"methods": ["wanda"], "ratios": [0.5], "patterns": ["2:4"], "retrain": [8192], "full": [8192]}],
+        "training": {"processes": 2, "micro_batch_size": 4},
+    }
+    (copy / "config/two.yaml").write_text(yaml.safe_dump(overlay))
+    two = snakemake(copy, *SMOKE, "config/two.yaml")
+    assert two.returncode == 0, two.stderr
+
+    ledger = pd.read_csv(copy / "results/smoke/ledger.csv").set_index("run")
+    trained = ledger[ledger["phase"] != "prune"]
+    assert set(trained["phase"]) == {"pretrain", "retrain", "scratch"}
+    assert set(trained["world_size"]) == {2}
+    alone = pd.read_csv(finished[0] / "results/smoke/ledger.csv").set_index("run").loc[ledger.index]
+    assert (ledger["tokens_seen"] == alone["tokens_seen"]).all()
+    assert (trained["spec_hash"][["P16.4k-seed0"]] == alone["spec_hash"][["P16.4k-seed0"]]).all()
+    found, expected = (
+        pd.read_csv(folder / "results/smoke/results.csv")
+        .query("metric == 'perplexity'")
+        .set_index(["run", "dataset"])["value"]
+        for folder in (copy, finished[0])
+    )
+    assert len(found) == 5 * 4
+    assert (found / expected.loc[found.index] - 1).abs().max() < 1e-3

@@ -1,6 +1,7 @@
 """Random text, a trainer of a tiny model on it, and what there is to compare of two trainers."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.models.llama import random_llama
 from pruning_vs_scratch.study import ModelShape
 from pruning_vs_scratch.training.loop import Trainer
+from pruning_vs_scratch.training.reporters import Reporter
 from pruning_vs_scratch.training.throughput import MEASURED
 from pruning_vs_scratch.training.world import World
 from training_plans import LENGTH, make_plan
@@ -34,6 +36,7 @@ def make_trainer(
     *,
     kind: type[Trainer] = Trainer,
     world: World = ALONE,
+    reporters: Sequence[Reporter] = (),
     **plan: Any,
 ) -> Trainer:
     """A trainer of the tiny model."""
@@ -47,6 +50,7 @@ def make_trainer(
         validation=Windows(store, LENGTH, 1),
         work=work,
         world=world,
+        reporters=reporters,
     )
 
 

@@ -30,9 +30,10 @@ rule train:
             f"--{option}={path}" for option, path in study.starting_point(wildcards.run).items()
         ],
         work=paths.work / "train",
+        report=[f"--report-to={name}" for name in study.config.training.report_to],
     message:
         "Train {wildcards.run}"
     shell:
         "python {params.launch:q} --plan {params.plan:q} {params.start:q} --tokens {input.tokens:q}"
-        " --validation {input.validation:q} --tokenizer {input.tokenizer:q} --work {params.work:q}"
+        " --validation {input.validation:q} --tokenizer {input.tokenizer:q} --work {params.work:q} {params.report:q}"
         " --out {output.model:q} --metrics {output.metrics:q} --manifest {output.manifest:q} 2> {log:q}"

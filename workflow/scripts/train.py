@@ -3,10 +3,11 @@
 import argparse
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
+from pruning_vs_scratch.config.training import ReporterName
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
 from pruning_vs_scratch.errors import UserError
@@ -67,6 +68,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--cut-like", type=Path, help="pruned checkpoint: cut the random weights as it was cut")
     parser.add_argument("--mask", type=Path, help="pruned checkpoint: keep the zeros of its mask")
+    parser.add_argument(
+        "--report-to", action="append", default=[], choices=get_args(ReporterName), help="show the metrics there, too"
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder for resume state")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.jsonl to write")
@@ -87,21 +91,25 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: P
     from pruning_vs_scratch.pruning.masks import read_masks
     from pruning_vs_scratch.training.export import write_checkpoint
     from pruning_vs_scratch.training.loop import Trainer
+    from pruning_vs_scratch.training.reporters import reporters
 
     torch.set_num_threads(plan.threads)
     # The other processes get their shards of the first one's weights.
     model = _initial_model(args, plan, stores["tokens"]) if world.is_first else None
     config = world.from_first(model.config if model is not None else None)
-    trainer = Trainer(
-        plan,
-        model if model is not None else empty_llama(config),
-        masks=read_masks(args.mask / MASK_FILE) if args.mask else {},
-        train=Windows(stores["tokens"], plan.sequence_length, plan.seed),
-        validation=Windows(stores["validation"], plan.sequence_length, EVALUATION_SEED),
-        work=work,
-        world=world,
-    )
-    result = trainer.train()
+    # Beside the state, which is removed at the end.
+    with reporters(args.report_to if world.is_first else [], args.work.parent, plan.run) as shown:
+        trainer = Trainer(
+            plan,
+            model if model is not None else empty_llama(config),
+            masks=read_masks(args.mask / MASK_FILE) if args.mask else {},
+            train=Windows(stores["tokens"], plan.sequence_length, plan.seed),
+            validation=Windows(stores["validation"], plan.sequence_length, EVALUATION_SEED),
+            work=work,
+            world=world,
+            reporters=shown,
+        )
+        result = trainer.train()
     with world.atomic_directory(args.out) as temporary:
         write_checkpoint(trainer.llama, temporary, world)
         if world.is_first:

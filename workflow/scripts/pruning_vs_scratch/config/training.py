@@ -7,6 +7,7 @@ from pydantic import Field
 from pruning_vs_scratch.config.base import PositiveInt, Section
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+ReporterName = Literal["tensorboard", "wandb"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -78,6 +79,8 @@ class TrainingConfig(Section):
     """Save it also whenever this much time has passed."""
     keep_checkpoints: PositiveInt = 1
     """Latest states kept while the run goes on."""
+    report_to: list[ReporterName] = []
+    """Where the metrics of a step are shown, beside metrics.jsonl; each needs the extra of its name."""
 
 
 class Batches(Protocol):

@@ -6,6 +6,7 @@ reads its share of every global batch and holds its shard of the model.
 """
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from pruning_vs_scratch.training.loss import loss_sum, sequence_losses
 from pruning_vs_scratch.training.metrics import Metrics
 from pruning_vs_scratch.training.optimizer import build_optimizer, set_learning_rates, weight_groups
 from pruning_vs_scratch.training.precision import autocast, resolve_precision
+from pruning_vs_scratch.training.reporters import Reporter
 from pruning_vs_scratch.training.resume import load_state, save_state
 from pruning_vs_scratch.training.sharding import distributed_model, let_go
 from pruning_vs_scratch.training.sparsity import assert_masked, fitted_masks, mask_gradients, mask_weights
@@ -65,6 +67,7 @@ class Trainer:
         validation: Windows | None,
         work: Path,
         world: World,
+        reporters: Sequence[Reporter] = (),
     ) -> None:
         train.require(plan.window_end, f"run {plan.run}")
         if problem := sharing_problem(plan, world.size):
@@ -88,7 +91,9 @@ class Trainer:
         self.state = load_state(work, self.model, self.optimizer, world, spec=self.spec)
         self.saved = time.monotonic()
         self.metrics = (
-            Metrics(work / "metrics.jsonl", plan.run, plan.steps, self.state.step) if world.is_first else None
+            Metrics(work / "metrics.jsonl", plan.run, plan.steps, self.state.step, reporters)
+            if world.is_first
+            else None
         )
 
     def train(self) -> TrainResult:

@@ -3,10 +3,12 @@
 import json
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pruning_vs_scratch.files import write_text
+from pruning_vs_scratch.training.reporters import Reporter
 
 log = logging.getLogger(__name__)
 
@@ -16,8 +18,9 @@ SECONDS_BETWEEN_PROGRESS = 5.0
 class Metrics:
     """Appends records to a file that survives a kill; a resumed run drops what came after its state."""
 
-    def __init__(self, path: Path, run: str, steps: int, done: int) -> None:
+    def __init__(self, path: Path, run: str, steps: int, done: int, reporters: Sequence[Reporter] = ()) -> None:
         self.path = path
+        self._reporters = reporters
         self.run = run
         self.steps = steps
         self._first = done
@@ -40,6 +43,8 @@ class Metrics:
     def _append(self, record: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")
+        for reporter in self._reporters:
+            reporter.add(record)
 
     def _show(self, record: dict[str, Any], elapsed: float) -> None:
         done = record["step"]
