@@ -77,7 +77,7 @@ class Trainer:
         self.precision = resolve_precision(plan.precision, world.device)
         self.model: nn.Module = model.train()
         if plan.activation_checkpointing:
-            self.llama.gradient_checkpointing_enable({"use_reentrant": False})
+            self.llama.activation_checkpointing_enable({"use_reentrant": False})
         self.whole = distributed_model(self.llama, world, self.precision)
         self.model.to(world.device)
         self.throughput = Throughput(shape_of(self.llama.config), plan.sequence_length, world, self.precision)

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.distributed import checkpoint
-from torch.distributed.checkpoint import CheckpointException, HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import read_json, write_json
@@ -92,17 +92,36 @@ def read_state(folder: Path, model: nn.Module, optimizer: torch.optim.AdamW, *, 
     counters = read_json(folder / COUNTERS)
     if counters.pop("spec") != spec:
         raise UserError(f"{folder} is the state of another plan; delete it, and the run begins anew")
+    _require_whole(folder, model)
     for parameter in model.parameters():
         optimizer.state[parameter] = {
             "step": torch.tensor(float(counters["step"]), device=parameter.device),
             **{moment: torch.zeros_like(parameter) for moment in MOMENTS},
         }
-    try:
-        with _alone_or_not():
-            checkpoint.load(_tensors(model, optimizer), storage_reader=HuggingFaceStorageReader(str(folder)))
-    except (CheckpointException, SafetensorError, ValueError, KeyError) as error:
-        raise UserError(f"cannot read the state {folder}: {error}; delete it, and the run goes back") from error
+    with _alone_or_not():
+        checkpoint.load(_tensors(model, optimizer), storage_reader=HuggingFaceStorageReader(str(folder)))
     return TrainState(**counters)
+
+
+def _require_whole(folder: Path, model: nn.Module) -> None:
+    """Check that the files can be read and hold every tensor, before torch meets the trouble in its own way.
+
+    Raises:
+        UserError: names the file or the tensor.
+    """
+    found: set[str] = set()
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt") as stream:
+                found.update(stream.keys())
+        except SafetensorError as error:
+            raise UserError(f"cannot read {file}: {error}; delete {folder}, and the run goes back") from error
+    kinds = ("weight", *MOMENTS)
+    missing = {f"{kind}.{name}" for name, _ in model.named_parameters() for kind in kinds} - found
+    if missing:
+        raise UserError(
+            f"{folder} lacks {len(missing)} tensors, first {min(missing)}; delete it, and the run goes back"
+        )
 
 
 def _complete(folder: Path) -> list[Path]:
