@@ -1,4 +1,8 @@
-"""Train one model by its token plan: a parent, a pruned model (retraining), or a target from random weights."""
+"""Train one model by its token plan: a parent, a pruned model (retraining), or a target from random weights.
+
+A plan of the phase "trunk" ends with a state instead of a checkpoint: weights, optimiser and counters, from which runs
+of other plans go on (--state).
+"""
 
 import argparse
 import shutil
@@ -26,8 +30,10 @@ def main() -> None:
     plan = TrainingPlan.parse(args.plan, "--plan")
     if args.cut_like is not None and args.target is None:
         raise UserError("--cut-like cuts random weights: give it with --target, the shape before the cut")
+    if args.state_metrics is not None and args.state is None:
+        raise UserError("--state-metrics is the curve that led to a state: give it with --state")
     manifest = ManifestWriter("train", {"plan": plan.model_dump(mode="json")})
-    for name in ("tokens", "validation", "tokenizer", "target", "model", "redraw_linears", "cut_like"):
+    for name in ("tokens", "validation", "tokenizer", "target", "model", "redraw_linears", "cut_like", "state"):
         if getattr(args, name) is not None:
             manifest.add_input(name, getattr(args, name), ignore=RECORDS)
     if args.mask is not None:
@@ -35,7 +41,8 @@ def main() -> None:
     spec_hash = sha256_of_value({"plan": manifest.options["plan"], "inputs": manifest.inputs})
     with resume_state(args.work, plan.run, spec_hash) as work:
         facts = _train(args, plan, work, spec_hash)
-        manifest.write(args.manifest, {"model": args.out, "metrics": args.metrics}, facts)
+        made = "state" if plan.phase == "trunk" else "model"
+        manifest.write(args.manifest, {made: args.out, "metrics": args.metrics}, facts)
 
 
 def _arguments() -> argparse.Namespace:
@@ -52,8 +59,10 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--cut-like", type=Path, help="pruned checkpoint: cut the random weights as it was cut")
     parser.add_argument("--mask", type=Path, help="pruned checkpoint: keep the zeros of its mask")
+    parser.add_argument("--state", type=Path, help="state of a trunk: go on from it; the start is that of the trunk")
+    parser.add_argument("--state-metrics", type=Path, help="metrics.jsonl of that trunk: they open this run's")
     parser.add_argument("--work", type=Path, required=True, help="folder for resume state")
-    parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
+    parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write; of a trunk, state folder")
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.jsonl to write")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
     return parser.parse_args()
@@ -72,10 +81,13 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, work: Path, spec_hash: 
     from pruning_vs_scratch.pruning.masks import read_masks
     from pruning_vs_scratch.training.accounting import training_fields
     from pruning_vs_scratch.training.loop import Trainer
+    from pruning_vs_scratch.training.metrics import begin_metrics
+    from pruning_vs_scratch.training.resume import write_state
 
     torch.set_num_threads(plan.threads)
     model = _initial_model(args, plan)
     stores["tokens"].check_vocabulary(model.config.vocab_size, args.model or args.redraw_linears or args.target)
+    begin_metrics(work, args.state_metrics)
     trainer = Trainer(
         plan,
         model,
@@ -83,10 +95,14 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, work: Path, spec_hash: 
         train=Windows(stores["tokens"], plan.sequence_length, plan.seed),
         validation=Windows(stores["validation"], plan.sequence_length, EVALUATION_SEED),
         work=work,
+        trunk=args.state,
     )
     result = trainer.train()
-    with atomic_directory(args.out) as temporary:
-        save_llama(trainer.model, temporary, args.tokenizer)
+    if plan.phase == "trunk":
+        write_state(args.out, trainer.state, trainer.model, trainer.optimizer)
+    else:
+        with atomic_directory(args.out) as temporary:
+            save_llama(trainer.model, temporary, args.tokenizer)
     with atomic_file(args.metrics) as temporary:
         shutil.copyfile(trainer.metrics.path, temporary)
     row = LedgerRow(
@@ -94,6 +110,7 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, work: Path, spec_hash: 
         phase=plan.phase,
         seed=plan.seed,
         wall_seconds=round(result.seconds, 3),
+        wall_seconds_trunk=round(result.seconds_trunk, 3),
         world_size=1,
         spec_hash=spec_hash,
         source_hash=source_hash(),

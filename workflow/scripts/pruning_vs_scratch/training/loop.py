@@ -20,7 +20,7 @@ from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.training.interrupt import StopRequest
 from pruning_vs_scratch.training.loss import loss_sum, sequence_losses
-from pruning_vs_scratch.training.metrics import Metrics
+from pruning_vs_scratch.training.metrics import METRICS_FILE, Metrics
 from pruning_vs_scratch.training.optimizer import build_optimizer, set_learning_rates, weight_groups
 from pruning_vs_scratch.training.precision import autocast, resolve_precision
 from pruning_vs_scratch.training.resume import load_state, save_state
@@ -33,9 +33,13 @@ class TrainResult:
     """What a finished run reports."""
 
     tokens_seen: int
+    tokens_trunk: int
+    """How many of the tokens were seen in shared trunks."""
     steps: int
     seconds: float
-    """Wall time of the loop over all attempts."""
+    """Wall time of the loop over all attempts, shared trunks included."""
+    seconds_trunk: float
+    """How much of it was spent in shared trunks."""
     validation_loss: float | None
     """Nats per token on the validation split, at the end; None for a plan without validation."""
     precision: str
@@ -44,8 +48,11 @@ class TrainResult:
 class Trainer:
     """Trains one model by one plan.
 
+    ``trunk`` is the state of a shared trunk: the run goes on from there.
+
     Raises:
-        UserError: the corpus holds fewer tokens than the plan needs, a mask does not fit, or the loss is not finite.
+        UserError: the corpus holds fewer tokens than the plan needs, a mask or the trunk does not fit, or the loss is
+            not finite.
     """
 
     def __init__(
@@ -57,6 +64,7 @@ class Trainer:
         train: Windows,
         validation: Windows | None,
         work: Path,
+        trunk: Path | None = None,
     ) -> None:
         train.require(plan.window_end, f"run {plan.run}")
         self.plan = plan
@@ -70,9 +78,10 @@ class Trainer:
         self.windows = train
         self.validation = self._validation_windows(validation)
         self.work = work
-        self.state = load_state(work, self.model, self.optimizer)
+        self.state = load_state(work, self.model, self.optimizer, trunk)
+        self._require_beginning(trunk)
         self.saved = time.monotonic()
-        self.metrics = Metrics(work / "metrics.jsonl", plan.run, plan.steps, self.state.step)
+        self.metrics = Metrics(work / METRICS_FILE, plan.run, plan.steps, self.state.step)
 
     def train(self) -> TrainResult:
         """Run the remaining steps; returns when the plan is fulfilled.
@@ -95,7 +104,10 @@ class Trainer:
                         f"{self.plan.steps}; its state is saved, and the same command continues it"
                     )
         assert_masked(self.model, self.masks)
-        return TrainResult(self.state.tokens_seen, self.state.step, self.state.seconds, self.validate(), self.precision)
+        return TrainResult(
+            self.state.tokens_seen, self.state.tokens_trunk, self.state.step, self.state.seconds,
+            self.state.seconds_trunk, self.validate(), self.precision,
+        )  # fmt: skip
 
     def train_step(self) -> None:
         """One optimiser step over the global batch, in micro-batches; the loss is the mean over its tokens."""
@@ -194,6 +206,16 @@ class Trainer:
         """Whether the last save is longer ago than the plan allows."""
         minutes = self.plan.checkpoint_every_minutes
         return minutes is not None and time.monotonic() - self.saved >= 60 * minutes
+
+    def _require_beginning(self, trunk: Path | None) -> None:
+        """A trunk ends inside of the plan and saw what the plan's first steps see."""
+        tokens = self.state.step * self.plan.global_batch_size * self.plan.sequence_length
+        if trunk is not None and (self.state.step > self.plan.steps or self.state.tokens_seen != tokens):
+            raise UserError(
+                f"the state in {trunk} (step {self.state.step}, {self.state.tokens_seen} tokens) is no beginning of "
+                f"run {self.plan.run}: {self.plan.steps} steps of {self.plan.global_batch_size} sequences of "
+                f"{self.plan.sequence_length} tokens"
+            )
 
     def _require_finite(self, loss: float, norm: float) -> None:
         if not (torch.isfinite(torch.tensor([loss, norm])).all()):
