@@ -31,6 +31,7 @@ def make_trainer(
     masks: dict[str, torch.Tensor] | None = None,
     *,
     kind: type[Trainer] = Trainer,
+    trunk: Path | None = None,
     **plan: Any,
 ) -> Trainer:
     """A trainer of the tiny model."""
@@ -43,6 +44,7 @@ def make_trainer(
         train=Windows(store, LENGTH, made.seed),
         validation=Windows(store, LENGTH, 1),
         work=work,
+        trunk=trunk,
     )
 
 
