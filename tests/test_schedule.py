@@ -81,7 +81,6 @@ def test_a_schedule_without_a_kind_is_the_cosine() -> None:
 def test_labels_name_every_number_that_changes_a_weight() -> None:
     wsd = WsdSchedule(kind="wsd", warmup_steps=2, decay_fraction=0.25)
     assert wsd.label == "wsd(warmup=2 steps, decay=0.25, floor=0.1)"
-    assert wsd.model_copy(update={"share_trunk": False}).label == wsd.label
     assert wsd.trunk.label == "constant(warmup=2 steps)"
     assert CosineSchedule().label == "cosine(warmup=0.05, floor=0.1)"
 

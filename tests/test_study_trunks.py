@@ -27,7 +27,7 @@ def wsd_studies(draw: st.DrawFn) -> tuple[Study, Study]:
     schedule = WSD | {"decay_fraction": draw(st.sampled_from([0.1, 0.3, 0.45]))}
     values = draw(studies()).config.model_dump(mode="json")
     on, off = (
-        values | {"training": values["training"] | {"schedule": schedule | {"share_trunk": share}}}
+        values | {"training": values["training"] | {"schedule": schedule, "share_trunks": share}}
         for share in (True, False)
     )
     return Study(on), Study(off)
@@ -92,9 +92,13 @@ def test_budgets_whose_decays_begin_at_one_step_share_one_trunk(smoke: Values) -
     assert trunks == {"P16.4k-magnitude-0.5-R4.1k-trunk-seed0"}
 
 
-@pytest.mark.parametrize("schedule", [{}, {"kind": "constant", "warmup_steps": 1}, WSD | {"share_trunk": False}])
-def test_nothing_is_shared_by_other_schedules_or_when_switched_off(smoke: Values, schedule: Values) -> None:
-    smoke["training"]["schedule"] = schedule
+@pytest.mark.parametrize(
+    "training",
+    [{}, {"schedule": {"kind": "constant", "warmup_steps": 1}}, {"schedule": WSD, "share_trunks": False}],
+    ids=["cosine", "constant", "off"],
+)
+def test_nothing_is_shared_by_other_schedules_or_when_switched_off(smoke: Values, training: Values) -> None:
+    smoke["training"] |= training
     study = with_matrix(smoke, block(["magnitude"], [4096, 8192]))
     assert study.trunks == {}
     assert all(run.trunk is None for run in study.runs.values())
@@ -124,16 +128,7 @@ def test_sharing_changes_no_run_but_what_it_goes_on_from(both: tuple[Study, Stud
     assert off.trunks == {}
     for name, run in on.runs.items():
         alone = off.run(name)
-        assert {field for field in vars(run) if getattr(run, field) != getattr(alone, field)} <= {"plan", "trunk"}
-        if run.plan:
-            assert recipe(run.plan) == recipe(plan(off, name))
-
-
-def recipe(found: TrainingPlan) -> Values:
-    """A plan but for the switch."""
-    values = found.model_dump()
-    values["schedule"].pop("share_trunk")
-    return values
+        assert {field for field in vars(run) if getattr(run, field) != getattr(alone, field)} <= {"trunk"}
 
 
 @given(wsd_studies())

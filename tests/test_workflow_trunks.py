@@ -100,7 +100,7 @@ def test_trunks_are_trained_once_and_every_run_ends_as_if_it_had_trained_alone(
     write_text(folder / "data")
     configs = ["config/config.yaml", "config/smoke.yaml", "trunks.yaml", "alone.yaml"]
     Path("trunks.yaml").write_text(yaml.safe_dump(OVERLAY))
-    Path("alone.yaml").write_text(yaml.safe_dump({"training": {"schedule": {"share_trunk": False}}}))
+    Path("alone.yaml").write_text(yaml.safe_dump({"training": {"share_trunks": False}}))
     made = snakemake(folder, "results/trunks/ledger.csv", "--configfile", *configs[1:3])
     assert made.returncode == 0, made.stdout + made.stderr
 

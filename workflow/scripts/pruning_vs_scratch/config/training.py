@@ -69,12 +69,10 @@ class WsdSchedule(Section):
     """Share of the steps that decay."""
     floor_ratio: Fraction = 0.1
     """Last learning rate as a share of the peak."""
-    share_trunk: bool = True
-    """Whether runs that differ only in their budget train the steps before the decay once for all of them."""
 
     @property
     def label(self) -> str:
-        """The schedule in one word and its numbers, for the ledger; how trunks are shared changes no weight."""
+        """The schedule in one word and its numbers, for the ledger."""
         numbers = f"warmup={self.warmup_steps} steps, decay={self.decay_fraction:g}, floor={self.floor_ratio:g}"
         return f"{self.kind}({numbers})"
 
@@ -133,6 +131,8 @@ class TrainingConfig(Section):
     """CPU threads a run; results are reproducible for a given number."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = CosineSchedule()
+    share_trunks: bool = True
+    """With the wsd schedule: runs that differ only in their budget train the steps before the decay once for all."""
     validation: ValidationConfig
     checkpoint_every_steps: PositiveInt
     """Save resume state each this many steps."""

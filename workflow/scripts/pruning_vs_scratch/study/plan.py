@@ -71,7 +71,7 @@ class TrainingPlan(Section):
 
         ``changes`` replace parts of the study's recipe.
         """
-        recipe = training.model_dump() | changes
+        recipe = training.model_dump(exclude={"share_trunks"}) | changes
         start = start_token // training.sequence_length
         end = start + tokens // training.sequence_length
         return cls(

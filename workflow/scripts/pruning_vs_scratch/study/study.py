@@ -31,8 +31,11 @@ class Study:
         self.name = self.config.study
         self.paths = Paths(self.name)
         expansion = Expansion(self.config)
-        self.runs, self.trunks = with_trunks(expansion.runs)
-        """Models, and the trunks that some of them share: those are in no pair and in no table but the ledger."""
+        self.runs: dict[str, Run] = expansion.runs
+        self.trunks: dict[str, Run] = {}
+        """What some of the runs share: in no pair, and in no table but the ledger."""
+        if self.config.training.share_trunks:
+            self.runs, self.trunks = with_trunks(self.runs)
         self.pairs: list[Pair] = expansion.pairs
 
     def run(self, name: str) -> Run:

@@ -30,10 +30,10 @@ def with_trunks(runs: Mapping[str, Run]) -> tuple[Runs, Runs]:
 
 
 def _of_one_start(runs: Iterable[Run]) -> list[list[Run]]:
-    """Runs that share everything but their budget, where there are several and the schedule lets them share."""
+    """Runs that share everything but their budget, where there are several and the schedule has a trunk."""
     groups: dict[Run, list[Run]] = defaultdict(list)
     for run in runs:
-        if run.plan is not None and isinstance(run.plan.schedule, WsdSchedule) and run.plan.schedule.share_trunk:
+        if run.plan is not None and isinstance(run.plan.schedule, WsdSchedule):
             anonymous = run.plan.model_copy(update={"run": "", "window_end": 0})
             groups[replace(run, name="", plan=anonymous)].append(run)
     return [group for group in groups.values() if len(group) > 1]
