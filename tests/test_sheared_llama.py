@@ -12,7 +12,7 @@ import torch
 
 from models import Case, logits_of, tiny_llama
 from pruning_vs_scratch.config.pruning import ShearedLlamaOptions
-from pruning_vs_scratch.config.training import ScheduleConfig, TrainingConfig, ValidationConfig
+from pruning_vs_scratch.config.training import CosineSchedule, TrainingConfig, ValidationConfig
 from pruning_vs_scratch.data.tokens import TokenArray
 from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.errors import UserError
@@ -206,7 +206,7 @@ def parameters_of(found: MaskLearner) -> dict[str, torch.Tensor]:
 
 
 def test_a_plan_has_the_methods_batch_rate_and_schedule_and_no_validation() -> None:
-    schedule = ScheduleConfig(warmup_fraction=0.5)
+    schedule = CosineSchedule(warmup_fraction=0.5)
     plan = plan_of(3, micro_batch_size=2, schedule=schedule)
     assert (plan.phase, plan.steps, plan.tokens) == ("prune", 3, 3 * BATCH * LENGTH)
     assert (plan.global_batch_size, plan.micro_batch_size, plan.peak_learning_rate) == (BATCH, 2, 0.01)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import write_json
+from pruning_vs_scratch.files import read_json, write_json
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.study import Run, Study
 from pruning_vs_scratch.tables.ledger import ledger_table, mixed_sources, verified_pairs
@@ -38,11 +38,13 @@ def study(smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def finished(values: dict[str, Any]) -> Study:
     """A study whose runs are all made, in the working folder."""
     study = Study(values)
-    for number, run in enumerate(study.runs.values()):
+    for number, run in enumerate(study.recorded_runs.values()):
         facts: dict[str, Any] = {"ledger": ledger_row(study, run).to_dict()}
         facts |= {"validation_loss": 4 + number / 10} if run.plan else {}
         facts |= {"masked_weights": MASKED_WEIGHTS if run.mask else 0} if run.role == "pruned" else {}
         write_json(study.paths.manifest(run.name), {"schema": 1, "facts": facts})
+        if run.role == "trunk":
+            continue
         study.paths.model(run.name).mkdir()
         for shard in ("model-00001-of-00002", "model-00002-of-00002"):
             (study.paths.model(run.name) / f"{shard}.safetensors").write_bytes(bytes(WEIGHT_BYTES // 2))
@@ -51,14 +53,14 @@ def finished(values: dict[str, Any]) -> Study:
 
 
 def ledger_row(study: Study, run: Run) -> LedgerRow:
-    phases = {"parent": "pretrain", "pruned": "prune", "retrained": "retrain", "scratch": "scratch", "rewind": "rewind"}
     plan, calibration = run.plan, study.config.pruning.calibration
     tokens = (plan or run.pruning).tokens  # type: ignore[union-attr]
     return LedgerRow(
         run=run.name,
-        phase=phases[run.role],
+        phase=plan.phase if plan else "prune",
         tokens_planned=tokens,
         tokens_seen=tokens,
+        tokens_trunk=study.run(run.trunk).plan.tokens if run.trunk else 0,  # type: ignore[union-attr]
         window_start=plan.window_start if plan else 0,
         window_end=plan.window_end if plan else calibration.sequences,
         sequence_length=study.config.training.sequence_length,
@@ -359,3 +361,82 @@ def test_runs_add_up_the_tokens_of_all_steps_of_a_chain(chain: Study) -> None:
     assert list(table.loc[CHAINED_RETRAINED, columns]) == [16384, 2816, 8192, 27392]
     assert list(table.loc[baseline(chain, "full"), columns]) == [0, 0, 27648, 27648]
     assert list(table.loc[baseline(chain, "rewind"), columns]) == [0, 0, 8192, 8192]
+
+
+# Shared trunks
+
+SHORT_RETRAINED = "P16.4k-minitron_depth-0.5-R4.1k-seed0"
+TRUNKS = {run: run.replace("-seed0", "-trunk-seed0") for run in (SHORT_RETRAINED, RETRAINED)}
+
+
+@pytest.fixture
+def shared(smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """The smallest study with trunks: those of 4.1k and 8.19k tokens end after 3 and 6 steps of 1,024 tokens."""
+    monkeypatch.chdir(tmp_path)
+    smoke["training"]["schedule"] = {"kind": "wsd", "warmup_steps": 2, "decay_fraction": 0.25}
+    return finished(smoke)
+
+
+def test_trunks_have_rows_in_the_ledger_and_are_in_no_other_table(shared: Study) -> None:
+    ledger = ledger_table(shared).set_index("run")
+    assert list(ledger.index) == [*shared.runs, *shared.trunks]
+    assert set(ledger.loc[list(shared.trunks), "phase"]) == {"trunk"}
+    columns = ["tokens_planned", "tokens_seen", "tokens_trunk"]
+    assert ledger.loc[TRUNKS[SHORT_RETRAINED], columns].tolist() == [3072, 3072, 0]
+    assert ledger.loc[TRUNKS[RETRAINED], columns].tolist() == [6144, 6144, 3072]
+    assert ledger.loc[RETRAINED, columns].tolist() == [8192, 8192, 6144]
+    runs = run_table(shared)
+    results = results_table(shared, runs, *scores(shared))
+    for table in (runs, results, efficiency_table(shared, runs)):
+        assert set(table["run"]) == set(shared.runs)
+
+
+def test_the_tokens_really_spent_are_those_seen_less_those_shared(shared: Study) -> None:
+    """Of two budgets of one start, the shorter costs its decay: one step of 4."""
+    ledger = ledger_table(shared)
+    own = ledger[ledger["run"].isin([SHORT_RETRAINED, RETRAINED, *TRUNKS.values()])]
+    assert own["tokens_seen"].sum() - own["tokens_trunk"].sum() == 8192 + 1024
+
+
+def test_pairs_that_share_trunks_match(shared: Study) -> None:
+    pairs = verified_pairs(shared, ledger_table(shared))
+    assert not set(pairs[["retrained", "scratch", "parent"]].to_numpy().ravel()) & set(shared.trunks)
+
+
+WRONG_TRUNKS: dict[str, Any] = {
+    "window_start": 0,
+    "sequence_length": 64,
+    "global_batch_size": 16,
+    "peak_lr": 0.001,
+    "precision": "bf16",
+    "seed": 1,
+}
+
+
+@pytest.mark.parametrize("column", WRONG_TRUNKS)
+def test_a_trunk_of_another_recipe_is_named(column: str, shared: Study) -> None:
+    trunk, wrong = TRUNKS[SHORT_RETRAINED], WRONG_TRUNKS[column]
+    message = refused(shared, trunk, **{column: wrong})
+    for follower in (SHORT_RETRAINED, TRUNKS[RETRAINED]):
+        assert f"for {follower}, {wrong} for {trunk}" in message
+
+
+def test_a_run_that_saw_more_in_its_trunk_than_the_trunk_did_is_named(shared: Study) -> None:
+    message = refused(shared, RETRAINED, tokens_trunk=7168)
+    assert f"tokens_trunk: 7168 for {RETRAINED}, 6144 for {TRUNKS[RETRAINED]}" in message
+
+
+def test_a_run_without_a_trunk_saw_nothing_in_one(shared: Study) -> None:
+    assert f"tokens_trunk: 1024 for {PARENT}, 0 for no trunk" in refused(shared, PARENT, tokens_trunk=1024)
+
+
+def test_a_trunk_that_is_short_is_named(shared: Study) -> None:
+    assert f"{TRUNKS[RETRAINED]} (trunk) saw 1 of 6144" in refused(shared, TRUNKS[RETRAINED], tokens_seen=1)
+
+
+def test_manifests_from_before_there_were_trunks_count_as_without(study: Study) -> None:
+    manifest = read_json(study.paths.manifest(SCRATCH))
+    for column in ("tokens_trunk", "flops_trunk", "wall_seconds_trunk"):
+        del manifest["facts"]["ledger"][column]
+    write_json(study.paths.manifest(SCRATCH), manifest)
+    verified_pairs(study, ledger_table(study))

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from pruning_vs_scratch.config.training import WsdSchedule
 from pruning_vs_scratch.data.tokens import write_tokens
 from pruning_vs_scratch.errors import Interrupted
 from pruning_vs_scratch.models.tensors import load_tensors
@@ -53,7 +54,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train_command(prepared: Path, out: Path, plan: TrainingPlan) -> list[str]:
+def train_command(prepared: Path, out: Path, plan: TrainingPlan, **more: Path) -> list[str]:
     """A call of train.py."""
     options = {
         "plan": plan.model_dump_json(),
@@ -65,6 +66,7 @@ def train_command(prepared: Path, out: Path, plan: TrainingPlan) -> list[str]:
         "out": out / "model",
         "metrics": out / "metrics.jsonl",
         "manifest": out / "manifest.json",
+        **more,
     }
     return [sys.executable, str(SCRIPTS / "train.py"), *(f"--{key}={value}" for key, value in options.items())]
 
@@ -149,3 +151,34 @@ def test_bad_input_gives_one_clear_line_and_leaves_nothing(
     assert re.search(message, result.stderr)
     assert "Traceback" not in result.stderr
     assert not list((tmp_path / "out").glob("m*"))
+
+
+def test_metrics_of_a_trunk_without_its_state_are_refused(prepared: Path, tmp_path: Path) -> None:
+    command = train_command(prepared, tmp_path, make_plan(), **{"state-metrics": tmp_path / "metrics.jsonl"})
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr == "error: --state-metrics is the curve that led to a state: give it with --state\n"
+
+
+def test_a_trunk_is_a_state_and_a_run_goes_on_from_it(prepared: Path, tmp_path: Path) -> None:
+    schedule = WsdSchedule(kind="wsd", warmup_steps=2, decay_fraction=0.25)
+    plan = make_plan(schedule=schedule, validation={"sequences": 4})
+    trunk, run = tmp_path / "trunk", tmp_path / "run"
+    begun = plan.begun("a-trunk", schedule.decay_start(plan.steps), schedule.trunk)
+    subprocess.run(train_command(prepared, trunk, begun), check=True, capture_output=True)
+    given = {"state": trunk / "model", "state-metrics": trunk / "metrics.jsonl"}
+    subprocess.run(train_command(prepared, run, plan, **given), check=True, capture_output=True)
+    subprocess.run(train_command(prepared, tmp_path / "alone", plan), check=True, capture_output=True)
+
+    expected, found = (load_tensors(tmp_path / name / "model/model.safetensors") for name in ("alone", "run"))
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    manifests = {name: json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("trunk", "run")}
+    ledgers = {name: manifest["facts"]["ledger"] for name, manifest in manifests.items()}
+    seen, seconds = ("tokens_seen", "tokens_trunk"), ("wall_seconds", "wall_seconds_trunk")
+    assert [ledgers["trunk"][column] for column in ("phase", *seen)] == ["trunk", begun.tokens, 0]
+    assert [ledgers["run"][column] for column in ("phase", *seen)] == ["scratch", plan.tokens, begun.tokens]
+    assert [ledgers["run"][column] > ledgers["trunk"][seconds[0]] - 0.001 for column in seconds] == [True, True]
+    assert set(manifests["trunk"]["outputs"]) == {"state", "metrics"}
+    assert {"target", "state"} <= set(manifests["run"]["inputs"])
+    steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in steps if "loss" in record] == list(range(1, plan.steps + 1))

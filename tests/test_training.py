@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruning_vs_scratch.config.training import OptimizerConfig, ScheduleConfig
+from pruning_vs_scratch.config.training import CosineSchedule, OptimizerConfig
 from pruning_vs_scratch.data.tokens import TokenStore, write_tokens
 from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.errors import Interrupted, UserError
@@ -48,7 +48,7 @@ def one_thread() -> Iterator[None]:
 
 @given(steps=st.integers(2, 500), warmup=st.floats(0, 0.5), floor=st.floats(0, 1))
 def test_the_schedule_warms_up_to_its_peak_and_ends_at_its_floor(steps: int, warmup: float, floor: float) -> None:
-    schedule = ScheduleConfig(warmup_fraction=warmup, floor_ratio=floor)
+    schedule = CosineSchedule(warmup_fraction=warmup, floor_ratio=floor)
     rates = [learning_rate(step, steps, 2.0, schedule) for step in range(steps)]
     peak = warmup_steps(steps, schedule)
     assert all(a <= b for a, b in itertools.pairwise(rates[:peak]))
@@ -59,7 +59,7 @@ def test_the_schedule_warms_up_to_its_peak_and_ends_at_its_floor(steps: int, war
 
 
 def test_the_middle_of_the_cosine_is_halfway_between_peak_and_floor() -> None:
-    schedule = ScheduleConfig(warmup_fraction=0, floor_ratio=0.1)
+    schedule = CosineSchedule(warmup_fraction=0, floor_ratio=0.1)
     assert learning_rate(50, 101, 1.0, schedule) == pytest.approx(0.55)
 
 

@@ -22,6 +22,7 @@ LEDGER_COLUMNS = [
     "phase",
     "tokens_planned",
     "tokens_seen",
+    "tokens_trunk",
     "window_start",
     "window_end",
     "sequence_length",
@@ -32,7 +33,9 @@ LEDGER_COLUMNS = [
     "precision",
     "seed",
     "flops",
+    "flops_trunk",
     "wall_seconds",
+    "wall_seconds_trunk",
     "world_size",
     "spec_hash",
     "source_hash",
@@ -249,8 +252,9 @@ def test_a_bad_configuration_is_refused_before_any_job(tmp_path: Path, change: d
     assert not (folder / "results").exists()
 
 
-@pytest.mark.parametrize("overlay", [[], ["--configfile", "config/demo-seeds.yaml"]], ids=["demo", "demo-seeds"])
-def test_the_shipped_studies_expand(tmp_path: Path, overlay: list[str]) -> None:
+@pytest.mark.parametrize("study", ["demo", "demo-seeds", "demo-wsd"])
+def test_the_shipped_studies_expand(tmp_path: Path, study: str) -> None:
+    overlay = [] if study == "demo" else ["--configfile", f"config/{study}.yaml"]
     result = snakemake(checkout(tmp_path / "checkout"), "-n", *overlay)
     assert result.returncode == 0, result.stderr
     assert "train" in result.stdout + result.stderr

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pruning_vs_scratch.config.training import OptimizerConfig, ScheduleConfig, ValidationConfig
+from pruning_vs_scratch.config.training import CosineSchedule, OptimizerConfig, ValidationConfig
 from pruning_vs_scratch.study import TrainingPlan
 
 LENGTH = 16
@@ -27,7 +27,7 @@ def make_plan(**changes: Any) -> TrainingPlan:
         "mask_gradients": "before_clip",
         "threads": 1,
         "optimizer": OptimizerConfig(),
-        "schedule": ScheduleConfig(warmup_fraction=0.25),
+        "schedule": CosineSchedule(warmup_fraction=0.25),
         "validation": ValidationConfig(sequences=4, every_steps=5),
         "checkpoint_every_steps": 3,
         "checkpoint_every_minutes": None,

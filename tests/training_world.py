@@ -37,6 +37,7 @@ def make_trainer(
     kind: type[Trainer] = Trainer,
     world: World = ALONE,
     reporters: Sequence[Reporter] = (),
+    trunk: Path | None = None,
     **plan: Any,
 ) -> Trainer:
     """A trainer of the tiny model."""
@@ -51,6 +52,7 @@ def make_trainer(
         work=work,
         world=world,
         reporters=reporters,
+        trunk=trunk,
     )
 
 

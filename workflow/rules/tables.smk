@@ -4,7 +4,7 @@
 rule tabulate:
     """Collect ledger, results and efficiency; stop when a compared pair is not matched."""
     input:
-        manifests=expand(paths.manifest("{run}"), run=study.runs),
+        manifests=expand(paths.manifest("{run}"), run=study.recorded_runs),
         scores=expand(paths.evaluation / "{group}", group=study.evaluation_groups),
     output:
         ledger=paths.results / "ledger.csv",

@@ -1,4 +1,4 @@
-"""Training by token plan: parents, retraining, and baselines from scratch."""
+"""Training by token plan: parents, retraining, baselines from scratch, and the trunks that some of them share."""
 
 
 rule train:
@@ -9,8 +9,8 @@ rule train:
         validation=paths.tokens / "validation",
         tokenizer=paths.tokenizer,
     output:
-        model=directory(paths.model("{run}")),
-        metrics=paths.runs / "{run}" / "metrics.jsonl",
+        trained=directory(paths.model("{run}")),
+        metrics=paths.metrics("{run}"),
         manifest=paths.manifest("{run}"),
     log:
         paths.logs / "train" / "{run}.log",
@@ -18,7 +18,7 @@ rule train:
         paths.benchmarks / "train" / "{run}.tsv"
     wildcard_constraints:
         run="|".join(map(re.escape, study.trained_runs)),
-    # Everything pruned waits for its parent: it goes first, then the longest runs.
+    # Everything pruned waits for its parent: it goes first, then the longest runs and what they wait for.
     priority: lambda wildcards: study.priority(wildcards.run)
     conda:
         ENVIRONMENT
@@ -36,4 +36,13 @@ rule train:
     shell:
         "python {params.launch:q} --plan {params.plan:q} {params.start:q} --tokens {input.tokens:q}"
         " --validation {input.validation:q} --tokenizer {input.tokenizer:q} --work {params.work:q} {params.report:q}"
-        " --out {output.model:q} --metrics {output.metrics:q} --manifest {output.manifest:q} 2> {log:q}"
+        " --out {output.trained:q} --metrics {output.metrics:q} --manifest {output.manifest:q} 2> {log:q}"
+
+
+use rule train as train_trunk with:
+    output:
+        trained=directory(paths.state("{run}")),
+        metrics=paths.metrics("{run}"),
+        manifest=paths.manifest("{run}"),
+    wildcard_constraints:
+        run="|".join(map(re.escape, study.trunks)) or "none",

@@ -105,7 +105,8 @@ def _run(command: Sequence[str], study: Study, lock: TextIO) -> Progress:
         UserError: a job failed; holds Snakemake's own words about it.
     """
     expected = job_seconds(study)
-    done = {f"{verb} {run}" for run in study.runs for verb in ("Train", "Prune") if study.paths.manifest(run).exists()}
+    made = [run for run in study.recorded_runs if study.paths.manifest(run).exists()]
+    done = {f"{verb} {run}" for run in made for verb in ("Train", "Prune")}
     done |= {
         f"Evaluate the checkpoints of {group}"
         for group in study.evaluation_groups

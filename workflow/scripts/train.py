@@ -1,4 +1,8 @@
-"""Train one model by its token plan: a parent, a pruned model (retraining), or a target from random weights."""
+"""Train one model by its token plan: a parent, a pruned model (retraining), or a target from random weights.
+
+A plan of the phase "trunk" ends with a state instead of a checkpoint: weights, optimiser and counters, from which runs
+of other plans go on (--state).
+"""
 
 import argparse
 import shutil
@@ -30,6 +34,8 @@ def main() -> None:
     plan = TrainingPlan.parse(args.plan, "--plan")
     if args.cut_like is not None and args.target is None:
         raise UserError("--cut-like cuts random weights: give it with --target, the shape before the cut")
+    if args.state_metrics is not None and args.state is None:
+        raise UserError("--state-metrics is the curve that led to a state: give it with --state")
 
     from pruning_vs_scratch.training.world import joined_world
 
@@ -38,7 +44,7 @@ def main() -> None:
             _train(args, plan, world, world.from_first(args.work))
             return
         manifest = ManifestWriter("train", {"plan": plan.model_dump(mode="json")})
-        for name in ("tokens", "validation", "tokenizer", "target", "model", "redraw_linears", "cut_like"):
+        for name in ("tokens", "validation", "tokenizer", "target", "model", "redraw_linears", "cut_like", "state"):
             if getattr(args, name) is not None:
                 manifest.add_input(name, getattr(args, name), ignore=RECORDS)
         if args.mask is not None:
@@ -51,7 +57,8 @@ def main() -> None:
                 shutil.copyfile(trainer.metrics.path, temporary)
             row = _ledger_row(trainer, result, spec_hash)
             facts = {"ledger": row.to_dict(), "validation_loss": result.validation_loss}
-            manifest.write(args.manifest, {"model": args.out, "metrics": args.metrics}, facts)
+            made = "state" if plan.phase == "trunk" else "model"
+            manifest.write(args.manifest, {made: args.out, "metrics": args.metrics}, facts)
 
 
 def _arguments() -> argparse.Namespace:
@@ -71,15 +78,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--report-to", action="append", default=[], choices=get_args(ReporterName), help="show the metrics there, too"
     )
+    parser.add_argument("--state", type=Path, help="state of a trunk: go on from it; the start is that of the trunk")
+    parser.add_argument("--state-metrics", type=Path, help="metrics.jsonl of that trunk: they open this run's")
     parser.add_argument("--work", type=Path, required=True, help="folder for resume state")
-    parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
+    parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write; of a trunk, state folder")
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.jsonl to write")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
     return parser.parse_args()
 
 
 def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: Path) -> "tuple[Trainer, TrainResult]":
-    """Train, and write the checkpoint."""
+    """Train, and write the checkpoint, or a trunk's state."""
     stores = {name: TokenStore(getattr(args, name)) for name in ("tokens", "validation")}
     for store in stores.values():
         store.check_tokenizer(args.tokenizer / "tokenizer.json")
@@ -91,12 +100,15 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: P
     from pruning_vs_scratch.pruning.masks import read_masks
     from pruning_vs_scratch.training.export import write_checkpoint
     from pruning_vs_scratch.training.loop import Trainer
+    from pruning_vs_scratch.training.metrics import begin_metrics
     from pruning_vs_scratch.training.reporters import reporters
 
     torch.set_num_threads(plan.threads)
     # The other processes get their shards of the first one's weights.
     model = _initial_model(args, plan, stores["tokens"]) if world.is_first else None
     config = world.from_first(model.config if model is not None else None)
+    if world.is_first:
+        begin_metrics(work, args.state_metrics)
     # Beside the state, which is removed at the end.
     with reporters(args.report_to if world.is_first else [], args.work.parent, plan.run) as shown:
         trainer = Trainer(
@@ -107,9 +119,13 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: P
             validation=Windows(stores["validation"], plan.sequence_length, EVALUATION_SEED),
             work=work,
             world=world,
+            trunk=args.state,
             reporters=shown,
         )
         result = trainer.train()
+    if plan.phase == "trunk":
+        trainer.write_state(args.out)
+        return trainer, result
     with world.atomic_directory(args.out) as temporary:
         write_checkpoint(trainer.llama, temporary, world)
         if world.is_first:
@@ -127,6 +143,7 @@ def _ledger_row(trainer: "Trainer", result: "TrainResult", spec_hash: str) -> Le
         phase=plan.phase,
         seed=plan.seed,
         wall_seconds=round(result.seconds, 3),
+        wall_seconds_trunk=round(result.seconds_trunk, 3),
         world_size=trainer.world.size,
         spec_hash=spec_hash,
         source_hash=source_hash(),

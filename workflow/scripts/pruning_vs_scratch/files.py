@@ -22,8 +22,10 @@ PRUNING_FILE = "pruning.json"
 """How a checkpoint was pruned, in its folder."""
 MASK_LEARNING_FILE = "mask_learning.jsonl"
 """The steps in which a checkpoint's structure was learned, in its folder."""
-RECORDS = frozenset({PRUNING_FILE, MASK_LEARNING_FILE})
-"""Files of a checkpoint that hold times, and so are no part of its identity."""
+STATE_FILE = "state.json"
+"""The counters of a training state, in its folder."""
+RECORDS = frozenset({PRUNING_FILE, MASK_LEARNING_FILE, STATE_FILE})
+"""Files of a checkpoint or state that hold times, and so are no part of its identity."""
 
 
 @contextmanager

@@ -9,17 +9,29 @@ COLUMNS_OF_A_MATCH = (
 """What both sides of any pair share."""
 COLUMNS_OF_AN_EQUAL_MATCH = ("tokens_planned", "tokens_seen", "window_start", "window_end", "steps")
 """What both sides of an equal-budget pair share on top of that."""
+COLUMNS_OF_A_TRUNK = (
+    "window_start", "sequence_length", "global_batch_size", "peak_lr", "precision", "seed",
+)  # fmt: skip
+"""What a run shares with the trunk that it goes on from; the schedule's name differs."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LedgerRow:
-    """One run and phase. Tokens and windows are integers; ``tokens_seen`` is counted by the loop that read them."""
+    """One run and phase. Tokens and windows are integers; ``tokens_seen`` is counted by the loop that read them.
+
+    A run may go on from the state of a trunk that several runs share (a row of its own, phase trunk). Its tokens,
+    windows, steps, FLOPs and seconds are then those of all that its weights went through, as if it had trained alone,
+    so that runs can be compared. The columns that end in ``_trunk`` say how much of that was spent in shared trunks.
+    What a study really spent is the sum of a column over all rows, less the sum of its ``_trunk`` column.
+    """
 
     run: str
     phase: str
-    """pretrain, prune, retrain, scratch or rewind."""
+    """pretrain, prune, retrain, scratch, rewind or trunk."""
     tokens_planned: int
     tokens_seen: int
+    tokens_trunk: int = 0
+    """Of the tokens seen, those that were seen in shared trunks."""
     window_start: int
     window_end: int
     sequence_length: int
@@ -33,7 +45,11 @@ class LedgerRow:
     seed: int
     flops: int
     """Floating-point operations executed, masked weights included."""
+    flops_trunk: int = 0
+    """Of these, those that were executed in shared trunks."""
     wall_seconds: float
+    wall_seconds_trunk: float = 0.0
+    """Of these, those that were spent in shared trunks."""
     world_size: int
     spec_hash: str
     source_hash: str

@@ -6,7 +6,7 @@ from pruning_vs_scratch.config.model import ShapeConfig, WidthTarget
 from pruning_vs_scratch.config.pruning import GRANULARITY, N_OF_M_RATIO, Comparison
 from pruning_vs_scratch.config.steps import Step, parse_chain
 from pruning_vs_scratch.config.study import StudyConfig
-from pruning_vs_scratch.config.training import sharing_problem
+from pruning_vs_scratch.config.training import CosineSchedule, WsdSchedule, sharing_problem
 from pruning_vs_scratch.errors import UserError, nearest
 
 PROPORTION_TOLERANCE = 1e-6
@@ -57,10 +57,16 @@ def _batch_problems(config: StudyConfig) -> Iterator[str]:
         yield f"training.processes: {problem}"
     if learning.tokens is not None:
         yield from _budget_problem(config, "pruning.sheared_llama.tokens", learning.tokens, learning.global_batch_size)
-    yield from _budget_problem(config, "parent.tokens", config.parent.tokens)
+    for path, tokens in _training_budgets(config):
+        yield from _budget_problem(config, path, tokens)
+        yield from _warmup_problem(config, path, tokens)
+
+
+def _training_budgets(config: StudyConfig) -> Iterator[tuple[str, int]]:
+    yield "parent.tokens", config.parent.tokens
     for i, comparison in enumerate(config.matrix):
         for j, budget in enumerate(comparison.retrain):
-            yield from _budget_problem(config, f"matrix.{i}.retrain.{j}", budget)
+            yield f"matrix.{i}.retrain.{j}", budget
 
 
 def _budget_problem(config: StudyConfig, path: str, tokens: int, batch_size: int | None = None) -> Iterator[str]:
@@ -69,6 +75,20 @@ def _budget_problem(config: StudyConfig, path: str, tokens: int, batch_size: int
         below, above = tokens // batch * batch, (tokens // batch + 1) * batch
         valid = f"{below} or {above}" if below else str(above)
         yield f"{path}: {tokens} tokens is not a multiple of the global batch of {batch} tokens; nearest: {valid}"
+
+
+def _warmup_problem(config: StudyConfig, path: str, tokens: int) -> Iterator[str]:
+    """A warmup in steps needs a budget that holds it, ahead of any decay."""
+    training, schedule = config.training, config.training.schedule
+    if isinstance(schedule, CosineSchedule):
+        return
+    batch = training.global_batch_size * training.sequence_length
+    if tokens < schedule.least_steps * batch:
+        end = "decay" if isinstance(schedule, WsdSchedule) else "end"
+        yield (
+            f"{path}: {tokens} tokens are {tokens // batch} steps, and training.schedule.warmup_steps "
+            f"({schedule.warmup_steps}) reaches into their {end}; smallest valid: {schedule.least_steps * batch}"
+        )
 
 
 def _shape_problems(config: StudyConfig) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """The training recipe, shared by parent, retraining and scratch baselines."""
 
-from typing import Annotated, Literal, Protocol
+from itertools import count
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from pruning_vs_scratch.config.base import PositiveInt, Section
 
@@ -23,7 +24,7 @@ class OptimizerConfig(Section):
     """Largest global gradient norm."""
 
 
-class ScheduleConfig(Section):
+class CosineSchedule(Section):
     """Linear warmup, then a cosine from the peak to a floor at the last step."""
 
     kind: Literal["cosine"] = "cosine"
@@ -36,6 +37,71 @@ class ScheduleConfig(Section):
     def label(self) -> str:
         """The schedule in one word and its numbers, for the ledger."""
         return f"{self.kind}(warmup={self.warmup_fraction:g}, floor={self.floor_ratio:g})"
+
+
+class ConstantSchedule(Section):
+    """Linear warmup, then the peak."""
+
+    kind: Literal["constant"]
+    warmup_steps: PositiveInt
+    """Steps of warmup, the same for every budget; the last of them is at the peak."""
+
+    @property
+    def label(self) -> str:
+        """The schedule in one word and its numbers, for the ledger."""
+        return f"{self.kind}(warmup={self.warmup_steps} steps)"
+
+    @property
+    def least_steps(self) -> int:
+        """Steps of the shortest run whose warmup is whole."""
+        return self.warmup_steps
+
+
+class WsdSchedule(Section):
+    """Warmup-stable-decay: linear warmup, then the peak, then a linear decay over the last share of the steps.
+
+    Sources: Hu et al., "MiniCPM", 2404.06395, section 4; the linear decay is one of Hägele et al., 2405.18392.
+    """
+
+    kind: Literal["wsd"]
+    warmup_steps: PositiveInt
+    """Steps of warmup, the same for every budget; the last of them is at the peak."""
+    decay_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the steps that decay."""
+    floor_ratio: Fraction = 0.1
+    """Last learning rate as a share of the peak."""
+
+    @property
+    def label(self) -> str:
+        """The schedule in one word and its numbers, for the ledger."""
+        numbers = f"warmup={self.warmup_steps} steps, decay={self.decay_fraction:g}, floor={self.floor_ratio:g}"
+        return f"{self.kind}({numbers})"
+
+    def decay_start(self, steps: int) -> int:
+        """The first step (0-based) of a run of ``steps`` that decays; ``steps`` where it is too short to decay."""
+        return steps - round(steps * self.decay_fraction)
+
+    @property
+    def least_steps(self) -> int:
+        """Steps of the shortest run whose warmup ends before its decay; all longer runs are valid too."""
+        return next(steps for steps in count(self.warmup_steps) if self.decay_start(steps) >= self.warmup_steps)
+
+    @property
+    def trunk(self) -> ConstantSchedule:
+        """The schedule of the steps before the decay, whatever the budget."""
+        return ConstantSchedule(kind="constant", warmup_steps=self.warmup_steps)
+
+
+def _cosine_by_default(value: Any) -> Any:
+    return {"kind": "cosine"} | value if isinstance(value, dict) else value
+
+
+ScheduleConfig = Annotated[
+    CosineSchedule | WsdSchedule | ConstantSchedule,
+    Field(discriminator="kind"),
+    BeforeValidator(_cosine_by_default),
+]
+"""A learning-rate schedule; cosine where no kind is given."""
 
 
 class ValidationConfig(Section):
@@ -71,7 +137,9 @@ class TrainingConfig(Section):
     processes: PositiveInt = 1
     """Processes that train a run together, each with a shard of it: one a GPU."""
     optimizer: OptimizerConfig = OptimizerConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
+    schedule: ScheduleConfig = CosineSchedule()
+    share_trunks: bool = True
+    """With the wsd schedule: runs that differ only in their budget train the steps before the decay once for all."""
     validation: ValidationConfig
     checkpoint_every_steps: PositiveInt
     """Save resume state each this many steps."""

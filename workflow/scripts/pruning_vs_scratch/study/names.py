@@ -56,6 +56,11 @@ def full_scratch_name(target: str, tokens: str, seed: int) -> str:
     return f"S{tokens}-{target}-full-seed{seed}"
 
 
+def trunk_name(run: str, seed: int) -> str:
+    """The steps before the decay of a run, shared with longer ones: 'P200B-wanda-0.5-R50B-trunk-seed0'."""
+    return f"{run.removesuffix(f'-seed{seed}')}-trunk-seed{seed}"
+
+
 def rewound_name(pruned: str, tokens: int, seed: int) -> str:
     """A pruned structure or mask with the parent's initial weights: 'S50B-wanda-0.5-rewind-seed0'."""
     return f"S{token_label(tokens)}-{pruned}-rewind-seed{seed}"

@@ -67,7 +67,7 @@ class Paths:
 
     @property
     def runs(self) -> Path:
-        """One folder a run: model/, manifest.json, metrics.jsonl."""
+        """One folder a run: model/ (of a trunk, state/), manifest.json, metrics.jsonl."""
         return self.results / "runs"
 
     @property
@@ -88,6 +88,14 @@ class Paths:
     def model(self, run: str) -> Path:
         """A run's Hugging Face checkpoint folder."""
         return self.runs / run / "model"
+
+    def state(self, trunk: str) -> Path:
+        """A trunk's state folder: weights, optimiser and counters."""
+        return self.runs / trunk / "state"
+
+    def metrics(self, run: str) -> Path:
+        """What a run recorded at each step."""
+        return self.runs / run / "metrics.jsonl"
 
     def scores(self, run: str, method: str) -> Path:
         """What a method thinks of a run's blocks or channels, for every ratio."""

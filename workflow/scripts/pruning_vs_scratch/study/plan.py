@@ -22,7 +22,7 @@ EXECUTION = frozenset(
 )  # fmt: skip
 """Fields of a training plan that say how it is carried out: they change time, memory and rounding, not the run."""
 
-Phase = Literal["pretrain", "prune", "retrain", "scratch", "rewind"]
+Phase = Literal["pretrain", "prune", "retrain", "scratch", "rewind", "trunk"]
 
 
 def initial_seed(seed: int, phase: Phase) -> int:
@@ -105,6 +105,11 @@ class TrainingPlan(Section):
             return cls.model_validate(values)
         except ValidationError as error:
             raise UserError(f"{option} is not a token plan: {error}") from error
+
+    def begun(self, run: str, steps: int, schedule: ScheduleConfig) -> "TrainingPlan":
+        """The plan of a trunk: the first steps of this one, by a schedule that is the same in these steps."""
+        end = self.window_start + steps * self.global_batch_size
+        return self.model_copy(update={"run": run, "phase": "trunk", "window_end": end, "schedule": schedule})
 
     @property
     def spec(self) -> dict[str, Any]:

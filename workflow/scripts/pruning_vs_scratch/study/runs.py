@@ -6,13 +6,13 @@ from typing import Literal
 from pruning_vs_scratch.study.plan import PruningPlan, TrainingPlan
 from pruning_vs_scratch.study.targets import Target
 
-Role = Literal["parent", "pruned", "retrained", "scratch", "rewind"]
+Role = Literal["parent", "pruned", "retrained", "scratch", "rewind", "trunk"]
 Setting = Literal["equal", "full", "rewind"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One model of the study and how it comes to be."""
+    """One model of the study, or the trunk that some of them share, and how it comes to be."""
 
     name: str
     role: Role
@@ -32,6 +32,8 @@ class Run:
     """Pruned run whose embeddings and norms this one starts from, with its other weights drawn anew."""
     rewound: str | None = None
     """Pruned run that this one is cut like, with the initial weights of the parent."""
+    trunk: str | None = None
+    """Trunk whose state this run goes on from: the first steps of its plan, which it shares with other runs."""
     tokens_parent: int = 0
     """Tokens that the starting weights were pretrained on."""
     tokens_prune: int = 0

@@ -16,6 +16,7 @@ from pruning_vs_scratch.study.paths import Paths
 from pruning_vs_scratch.study.plan import PruningPlan
 from pruning_vs_scratch.study.runs import Pair, Run
 from pruning_vs_scratch.study.targets import Target
+from pruning_vs_scratch.study.trunks import with_trunks
 
 
 class Study:
@@ -31,17 +32,26 @@ class Study:
         self.paths = Paths(self.name)
         expansion = Expansion(self.config)
         self.runs: dict[str, Run] = expansion.runs
+        self.trunks: dict[str, Run] = {}
+        """What some of the runs share: in no pair, and in no table but the ledger."""
+        if self.config.training.share_trunks:
+            self.runs, self.trunks = with_trunks(self.runs)
         self.pairs: list[Pair] = expansion.pairs
 
     def run(self, name: str) -> Run:
-        """A run by name.
+        """A run or trunk by name.
 
         Raises:
             UserError: there is none; the nearest name is given.
         """
-        if name not in self.runs:
-            raise UserError(f"study {self.name} has no run {name!r}; {nearest(name, self.runs)}")
-        return self.runs[name]
+        if name not in self.recorded_runs:
+            raise UserError(f"study {self.name} has no run {name!r}; {nearest(name, self.recorded_runs)}")
+        return self.recorded_runs[name]
+
+    @cached_property
+    def recorded_runs(self) -> dict[str, Run]:
+        """Runs and trunks by name: all that has a manifest and a row in the ledger."""
+        return self.runs | self.trunks
 
     @cached_property
     def targets(self) -> dict[str, Target]:
@@ -89,7 +99,7 @@ class Study:
         return groups
 
     def starting_point(self, name: str) -> dict[str, Path]:
-        """What a training run starts from, by option of train.py: a checkpoint or a target, and a masked checkpoint."""
+        """What a training run starts from, by option of train.py: a checkpoint or a target, a mask, and a trunk."""
         run = self.run(name)
         if run.start is not None:
             start = {"model": self.paths.model(run.start)}
@@ -99,6 +109,8 @@ class Study:
             start = {"target": self.paths.target("parent"), "cut-like": self.paths.model(run.rewound)}
         else:
             start = {"target": self.paths.target(run.target.name)}
+        if run.trunk is not None:
+            start |= {"state": self.paths.state(run.trunk), "state-metrics": self.paths.metrics(run.trunk)}
         return start | ({"mask": self.paths.model(run.mask)} if run.mask is not None else {})
 
     def launch(self, script: str) -> list[str]:
@@ -208,15 +220,28 @@ class Study:
         return [(name, domain.include) for name, domain in self.config.corpus.domains.items()]
 
     def training_flops(self, name: str) -> int:
-        """FLOPs of a run's training, or of the training of its masks on its parent; masked weights included."""
+        """FLOPs of a run's training beyond its trunk, or of the training of its masks on its parent.
+
+        Masked weights are included.
+        """
         run = self.run(name)
         if run.plan is not None:
-            return run.target.shape.training_flops(run.plan.sequences, run.plan.sequence_length)
+            shared = self.run(run.trunk).plan if run.trunk is not None else None
+            sequences = run.plan.sequences - (shared.sequences if shared else 0)
+            return run.target.shape.training_flops(sequences, run.plan.sequence_length)
         if run.pruning is not None and run.pruning.training is not None:
             plan = run.pruning.training
             return self.runs[str(run.start)].target.shape.training_flops(plan.sequences, plan.sequence_length)
         return 0
 
     def priority(self, name: str) -> int:
-        """Scheduling priority of a run: parents first (all pruning waits for them), then the longest."""
-        return self.training_flops(name) // 10**6 * (1000 if self.run(name).role == "parent" else 1)
+        """Scheduling priority of a run: parents first (all pruning waits for them), then the longest.
+
+        A trunk is as long as what hangs on it.
+        """
+        return self._flops_to_the_end(name) // 10**6 * (1000 if self.run(name).role == "parent" else 1)
+
+    def _flops_to_the_end(self, name: str) -> int:
+        """FLOPs of a run, and if it is a trunk, of the longest chain of runs that go on from it."""
+        following = [run.name for run in self.recorded_runs.values() if run.trunk == name]
+        return self.training_flops(name) + max(map(self._flops_to_the_end, following), default=0)

@@ -6,28 +6,31 @@ from typing import Any
 import pandas as pd
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.ledger import COLUMNS_OF_A_MATCH, COLUMNS_OF_AN_EQUAL_MATCH, LedgerRow
+from pruning_vs_scratch.ledger import COLUMNS_OF_A_MATCH, COLUMNS_OF_A_TRUNK, COLUMNS_OF_AN_EQUAL_MATCH, LedgerRow
 from pruning_vs_scratch.manifest import read_manifest
-from pruning_vs_scratch.study import Pair, Study
+from pruning_vs_scratch.study import Pair, Run, Study
 
 Rows = dict[str, dict[Any, Any]]
 """Ledger rows by run."""
 
 
 def ledger_table(study: Study) -> pd.DataFrame:
-    """What each run reports of itself in its manifest."""
-    rows = [read_manifest(study.paths.manifest(run))["facts"]["ledger"] for run in study.runs]
-    return pd.DataFrame(rows, columns=[field.name for field in fields(LedgerRow)])
+    """What each run reports of itself in its manifest; trunks come last."""
+    rows = [LedgerRow(**read_manifest(study.paths.manifest(run))["facts"]["ledger"]) for run in study.recorded_runs]
+    return pd.DataFrame([row.to_dict() for row in rows], columns=[field.name for field in fields(LedgerRow)])
 
 
 def verified_pairs(study: Study, ledger: pd.DataFrame) -> pd.DataFrame:
     """The study's pairs, one row each, after checking each in the ledger.
 
     Raises:
-        UserError: lists every difference in tokens, windows or recipe between the two sides of a pair.
+        UserError: lists every difference in tokens, windows or recipe between the two sides of a pair, and between a
+            run and the trunk that it went on from.
     """
     rows: Rows = {str(row["run"]): row for row in ledger.to_dict("records")}
     problems = [*_short_runs(ledger)]
+    for run in study.recorded_runs.values():
+        problems += _trunk_differences(run, rows)
     for pair in study.pairs:
         problems += _full_differences(study, pair, rows) if pair.setting == "full" else _differences(pair, rows)
     if problems:
@@ -40,6 +43,19 @@ def _short_runs(ledger: pd.DataFrame) -> list[str]:
     return [
         f"{row.run} ({row.phase}) saw {row.tokens_seen} of {row.tokens_planned} planned tokens"
         for row in short.itertuples()
+    ]
+
+
+def _trunk_differences(run: Run, rows: Rows) -> list[str]:
+    """A run saw in trunks what its trunk saw, from the same start by the same recipe; without a trunk, nothing."""
+    row, trunk = rows[run.name], rows.get(str(run.trunk), {"run": "no trunk", "tokens_seen": 0})
+    expected = {"tokens_trunk": trunk["tokens_seen"]}
+    if run.trunk is not None:
+        expected |= {column: trunk[column] for column in COLUMNS_OF_A_TRUNK}
+    return [
+        f"{column}: {row[column]} for {run.name}, {value} for {trunk['run']}"
+        for column, value in expected.items()
+        if row[column] != value
     ]
 
 

@@ -9,9 +9,11 @@ from pruning_vs_scratch.training.loop import TrainResult
 
 def training_fields(plan: TrainingPlan, result: TrainResult, shape: ModelShape) -> dict[str, Any]:
     """Tokens, windows, recipe and work of a finished run."""
+    in_trunk = result.tokens_trunk // plan.sequence_length
     return {
         "tokens_planned": plan.tokens,
         "tokens_seen": result.tokens_seen,
+        "tokens_trunk": result.tokens_trunk,
         "window_start": plan.window_start,
         "window_end": plan.window_end,
         "sequence_length": plan.sequence_length,
@@ -21,4 +23,5 @@ def training_fields(plan: TrainingPlan, result: TrainResult, shape: ModelShape) 
         "schedule": plan.schedule.label,
         "precision": result.precision,
         "flops": shape.training_flops(plan.sequences, plan.sequence_length),
+        "flops_trunk": shape.training_flops(in_trunk, plan.sequence_length),
     }

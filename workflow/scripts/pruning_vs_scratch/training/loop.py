@@ -25,11 +25,11 @@ from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.training.gradients import clip_gradients
 from pruning_vs_scratch.training.interrupt import StopRequest
 from pruning_vs_scratch.training.loss import loss_sum, sequence_losses
-from pruning_vs_scratch.training.metrics import Metrics
+from pruning_vs_scratch.training.metrics import METRICS_FILE, Metrics
 from pruning_vs_scratch.training.optimizer import build_optimizer, set_learning_rates, weight_groups
 from pruning_vs_scratch.training.precision import autocast, resolve_precision
 from pruning_vs_scratch.training.reporters import Reporter
-from pruning_vs_scratch.training.resume import load_state, save_state
+from pruning_vs_scratch.training.resume import load_state, save_state, write_state
 from pruning_vs_scratch.training.sharding import distributed_model, let_go
 from pruning_vs_scratch.training.sparsity import assert_masked, fitted_masks, mask_gradients, mask_weights
 from pruning_vs_scratch.training.throughput import Throughput
@@ -41,9 +41,13 @@ class TrainResult:
     """What a finished run reports."""
 
     tokens_seen: int
+    tokens_trunk: int
+    """How many of the tokens were seen in shared trunks."""
     steps: int
     seconds: float
-    """Wall time of the loop over all attempts."""
+    """Wall time of the loop over all attempts, shared trunks included."""
+    seconds_trunk: float
+    """How much of it was spent in shared trunks."""
     validation_loss: float | None
     """Nats per token on the validation split, at the end; None for a plan without validation."""
     precision: str
@@ -52,9 +56,11 @@ class TrainResult:
 class Trainer:
     """Trains one model by one plan.
 
+    ``trunk`` is the state of a shared trunk: the run goes on from there.
+
     Raises:
-        UserError: the corpus holds fewer tokens than the plan needs, a mask does not fit, the processes do not divide
-            the global batch, or the loss is not finite.
+        UserError: the corpus holds fewer tokens than the plan needs, a mask or the trunk does not fit, the processes do
+            not divide the global batch, or the loss is not finite.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class Trainer:
         validation: Windows | None,
         work: Path,
         world: World,
+        trunk: Path | None = None,
         reporters: Sequence[Reporter] = (),
     ) -> None:
         train.require(plan.window_end, f"run {plan.run}")
@@ -88,12 +95,11 @@ class Trainer:
         self.validation = self._validation_windows(validation)
         self.work = work
         self.spec = sha256_of_value(plan.spec)
-        self.state = load_state(work, self.model, self.optimizer, world, spec=self.spec)
+        self.state = load_state(work, self.model, self.optimizer, world, spec=self.spec, trunk=trunk)
+        self._require_beginning(trunk)
         self.saved = time.monotonic()
         self.metrics = (
-            Metrics(work / "metrics.jsonl", plan.run, plan.steps, self.state.step, reporters)
-            if world.is_first
-            else None
+            Metrics(work / METRICS_FILE, plan.run, plan.steps, self.state.step, reporters) if world.is_first else None
         )
 
     def train(self) -> TrainResult:
@@ -120,7 +126,10 @@ class Trainer:
                         "state is saved, and the same command continues it"
                     )
         assert_masked(self.model, self.masks)
-        return TrainResult(self.state.tokens_seen, self.state.step, self.state.seconds, self.validate(), self.precision)
+        return TrainResult(
+            self.state.tokens_seen, self.state.tokens_trunk, self.state.step, self.state.seconds,
+            self.state.seconds_trunk, self.validate(), self.precision,
+        )  # fmt: skip
 
     def train_step(self) -> None:
         """One optimiser step over the global batch, in micro-batches; the loss is the mean over its tokens."""
@@ -163,6 +172,10 @@ class Trainer:
         if self.metrics is not None:
             self.metrics.add_validation(self.state.step, loss)
         return loss
+
+    def write_state(self, folder: Path) -> None:
+        """Write the state as an output of its own, from which other runs go on."""
+        write_state(folder, self.state, self.model, self.optimizer, self.world, spec=self.spec)
 
     def save(self) -> None:
         """Write resume state."""
@@ -253,6 +266,16 @@ class Trainer:
         """Whether the last save is longer ago than the plan allows."""
         minutes = self.plan.checkpoint_every_minutes
         return minutes is not None and time.monotonic() - self.saved >= 60 * minutes
+
+    def _require_beginning(self, trunk: Path | None) -> None:
+        """A trunk ends inside of the plan and saw what the plan's first steps see."""
+        tokens = self.state.step * self.plan.global_batch_size * self.plan.sequence_length
+        if trunk is not None and (self.state.step > self.plan.steps or self.state.tokens_seen != tokens):
+            raise UserError(
+                f"the state in {trunk} (step {self.state.step}, {self.state.tokens_seen} tokens) is no beginning of "
+                f"run {self.plan.run}: {self.plan.steps} steps of {self.plan.global_batch_size} sequences of "
+                f"{self.plan.sequence_length} tokens"
+            )
 
     def _require_finite(self, loss: float, norm: float) -> None:
         if not (np.isfinite(loss) and np.isfinite(norm)):

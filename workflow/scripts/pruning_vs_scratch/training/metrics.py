@@ -12,7 +12,14 @@ from pruning_vs_scratch.training.reporters import Reporter
 
 log = logging.getLogger(__name__)
 
+METRICS_FILE = "metrics.jsonl"
 SECONDS_BETWEEN_PROGRESS = 5.0
+
+
+def begin_metrics(work: Path, earlier: Path | None) -> None:
+    """Open the metrics of a run that goes on from another's state with that one's; a resumed run has them already."""
+    if earlier is not None and not (work / METRICS_FILE).exists():
+        write_text(work / METRICS_FILE, earlier.read_text(encoding="utf-8"))
 
 
 class Metrics:

@@ -2,14 +2,16 @@
 
 Written by torch.distributed.checkpoint as safetensors, each process its own shards: any number of processes can go on
 from it. The folder is named by the step and lives under work/, keyed by the hash of everything that the run depends
-on, so a changed plan never continues from another plan's state.
+on, so a changed plan never continues from another plan's state. The state of a shared trunk is an output of its own,
+from which other runs go on.
 """
 
+import math
 import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,11 @@ from torch.distributed import checkpoint
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import read_json, write_json
+from pruning_vs_scratch.files import STATE_FILE, read_json, write_json
 from pruning_vs_scratch.models.tensors import SHARD_BYTES, Tensors, writing_tensors
 from pruning_vs_scratch.training.world import World
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
-COUNTERS = "state.json"
 
 
 @dataclass
@@ -38,6 +39,10 @@ class TrainState:
     """Tokens that went through the forward pass, over all processes."""
     seconds: float = 0.0
     """Wall time over all attempts."""
+    tokens_trunk: int = 0
+    """How many of the tokens were seen in shared trunks, before this run went on from there."""
+    seconds_trunk: float = 0.0
+    """How much of the wall time was spent there."""
     loader: dict[str, Any] = field(default_factory=dict)
     """State of a loader whose batches are no pure function of the step."""
 
@@ -59,16 +64,27 @@ def save_state(
             shutil.rmtree(older)
 
 
-def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.AdamW, world: World, *, spec: str) -> TrainState:
-    """Restore the latest complete state; with none, a fresh one.
+def load_state(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.AdamW,
+    world: World,
+    *,
+    spec: str,
+    trunk: Path | None = None,
+) -> TrainState:
+    """Restore the latest complete state; with none, the state of a shared trunk; with no trunk, a fresh one.
 
     Raises:
         UserError: it is of another plan, or damaged.
     """
     latest = world.from_first(max(_complete(folder), default=None) if world.is_first else None)
-    if latest is None:
+    if latest is not None:
+        return read_state(latest, model, optimizer, spec=spec)
+    if trunk is None:
         return TrainState()
-    return read_state(latest, model, optimizer, spec=spec)
+    state = read_state(trunk, model, optimizer, spec=None)
+    return replace(state, tokens_trunk=state.tokens_seen, seconds_trunk=state.seconds)
 
 
 def write_state(
@@ -80,17 +96,17 @@ def write_state(
         with writing_tensors(temporary), _alone_or_not():
             checkpoint.save(tensors, storage_writer=_writer(temporary, tensors, world))
         if world.is_first:
-            write_json(temporary / COUNTERS, {"spec": spec, **asdict(state)})
+            write_json(temporary / STATE_FILE, {"spec": spec, **asdict(state)})
 
 
-def read_state(folder: Path, model: nn.Module, optimizer: torch.optim.AdamW, *, spec: str) -> TrainState:
-    """Bring one state into a model and its optimiser.
+def read_state(folder: Path, model: nn.Module, optimizer: torch.optim.AdamW, *, spec: str | None) -> TrainState:
+    """Bring one state into a model and its optimiser; ``spec`` is None for a trunk, which has a plan of its own.
 
     Raises:
-        UserError: it is of another plan, or damaged.
+        UserError: it is of another plan, of a model of another shape, or damaged.
     """
-    counters = read_json(folder / COUNTERS)
-    if counters.pop("spec") != spec:
+    counters = read_json(folder / STATE_FILE)
+    if counters.pop("spec") != spec and spec is not None:
         raise UserError(f"{folder} is the state of another plan; delete it, and the run begins anew")
     _require_whole(folder, model)
     for parameter in model.parameters():
@@ -109,19 +125,20 @@ def _require_whole(folder: Path, model: nn.Module) -> None:
     Raises:
         UserError: names the file or the tensor.
     """
-    found: set[str] = set()
+    found: dict[str, int] = {}
     for file in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(file, framework="pt") as stream:
-                found.update(stream.keys())
+                for name in stream.keys():  # noqa: SIM118 (the stream itself cannot be walked)
+                    found[name] = found.get(name, 0) + math.prod(stream.get_slice(name).get_shape())
         except SafetensorError as error:
             raise UserError(f"cannot read {file}: {error}; delete {folder}, and the run goes back") from error
     kinds = ("weight", *MOMENTS)
-    missing = {f"{kind}.{name}" for name, _ in model.named_parameters() for kind in kinds} - found
-    if missing:
-        raise UserError(
-            f"{folder} lacks {len(missing)} tensors, first {min(missing)}; delete it, and the run goes back"
-        )
+    wanted = {f"{kind}.{name}": parameter.numel() for name, parameter in model.named_parameters() for kind in kinds}
+    if missing := sorted(wanted.keys() - found.keys()):
+        raise UserError(f"{folder} lacks {len(missing)} tensors, first {missing[0]}; delete it, and the run goes back")
+    if wanted != found:
+        raise UserError(f"{folder} holds the state of a model of another shape; give the state of this model")
 
 
 def _complete(folder: Path) -> list[Path]:
