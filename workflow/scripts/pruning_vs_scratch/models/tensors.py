@@ -1,6 +1,7 @@
 """Reading and writing safetensors with errors that a person can act on."""
 
 import errno
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,21 @@ def save_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[st
     """Write tensors to one file."""
     with writing_tensors(path):
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata=metadata)
+
+
+def sort_metadata(path: Path) -> None:
+    """Put a file's metadata in order, in place: the library writes it in random order, and equal files would differ.
+
+    The header is a JSON object behind its length, 8 bytes; spaces fill it up (the safetensors format).
+    """
+    with path.open("r+b") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= length, f"the header of {path} grew"
+        stream.seek(8)
+        stream.write(text.ljust(length))
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -23,7 +23,7 @@ from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceSt
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import STATE_FILE, read_json, write_json
-from pruning_vs_scratch.models.tensors import SHARD_BYTES, Tensors, writing_tensors
+from pruning_vs_scratch.models.tensors import SHARD_BYTES, Tensors, sort_metadata, writing_tensors
 from pruning_vs_scratch.training.world import World
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -96,6 +96,8 @@ def write_state(
         with writing_tensors(temporary), _alone_or_not():
             checkpoint.save(tensors, storage_writer=_writer(temporary, tensors, world))
         if world.is_first:
+            for file in temporary.glob("*.safetensors"):
+                sort_metadata(file)
             write_json(temporary / STATE_FILE, {"spec": spec, **asdict(state)})
 
 
