@@ -268,16 +268,24 @@ def test_entry_points_write_claims_and_print_a_summary(
     names = {"--claims-json": "claims.json", "--claims-md": "claims.md", "--gaps": "gaps.csv"}
     outputs = [part for flag, name in names.items() for part in (flag, tmp_path / name)]
     settings = SETTINGS.model_dump_json()
+    (tmp_path / "times.csv").write_text("phase,seconds\ntext,0.2\nprune,9.6\nretrain,61.2\n")
     run_script(
         state_claims_script, monkeypatch, "--tables", tmp_path, "--study", "demo", "--settings", settings, *outputs
     )
     run_script(
         summarise_script, monkeypatch, "--tables", tmp_path, "--claims", tmp_path / "claims.json",
-        "--figures", "figures/demo", "--report", "results/demo/report.html", "--seconds", 95,
+        "--times", tmp_path / "times.csv", "--figures", "figures/demo", "--report", "results/demo/report.html", "--seconds", 95,
     )  # fmt: skip
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= WIDTH
-    for expected in ("C4 ", "Wanda 2:4", "Mean accuracy, 0-shot, over 2 tasks", "figures/demo", "1 min 35 s"):
+    for expected in (
+        "C4 ",
+        "Wanda 2:4",
+        "Jobs     retrain 1 min 1 s, prune 10 s\n",
+        "Mean accuracy, 0-shot, over 2 tasks",
+        "figures/demo",
+        "1 min 35 s",
+    ):
         assert expected in printed
 
 

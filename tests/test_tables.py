@@ -17,6 +17,7 @@ from pruning_vs_scratch.study import Run, Study
 from pruning_vs_scratch.tables.ledger import ledger_table, mixed_sources, verified_pairs
 from pruning_vs_scratch.tables.results import TASK_MEAN, results_table
 from pruning_vs_scratch.tables.runs import EFFICIENCY_LENGTH, efficiency_table, run_table
+from pruning_vs_scratch.tables.times import times_table
 
 Edit = Callable[[pd.DataFrame, Any], None]
 
@@ -440,3 +441,33 @@ def test_manifests_from_before_there_were_trunks_count_as_without(study: Study) 
         del manifest["facts"]["ledger"][column]
     write_json(study.paths.manifest(SCRATCH), manifest)
     verified_pairs(study, ledger_table(study))
+
+
+# --- times ------------------------------------------------------------------------------------------------------
+
+
+def test_times_are_those_of_the_manifests_in_the_order_of_the_pipeline(study: Study) -> None:
+    paths = study.paths
+    for run in study.runs:
+        edit_manifest(study, run, {"seconds": 2.0, "peak_memory_bytes": 100})
+    edit_manifest(study, FULL, {"seconds": 0.5, "peak_memory_bytes": 700})
+    manifest = read_json(paths.manifest(RETRAINED))
+    manifest["facts"]["ledger"] |= {"wall_seconds": 50.0, "wall_seconds_trunk": 10.0}
+    write_json(paths.manifest(RETRAINED), manifest)
+    write_json(paths.tokens / "train.manifest.json", {"schema": 1, "facts": {}, "seconds": 7.0, "peak_memory_bytes": 1})
+    table = times_table(study).set_index("phase")
+    assert list(table.index) == ["text", "pretrain", "prune", "retrain", "scratch"]
+    assert table.loc["text", ["jobs", "seconds"]].tolist() == [1, 7.0]
+    retrained = [run for run in study.runs.values() if run.role == "retrained"]
+    assert table.loc["retrain", "jobs"] == len(retrained)
+    assert table.loc["retrain", "longest_seconds"] == 40.0
+    assert table.loc["retrain", "seconds"] == 40.0 + 2 * (len(retrained) - 1)
+    assert table.loc["scratch", "peak_memory_bytes"] == 700
+
+
+def edit_manifest(study: Study, run: str, values: dict[str, Any]) -> None:
+    """Change a manifest; its training took no longer than it says."""
+    path = study.paths.manifest(run)
+    manifest = read_json(path) | values
+    manifest["facts"]["ledger"]["wall_seconds"] = 0.0
+    write_json(path, manifest)

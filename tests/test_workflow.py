@@ -123,6 +123,17 @@ def test_a_study_leaves_every_promised_file(finished: tuple[Path, str]) -> None:
     assert list(pd.read_csv(results / "results.csv").columns) == RESULT_COLUMNS
 
 
+def test_the_time_of_every_phase_is_told(finished: tuple[Path, str]) -> None:
+    folder, printed = finished
+    times = pd.read_csv(folder / "results/smoke/times.csv").set_index("phase")
+    phases = ["download", "text", "pretrain", "score", "prune", "retrain", "scratch", "evaluate"]
+    assert list(times.index) == phases
+    assert (times["seconds"] > 0).all()
+    assert times.loc[["pretrain", "prune", "retrain"], "jobs"].tolist() == [1, 3, 4]
+    assert "times.csv" in (folder / "results/smoke/report.html").read_text()
+    assert "Jobs     " in printed
+
+
 def test_every_run_saw_the_tokens_that_were_planned(finished: tuple[Path, str]) -> None:
     ledger = pd.read_csv(finished[0] / "results/smoke/ledger.csv")
     assert set(ledger["phase"]) == {"pretrain", "prune", "retrain", "scratch"}

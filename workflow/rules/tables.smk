@@ -15,6 +15,12 @@ rule tabulate:
             labels={"table": "results"},
         ),
         efficiency=paths.results / "efficiency.csv",
+        times=report(
+            paths.results / "times.csv",
+            caption="../report/times.rst",
+            category="Tables",
+            labels={"table": "times"},
+        ),
         tables=[
             paths.tables / name
             for name in ("runs.csv", "pairs.csv", "losses.parquet", "items.parquet")

@@ -191,6 +191,7 @@ def _summarise(study: Study, report: Path, seconds: float | None) -> None:
         _say(f"study {study.name} is up to date: nothing to be done")
     script = Path(__file__).with_name("summarise.py")
     command = [sys.executable, str(script), "--tables", str(study.paths.tables)]
+    command += ["--times", str(study.paths.results / "times.csv")]
     command += ["--claims", str(study.paths.results / "claims.json"), "--figures", str(study.paths.figures)]
     command += ["--report", str(report)] + ([f"--seconds={seconds:.0f}"] if seconds is not None else [])
     subprocess.run(command, check=True)

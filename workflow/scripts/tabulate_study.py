@@ -1,4 +1,4 @@
-"""Collect a study's results: ledger.csv, results.csv, efficiency.csv and the tables behind claims and figures.
+"""Collect a study's ledger.csv, results.csv, efficiency.csv, times.csv and the tables behind claims and figures.
 
 Fails when the two sides of a compared pair did not see the same tokens under the same recipe.
 """
@@ -16,6 +16,7 @@ from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.ledger import ledger_table, mixed_sources, verified_pairs
 from pruning_vs_scratch.tables.results import results_table
 from pruning_vs_scratch.tables.runs import efficiency_table, run_table
+from pruning_vs_scratch.tables.times import times_table
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ def main() -> None:
     _write_csv(ledger, results / "ledger.csv")
     _write_csv(results_table(study, runs, losses, items), results / "results.csv")
     _write_csv(efficiency_table(study, runs), results / "efficiency.csv")
+    _write_csv(times_table(study), results / "times.csv")
     _write_csv(runs, tables / "runs.csv")
     _write_csv(pairs, tables / "pairs.csv")
     for name, table in {"losses": losses, "items": items}.items():

@@ -17,7 +17,9 @@ NORMALISED_ACCURACY = frozenset({"arc_easy", "arc_challenge", "hellaswag", "piqa
 """Tasks whose headline metric is the length-normalised accuracy, as in the paper; all others report accuracy."""
 
 
-def summary(tables: Tables, claims: dict[str, Any], figures: Path, report: Path, seconds: float | None) -> str:
+def summary(
+    tables: Tables, claims: dict[str, Any], times: pd.DataFrame, figures: Path, report: Path, seconds: float | None
+) -> str:
     """Verdicts, the main table, accuracies if there are any, and where to look next; lines of at most 110 signs."""
     lines = [
         f"Study {claims['study']}: prune, or train from scratch?",
@@ -32,7 +34,15 @@ def summary(tables: Tables, claims: dict[str, Any], figures: Path, report: Path,
     ]
     if seconds is not None:
         lines.append(f"Took     {duration(seconds)}")
+        lines += textwrap.wrap(f"Jobs     {_phases(times)}", WIDTH, subsequent_indent=" " * 9)
     return "\n".join(lines) + "\n"
+
+
+def _phases(times: pd.DataFrame) -> str:
+    """'retrain 3 min 2 s, prune 40 s', the longest first; jobs run beside each other."""
+    longest_first = times.sort_values("seconds", ascending=False, kind="stable")
+    seconds = dict(zip(longest_first["phase"], longest_first["seconds"], strict=True))
+    return ", ".join(f"{phase} {duration(spent)}" for phase, spent in seconds.items() if spent >= 1)
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,67 @@
+"""How long each phase of a study took, from the manifests of its steps.
+
+Manifests know what Snakemake's benchmarks do not: training says how long all attempts took, also those that were cut.
+Starting Python, tables, figures and the report are not in it: a few seconds each.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pruning_vs_scratch.manifest import read_manifest
+from pruning_vs_scratch.study import Study
+
+COLUMNS = ("phase", "jobs", "seconds", "longest_seconds", "peak_memory_bytes")
+PHASES = {
+    "parent": "pretrain", "pruned": "prune", "trunk": "shared trunks", "retrained": "retrain", "scratch": "scratch",
+    "rewind": "rewind",
+}  # fmt: skip
+"""Phases by the role of a run, in the order of the pipeline."""
+
+
+def times_table(study: Study) -> pd.DataFrame:
+    """A row a phase: number of jobs, their seconds together and of the longest, most memory that one process took.
+
+    Jobs may have run at the same time. A manifest that was deleted with what it describes is left out.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for phase, path in _manifests(study):
+        if path.exists():
+            found.setdefault(phase, []).append(read_manifest(path))
+    return pd.DataFrame([_row(phase, manifests) for phase, manifests in found.items()], columns=list(COLUMNS))
+
+
+def _row(phase: str, manifests: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    manifests = list(manifests)
+    seconds = [_seconds(manifest) for manifest in manifests]
+    return {
+        "phase": phase,
+        "jobs": len(seconds),
+        "seconds": round(sum(seconds), 1),
+        "longest_seconds": round(max(seconds), 1),
+        "peak_memory_bytes": max(manifest["peak_memory_bytes"] for manifest in manifests),
+    }
+
+
+def _seconds(manifest: dict[str, Any]) -> float:
+    """Seconds of the last attempt, or those of all attempts of a training; a shared trunk is a job of its own."""
+    ledger = manifest["facts"].get("ledger", {})
+    return max(manifest["seconds"], ledger.get("wall_seconds", 0) - ledger.get("wall_seconds_trunk", 0))
+
+
+def _manifests(study: Study) -> Iterator[tuple[str, Path]]:
+    """Phases and their manifests, in the order of the pipeline."""
+    paths = study.paths
+    yield from (("download", paths.download(f"{source.file}.manifest.json")) for source in study.downloads.values())
+    text = [paths.corpora / "manifest.json", paths.resources / "tokenizer.manifest.json"]
+    text += [paths.tokens / f"{corpus}.manifest.json" for corpus in study.corpora]
+    text += [paths.task_items / f"{task}.manifest.json" for task in study.config.evaluation.tasks.local]
+    yield from (("text", path) for path in text)
+    runs = study.recorded_runs.values()
+    yield from (("pretrain", paths.manifest(run.name)) for run in runs if run.role == "parent")
+    yield from (("score", paths.scores(*scored).with_suffix(".manifest.json")) for scored in study.scorings)
+    for role, phase in list(PHASES.items())[1:]:
+        yield from ((phase, paths.manifest(run.name)) for run in runs if run.role == role)
+    yield from (("evaluate", paths.evaluation / f"{group}.manifest.json") for group in study.evaluation_groups)
