@@ -26,8 +26,9 @@ lint: $(VENV)/dev.done ## Check style, types, and the workflow
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
 
-bench: $(VENV)/run.done ## Time and memory of our pruning beside straightforward implementations, 10 minutes
-	@$(BIN)/python tests/bench/run.py --threads $(CORES)
+bench: $(VENV)/run.done ## Speed and memory of our pruning and training beside other implementations, 25 minutes
+	@$(BIN)/python tests/bench/pruning.py --threads $(CORES)
+	@$(BIN)/python tests/bench/training.py --threads $(CORES)
 
 lock: ## Write requirements.lock anew from the newest versions that pyproject.toml allows
 	rm -rf $(VENV)-lock

@@ -274,7 +274,8 @@ def test_entry_points_write_claims_and_print_a_summary(
     )
     run_script(
         summarise_script, monkeypatch, "--tables", tmp_path, "--claims", tmp_path / "claims.json",
-        "--times", tmp_path / "times.csv", "--figures", "figures/demo", "--report", "results/demo/report.html", "--seconds", 95,
+        "--times", tmp_path / "times.csv",
+        "--figures", "figures/demo", "--report", "results/demo/report.html", "--seconds", 95,
     )  # fmt: skip
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= WIDTH

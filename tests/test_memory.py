@@ -13,7 +13,7 @@ from pruning_vs_scratch.pruning.memory import Calibration, pruning_memory
 from pruning_vs_scratch.study import ModelShape
 from steady_memory import printed_by
 
-MEASURE = REPOSITORY / "tests" / "bench" / "measure.py"
+MEASURE = REPOSITORY / "tests" / "bench" / "measure_pruning.py"
 WIDE = replace(SHAPE, vocab_size=128, layers=2, hidden_size=256, ffn_size=256, heads=4, kv_heads=2, head_dim=64)
 LENGTH = 64
 BUFFER_BYTES = 1 << 30

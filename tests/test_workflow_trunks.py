@@ -18,6 +18,7 @@ from pruning_vs_scratch.models.llama import random_llama
 from pruning_vs_scratch.pruning.masks import read_masks
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.training.loop import Trainer
+from pruning_vs_scratch.training.world import World
 from test_workflow import checkout, snakemake
 from training_world import unmeasured, untimed_metrics, weights
 
@@ -78,6 +79,7 @@ def ends_alone(study: Study, name: str, work: Path) -> tuple[dict[str, torch.Ten
         train=Windows(TokenStore(tokens / "train"), length, run.plan.seed),
         validation=Windows(TokenStore(tokens / "validation"), length, EVALUATION_SEED),
         work=work,
+        world=World(torch.device("cpu")),
     )
     trainer.train()
     return weights(trainer), untimed_metrics(trainer)

@@ -24,6 +24,7 @@ def make_plan(**changes: Any) -> TrainingPlan:
         "precision": "fp32",
         "loss_chunk_tokens": None,
         "activation_checkpointing": False,
+        "compile": False,
         "mask_gradients": "before_clip",
         "threads": 1,
         "optimizer": OptimizerConfig(),

@@ -130,6 +130,8 @@ class TrainingConfig(Section):
     """Tokens whose logits are held at once; all of a micro-batch if not set. Saves memory at a large vocabulary."""
     activation_checkpointing: bool = False
     """Keep only the inputs of each block for the backward pass and run the block again: less memory, more work."""
+    compile: bool = False
+    """Compile the decoder blocks: faster steps after up to half a minute; pays for runs of many minutes."""
     mask_gradients: Literal["before_clip", "after_clip"] = "before_clip"
     """Sparse models: whether the gradients of pruned weights count in the norm that is clipped (after: the authors)."""
     threads: PositiveInt = 1

@@ -16,7 +16,7 @@ from pruning_vs_scratch.errors import UserError
 
 EXECUTION = frozenset(
     {
-        "micro_batch_size", "loss_chunk_tokens", "activation_checkpointing", "threads",
+        "micro_batch_size", "loss_chunk_tokens", "activation_checkpointing", "compile", "threads",
         "checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints",
     }
 )  # fmt: skip
@@ -56,6 +56,7 @@ class TrainingPlan(Section):
     precision: Literal["auto", "fp32", "bf16"]
     loss_chunk_tokens: int | None
     activation_checkpointing: bool
+    compile: bool
     mask_gradients: Literal["before_clip", "after_clip"]
     threads: int
     optimizer: OptimizerConfig

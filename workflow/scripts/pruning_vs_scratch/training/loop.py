@@ -22,6 +22,8 @@ from pruning_vs_scratch.errors import Interrupted, UserError
 from pruning_vs_scratch.files import sha256_of_value
 from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.study.plan import TrainingPlan
+from pruning_vs_scratch.training.attention import use_fastest_attention
+from pruning_vs_scratch.training.compiling import compile_blocks
 from pruning_vs_scratch.training.gradients import clip_gradients
 from pruning_vs_scratch.training.interrupt import StopRequest
 from pruning_vs_scratch.training.loss import loss_sum, sequence_losses
@@ -85,6 +87,9 @@ class Trainer:
         self.model: nn.Module = model.train()
         if plan.activation_checkpointing:
             self.llama.activation_checkpointing_enable({"use_reentrant": False})
+        use_fastest_attention(self.llama, plan.sequence_length, world.device, self.precision)
+        if plan.compile:
+            compile_blocks(self.llama, world.device)
         self.whole = distributed_model(self.llama, world, self.precision)
         self.model.to(world.device)
         self.throughput = Throughput(shape_of(self.llama.config), plan.sequence_length, world, self.precision)

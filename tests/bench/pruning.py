@@ -23,7 +23,7 @@ SHAPE = ModelShape(
 )  # fmt: skip
 """SmolLM2-135M, with a smaller vocabulary: 106M parameters in 30 blocks."""
 RATIOS = {"wanda": 0.5, "sparsegpt": 0.5, "minitron_depth": 0.25, "minitron_width": 0.5}
-MEASURE = Path(__file__).with_name("measure.py")
+MEASURE = Path(__file__).with_name("measure_pruning.py")
 
 
 def main() -> None:
