@@ -29,6 +29,7 @@ def make_plan(**changes: Any) -> TrainingPlan:
         "threads": 1,
         "optimizer": OptimizerConfig(),
         "schedule": CosineSchedule(warmup_fraction=0.25),
+        "distillation": None,
         "validation": ValidationConfig(sequences=4, every_steps=5),
         "checkpoint_every_steps": 3,
         "checkpoint_every_minutes": None,

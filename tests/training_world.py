@@ -37,6 +37,7 @@ def make_trainer(
     kind: type[Trainer] = Trainer,
     world: World = ALONE,
     reporters: Sequence[Reporter] = (),
+    teacher: Any = None,
     trunk: Path | None = None,
     **plan: Any,
 ) -> Trainer:
@@ -52,6 +53,7 @@ def make_trainer(
         work=work,
         world=world,
         reporters=reporters,
+        teacher=teacher,
         trunk=trunk,
     )
 

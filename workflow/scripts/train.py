@@ -7,7 +7,7 @@ of other plans go on (--state).
 import argparse
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from pruning_vs_scratch.training.world import World
 
 
+INPUTS = (
+    "tokens", "validation", "tokenizer", "target", "model", "redraw_linears", "cut_like", "teacher", "state",
+)  # fmt: skip
+"""Options that name what a run depends on; the mask of a checkpoint is a file in it."""
+
+
 def main() -> None:
     """Entry point."""
     args = _arguments()
@@ -44,7 +50,7 @@ def main() -> None:
             _train(args, plan, world, world.from_first(args.work))
             return
         manifest = ManifestWriter("train", {"plan": plan.model_dump(mode="json")})
-        for name in ("tokens", "validation", "tokenizer", "target", "model", "redraw_linears", "cut_like", "state"):
+        for name in INPUTS:
             if getattr(args, name) is not None:
                 manifest.add_input(name, getattr(args, name), ignore=RECORDS)
         if args.mask is not None:
@@ -74,6 +80,7 @@ def _arguments() -> argparse.Namespace:
         "--redraw-linears", type=Path, help="checkpoint: start from its weights, with its blocks' linear layers redrawn"
     )
     parser.add_argument("--cut-like", type=Path, help="pruned checkpoint: cut the random weights as it was cut")
+    parser.add_argument("--teacher", type=Path, help="checkpoint to learn from, for a plan with distillation")
     parser.add_argument("--mask", type=Path, help="pruned checkpoint: keep the zeros of its mask")
     parser.add_argument(
         "--report-to", action="append", default=[], choices=get_args(ReporterName), help="show the metrics there, too"
@@ -119,6 +126,7 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: P
             validation=Windows(stores["validation"], plan.sequence_length, EVALUATION_SEED),
             work=work,
             world=world,
+            teacher=_teacher(args, config, world),
             trunk=args.state,
             reporters=shown,
         )
@@ -147,8 +155,31 @@ def _ledger_row(trainer: "Trainer", result: "TrainResult", spec_hash: str) -> Le
         world_size=trainer.world.size,
         spec_hash=spec_hash,
         source_hash=source_hash(),
-        **training_fields(plan, result, shape_of(trainer.llama.config)),
+        **training_fields(
+            plan, result, shape_of(trainer.llama.config), shape_of(trainer.teacher.config) if trainer.teacher else None
+        ),
     )
+
+
+def _teacher(args: argparse.Namespace, student: Any, world: "World") -> Any:
+    """The model that a run learns from; on all processes but the first without its weights.
+
+    Raises:
+        UserError: its vocabulary is another one than the student's.
+    """
+    from pruning_vs_scratch.models.checkpoint import load_llama
+    from pruning_vs_scratch.models.llama import empty_llama
+
+    if args.teacher is None:
+        return None
+    teacher = load_llama(args.teacher) if world.is_first else None
+    config = world.from_first(teacher.config if teacher is not None else None)
+    if config.vocab_size != student.vocab_size:
+        raise UserError(
+            f"the teacher {args.teacher} has a vocabulary of {config.vocab_size}, the student one of "
+            f"{student.vocab_size}; a student learns from the model that it was pruned from"
+        )
+    return teacher if teacher is not None else empty_llama(config)
 
 
 def _initial_model(args: argparse.Namespace, plan: TrainingPlan, text: TokenStore) -> "LlamaForCausalLM":

@@ -41,12 +41,16 @@ class LedgerRow:
     """Optimiser steps; none for pruning that trains nothing."""
     peak_lr: float | None
     schedule: str | None
+    objective: str | None = None
+    """What training minimises: ce, or kd with its numbers; none for pruning that trains nothing."""
     precision: str
     seed: int
     flops: int
     """Floating-point operations executed, masked weights included."""
     flops_trunk: int = 0
     """Of these, those that were executed in shared trunks."""
+    flops_teacher: int = 0
+    """Operations of a teacher's forward passes, beside those."""
     wall_seconds: float
     wall_seconds_trunk: float = 0.0
     """Of these, those that were spent in shared trunks."""

@@ -104,6 +104,20 @@ ScheduleConfig = Annotated[
 """A learning-rate schedule; cosine where no kind is given."""
 
 
+class DistillationConfig(Section):
+    """How a retrained model learns from its parent: (1 - weight) CE + weight T^2 KL(parent_T || model_T)."""
+
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """T, by which both models' logits are divided."""
+    weight: Fraction = 1.0
+    """Share of the parent's distribution in the loss; the rest is the text's."""
+
+    @property
+    def label(self) -> str:
+        """The objective in one word and its numbers, for the ledger."""
+        return f"kd(T={self.temperature:g}, weight={self.weight:g})"
+
+
 class ValidationConfig(Section):
     """Loss on the validation split."""
 
@@ -142,6 +156,10 @@ class TrainingConfig(Section):
     schedule: ScheduleConfig = CosineSchedule()
     share_trunks: bool = True
     """With the wsd schedule: runs that differ only in their budget train the steps before the decay once for all."""
+    objective: Literal["ce", "kd"] = "ce"
+    """Loss of retraining: the cross-entropy, or distillation from the parent. All other training has the former."""
+    distillation: DistillationConfig = DistillationConfig()
+    """How, if the objective is kd."""
     validation: ValidationConfig
     checkpoint_every_steps: PositiveInt
     """Save resume state each this many steps."""

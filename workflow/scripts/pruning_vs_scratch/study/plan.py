@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from pruning_vs_scratch.config.base import Section
 from pruning_vs_scratch.config.training import (
+    DistillationConfig,
     OptimizerConfig,
     ScheduleConfig,
     TrainingConfig,
@@ -61,6 +62,8 @@ class TrainingPlan(Section):
     threads: int
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
+    distillation: DistillationConfig | None
+    """How the run learns from a teacher; None for the cross-entropy alone."""
     validation: ValidationConfig | None
     checkpoint_every_steps: int
     checkpoint_every_minutes: float | None
@@ -82,7 +85,7 @@ class TrainingPlan(Section):
 
         ``changes`` replace parts of the study's recipe.
         """
-        recipe = training.model_dump(include=set(cls.model_fields)) | changes
+        recipe = training.model_dump(include=set(cls.model_fields) - {"distillation"}) | changes
         start = start_token // training.sequence_length
         end = start + tokens // training.sequence_length
         return cls(
@@ -92,6 +95,7 @@ class TrainingPlan(Section):
             init_seed=initial_seed(seed, phase),
             window_start=start,
             window_end=end,
+            distillation=training.distillation if training.objective == "kd" and phase == "retrain" else None,
             **recipe,
         )
 
@@ -116,6 +120,11 @@ class TrainingPlan(Section):
     def spec(self) -> dict[str, Any]:
         """What the run is: another value is another run, which goes on from no state of this one."""
         return self.model_dump(mode="json", exclude=set(EXECUTION))
+
+    @property
+    def objective(self) -> str:
+        """What is minimised, for the ledger."""
+        return "ce" if self.distillation is None else self.distillation.label
 
     @property
     def sequences(self) -> int:

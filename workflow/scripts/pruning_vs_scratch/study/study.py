@@ -109,9 +109,14 @@ class Study:
             start = {"target": self.paths.target("parent"), "cut-like": self.paths.model(run.rewound)}
         else:
             start = {"target": self.paths.target(run.target.name)}
+        if run.plan is not None and run.plan.distillation is not None:
+            start |= {"teacher": self.paths.model(self._parent(run.seed))}
         if run.trunk is not None:
             start |= {"state": self.paths.state(run.trunk), "state-metrics": self.paths.metrics(run.trunk)}
         return start | ({"mask": self.paths.model(run.mask)} if run.mask is not None else {})
+
+    def _parent(self, seed: int) -> str:
+        return next(run.name for run in self.runs.values() if run.role == "parent" and run.seed == seed)
 
     def launch(self, script: str) -> list[str]:
         """What Python is to run for a training script: the script itself, or the launcher of its processes."""

@@ -7,7 +7,9 @@ from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.training.loop import TrainResult
 
 
-def training_fields(plan: TrainingPlan, result: TrainResult, shape: ModelShape) -> dict[str, Any]:
+def training_fields(
+    plan: TrainingPlan, result: TrainResult, shape: ModelShape, teacher: ModelShape | None = None
+) -> dict[str, Any]:
     """Tokens, windows, recipe and work of a finished run."""
     in_trunk = result.tokens_trunk // plan.sequence_length
     return {
@@ -21,7 +23,9 @@ def training_fields(plan: TrainingPlan, result: TrainResult, shape: ModelShape) 
         "steps": result.steps,
         "peak_lr": plan.peak_learning_rate,
         "schedule": plan.schedule.label,
+        "objective": plan.objective,
         "precision": result.precision,
         "flops": shape.training_flops(plan.sequences, plan.sequence_length),
+        "flops_teacher": teacher.forward_flops(plan.sequences, plan.sequence_length) if teacher else 0,
         "flops_trunk": shape.training_flops(in_trunk, plan.sequence_length),
     }

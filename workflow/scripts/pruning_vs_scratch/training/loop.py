@@ -24,6 +24,7 @@ from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.training.attention import use_fastest_attention
 from pruning_vs_scratch.training.compiling import compile_blocks
+from pruning_vs_scratch.training.distillation import Teacher, distilled_loss_sums
 from pruning_vs_scratch.training.gradients import clip_gradients
 from pruning_vs_scratch.training.interrupt import StopRequest
 from pruning_vs_scratch.training.loss import loss_sum, sequence_losses
@@ -58,7 +59,8 @@ class TrainResult:
 class Trainer:
     """Trains one model by one plan.
 
-    ``trunk`` is the state of a shared trunk: the run goes on from there.
+    ``teacher`` is the Llama that a plan with distillation learns from. ``trunk`` is the state of a shared trunk: the
+    run goes on from there.
 
     Raises:
         UserError: the corpus holds fewer tokens than the plan needs, a mask or the trunk does not fit, the processes do
@@ -75,10 +77,13 @@ class Trainer:
         validation: Windows | None,
         work: Path,
         world: World,
+        teacher: Any = None,
         trunk: Path | None = None,
         reporters: Sequence[Reporter] = (),
     ) -> None:
         train.require(plan.window_end, f"run {plan.run}")
+        if (plan.distillation is None) != (teacher is None):
+            raise UserError(f"run {plan.run}: a teacher is given for distillation (objective kd), and only for that")
         if problem := sharing_problem(plan, world.size):
             raise UserError(f"run {plan.run}: {problem}")
         self.plan = plan
@@ -92,6 +97,7 @@ class Trainer:
             compile_blocks(self.llama, world.device)
         self.whole = distributed_model(self.llama, world, self.precision)
         self.model.to(world.device)
+        self.teacher = Teacher(teacher, world, self.precision) if teacher is not None else None
         self.throughput = Throughput(shape_of(self.llama.config), plan.sequence_length, world, self.precision)
         self.masks = fitted_masks(self.model, masks)
         mask_weights(self.model, self.masks)
@@ -142,7 +148,7 @@ class Trainer:
         share = self.read_batch(step).to(self.world.device)
         tokens = self.plan.global_batch_size * self.plan.sequence_length
         parts = [self._accumulate(micro, tokens) for micro in share.split(self.plan.micro_batch_size)]
-        loss, seen = self.world.sums(float(sum(parts)), share[:, 1:].numel())
+        loss, cross_entropy, seen = self.world.sums(*sum(parts[1:], parts[0]).tolist(), share[:, 1:].numel())
         self.backward_penalty()
         norm = self._clip_and_mask_gradients()
         self._require_finite(loss, norm)
@@ -157,6 +163,7 @@ class Trainer:
                 "step": self.state.step,
                 "tokens": self.state.tokens_seen,
                 "loss": loss,
+                **({"cross_entropy": cross_entropy} if self.teacher else {}),
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
                 "gradient_norm": norm,
                 **self.throughput.measure(self.plan.global_batch_size, time.monotonic() - start),
@@ -229,12 +236,23 @@ class Trainer:
         return {}
 
     def _accumulate(self, micro: torch.Tensor, tokens_in_batch: int) -> torch.Tensor:
+        """Add a micro-batch's gradients; its parts of the loss and of the cross-entropy, shape (2,)."""
         with self.around_pass():
             with self._autocast():
-                total = self.whole(loss_sum, micro[:, :-1], micro[:, 1:], self.plan.loss_chunk_tokens)
+                total, cross_entropy = self._loss_sums(micro[:, :-1], micro[:, 1:])
                 loss = total / tokens_in_batch
             loss.backward()
-        return loss.detach()
+        return torch.stack([loss.detach(), cross_entropy.detach() / tokens_in_batch])
+
+    def _loss_sums(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        chunk, distillation = self.plan.loss_chunk_tokens, self.plan.distillation
+        if self.teacher is None or distillation is None:
+            total = self.whole(loss_sum, inputs, targets, chunk)
+            return total, total
+        states = self.teacher.states(inputs)
+        sums = self.whole(distilled_loss_sums, inputs, targets, states, distillation, chunk)
+        self.teacher.let_go()
+        return sums
 
     def _clip_and_mask_gradients(self) -> float:
         """Clip and mask in the plan's order; returns the norm that was compared with the limit."""

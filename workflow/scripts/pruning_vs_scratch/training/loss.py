@@ -1,5 +1,6 @@
 """The language-model loss, with all logits at once or a chunk of tokens at a time."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -34,39 +35,61 @@ def loss_sum(
 def chunked_loss_sum(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk: int) -> torch.Tensor:
     """Sum of the cross-entropies of the logits ``hidden @ weight.T``, made for ``chunk`` tokens at a time.
 
-    ``hidden`` has shape (tokens, hidden), ``weight`` (vocabulary, hidden) and ``targets`` (tokens,). The gradient of a
-    chunk is taken while its logits are there, so that nothing is computed twice (as in Hsu et al., "Liger Kernel",
-    2410.10989, section 3).
+    ``hidden`` has shape (tokens, hidden), ``weight`` (vocabulary, hidden) and ``targets`` (tokens,).
     """
-    return _ChunkedLossSum.apply(hidden, weight, targets, chunk)
+    return summed_in_chunks(hidden, weight, chunk, lambda logits, part: cross_entropy(logits, targets[part]))[0]
 
 
-class _ChunkedLossSum(torch.autograd.Function):
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> "LossAndGradient":
+    """Summed cross-entropy of logits (tokens, vocabulary) in fp32, and its gradient, softmax minus one-hot."""
+    log_probabilities = functional.log_softmax(logits, dim=-1)
+    total = functional.nll_loss(log_probabilities, targets, reduction="sum")
+    gradient = log_probabilities.exp_()
+    gradient[torch.arange(len(targets), device=targets.device), targets] -= 1
+    return total[None], gradient
+
+
+LossAndGradient = tuple[torch.Tensor, torch.Tensor]
+"""Sums of shape (n,), the first of which is minimised, and the gradient of the first by the logits."""
+LossOfLogits = Callable[[torch.Tensor, slice], LossAndGradient]
+"""From the logits of some tokens, in fp32, and where these tokens are."""
+
+
+def summed_in_chunks(
+    hidden: torch.Tensor, weight: torch.Tensor, chunk: int, loss: LossOfLogits
+) -> tuple[torch.Tensor, ...]:
+    """Sums of a loss over tokens whose logits ``hidden @ weight.T`` are made for ``chunk`` of them at a time.
+
+    ``hidden`` has shape (tokens, hidden) and ``weight`` (vocabulary, hidden). The gradient of a chunk is taken while
+    its logits are there, so that nothing is computed twice (as in Hsu et al., "Liger Kernel", 2410.10989, section 3).
+    Gradients flow from the first sum alone.
+    """
+    return _SummedInChunks.apply(hidden, weight, chunk, loss).unbind()
+
+
+class _SummedInChunks(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk: int
-    ) -> torch.Tensor:
+    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, chunk: int, loss: LossOfLogits) -> torch.Tensor:
         with_gradients = any(ctx.needs_input_grad)
         hidden_gradients, weight_gradient = [], torch.zeros_like(weight) if with_gradients else None
-        total = torch.zeros((), device=hidden.device)
-        for part, wanted in zip(hidden.split(chunk), targets.split(chunk), strict=True):
-            logits = functional.linear(part, weight)
-            log_probabilities = functional.log_softmax(logits.float(), dim=-1)
-            total += functional.nll_loss(log_probabilities, wanted, reduction="sum")
+        totals = []
+        for start in range(0, len(hidden), chunk):
+            part = slice(start, min(start + chunk, len(hidden)))
+            logits = functional.linear(hidden[part], weight)
+            sums, gradient = loss(logits.float(), part)
+            totals.append(sums)
             if weight_gradient is not None:
-                gradient = log_probabilities.exp_()
-                gradient[torch.arange(len(wanted), device=wanted.device), wanted] -= 1
                 gradient = gradient.to(logits.dtype)
                 hidden_gradients.append((gradient @ weight).to(hidden.dtype))
-                weight_gradient += gradient.T @ part
+                weight_gradient += gradient.T @ hidden[part]
         if weight_gradient is not None:
             ctx.save_for_backward(torch.cat(hidden_gradients), weight_gradient)
-        return total
+        return torch.stack(totals).sum(dim=0)
 
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
         hidden_gradient, weight_gradient = ctx.saved_tensors
-        return hidden_gradient * upstream, weight_gradient * upstream, None, None
+        return hidden_gradient * upstream[0], weight_gradient * upstream[0], None, None
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ class Whole(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, function: Callable[..., torch.Tensor], *arguments: Any) -> torch.Tensor:
+    def forward(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """``function(model, *arguments)``."""
         return function(self.model, *arguments)
 

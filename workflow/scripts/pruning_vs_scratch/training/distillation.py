@@ -1,0 +1,83 @@
+"""Distillation: a model learns from another one's distribution over the next token, and from the text.
+
+Hinton et al., "Distilling the knowledge in a neural network", 1503.02531, equation 4 and section 2; as retraining of
+pruned models: Muralidharan et al., 2407.14679.
+"""
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers import LlamaForCausalLM
+
+from pruning_vs_scratch.config.training import DistillationConfig
+from pruning_vs_scratch.training.loss import LossAndGradient, cross_entropy, summed_in_chunks
+from pruning_vs_scratch.training.precision import Precision
+from pruning_vs_scratch.training.sharding import distributed_model, let_go
+from pruning_vs_scratch.training.world import World
+
+TeacherStates = tuple[torch.Tensor, torch.Tensor]
+"""A teacher's last hidden states (tokens, hidden) and the weight of its output projection (vocabulary, hidden)."""
+
+
+class Teacher:
+    """A model that another one learns from: frozen, and sharded as the student is."""
+
+    def __init__(self, model: Any, world: World, precision: Precision) -> None:
+        self.config = model.config
+        self._whole = distributed_model(model.eval().requires_grad_(False), world, precision)
+
+    @torch.no_grad()
+    def states(self, inputs: torch.Tensor) -> TeacherStates:
+        """What its logits for tokens of shape (sequences, length) are made of; the weight is there until ``let_go``."""
+        hidden, weight = self._whole(_states, inputs)
+        return hidden.flatten(0, 1), weight
+
+    def let_go(self) -> None:
+        """Give the gathered weights free."""
+        let_go(self._whole)
+
+
+def distilled_loss_sums(
+    model: LlamaForCausalLM,
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    teacher: TeacherStates,
+    config: DistillationConfig,
+    chunk: int | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sums over the tokens of the distillation loss and of the cross-entropy, which has no gradient here.
+
+    ``inputs`` and ``targets`` have shape (sequences, length). Of both models no more than ``chunk`` tokens' logits are
+    held at once.
+    """
+    hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state.flatten(0, 1)
+    wanted, (taught, head) = targets.flatten(), teacher
+
+    def loss(logits: torch.Tensor, part: slice) -> LossAndGradient:
+        return distillation(logits, functional.linear(taught[part], head).float(), wanted[part], config)
+
+    total, plain = summed_in_chunks(hidden, model.lm_head.weight, chunk or len(hidden), loss)
+    return total, plain.detach()
+
+
+def distillation(
+    logits: torch.Tensor, teacher: torch.Tensor, targets: torch.Tensor, config: DistillationConfig
+) -> LossAndGradient:
+    """(1 - w) CE + w T^2 KL(teacher_T || student_T) and CE, summed over tokens, and the first one's gradient.
+
+    ``logits`` and ``teacher`` have shape (tokens, vocabulary). The gradient by the student's logits is
+    (1 - w) (p - onehot) + w T (p_T - q_T), with the student's p, the teacher's q, and both at temperature T.
+    """
+    temperature, weight = config.temperature, config.weight
+    plain, gradient = cross_entropy(logits, targets)
+    student_log = functional.log_softmax(logits / temperature, dim=-1)
+    teacher_log = functional.log_softmax(teacher / temperature, dim=-1)
+    divergence = functional.kl_div(student_log, teacher_log, reduction="sum", log_target=True)
+    total = (1 - weight) * plain + weight * temperature**2 * divergence
+    softened = student_log.exp_() - teacher_log.exp_()
+    return torch.cat([total, plain]), (1 - weight) * gradient + weight * temperature * softened
+
+
+def _states(model: LlamaForCausalLM, inputs: torch.Tensor) -> TeacherStates:
+    return model.model(input_ids=inputs, use_cache=False).last_hidden_state, model.lm_head.weight.detach()
