@@ -31,3 +31,4 @@ rule all:
         rules.tabulate.output,
         rules.state_claims.output,
         expand(rules.draw_figure.output, figure=FIGURES),
+        rules.choose_learning_rates.output if study.trials else [],

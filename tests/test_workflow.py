@@ -336,3 +336,28 @@ def test_two_processes_a_run_give_the_same_study(finished: tuple[Path, str], cop
     )
     assert len(found) == 5 * 4
     assert (found / expected.loc[found.index] - 1).abs().max() < 1e-3
+
+
+def test_a_sweep_finds_the_rates_that_each_side_is_trained_at(copy: Path) -> None:
+    sweep = {"peak_learning_rates": [0.0005, 0.01], "on": ["minitron_depth@0.5"], "tokens": 2048, "use": "own"}
+    matrix = [{"methods": ["minitron_depth"], "ratios": [0.5], "retrain": [4096]}]
+    (copy / "config/swept.yaml").write_text(yaml.safe_dump({"sweep": sweep, "matrix": matrix}))
+    alone = snakemake(copy, "sweep", *SMOKE, "config/swept.yaml")
+    assert alone.returncode == 0, alone.stderr
+    table = pd.read_csv(copy / "results/smoke/sweep.csv")
+    assert table.groupby("side")["peak_lr"].apply(list).to_dict() == {
+        "pruned": [0.0005, 0.01],
+        "scratch": [0.0005, 0.01],
+    }
+    assert not any((copy / "results/smoke/runs" / run / "model").exists() for run in table["run"])
+
+    whole = snakemake(copy, *SMOKE, "config/swept.yaml")
+    assert whole.returncode == 0, whole.stderr
+    chosen = json.loads((copy / "results/smoke/sweep.json").read_text())
+    ledger = pd.read_csv(copy / "results/smoke/ledger.csv").set_index("run")
+    for side, run in {"pruned": "P16.4k-minitron_depth-0.5-R4.1k-seed0", "scratch": "S4.1k-depth-0.5-seed0"}.items():
+        best = table[table["side"] == side].sort_values("validation_loss").iloc[0]
+        assert ledger.loc[run, "peak_lr"] == chosen[side]["peak_learning_rate"] == best["peak_lr"]
+    assert ledger[ledger["phase"] == "sweep"]["tokens_seen"].tolist() == [2048] * 4
+    again = snakemake(copy, *SMOKE, "config/swept.yaml")
+    assert "Nothing to be done" in again.stdout + again.stderr

@@ -26,17 +26,17 @@ rule train:
     params:
         launch=study.launch("workflow/scripts/train.py"),
         plan=lambda wildcards: study.run(wildcards.run).plan.model_dump_json(),
-        start=lambda wildcards: [
-            f"--{option}={path}" for option, path in study.starting_point(wildcards.run).items()
-        ],
+        options=lambda wildcards: study.training_options(wildcards.run),
+        # A trial of a sweep leaves no checkpoint.
+        out=lambda wildcards, output: [f"--out={path}" for path in [output.get("trained")] if path],
         work=paths.work / "train",
         report=[f"--report-to={name}" for name in study.config.training.report_to],
     message:
         "Train {wildcards.run}"
     shell:
-        "python {params.launch:q} --plan {params.plan:q} {params.start:q} --tokens {input.tokens:q}"
+        "python {params.launch:q} --plan {params.plan:q} {params.options:q} --tokens {input.tokens:q}"
         " --validation {input.validation:q} --tokenizer {input.tokenizer:q} --work {params.work:q} {params.report:q}"
-        " --out {output.trained:q} --metrics {output.metrics:q} --manifest {output.manifest:q} 2> {log:q}"
+        " {params.out:q} --metrics {output.metrics:q} --manifest {output.manifest:q} 2> {log:q}"
 
 
 use rule train as train_trunk with:
@@ -46,3 +46,42 @@ use rule train as train_trunk with:
         manifest=paths.manifest("{run}"),
     wildcard_constraints:
         run="|".join(map(re.escape, study.trunks)) or "none",
+
+
+use rule train as train_trial with:
+    output:
+        metrics=paths.metrics("{run}"),
+        manifest=paths.manifest("{run}"),
+    wildcard_constraints:
+        run="|".join(map(re.escape, study.trials)) or "none",
+
+
+rule choose_learning_rates:
+    """Choose the peak learning rates from the trials of a sweep."""
+    input:
+        expand(paths.manifest("{run}"), run=study.trials),
+    output:
+        table=report(
+            paths.sweep.with_suffix(".csv"),
+            caption="../report/sweep.rst",
+            category="Tables",
+            labels={"table": "sweep"},
+        ),
+        chosen=paths.sweep,
+    log:
+        paths.logs / "choose_learning_rates.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        config=study.config.model_dump_json(),
+    message:
+        "Choose the learning rates"
+    shell:
+        "python workflow/scripts/choose_learning_rates.py --config {params.config:q} 2> {log:q}"
+
+
+rule sweep:
+    """The search for the peak learning rate, and nothing else."""
+    input:
+        rules.choose_learning_rates.output,

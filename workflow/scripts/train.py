@@ -5,6 +5,7 @@ of other plans go on (--state).
 """
 
 import argparse
+import logging
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -14,7 +15,7 @@ from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.config.training import ReporterName
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
-from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.errors import Diverged, UserError
 from pruning_vs_scratch.files import MASK_FILE, RECORDS, atomic_file, read_json, sha256_of_value
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.manifest import ManifestWriter, source_hash
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from pruning_vs_scratch.training.world import World
 
 
+log = logging.getLogger(__name__)
+
 INPUTS = (
     "tokens", "validation", "tokenizer", "target", "model", "redraw_linears", "cut_like", "teacher", "state",
 )  # fmt: skip
@@ -37,7 +40,7 @@ INPUTS = (
 def main() -> None:
     """Entry point."""
     args = _arguments()
-    plan = TrainingPlan.parse(args.plan, "--plan")
+    plan = _with_chosen_rate(TrainingPlan.parse(args.plan, "--plan"), args)
     if args.cut_like is not None and args.target is None:
         raise UserError("--cut-like cuts random weights: give it with --target, the shape before the cut")
     if args.state_metrics is not None and args.state is None:
@@ -63,8 +66,8 @@ def main() -> None:
                 shutil.copyfile(trainer.metrics.path, temporary)
             row = _ledger_row(trainer, result, spec_hash)
             facts = {"ledger": row.to_dict(), "validation_loss": result.validation_loss}
-            made = "state" if plan.phase == "trunk" else "model"
-            manifest.write(args.manifest, {made: args.out, "metrics": args.metrics}, facts)
+            made = {} if args.out is None else {"state" if plan.phase == "trunk" else "model": args.out}
+            manifest.write(args.manifest, {**made, "metrics": args.metrics}, facts)
 
 
 def _arguments() -> argparse.Namespace:
@@ -88,7 +91,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--state", type=Path, help="state of a trunk: go on from it; the start is that of the trunk")
     parser.add_argument("--state-metrics", type=Path, help="metrics.jsonl of that trunk: they open this run's")
     parser.add_argument("--work", type=Path, required=True, help="folder for resume state")
-    parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write; of a trunk, state folder")
+    parser.add_argument("--learning-rates", type=Path, help="sweep.json: train at a rate that it chose")
+    parser.add_argument("--learning-rate-of", choices=["pruned", "scratch", "shared"], help="which one")
+    parser.add_argument("--out", type=Path, help="checkpoint folder to write; of a trunk, state folder; else none")
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.jsonl to write")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
     return parser.parse_args()
@@ -130,7 +135,9 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: P
             trunk=args.state,
             reporters=shown,
         )
-        result = trainer.train()
+        result = _result(trainer)
+    if args.out is None:
+        return trainer, result
     if plan.phase == "trunk":
         trainer.write_state(args.out)
         return trainer, result
@@ -139,6 +146,27 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: P
         if world.is_first:
             copy_tokenizer(args.tokenizer, temporary)
     return trainer, result
+
+
+def _result(trainer: "Trainer") -> "TrainResult":
+    """Train; a trial of a sweep may diverge, which is a result too."""
+    try:
+        return trainer.train()
+    except Diverged as error:
+        if trainer.plan.phase != "sweep":
+            raise
+        log.warning("%s", error)
+        return trainer.result(validation_loss=None)
+
+
+def _with_chosen_rate(plan: TrainingPlan, args: argparse.Namespace) -> TrainingPlan:
+    """The plan at the peak learning rate that a sweep chose, if one is asked."""
+    if (args.learning_rates is None) != (args.learning_rate_of is None):
+        raise UserError("--learning-rates and --learning-rate-of go together")
+    if args.learning_rates is None:
+        return plan
+    chosen = read_json(args.learning_rates)[args.learning_rate_of]["peak_learning_rate"]
+    return plan.model_copy(update={"peak_learning_rate": chosen})
 
 
 def _ledger_row(trainer: "Trainer", result: "TrainResult", spec_hash: str) -> LedgerRow:

@@ -8,6 +8,10 @@ class UserError(Exception):
     """Something that the user can mend: the message says what is wrong, where, and what to do."""
 
 
+class Diverged(UserError):
+    """A loss or gradient that is not finite."""
+
+
 class Interrupted(Exception):
     """A run stopped because it was asked to; its state is saved, and the same command continues it."""
 

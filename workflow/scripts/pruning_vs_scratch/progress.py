@@ -24,7 +24,7 @@ COUNT = re.compile(r"^(\d+) of (\d+) steps")
 def job_seconds(study: Study) -> dict[str, float]:
     """First guess of the seconds of each long job, by the message that Snakemake shows for it."""
     seconds = {}
-    for name in [*study.trained_runs, *study.trunks]:
+    for name in [*study.trained_runs, *study.trunks, *study.trials]:
         seconds[f"Train {name}"] = START_SECONDS + study.training_flops(name) / FLOPS_PER_SECOND
     for name in study.pruned_runs:
         seconds[f"Prune {name}"] = START_SECONDS

@@ -21,6 +21,7 @@ def problems(config: StudyConfig) -> list[str]:
         *_batch_problems(config),
         *_shape_problems(config),
         *_matrix_problems(config),
+        *_sweep_problems(config),
         *_evaluation_problems(config),
     ]
 
@@ -63,6 +64,8 @@ def _batch_problems(config: StudyConfig) -> Iterator[str]:
 
 
 def _training_budgets(config: StudyConfig) -> Iterator[tuple[str, int]]:
+    if config.sweep is not None:
+        yield "sweep.tokens", config.sweep.tokens
     yield "parent.tokens", config.parent.tokens
     for i, comparison in enumerate(config.matrix):
         for j, budget in enumerate(comparison.retrain):
@@ -89,6 +92,19 @@ def _warmup_problem(config: StudyConfig, path: str, tokens: int) -> Iterator[str
             f"{path}: {tokens} tokens are {tokens // batch} steps, and training.schedule.warmup_steps "
             f"({schedule.warmup_steps}) reaches into their {end}; smallest valid: {schedule.least_steps * batch}"
         )
+
+
+def _sweep_problems(config: StudyConfig) -> Iterator[str]:
+    if config.sweep is None:
+        return
+    rates = config.sweep.peak_learning_rates
+    for rate in sorted({rate for rate in rates if rates.count(rate) > 1}):
+        yield f"sweep.peak_learning_rates: {rate:g} is there {rates.count(rate)} times"
+    for i, text in enumerate(config.sweep.on):
+        try:
+            Step.parse(text)
+        except UserError as error:
+            yield f"sweep.on.{i}: {error}"
 
 
 def _shape_problems(config: StudyConfig) -> Iterator[str]:

@@ -9,6 +9,7 @@ from pruning_vs_scratch.config.corpus import CorpusConfig, TokenizerConfig
 from pruning_vs_scratch.config.evaluation import ClaimsConfig, EvaluationConfig
 from pruning_vs_scratch.config.model import PretrainedParent, TargetsConfig
 from pruning_vs_scratch.config.pruning import BaselinesConfig, Comparison, PruningConfig
+from pruning_vs_scratch.config.sweep import SweepConfig
 from pruning_vs_scratch.config.training import TrainingConfig
 
 
@@ -28,5 +29,7 @@ class StudyConfig(Section):
     pruning: PruningConfig
     baselines: BaselinesConfig = BaselinesConfig()
     training: TrainingConfig
+    sweep: SweepConfig | None = None
+    """Search for the peak learning rate; none unless given."""
     evaluation: EvaluationConfig
     claims: ClaimsConfig = ClaimsConfig()

@@ -56,6 +56,12 @@ class Expansion:
         steps = self.steps[pruned.name]
         return self._add_pruned(parent, (*steps[:-1], replace(steps[-1], method="random")))
 
+    def sides(self, pruned: str, budget: int) -> tuple[Run, Run]:
+        """A pruned run retrained on a budget, and its baseline of equal budget; neither becomes part of the study."""
+        start = self.runs[pruned]
+        masked = self._add_mask_of_baselines(self._parent(start.seed), start)
+        return self._retrained(start, budget), self._scratch(masked, budget)
+
     def _add(self, run: Run) -> Run:
         known = self.runs.setdefault(run.name, run)
         if known.plan and run.plan and known.plan.tokens != run.plan.tokens:

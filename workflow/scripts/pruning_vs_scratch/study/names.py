@@ -61,6 +61,11 @@ def trunk_name(run: str, seed: int) -> str:
     return f"{run.removesuffix(f'-seed{seed}')}-trunk-seed{seed}"
 
 
+def trial_name(run: str, rate: float, seed: int) -> str:
+    """A run of a sweep at one learning rate: 'S50B-depth-0.5-lr0.001-seed0'."""
+    return f"{run.removesuffix(f'-seed{seed}')}-lr{rate:g}-seed{seed}"
+
+
 def rewound_name(pruned: str, tokens: int, seed: int) -> str:
     """A pruned structure or mask with the parent's initial weights: 'S50B-wanda-0.5-rewind-seed0'."""
     return f"S{token_label(tokens)}-{pruned}-rewind-seed{seed}"

@@ -61,6 +61,11 @@ class Paths:
         return self.resources / "tasks"
 
     @property
+    def sweep(self) -> Path:
+        """The learning rates that a sweep chose; its table lies beside it."""
+        return self.results / "sweep.json"
+
+    @property
     def targets(self) -> Path:
         """One file a target."""
         return self.results / "targets"

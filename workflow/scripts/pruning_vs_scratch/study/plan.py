@@ -23,7 +23,7 @@ EXECUTION = frozenset(
 )  # fmt: skip
 """Fields of a training plan that say how it is carried out: they change time, memory and rounding, not the run."""
 
-Phase = Literal["pretrain", "prune", "retrain", "scratch", "rewind", "trunk"]
+Phase = Literal["pretrain", "prune", "retrain", "scratch", "rewind", "trunk", "sweep"]
 
 
 def initial_seed(seed: int, phase: Phase) -> int:

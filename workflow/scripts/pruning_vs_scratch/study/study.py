@@ -15,6 +15,7 @@ from pruning_vs_scratch.study.expand import Expansion, corpora_of
 from pruning_vs_scratch.study.paths import Paths
 from pruning_vs_scratch.study.plan import PruningPlan
 from pruning_vs_scratch.study.runs import Pair, Run
+from pruning_vs_scratch.study.sweep import side_of, trials_of
 from pruning_vs_scratch.study.targets import Target
 from pruning_vs_scratch.study.trunks import with_trunks
 
@@ -36,10 +37,12 @@ class Study:
         """What some of the runs share: in no pair, and in no table but the ledger."""
         if self.config.training.share_trunks:
             self.runs, self.trunks = with_trunks(self.runs)
+        self.trials = {trial.run.name: trial for trial in trials_of(self.config, expansion)}
+        """Of a sweep: in no table but the ledger and the sweep's own."""
         self.pairs: list[Pair] = expansion.pairs
 
     def run(self, name: str) -> Run:
-        """A run or trunk by name.
+        """A run, trunk or trial by name.
 
         Raises:
             UserError: there is none; the nearest name is given.
@@ -50,8 +53,8 @@ class Study:
 
     @cached_property
     def recorded_runs(self) -> dict[str, Run]:
-        """Runs and trunks by name: all that has a manifest and a row in the ledger."""
-        return self.runs | self.trunks
+        """Runs, trunks and trials by name: all that has a manifest and a row in the ledger."""
+        return self.runs | self.trunks | {name: trial.run for name, trial in self.trials.items()}
 
     @cached_property
     def targets(self) -> dict[str, Target]:
@@ -111,9 +114,24 @@ class Study:
             start = {"target": self.paths.target(run.target.name)}
         if run.plan is not None and run.plan.distillation is not None:
             start |= {"teacher": self.paths.model(self._parent(run.seed))}
+        if self.rate_from_sweep(name) is not None:
+            start |= {"learning-rates": self.paths.sweep}
         if run.trunk is not None:
             start |= {"state": self.paths.state(run.trunk), "state-metrics": self.paths.metrics(run.trunk)}
         return start | ({"mask": self.paths.model(run.mask)} if run.mask is not None else {})
+
+    def rate_from_sweep(self, name: str) -> str | None:
+        """Which learning rate of the sweep a run is trained at; None for that of its plan."""
+        run, sweep = self.run(name), self.config.sweep
+        if sweep is None or sweep.use == "none" or run.role in ("parent", "trial"):
+            return None
+        return "shared" if sweep.use == "shared" else side_of(run)
+
+    def training_options(self, name: str) -> list[str]:
+        """Options of train.py beyond the plan, the text and what is written."""
+        rate = self.rate_from_sweep(name)
+        start = [f"--{option}={path}" for option, path in self.starting_point(name).items()]
+        return [*start, *([f"--learning-rate-of={rate}"] if rate else [])]
 
     def _parent(self, seed: int) -> str:
         return next(run.name for run in self.runs.values() if run.role == "parent" and run.seed == seed)

@@ -18,7 +18,7 @@ from torch import nn
 
 from pruning_vs_scratch.config.training import sharing_problem
 from pruning_vs_scratch.data.windows import Windows, step_sequences
-from pruning_vs_scratch.errors import Interrupted, UserError
+from pruning_vs_scratch.errors import Diverged, Interrupted, UserError
 from pruning_vs_scratch.files import sha256_of_value
 from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.study.plan import TrainingPlan
@@ -137,9 +137,13 @@ class Trainer:
                         "state is saved, and the same command continues it"
                     )
         assert_masked(self.model, self.masks)
+        return self.result(self.validate())
+
+    def result(self, validation_loss: float | None) -> TrainResult:
+        """What the run has done so far."""
         return TrainResult(
             self.state.tokens_seen, self.state.tokens_trunk, self.state.step, self.state.seconds,
-            self.state.seconds_trunk, self.validate(), self.precision,
+            self.state.seconds_trunk, validation_loss, self.precision,
         )  # fmt: skip
 
     def train_step(self) -> None:
@@ -302,7 +306,7 @@ class Trainer:
 
     def _require_finite(self, loss: float, norm: float) -> None:
         if not (np.isfinite(loss) and np.isfinite(norm)):
-            raise UserError(
+            raise Diverged(
                 f"run {self.plan.run} diverged at step {self.state.step + 1}: loss {loss}, gradient norm {norm}. "
                 f"The last good state is kept in {self.work}; look at its metrics.jsonl, lower "
                 "training.peak_learning_rate or lengthen the warmup"

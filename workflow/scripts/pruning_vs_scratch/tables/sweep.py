@@ -1,0 +1,64 @@
+"""What a sweep found: the validation loss of every trial, and the learning rates that it chose."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.manifest import read_manifest
+from pruning_vs_scratch.study import Study
+
+COLUMNS = ("side", "on", "peak_lr", "validation_loss", "tokens_seen", "flops", "run")
+SIDES = {"pruned": ("pruned",), "scratch": ("scratch",), "shared": ("pruned", "scratch")}
+"""What each chosen rate has to be good for."""
+
+
+def sweep_table(study: Study) -> pd.DataFrame:
+    """A row a trial; the loss of one that diverged is infinite.
+
+    Raises:
+        UserError: the study has no sweep.
+    """
+    if not study.trials:
+        raise UserError(f"study {study.name} has no sweep: give it a section 'sweep' with a grid of learning rates")
+    rows = []
+    for trial in study.trials.values():
+        facts = read_manifest(study.paths.manifest(trial.run.name))["facts"]
+        loss = facts["validation_loss"]
+        rows.append(
+            {
+                "side": trial.side,
+                "on": trial.on,
+                "peak_lr": trial.peak_learning_rate,
+                "validation_loss": math.inf if loss is None else loss,
+                "tokens_seen": facts["ledger"]["tokens_seen"],
+                "flops": facts["ledger"]["flops"],
+                "run": trial.run.name,
+            }
+        )
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def chosen_rates(table: pd.DataFrame) -> dict[str, Any]:
+    """By side, and shared by both: the rate with the lowest mean loss, and whether it is an end of the grid.
+
+    Of equal rates the smaller one is taken.
+
+    Raises:
+        UserError: every rate diverged.
+    """
+    return {name: _best(table[table["side"].isin(sides)], name) for name, sides in SIDES.items()}
+
+
+def _best(trials: pd.DataFrame, name: str) -> dict[str, Any]:
+    losses: dict[float, float] = trials.groupby("peak_lr")["validation_loss"].mean().to_dict()
+    grid = sorted(losses)
+    rate = min(grid, key=lambda rate: losses[rate])
+    if not math.isfinite(losses[rate]):
+        raise UserError(f"sweep.peak_learning_rates: every rate diverged ({name}); add smaller ones")
+    return {
+        "peak_learning_rate": rate,
+        "validation_loss": losses[rate],
+        "at_an_end": rate in (grid[0], grid[-1]),
+    }
