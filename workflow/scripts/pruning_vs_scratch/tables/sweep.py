@@ -52,7 +52,8 @@ def chosen_rates(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _best(trials: pd.DataFrame, name: str) -> dict[str, Any]:
-    losses: dict[float, float] = trials.groupby("peak_lr")["validation_loss"].mean().to_dict()
+    means = trials.groupby("peak_lr")["validation_loss"].mean()
+    losses = dict(zip(means.index.tolist(), means.tolist(), strict=True))
     grid = sorted(losses)
     rate = min(grid, key=lambda rate: losses[rate])
     if not math.isfinite(losses[rate]):
