@@ -20,6 +20,7 @@ def make_plan(**changes: Any) -> TrainingPlan:
         "sequence_length": LENGTH,
         "global_batch_size": 4,
         "micro_batch_size": 4,
+        "attention": "window",
         "peak_learning_rate": 1e-2,
         "precision": "fp32",
         "loss_chunk_tokens": None,

@@ -37,6 +37,7 @@ def make_trainer(
     kind: type[Trainer] = Trainer,
     world: World = ALONE,
     reporters: Sequence[Reporter] = (),
+    separator: int | None = None,
     teacher: Any = None,
     trunk: Path | None = None,
     **plan: Any,
@@ -53,6 +54,7 @@ def make_trainer(
         work=work,
         world=world,
         reporters=reporters,
+        separator=separator,
         teacher=teacher,
         trunk=trunk,
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.config.training import ReporterName
+from pruning_vs_scratch.data.tokenizer import SEPARATOR, load_tokenizer
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
 from pruning_vs_scratch.errors import Diverged, UserError
@@ -131,6 +132,7 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: P
             validation=Windows(stores["validation"], plan.sequence_length, EVALUATION_SEED),
             work=work,
             world=world,
+            separator=load_tokenizer(args.tokenizer).token_to_id(SEPARATOR),
             teacher=_teacher(args, config, world),
             trunk=args.state,
             reporters=shown,

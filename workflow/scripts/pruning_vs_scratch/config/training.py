@@ -136,6 +136,8 @@ class TrainingConfig(Section):
     """Sequences a step."""
     micro_batch_size: PositiveInt
     """Sequences run through the model together; divides the global batch."""
+    attention: Literal["window", "document"] = "window"
+    """How far tokens see in training: back to the start of the window, or to that of their document."""
     peak_learning_rate: Annotated[float, Field(gt=0, lt=1)]
     """Shared by parent, retraining and scratch."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

@@ -184,7 +184,7 @@ def mask_learning_plan(
     return TrainingPlan.of(
         training, run=run, phase="prune", seed=seed, start_token=start_token, tokens=tokens,
         global_batch_size=options.global_batch_size, micro_batch_size=options.micro_batch_size,
-        peak_learning_rate=options.weight_learning_rate, schedule=options.schedule, validation=None,
+        peak_learning_rate=options.weight_learning_rate, schedule=options.schedule, attention="window", validation=None,
         checkpoint_every_steps=options.checkpoint_every_steps,
     )  # fmt: skip
 

@@ -53,6 +53,7 @@ class TrainingPlan(Section):
     sequence_length: int
     global_batch_size: int
     micro_batch_size: int
+    attention: Literal["window", "document"]
     peak_learning_rate: float
     precision: Literal["auto", "fp32", "bf16"]
     loss_chunk_tokens: int | None

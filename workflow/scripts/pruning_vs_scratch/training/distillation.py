@@ -11,7 +11,7 @@ from torch.nn import functional
 from transformers import LlamaForCausalLM
 
 from pruning_vs_scratch.config.training import DistillationConfig
-from pruning_vs_scratch.training.loss import LossAndGradient, cross_entropy, summed_in_chunks
+from pruning_vs_scratch.training.loss import LossAndGradient, cross_entropy, last_hidden_states, summed_in_chunks
 from pruning_vs_scratch.training.precision import Precision
 from pruning_vs_scratch.training.sharding import distributed_model, let_go
 from pruning_vs_scratch.training.world import World
@@ -28,9 +28,9 @@ class Teacher:
         self._whole = distributed_model(model.eval().requires_grad_(False), world, precision)
 
     @torch.no_grad()
-    def states(self, inputs: torch.Tensor) -> TeacherStates:
+    def states(self, inputs: torch.Tensor, separator: int | None = None) -> TeacherStates:
         """What its logits for tokens of shape (sequences, length) are made of; the weight is there until ``let_go``."""
-        hidden, weight = self._whole(_states, inputs)
+        hidden, weight = self._whole(_states, inputs, separator)
         return hidden.flatten(0, 1), weight
 
     def let_go(self) -> None:
@@ -45,13 +45,14 @@ def distilled_loss_sums(
     teacher: TeacherStates,
     config: DistillationConfig,
     chunk: int | None = None,
+    separator: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Sums over the tokens of the distillation loss and of the cross-entropy, which has no gradient here.
 
     ``inputs`` and ``targets`` have shape (sequences, length). Of both models no more than ``chunk`` tokens' logits are
     held at once.
     """
-    hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state.flatten(0, 1)
+    hidden = last_hidden_states(model, inputs, separator).flatten(0, 1)
     wanted, (taught, head) = targets.flatten(), teacher
 
     def loss(logits: torch.Tensor, part: slice) -> LossAndGradient:
@@ -79,5 +80,5 @@ def distillation(
     return torch.cat([total, plain]), (1 - weight) * gradient + weight * temperature * softened
 
 
-def _states(model: LlamaForCausalLM, inputs: torch.Tensor) -> TeacherStates:
-    return model.model(input_ids=inputs, use_cache=False).last_hidden_state, model.lm_head.weight.detach()
+def _states(model: LlamaForCausalLM, inputs: torch.Tensor, separator: int | None) -> TeacherStates:
+    return last_hidden_states(model, inputs, separator), model.lm_head.weight.detach()

@@ -59,7 +59,7 @@ class TrainResult:
 class Trainer:
     """Trains one model by one plan.
 
-    ``teacher`` is the Llama that a plan with distillation learns from. ``trunk`` is the state of a shared trunk: the
+    ``separator`` is the token that begins each document, for a plan whose attention ends there. ``teacher`` is the Llama that a plan with distillation learns from. ``trunk`` is the state of a shared trunk: the
     run goes on from there.
 
     Raises:
@@ -77,6 +77,7 @@ class Trainer:
         validation: Windows | None,
         work: Path,
         world: World,
+        separator: int | None = None,
         teacher: Any = None,
         trunk: Path | None = None,
         reporters: Sequence[Reporter] = (),
@@ -84,6 +85,11 @@ class Trainer:
         train.require(plan.window_end, f"run {plan.run}")
         if (plan.distillation is None) != (teacher is None):
             raise UserError(f"run {plan.run}: a teacher is given for distillation (objective kd), and only for that")
+        if plan.attention == "document" and separator is None:
+            raise UserError(
+                f"run {plan.run}: attention within documents needs a tokenizer with a separator of documents"
+            )
+        self.separator = separator if plan.attention == "document" else None
         if problem := sharing_problem(plan, world.size):
             raise UserError(f"run {plan.run}: {problem}")
         self.plan = plan
@@ -251,10 +257,10 @@ class Trainer:
     def _loss_sums(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         chunk, distillation = self.plan.loss_chunk_tokens, self.plan.distillation
         if self.teacher is None or distillation is None:
-            total = self.whole(loss_sum, inputs, targets, chunk)
+            total = self.whole(loss_sum, inputs, targets, chunk, self.separator)
             return total, total
-        states = self.teacher.states(inputs)
-        sums = self.whole(distilled_loss_sums, inputs, targets, states, distillation, chunk)
+        states = self.teacher.states(inputs, self.separator)
+        sums = self.whole(distilled_loss_sums, inputs, targets, states, distillation, chunk, self.separator)
         self.teacher.let_go()
         return sums
 
@@ -269,7 +275,8 @@ class Trainer:
 
     def _sequence_losses(self, windows: torch.Tensor) -> torch.Tensor:
         with self._autocast():
-            return self.whole(sequence_losses, windows, self.plan.micro_batch_size, self.plan.loss_chunk_tokens)
+            chunk = self.plan.loss_chunk_tokens
+            return self.whole(sequence_losses, windows, self.plan.micro_batch_size, chunk, self.separator)
 
     def _autocast(self) -> AbstractContextManager:
         return autocast(self.precision, self.world.device, keep_casts=self.world.size == 1)

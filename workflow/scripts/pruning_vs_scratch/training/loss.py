@@ -7,6 +7,8 @@ import torch
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
+from pruning_vs_scratch.training.documents import document_positions
+
 
 def token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of each token in nats, shape of ``targets``, in fp32 whatever the logits' dtype.
@@ -18,17 +20,30 @@ def token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return flat.view(targets.shape)
 
 
+def last_hidden_states(model: LlamaForCausalLM, inputs: torch.Tensor, separator: int | None = None) -> torch.Tensor:
+    """What the output projection reads for tokens of shape (sequences, length), shape (sequences, length, hidden).
+
+    With a ``separator``, documents that share a window do not see each other.
+    """
+    positions = None if separator is None else document_positions(inputs, separator)
+    return model.model(input_ids=inputs, position_ids=positions, use_cache=False).last_hidden_state
+
+
 def loss_sum(
-    model: LlamaForCausalLM, inputs: torch.Tensor, targets: torch.Tensor, chunk: int | None = None
+    model: LlamaForCausalLM,
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    chunk: int | None = None,
+    separator: int | None = None,
 ) -> torch.Tensor:
     """Sum of the tokens' losses in nats, of ``inputs`` and ``targets`` of shape (sequences, length).
 
     With ``chunk`` tokens, no tensor of all logits is made: at a vocabulary of 128k they and their gradient take most
     of the memory of a step.
     """
+    hidden = last_hidden_states(model, inputs, separator)
     if chunk is None:
-        return token_losses(model(input_ids=inputs, use_cache=False).logits, targets).sum()
-    hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state
+        return token_losses(model.lm_head(hidden), targets).sum()
     return chunked_loss_sum(hidden.flatten(0, 1), model.lm_head.weight, targets.flatten(), chunk)
 
 
@@ -94,7 +109,11 @@ class _SummedInChunks(torch.autograd.Function):
 
 @torch.no_grad()
 def sequence_losses(
-    model: LlamaForCausalLM, windows: torch.Tensor, batch_size: int, chunk: int | None = None
+    model: LlamaForCausalLM,
+    windows: torch.Tensor,
+    batch_size: int,
+    chunk: int | None = None,
+    separator: int | None = None,
 ) -> torch.Tensor:
     """Mean loss in nats per token of each window, shape (n,), for windows of shape (n, length + 1).
 
@@ -104,7 +123,7 @@ def sequence_losses(
     losses = []
     for batch in windows.split(batch_size):
         inputs, targets = batch[:, :-1].to(device), batch[:, 1:].to(device)
-        hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state
+        hidden = last_hidden_states(model, inputs, separator)
         positions = max(1, chunk // len(batch)) if chunk else inputs.shape[1]
         parts = zip(hidden.split(positions, dim=1), targets.split(positions, dim=1), strict=True)
         found = torch.cat([token_losses(model.lm_head(part), wanted) for part, wanted in parts], dim=1)
