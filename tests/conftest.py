@@ -1,7 +1,7 @@
 """What several test files need: the studies of config/ as plain values, and settings of hypothesis."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -33,3 +33,14 @@ def study_values() -> Callable[[str], Values]:
 def smoke(study_values: Callable[[str], Values]) -> Values:
     """Values of the smallest study."""
     return study_values("smoke")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Results are reproducible for a number of threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

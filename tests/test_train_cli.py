@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,7 @@ from pruning_vs_scratch.models.tensors import load_tensors
 from pruning_vs_scratch.study import ModelShape, TrainingPlan
 from training_plans import make_plan
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Results are reproducible for a number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"

@@ -3,7 +3,6 @@
 import itertools
 import math
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +26,13 @@ from pruning_vs_scratch.training.schedule import learning_rate, warmup_steps
 from training_plans import LENGTH, make_plan
 from training_world import SHAPE, half_mask, make_trainer, moments, random_store, untimed_metrics, weights
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> TokenStore:
     """Random text in a folder."""
     return random_store(tmp_path_factory.mktemp("tokens"))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Results are reproducible for a number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # --- schedule ---------------------------------------------------------------------------------------------------

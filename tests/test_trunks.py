@@ -1,7 +1,6 @@
 """Runs that go on from a shared trunk end as if each had trained its whole plan alone, to the bit."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,7 @@ WSD = WsdSchedule(kind="wsd", warmup_steps=2, decay_fraction=0.5)
 SHORT, LONG = 16, 32
 """Sequences of two budgets: 4 steps, of which 2 decay, and 8 steps, of which 4 decay."""
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Results are reproducible for a number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -59,8 +59,8 @@ class TrainResult:
 class Trainer:
     """Trains one model by one plan.
 
-    ``separator`` is the token that begins each document, for a plan whose attention ends there. ``teacher`` is the Llama that a plan with distillation learns from. ``trunk`` is the state of a shared trunk: the
-    run goes on from there.
+    ``separator`` is the token that begins each document, for a plan whose attention ends there. ``teacher`` is the
+    Llama that a plan with distillation learns from. ``trunk`` is the state of a shared trunk: the run goes on from it.
 
     Raises:
         UserError: the corpus holds fewer tokens than the plan needs, a mask or the trunk does not fit, the processes do
