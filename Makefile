@@ -33,7 +33,7 @@ bench: $(VENV)/run.done ## Speed and memory of our pruning and training beside o
 lock: ## Write requirements.lock anew from the newest versions that pyproject.toml allows
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/pip install --quiet '.[dev,slurm]'
+	$(VENV)-lock/bin/pip install --quiet '.[dev,slurm,tensorboard,wandb]'
 	$(VENV)-lock/bin/python workflow/scripts/write_lock.py
 	rm -rf $(VENV)-lock
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from models import tiny_llama
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.training.attention import NAME, causal_attention, use_fastest_attention
+from pruning_vs_scratch.training.compiling import pays
 from training_world import make_trainer, random_store, untimed_metrics
 
 
@@ -73,6 +74,15 @@ def test_compiled_blocks_train_the_same(tmp_path: Path) -> None:
         trainer.train()
         curves.append([record["loss"] for record in untimed_metrics(trainer) if "loss" in record])
     assert curves[1] == pytest.approx(curves[0], abs=1e-4)
+
+
+def test_only_long_runs_on_a_cpu_are_compiled_without_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/g++" if name == "g++" else None)
+    assert [pays(flops, cpu) for flops in (1e12, 1e15)] == [False, True]
+    assert not pays(1e20, gpu)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert not pays(1e15, cpu)
 
 
 def test_compiling_without_a_compiler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from transformers import TrainerCallback, TrainingArguments
 from pruning_vs_scratch.config import load_config
 from pruning_vs_scratch.data.tokens import TokenArray
 from pruning_vs_scratch.data.windows import Windows
+from pruning_vs_scratch.models.device import keep_freed_memory
 from pruning_vs_scratch.models.llama import random_llama
 from pruning_vs_scratch.study import ModelShape, TrainingPlan
 from pruning_vs_scratch.training.loop import Trainer
@@ -47,6 +48,7 @@ def main() -> None:
 
 def ours(side: str, precision: str) -> dict[str, Any]:
     """Seconds of a step of our loop, and the arithmetic that it took."""
+    keep_freed_memory()
     plan, shape = demo()
     changed = SIDES[side] | {"precision": precision, "threads": torch.get_num_threads()}
     with tempfile.TemporaryDirectory() as folder:

@@ -24,7 +24,7 @@ SIDES = {
     "ours fp32": ("ours", "fp32"),
     "ours bf16": ("ours", "bf16"),
     "ours, default precision": ("ours", "auto"),
-    "ours, default, compiled": ("compiled", "auto"),
+    "ours, default, a long run": ("compiled", "auto"),
 }
 CHUNK = 256
 

@@ -109,6 +109,7 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: P
     import torch
 
     from pruning_vs_scratch.models.checkpoint import copy_tokenizer
+    from pruning_vs_scratch.models.device import keep_freed_memory
     from pruning_vs_scratch.models.llama import empty_llama
     from pruning_vs_scratch.pruning.masks import read_masks
     from pruning_vs_scratch.training.export import write_checkpoint
@@ -117,6 +118,7 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: P
     from pruning_vs_scratch.training.reporters import reporters
 
     torch.set_num_threads(plan.threads)
+    keep_freed_memory()
     # The other processes get their shards of the first one's weights.
     model = _initial_model(args, plan, stores["tokens"]) if world.is_first else None
     config = world.from_first(model.config if model is not None else None)

@@ -143,11 +143,11 @@ class TrainingConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward pass; auto takes bf16 where the hardware multiplies it natively."""
     loss_chunk_tokens: PositiveInt | None = None
-    """Tokens whose logits are held at once; all of a micro-batch if not set. Saves memory at a large vocabulary."""
+    """Tokens whose logits are held at once: saves memory at a large vocabulary. Default: 256 on a CPU, all on a GPU."""
     activation_checkpointing: bool = False
     """Keep only the inputs of each block for the backward pass and run the block again: less memory, more work."""
-    compile: bool = False
-    """Compile the decoder blocks: faster steps after up to half a minute; pays for runs of many minutes."""
+    compile: Literal["auto", True, False] = "auto"
+    """Compile the decoder blocks, which takes up to half a minute; auto does it for long runs on a CPU."""
     mask_gradients: Literal["before_clip", "after_clip"] = "before_clip"
     """Sparse models: whether the gradients of pruned weights count in the norm that is clipped (after: the authors)."""
     threads: PositiveInt = 1

@@ -185,6 +185,8 @@ def mask_learning_plan(
         training, run=run, phase="prune", seed=seed, start_token=start_token, tokens=tokens,
         global_batch_size=options.global_batch_size, micro_batch_size=options.micro_batch_size,
         peak_learning_rate=options.weight_learning_rate, schedule=options.schedule, attention="window", validation=None,
+        # Its masks are other ones in every step, for each of which it would be compiled anew.
+        compile=False,
         checkpoint_every_steps=options.checkpoint_every_steps,
     )  # fmt: skip
 

@@ -58,7 +58,7 @@ class TrainingPlan(Section):
     precision: Literal["auto", "fp32", "bf16"]
     loss_chunk_tokens: int | None
     activation_checkpointing: bool
-    compile: bool
+    compile: Literal["auto", True, False]
     mask_gradients: Literal["before_clip", "after_clip"]
     threads: int
     optimizer: OptimizerConfig

@@ -26,7 +26,7 @@ def causal_attention(
 
     ``query`` has shape (sequences, heads, length, channels), ``key`` and ``value`` (sequences, groups, length,
     channels): neighbouring heads share a group. ``allowed``, of shape (sequences, 1, length, length), says instead of
-    the causal order which tokens see which. The softmax is taken in fp32.
+    the causal order which tokens see which. The softmax is computed in fp32 and rounded to the dtype of the scores.
     """
     sequences, heads, length, channels = query.shape
     groups = key.shape[1]
@@ -36,7 +36,7 @@ def causal_attention(
         allowed = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
     bias = torch.zeros(allowed.shape, dtype=scores.dtype, device=query.device).masked_fill_(~allowed, -torch.inf)
     scores = scores.view(sequences, heads, length, length) + bias
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
+    weights = torch.softmax(scores, dim=-1)
     return torch.matmul(weights.view(*stacked, length), value).view(query.shape)
 
 

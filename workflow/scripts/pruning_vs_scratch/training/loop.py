@@ -23,7 +23,7 @@ from pruning_vs_scratch.files import sha256_of_value
 from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.training.attention import use_fastest_attention
-from pruning_vs_scratch.training.compiling import compile_blocks
+from pruning_vs_scratch.training.compiling import compile_blocks, pays
 from pruning_vs_scratch.training.distillation import Teacher, distilled_loss_sums
 from pruning_vs_scratch.training.gradients import clip_gradients
 from pruning_vs_scratch.training.interrupt import StopRequest
@@ -37,6 +37,9 @@ from pruning_vs_scratch.training.sharding import distributed_model, let_go
 from pruning_vs_scratch.training.sparsity import assert_masked, fitted_masks, mask_gradients, mask_weights
 from pruning_vs_scratch.training.throughput import Throughput
 from pruning_vs_scratch.training.world import World
+
+TOKENS_IN_CACHE = 256
+"""Tokens whose logits a CPU works on at once, unless the plan says otherwise: they stay in its cache."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,15 @@ class Trainer:
         if plan.activation_checkpointing:
             self.llama.activation_checkpointing_enable({"use_reentrant": False})
         use_fastest_attention(self.llama, plan.sequence_length, world.device, self.precision)
-        if plan.compile:
+        shape = shape_of(self.llama.config)
+        flops = shape.training_flops(plan.sequences, plan.sequence_length)
+        if plan.compile is True or (plan.compile == "auto" and pays(flops, world.device)):
             compile_blocks(self.llama, world.device)
+        self.chunk = plan.loss_chunk_tokens or (TOKENS_IN_CACHE if world.device.type == "cpu" else None)
         self.whole = distributed_model(self.llama, world, self.precision)
         self.model.to(world.device)
         self.teacher = Teacher(teacher, world, self.precision) if teacher is not None else None
-        self.throughput = Throughput(shape_of(self.llama.config), plan.sequence_length, world, self.precision)
+        self.throughput = Throughput(shape, plan.sequence_length, world, self.precision)
         self.masks = fitted_masks(self.model, masks)
         mask_weights(self.model, self.masks)
         self.optimizer = build_optimizer(self.parameter_groups(), plan.optimizer)
@@ -255,7 +261,7 @@ class Trainer:
         return torch.stack([loss.detach(), cross_entropy.detach() / tokens_in_batch])
 
     def _loss_sums(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        chunk, distillation = self.plan.loss_chunk_tokens, self.plan.distillation
+        chunk, distillation = self.chunk, self.plan.distillation
         if self.teacher is None or distillation is None:
             total = self.whole(loss_sum, inputs, targets, chunk, self.separator)
             return total, total
@@ -275,8 +281,7 @@ class Trainer:
 
     def _sequence_losses(self, windows: torch.Tensor) -> torch.Tensor:
         with self._autocast():
-            chunk = self.plan.loss_chunk_tokens
-            return self.whole(sequence_losses, windows, self.plan.micro_batch_size, chunk, self.separator)
+            return self.whole(sequence_losses, windows, self.plan.micro_batch_size, self.chunk, self.separator)
 
     def _autocast(self) -> AbstractContextManager:
         return autocast(self.precision, self.world.device, keep_casts=self.world.size == 1)
