@@ -174,3 +174,19 @@ def test_a_trunk_is_a_state_and_a_run_goes_on_from_it(prepared: Path, tmp_path: 
     assert {"target", "state"} <= set(manifests["run"]["inputs"])
     steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in steps if "loss" in record] == list(range(1, plan.steps + 1))
+
+
+def test_a_teacher_of_another_vocabulary_is_refused(prepared: Path, tmp_path: Path) -> None:
+    from pruning_vs_scratch.config.training import DistillationConfig
+    from pruning_vs_scratch.models.checkpoint import save_llama
+    from pruning_vs_scratch.models.llama import random_llama
+
+    (tmp_path / "teacher").mkdir()
+    teacher = random_llama(ModelShape(300, 1, 16, 24, 2, 1, 8, True, 1e4, 1e-5), 16, 0)
+    save_llama(teacher, tmp_path / "teacher", prepared / "tokenizer")
+    plan = make_plan(distillation=DistillationConfig())
+    command = train_command(prepared, tmp_path, plan, teacher=tmp_path / "teacher")
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert re.search(r"error: the teacher .*teacher has a vocabulary of 300, the student one of 280", refused.stderr)
+    assert "Traceback" not in refused.stderr
