@@ -37,7 +37,9 @@ from pruning_vs_scratch.models.checkpoint import save_llama
 from pruning_vs_scratch.models.llama import random_llama
 from pruning_vs_scratch.study import ModelShape
 from pruning_vs_scratch.training.resume import TrainState, save_state
+from pruning_vs_scratch.training.world import World
 
+WORLD = World(torch.device("cpu"))
 model = random_llama(ModelShape(300, 2, 16, 24, 2, 1, 8, True, 1e4, 1e-5), 16, 0)
 optimizer = torch.optim.AdamW(model.parameters())
 model(input_ids=torch.arange(8)[None]).logits.sum().backward()
@@ -48,7 +50,7 @@ def save_a_checkpoint():
         save_llama(model, folder, Path("tokenizer"))
 
 try:
-    cli.run(lambda: save_state(Path("state"), TrainState(step=2), model, optimizer))
+    cli.run(lambda: save_state(Path("state"), TrainState(step=2), model, optimizer, WORLD, spec="x"))
 except SystemExit as end:
     sys.stderr.write(f"{end}\\n")
 cli.run(save_a_checkpoint)

@@ -10,8 +10,12 @@ import os
 import signal
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 import psutil
 
@@ -20,6 +24,7 @@ from pruning_vs_scratch.cli import positive_integer
 from pruning_vs_scratch.errors import Interrupted, PeerLost, UserError
 from pruning_vs_scratch.training.interrupt import STOP_SIGNALS
 
+SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_TO_STOP = 300
 """How long processes may take to save once one of them failed or was stopped."""
 
@@ -57,8 +62,8 @@ def _run(processes: int, command: list[str], logs: Path) -> None:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
-        # The first process speaks for all; what the others say is kept for the case that they fail.
-        logs_specs=DefaultLogsSpecs(str(logs), redirects=dict.fromkeys(range(1, processes), Std.ERR)),
+        # The first process speaks for all; what the others say is looked at if they fail.
+        logs_specs=DefaultLogsSpecs(str(logs), redirects=Std.ERR),
         signals_to_handle="SIGINT",
         shutdown_timeout=SECONDS_TO_STOP,
     )
@@ -66,7 +71,8 @@ def _run(processes: int, command: list[str], logs: Path) -> None:
     for number in STOP_SIGNALS:
         signal.signal(number, _forward)
     try:
-        elastic_launch(config, sys.executable)(*command)
+        with _shown(logs):
+            elastic_launch(config, sys.executable)(*command)
     except ChildFailedError as error:
         codes = {rank: failure.exitcode for rank, failure in sorted(error.failures.items())}
         if Interrupted.EXIT_CODE in codes.values():
@@ -76,13 +82,47 @@ def _run(processes: int, command: list[str], logs: Path) -> None:
         sys.exit(1)
 
 
+@contextmanager
+def _shown(logs: Path) -> Iterator[None]:
+    """While open, and to its end, show what the first process writes."""
+    done = threading.Event()
+    follower = threading.Thread(target=_follow, args=(logs, done))
+    follower.start()
+    try:
+        yield
+    finally:
+        done.set()
+        follower.join()
+
+
+def _follow(logs: Path, done: threading.Event) -> None:
+    with ExitStack() as opened:
+        stream: TextIO | None = None
+        while True:
+            is_last = done.wait(SECONDS_BETWEEN_LOOKS)
+            for log in [] if stream else logs.glob("*/attempt_0/0/stderr.log"):
+                stream = opened.enter_context(log.open(encoding="utf-8", errors="replace"))
+            if stream:
+                sys.stderr.write(stream.read())
+                sys.stderr.flush()
+            if is_last:
+                return
+
+
+def _said(logs: Path, rank: int) -> str:
+    """What a process has written to its standard error so far."""
+    return "".join(
+        log.read_text(encoding="utf-8", errors="replace") for log in logs.glob(f"*/attempt_0/{rank}/stderr.log")
+    )
+
+
 def _forward(number: int, _frame: FrameType | None) -> None:
     for child in psutil.Process().children():
         child.send_signal(number)
 
 
 def _reason(codes: dict[int, int], logs: Path) -> str | None:
-    """Why the run failed, from the exit codes by rank; None if the first process failed by itself, and has said why.
+    """Why the run failed, from the exit codes by rank; None if the first process has said why.
 
     A process that lost a peer, or was ended because another one failed, is not the reason.
     """
@@ -92,10 +132,11 @@ def _reason(codes: dict[int, int], logs: Path) -> str | None:
     failed = [rank for rank, code in codes.items() if code > 0 and code != PeerLost.EXIT_CODE]
     if not failed or 0 in failed:
         return None
-    [log] = logs.glob(f"*/attempt_0/{failed[0]}/stderr.log")
-    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    words = said[-1].removeprefix("error: ") if said else f"exit code {codes[failed[0]]}"
-    return f"process {failed[0]} failed: {words}"
+    lines = _said(logs, failed[0]).strip().splitlines() or [f"exit code {codes[failed[0]]}"]
+    # All processes meet some mistakes, and one of them is the first to end.
+    if lines[-1] in _said(logs, 0):
+        return None
+    return f"process {failed[0]} failed: {lines[-1].removeprefix('error: ')}"
 
 
 if __name__ == "__main__":

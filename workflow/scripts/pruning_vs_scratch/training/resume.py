@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.distributed import checkpoint
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint import CheckpointException, HuggingFaceStorageReader, HuggingFaceStorageWriter
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import STATE_FILE, read_json, write_json
@@ -93,7 +93,7 @@ def write_state(
     """Write one state, in place of what was there."""
     tensors = _tensors(model, optimizer)
     with world.atomic_directory(folder) as temporary:
-        with writing_tensors(temporary), _alone_or_not():
+        with writing_tensors(temporary), _plainly():
             checkpoint.save(tensors, storage_writer=_writer(temporary, tensors, world))
         if world.is_first:
             for file in temporary.glob("*.safetensors"):
@@ -116,7 +116,7 @@ def read_state(folder: Path, model: nn.Module, optimizer: torch.optim.AdamW, *, 
             "step": torch.tensor(float(counters["step"]), device=parameter.device),
             **{moment: torch.zeros_like(parameter) for moment in MOMENTS},
         }
-    with _alone_or_not():
+    with _plainly():
         checkpoint.load(_tensors(model, optimizer), storage_reader=HuggingFaceStorageReader(str(folder)))
     return TrainState(**counters)
 
@@ -169,8 +169,11 @@ def _writer(folder: Path, tensors: Tensors, world: World) -> HuggingFaceStorageW
 
 
 @contextmanager
-def _alone_or_not() -> Iterator[None]:
-    """Keep torch from warning that a process is alone: that is no mistake."""
+def _plainly() -> Iterator[None]:
+    """Raise what really went wrong, not torch's wrapping of it, and keep torch from warning that a process is alone."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
-        yield
+        try:
+            yield
+        except CheckpointException as wrapping:
+            raise next(error for error, _ in wrapping.failures.values()) from None
