@@ -1,6 +1,7 @@
 """Runs that go on from a shared trunk end as if each had trained its whole plan alone, to the bit."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +117,12 @@ def test_time_in_trunks_is_counted_and_told_apart(store: TokenStore, tmp_path: P
 
 def test_the_fields_of_the_ledger_share_out_tokens_and_operations() -> None:
     plan = make_plan(**plan_values(LONG))
-    found = training_fields(plan, TrainResult(512, 384, 8, 2.0, 1.0, None, "fp32"), SHAPE)
+    teacher = replace(SHAPE, layers=5)
+    found = training_fields(plan, TrainResult(512, 384, 8, 2.0, 1.0, None, "fp32"), SHAPE, teacher)
     assert (found["tokens_seen"], found["tokens_trunk"]) == (512, 384)
     assert found["flops"] == SHAPE.training_flops(32, LENGTH)
     assert found["flops_trunk"] * 4 == found["flops"] * 3
+    assert found["flops_teacher_trunk"] * 4 == found["flops_teacher"] * 3 > 0
 
 
 BAD_STATES = {

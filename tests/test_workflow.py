@@ -36,6 +36,7 @@ LEDGER_COLUMNS = [
     "flops",
     "flops_trunk",
     "flops_teacher",
+    "flops_teacher_trunk",
     "wall_seconds",
     "wall_seconds_trunk",
     "world_size",

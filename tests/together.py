@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import socket
+import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
@@ -47,6 +48,8 @@ def _member(
 ) -> None:
     os.environ.update(environment)
     torch.set_num_threads(1)
+    # FSDP2 warns where its hooks may get lost and gradients become wrong.
+    warnings.filterwarnings("error", message="FSDP2")
     with joined_world() as world:
         _require_rank(world)
         sender.send(function(world, *arguments))

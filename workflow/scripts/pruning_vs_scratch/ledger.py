@@ -10,7 +10,7 @@ COLUMNS_OF_A_MATCH = (
 COLUMNS_OF_AN_EQUAL_MATCH = ("tokens_planned", "tokens_seen", "window_start", "window_end", "steps")
 """What both sides of an equal-budget pair share on top of that."""
 COLUMNS_OF_A_TRUNK = (
-    "window_start", "sequence_length", "global_batch_size", "peak_lr", "precision", "seed",
+    "window_start", "sequence_length", "global_batch_size", "peak_lr", "objective", "precision", "seed",
 )  # fmt: skip
 """What a run shares with the trunk that it goes on from; the schedule's name differs."""
 
@@ -51,6 +51,8 @@ class LedgerRow:
     """Of these, those that were executed in shared trunks."""
     flops_teacher: int = 0
     """Operations of a teacher's forward passes, beside those."""
+    flops_teacher_trunk: int = 0
+    """Of these, those that were executed in shared trunks."""
     wall_seconds: float
     wall_seconds_trunk: float = 0.0
     """Of these, those that were spent in shared trunks."""

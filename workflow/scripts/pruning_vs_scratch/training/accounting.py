@@ -12,6 +12,10 @@ def training_fields(
 ) -> dict[str, Any]:
     """Tokens, windows, recipe and work of a finished run."""
     in_trunk = result.tokens_trunk // plan.sequence_length
+    taught, taught_in_trunk = (
+        teacher.forward_flops(sequences, plan.sequence_length) if teacher else 0
+        for sequences in (plan.sequences, in_trunk)
+    )
     return {
         "tokens_planned": plan.tokens,
         "tokens_seen": result.tokens_seen,
@@ -26,6 +30,7 @@ def training_fields(
         "objective": plan.objective,
         "precision": result.precision,
         "flops": shape.training_flops(plan.sequences, plan.sequence_length),
-        "flops_teacher": teacher.forward_flops(plan.sequences, plan.sequence_length) if teacher else 0,
         "flops_trunk": shape.training_flops(in_trunk, plan.sequence_length),
+        "flops_teacher": taught,
+        "flops_teacher_trunk": taught_in_trunk,
     }

@@ -59,7 +59,7 @@ def distilled_loss_sums(
         return distillation(logits, functional.linear(taught[part], head).float(), wanted[part], config)
 
     total, plain = summed_in_chunks(hidden, model.lm_head.weight, chunk or len(hidden), loss)
-    return total, plain.detach()
+    return total, plain
 
 
 def distillation(
@@ -71,13 +71,13 @@ def distillation(
     (1 - w) (p - onehot) + w T (p_T - q_T), with the student's p, the teacher's q, and both at temperature T.
     """
     temperature, weight = config.temperature, config.weight
-    plain, gradient = cross_entropy(logits, targets)
+    (plain,), gradient = cross_entropy(logits, targets)
     student_log = functional.log_softmax(logits / temperature, dim=-1)
     teacher_log = functional.log_softmax(teacher / temperature, dim=-1)
     divergence = functional.kl_div(student_log, teacher_log, reduction="sum", log_target=True)
     total = (1 - weight) * plain + weight * temperature**2 * divergence
     softened = student_log.exp_() - teacher_log.exp_()
-    return torch.cat([total, plain]), (1 - weight) * gradient + weight * temperature * softened
+    return (total, plain), (1 - weight) * gradient + weight * temperature * softened
 
 
 def _states(model: LlamaForCausalLM, inputs: torch.Tensor, separator: int | None) -> TeacherStates:

@@ -61,11 +61,11 @@ def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> "LossAndGradie
     total = functional.nll_loss(log_probabilities, targets, reduction="sum")
     gradient = log_probabilities.exp_()
     gradient[torch.arange(len(targets), device=targets.device), targets] -= 1
-    return total[None], gradient
+    return (total,), gradient
 
 
-LossAndGradient = tuple[torch.Tensor, torch.Tensor]
-"""Sums of shape (n,), the first of which is minimised, and the gradient of the first by the logits."""
+LossAndGradient = tuple[tuple[torch.Tensor, ...], torch.Tensor]
+"""Sums over the tokens, the first of which is minimised, and the gradient of the first by the logits."""
 LossOfLogits = Callable[[torch.Tensor, slice], LossAndGradient]
 """From the logits of some tokens, in fp32, and where these tokens are."""
 
@@ -77,14 +77,16 @@ def summed_in_chunks(
 
     ``hidden`` has shape (tokens, hidden) and ``weight`` (vocabulary, hidden). The gradient of a chunk is taken while
     its logits are there, so that nothing is computed twice (as in Hsu et al., "Liger Kernel", 2410.10989, section 3).
-    Gradients flow from the first sum alone.
+    Gradients flow from the first sum alone; the others have none.
     """
-    return _SummedInChunks.apply(hidden, weight, chunk, loss).unbind()
+    return _SummedInChunks.apply(hidden, weight, chunk, loss)
 
 
 class _SummedInChunks(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, chunk: int, loss: LossOfLogits) -> torch.Tensor:
+    def forward(
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, chunk: int, loss: LossOfLogits
+    ) -> tuple[torch.Tensor, ...]:
         with_gradients = any(ctx.needs_input_grad)
         hidden_gradients, weight_gradient = [], torch.zeros_like(weight) if with_gradients else None
         totals = []
@@ -99,12 +101,15 @@ class _SummedInChunks(torch.autograd.Function):
                 weight_gradient += gradient.T @ hidden[part]
         if weight_gradient is not None:
             ctx.save_for_backward(torch.cat(hidden_gradients), weight_gradient)
-        return torch.stack(totals).sum(dim=0)
+        # Tensors of their own, not views of one: FSDP2 hangs its backward pass on them, which a view may lose.
+        first, *others = (torch.stack(parts).sum() for parts in zip(*totals, strict=True))
+        ctx.mark_non_differentiable(*others)
+        return first, *others
 
     @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
+    def backward(ctx: Any, upstream: torch.Tensor, *_: Any) -> tuple[torch.Tensor, torch.Tensor, None, None]:
         hidden_gradient, weight_gradient = ctx.saved_tensors
-        return hidden_gradient * upstream[0], weight_gradient * upstream[0], None, None
+        return hidden_gradient * upstream, weight_gradient * upstream, None, None
 
 
 @torch.no_grad()
