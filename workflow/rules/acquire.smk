@@ -1,4 +1,4 @@
-"""Downloads: pinned files, checked by hash, before anything else."""
+"""Downloads: pinned files and data sets, checked by hash, before anything else. No other rule needs a network."""
 
 DOWNLOADS = {source.file: source for source in study.downloads.values()}
 
@@ -24,3 +24,32 @@ rule acquire:
     shell:
         "python workflow/scripts/acquire.py --source {params.source:q} --out {output.file:q}"
         " --manifest {output.manifest:q} 2> {log:q}"
+
+
+rule freeze_dataset:
+    """Fetch one data set of the hub in the form that later steps read without a network."""
+    output:
+        dataset=directory(paths.frozen("{key}")),
+        manifest=manifest_of(paths.frozen("{key}")),
+    log:
+        paths.logs / "freeze" / "{key}.log",
+    wildcard_constraints:
+        key="|".join(map(re.escape, study.frozen)) or "none",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        dataset=lambda wildcards: study.frozen[wildcards.key].model_dump_json(),
+    message:
+        "Freeze the data set {wildcards.key}"
+    shell:
+        "python workflow/scripts/freeze_dataset.py --dataset {params.dataset:q} --out {output.dataset:q}"
+        " --manifest {output.manifest:q} 2> {log:q}"
+
+
+rule freeze:
+    """Everything that needs a network, and nothing else: for machines whose compute nodes have none."""
+    input:
+        map(paths.download, DOWNLOADS),
+        map(paths.frozen, study.frozen),
+    localrule: True

@@ -9,9 +9,12 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
+from pruning_vs_scratch.data.benchmarks import PACKAGE
+from pruning_vs_scratch.data.hub import manifest_of
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import canonical_json
 from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.study.evaluation import reading_options
 
 try:
     study = Study(config)

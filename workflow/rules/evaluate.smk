@@ -1,17 +1,18 @@
-"""Evaluation of every checkpoint: loss on held-out corpora, and lm-eval tasks."""
+"""Evaluation of every checkpoint: loss on held-out corpora, lm-eval tasks, and the speed of each target."""
 
-TASKS = list(study.config.evaluation.tasks.local)
+EVALUATION = study.config.evaluation
+TASK_DEFINITIONS = Path("config/tasks")
 
 
 rule evaluate:
-    """Evaluate a group of checkpoints in one process: one import, one load a checkpoint."""
+    """Evaluate a group of checkpoints in one process: one import, one load a checkpoint. Needs no network."""
     input:
         models=lambda wildcards: [
             paths.model(run) for run in study.evaluation_groups[wildcards.group]
         ],
-        tokens=expand(paths.tokens / "{corpus}", corpus=study.config.evaluation.perplexity.corpora),
-        task_items=expand(paths.task_items / "{task}.jsonl", task=TASKS),
-        definitions=expand("config/tasks/{task}.yaml", task=TASKS),
+        tokens=expand(paths.tokens / "{corpus}", corpus=EVALUATION.perplexity.corpora),
+        task_items=[task.path for task in study.tasks],
+        definitions=[TASK_DEFINITIONS / task.definition for task in study.tasks if task.definition],
     output:
         scores=directory(paths.evaluation / "{group}"),
         manifest=paths.evaluation / "{group}.manifest.json",
@@ -23,23 +24,57 @@ rule evaluate:
         group="|".join(map(re.escape, study.evaluation_groups)),
     conda:
         ENVIRONMENT
-    threads: study.config.training.threads
+    threads: study.config.training.threads * EVALUATION.processes
     params:
+        launch=study.launch("workflow/scripts/evaluate_checkpoints.py", EVALUATION.processes),
         checkpoints=lambda wildcards: [
             f"--checkpoint={run}={paths.model(run)}"
             for run in study.evaluation_groups[wildcards.group]
         ],
-        tasks=[f"--task={task}={paths.task_items / task}.jsonl" for task in TASKS],
+        tasks=canonical_json([task.to_dict() for task in study.tasks]),
+        definitions=TASK_DEFINITIONS,
         tokens=paths.tokens,
-        corpora=canonical_json(study.config.evaluation.perplexity.corpora),
-        length=study.config.evaluation.perplexity.sequence_length,
-        batch_size=study.config.evaluation.perplexity.batch_size,
+        corpora=canonical_json(study.corpora_to_score),
+        reading=reading_options(EVALUATION.perplexity),
+        batch_size=EVALUATION.perplexity.batch_size,
+        precision=EVALUATION.precision,
         threads=study.config.training.threads,
         work=paths.work / "evaluate",
     message:
         "Evaluate the checkpoints of {wildcards.group}"
     shell:
-        "python workflow/scripts/evaluate_checkpoints.py {params.checkpoints:q} {params.tasks:q}"
-        " --task-definitions config/tasks --tokens {params.tokens:q} --corpora {params.corpora:q}"
-        " --sequence-length {params.length} --batch-size {params.batch_size} --threads {params.threads}"
-        " --work {params.work:q} --out {output.scores:q} --manifest {output.manifest:q} 2> {log:q}"
+        "python {params.launch:q} {params.checkpoints:q} --tasks {params.tasks:q}"
+        " --task-definitions {params.definitions:q} --tokens {params.tokens:q} --corpora {params.corpora:q}"
+        " {params.reading:q} --batch-size {params.batch_size} --precision {params.precision}"
+        " --threads {params.threads} --work {params.work:q} --out {output.scores:q}"
+        " --manifest {output.manifest:q} 2> {log:q}"
+
+
+rule measure_speed:
+    """Time one checkpoint of each target, one after the other and with nothing beside them."""
+    input:
+        [paths.model(run) for run in study.measured_runs.values()],
+    output:
+        speed=paths.speed,
+        manifest=paths.speed.with_suffix(".manifest.json"),
+    log:
+        paths.logs / "measure_speed.log",
+    benchmark:
+        paths.benchmarks / "measure_speed.tsv"
+    conda:
+        ENVIRONMENT
+    threads: workflow.cores
+    params:
+        checkpoints=[
+            f"--checkpoint={target}={paths.model(run)}"
+            for target, run in study.measured_runs.items()
+        ],
+        settings=EVALUATION.speed.model_dump_json() if EVALUATION.speed else "",
+        precision=EVALUATION.precision,
+        threads=study.config.training.threads,
+    message:
+        "Measure the speed of each target"
+    shell:
+        "python workflow/scripts/measure_speed.py {params.checkpoints:q} --settings {params.settings:q}"
+        " --precision {params.precision} --threads {params.threads} --out {output.speed:q}"
+        " --manifest {output.manifest:q} 2> {log:q}"

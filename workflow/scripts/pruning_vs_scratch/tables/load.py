@@ -17,12 +17,16 @@ COLUMNS = {
         "tokens_train", "tokens_total", "seed",
     ),
     "pairs.csv": (*GROUP, "retrained", "scratch", "parent", "seed"),
-    "losses.parquet": ("run", "dataset", "sequence", "loss"),
-    "items.parquet": ("run", "task", "metric", "shots", "item", "score"),
+    "losses.parquet": ("run", "dataset", "sequence", "loss", "mode"),
+    "items.parquet": ("run", "task", "metric", "shots", "split", "item", "score", "cluster", "chance"),
     "gaps.csv": (
         *GROUP, "loss_retrained", "loss_retrained_low", "loss_retrained_high", "loss_scratch", "loss_scratch_low",
         "loss_scratch_high", "loss_parent", "gap", "low", "high", "p_value", "seeds", "sequences", "retrained",
         "scratch", "dataset", "confidence", "margin",
+    ),
+    "task_gaps.csv": (
+        *GROUP, "dataset", "metric", "split", "accuracy_retrained", "accuracy_scratch", "chance", "difference", "low",
+        "high", "p_value", "items", "clusters", "seeds",
     ),
 }  # fmt: skip
 """The columns that readers here rely on."""

@@ -1,5 +1,7 @@
 """results.csv: every score of every run, in one long table."""
 
+import math
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -7,13 +9,11 @@ from scipy import stats
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.study import Study
-
-TASK_MEAN = "task_mean"
-"""Data set name of the mean over tasks, the paper's headline figure."""
+from pruning_vs_scratch.tables.items import CHANCE, chance_rows, task_mean_rows, task_rows
 
 
 def results_table(study: Study, runs: pd.DataFrame, losses: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
-    """The run's columns, then dataset, metric, value, stderr, n.
+    """The run's columns, then dataset, metric, value, stderr, n, split; and what guessing scores, as run "chance".
 
     Raises:
         UserError: a run was not evaluated.
@@ -22,10 +22,15 @@ def results_table(study: Study, runs: pd.DataFrame, losses: pd.DataFrame, items:
     if unscored:
         raise UserError(f"{len(unscored)} runs have no scores, first {unscored[0]}: run their evaluation again")
     parts = [_validation_rows(study), _loss_rows(losses)]
+    guesses = [_uniform_rows(losses, next(iter(study.targets.values())).shape.vocab_size)]
     if not items.empty:
-        parts += [_task_rows(items), _task_mean_rows(items)]
-    scores = pd.concat(parts, ignore_index=True)
-    table = runs.merge(scores, on="run", how="left", validate="one_to_many")
+        parts += [task_rows(items), task_mean_rows(items)]
+        guesses.append(chance_rows(items))
+    table = runs.merge(pd.concat(parts, ignore_index=True), on="run", how="left", validate="one_to_many")
+    # Guessing has no parameters, reads no tokens, and is the same for every seed.
+    counts = {name: 0 for name in runs.columns if pd.api.types.is_integer_dtype(runs[name])}
+    guessing = pd.concat(guesses, ignore_index=True).assign(run=CHANCE, role=CHANCE, **counts)
+    table = pd.concat([table, guessing], ignore_index=True)
     table.insert(0, "study", study.name)
     return table
 
@@ -49,22 +54,21 @@ def _validation_rows(study: Study) -> pd.DataFrame:
 
 def _loss_rows(losses: pd.DataFrame) -> pd.DataFrame:
     """Mean loss in nats per token with its standard error over windows, and the perplexity (delta method)."""
-    grouped = losses.groupby(["run", "dataset"], sort=False)["loss"]
+    grouped = losses.groupby(["run", "dataset", "mode"], sort=False)["loss"]
     loss = grouped.agg(value="mean", stderr=stats.sem, n="size").reset_index()
     perplexity = loss.assign(value=np.exp(loss["value"]), stderr=np.exp(loss["value"]) * loss["stderr"])
-    return pd.concat([loss.assign(metric="loss"), perplexity.assign(metric="perplexity")], ignore_index=True)
+    both = pd.concat([_labelled(loss, "loss"), _labelled(perplexity, "perplexity")], ignore_index=True)
+    return both.drop(columns="mode")
 
 
-def _task_rows(items: pd.DataFrame) -> pd.DataFrame:
-    grouped = items.groupby(["run", "task", "metric"], sort=False)["score"]
-    return grouped.agg(value="mean", stderr=stats.sem, n="size").reset_index().rename(columns={"task": "dataset"})
+def _labelled(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """With the metric's name, which says where text is read as the paper's released code reads it."""
+    return scores.assign(metric=np.where(scores["mode"] == "authors", f"{metric}_authors", metric))
 
 
-def _task_mean_rows(items: pd.DataFrame) -> pd.DataFrame:
-    """Unweighted mean over tasks; its standard error takes tasks as fixed and items as independent."""
-    per_task = _task_rows(items)
-    per_task["variance"] = per_task["stderr"] ** 2
-    grouped = per_task.groupby(["run", "metric"], sort=False)
-    mean = grouped.agg(value=("value", "mean"), variance=("variance", "sum"), tasks=("value", "size"), n=("n", "sum"))
-    mean["stderr"] = mean["variance"] ** 0.5 / mean["tasks"]
-    return mean.reset_index().drop(columns=["variance", "tasks"]).assign(dataset=TASK_MEAN)
+def _uniform_rows(losses: pd.DataFrame, vocab_size: int) -> pd.DataFrame:
+    """The loss and perplexity of a model that knows nothing: all tokens are as likely."""
+    corpora = losses.groupby(["dataset", "mode"], sort=False)["sequence"].nunique().rename("n").reset_index()
+    rows = [_labelled(corpora.assign(value=math.log(vocab_size)), "loss")]
+    rows.append(_labelled(corpora.assign(value=float(vocab_size)), "perplexity"))
+    return pd.concat(rows, ignore_index=True).drop(columns="mode")

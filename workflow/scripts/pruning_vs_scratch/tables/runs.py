@@ -12,6 +12,9 @@ EFFICIENCY_LENGTH = 2048
 """Sequence length of the paper's efficiency table."""
 
 
+MEASURED_COLUMNS = ("metric", "value", "low", "high", "n", "hardware")
+
+
 def run_table(study: Study) -> pd.DataFrame:
     """One row a run; its columns open results.csv and efficiency.csv too."""
     parents = {run.seed: run for run in study.runs.values() if run.role == "parent"}
@@ -50,14 +53,23 @@ def _masked(study: Study, run: Run) -> int:
     return int(read_manifest(study.paths.manifest(run.mask))["facts"]["masked_weights"])
 
 
-def efficiency_table(study: Study, runs: pd.DataFrame) -> pd.DataFrame:
-    """Size and cost of every run, long form: the run's columns, then metric and value."""
-    records = []
-    for row in runs.to_dict("records"):
-        run = study.runs[row["run"]]
-        for metric, value in _efficiency(study, run).items():
-            records.append({"study": study.name, **row, "metric": metric, "value": value})
-    return pd.DataFrame(records)
+def efficiency_table(study: Study, runs: pd.DataFrame, speed: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Size and cost of every run, long form: the run's columns, then metric, value, low, high, n, hardware.
+
+    Of counts, the last four are empty. ``speed`` holds what was measured of each target (measure_speed.py): the
+    median of n measurements, the least and the largest, and where; it goes for all runs of the target.
+    """
+    counted = pd.DataFrame(
+        [(name, *row) for name in runs["run"] for row in _efficiency(study, study.runs[name]).items()],
+        columns=["run", "metric", "value"],
+    )
+    parts = [counted]
+    if speed is not None:
+        targets = pd.DataFrame({"run": runs["run"], "target": [study.runs[run].target.name for run in runs["run"]]})
+        parts.append(targets.merge(speed, on="target").drop(columns="target"))
+    table = runs.merge(pd.concat(parts, ignore_index=True), on="run", validate="one_to_many")
+    table.insert(0, "study", study.name)
+    return table.reindex(columns=["study", *runs.columns, *MEASURED_COLUMNS]).astype({"n": "Int64"})
 
 
 def _efficiency(study: Study, run: Run) -> dict[str, int]:

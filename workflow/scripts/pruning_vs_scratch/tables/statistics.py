@@ -5,6 +5,7 @@ sequences are crossed, and both are taken as random samples.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,48 +59,67 @@ def estimate_mean(values: Matrix, precision: Precision) -> Estimate:
     Raises:
         UserError: fewer than two sequences.
     """
-    seeds, sequences = values.shape
+    return estimate_mean_of_means([values], precision)
+
+
+def estimate_mean_of_means(strata: Sequence[Matrix], precision: Precision) -> Estimate:
+    """The unweighted mean over some means, such as a mean over tasks, with a two-sided interval as ``estimate_mean``.
+
+    Each stratum is a matrix of shape (seeds, its own sequences), with the same seeds in all. The strata are fixed:
+    the interval covers other items of these tasks, not other tasks.
+
+    Raises:
+        UserError: a stratum has fewer than two sequences.
+    """
+    seeds, sequences = len(strata[0]), min(values.shape[1] for values in strata)
     if sequences < 2:
         raise UserError(
-            f"an interval needs at least two evaluation sequences, not {sequences}: "
-            "raise evaluation.perplexity.corpora in the configuration"
+            f"an interval needs at least two evaluation sequences or items, not {sequences}: raise "
+            "evaluation.perplexity.corpora, or the number of items of a task"
         )
-    mean = float(values.mean())
-    error, degrees = _one_seed_error(values[0]) if seeds == 1 else _crossed_error(values)
+    mean = float(np.mean([values.mean() for values in strata]))
+    error, degrees = _error(strata)
     if seeds == 1:
-        low, high = _bootstrap_interval(values[0], precision)
+        low, high = _bootstrap_interval([values[0] for values in strata], precision)
     else:
         half = float(stats.t.ppf((1 + precision.confidence) / 2, degrees)) * error
         low, high = mean - half, mean + half
-    return Estimate(mean, low, high, error, degrees, seeds, sequences)
+    total = sum(values.shape[1] for values in strata)
+    return Estimate(mean, low, high, error, degrees, seeds, total)
 
 
-def _one_seed_error(values: Matrix) -> tuple[float, float]:
-    return float(stats.sem(values)), len(values) - 1.0
+def _error(strata: Sequence[Matrix]) -> tuple[float, float]:
+    """Standard error of the mean of means, with Satterthwaite's (1946) degrees of freedom.
 
-
-def _crossed_error(values: Matrix) -> tuple[float, float]:
-    """Standard error of the grand mean of crossed random effects, with Satterthwaite's (1946) degrees of freedom.
-
-    The variance of the mean over seeds and that over sequences are added. Both hold the part that belongs to
-    neither, so the sum is slightly too large; subtracting it once would be too small where seeds are few.
-    Why both must count as random: Clark, "The language-as-fixed-effect fallacy", 1973.
+    Seeds and sequences are crossed random effects, and their variances are added. Both hold the part that belongs to
+    neither, so the sum is slightly too large; subtracting it once would be too small where seeds are few. Why both
+    must count as random: Clark, "The language-as-fixed-effect fallacy", 1973.
     """
-    seeds, sequences = values.shape
-    parts = np.array([values.mean(axis=1).var(ddof=1) / seeds, values.mean(axis=0).var(ddof=1) / sequences])
-    degrees = np.array([seeds - 1.0, sequences - 1.0])
-    total = parts.sum()
+    parts = [(stats.sem(values.mean(axis=0)) / len(strata)) ** 2 for values in strata]
+    degrees = [values.shape[1] - 1.0 for values in strata]
+    seeds = len(strata[0])
+    if seeds > 1:
+        parts.append(stats.sem(np.mean([values.mean(axis=1) for values in strata], axis=0)) ** 2)
+        degrees.append(seeds - 1.0)
+    total = sum(parts)
     if total == 0:
-        return 0.0, float(degrees[0])
-    return math.sqrt(total), float(total**2 / (parts**2 / degrees).sum())
+        return 0.0, float(degrees[-1])
+    return math.sqrt(total), float(total**2 / sum(p**2 / d for p, d in zip(parts, degrees, strict=True)))
 
 
-def _bootstrap_interval(values: Matrix, precision: Precision) -> tuple[float, float]:
-    if np.ptp(values) == 0:  # nothing to resample, and BCa is not defined
-        return float(values[0]), float(values[0])
+def _bootstrap_interval(strata: Sequence[Matrix], precision: Precision) -> tuple[float, float]:
+    """Of the mean of the strata's means; each is resampled by itself."""
+    varying = [values for values in strata if np.ptp(values) > 0]
+    fixed = sum(float(values[0]) for values in strata if np.ptp(values) == 0)
+    if not varying:  # nothing to resample, and BCa is not defined
+        return fixed / len(strata), fixed / len(strata)
+
+    def mean_of_means(*samples: Matrix, axis: int) -> Matrix:
+        return (sum(sample.mean(axis=axis) for sample in samples) + fixed) / len(strata)
+
     interval = stats.bootstrap(
-        (values,),
-        np.mean,
+        varying,
+        mean_of_means,
         vectorized=True,
         confidence_level=precision.confidence,
         n_resamples=precision.resamples,
@@ -108,6 +128,20 @@ def _bootstrap_interval(values: Matrix, precision: Precision) -> tuple[float, fl
         rng=np.random.default_rng(BOOTSTRAP_SEED),
     ).confidence_interval
     return float(interval.low), float(interval.high)
+
+
+def by_cluster(values: Matrix, clusters: ArrayLike) -> Matrix:
+    """One value a cluster in place of one an item, shape (seeds, clusters), with the same mean for every seed.
+
+    Items that share a passage are no independent ones. A cluster's value is the mean plus the cluster's influence on
+    it (the linearised ratio of sums, as in Cameron & Miller, "A practitioner's guide to cluster-robust inference",
+    2015), so that intervals over these values are intervals over clusters, whatever their sizes. Where every item is
+    a cluster, the values stay.
+    """
+    _, index, sizes = np.unique(np.asarray(clusters), return_inverse=True, return_counts=True)
+    sums = np.stack([np.bincount(index, weights=row, minlength=len(sizes)) for row in values])
+    means = values.mean(axis=1, keepdims=True)
+    return means + (sums - means * sizes) * len(sizes) / values.shape[1]
 
 
 def p_above(estimate: Estimate, bound: float) -> float:

@@ -9,12 +9,11 @@ import pandas as pd
 
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.gaps import series_label
+from pruning_vs_scratch.tables.items import mean_accuracy
 from pruning_vs_scratch.tables.load import Tables
 
 WIDTH = 110
 ROW = ("granularity", "method", "pattern", "ratio", "budget")
-NORMALISED_ACCURACY = frozenset({"arc_easy", "arc_challenge", "hellaswag", "piqa", "openbookqa"})
-"""Tasks whose headline metric is the length-normalised accuracy, as in the paper; all others report accuracy."""
 
 
 def summary(
@@ -101,7 +100,7 @@ def _accuracy_lines(tables: Tables) -> Iterator[str]:
     accuracy = mean_accuracy(tables.items)
     if accuracy.empty:
         return
-    tasks = headline_items(tables.items)["task"].unique()
+    tasks = tables.items.loc[tables.items["shots"] == 0, "task"].unique()
     yield from textwrap.wrap(f"Mean accuracy, 0-shot, over {len(tasks)} tasks: {', '.join(sorted(tasks))}", WIDTH)
     yield ""
     parents = tables.runs.loc[tables.runs["role"] == "parent", "run"]
@@ -129,15 +128,3 @@ def _runs(cells: pd.Series) -> set[str]:
 def _percent(accuracy: pd.Series, runs: set[str]) -> str:
     known = accuracy[accuracy.index.isin(runs)]
     return "-" if known.empty else f"{known.mean():.1%}"
-
-
-def headline_items(items: pd.DataFrame) -> pd.DataFrame:
-    """The zero-shot items under each task's headline metric."""
-    metric = items["task"].map(lambda task: "acc_norm" if task in NORMALISED_ACCURACY else "acc")
-    return items[(items["shots"] == 0) & (items["metric"] == metric)]
-
-
-def mean_accuracy(items: pd.DataFrame) -> pd.Series:
-    """Each run's zero-shot accuracy, averaged over tasks with equal weight; indexed by run."""
-    by_task = headline_items(items).groupby(["run", "task"])["score"].mean()
-    return by_task.groupby("run").mean()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from pruning_vs_scratch.data.hub import manifest_of
 from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.study import Study
 
@@ -55,9 +56,10 @@ def _manifests(study: Study) -> Iterator[tuple[str, Path]]:
     """Phases and their manifests, in the order of the pipeline."""
     paths = study.paths
     yield from (("download", paths.download(f"{source.file}.manifest.json")) for source in study.downloads.values())
+    yield from (("download", manifest_of(paths.frozen(key))) for key in study.frozen)
     text = [paths.corpora / "manifest.json", paths.resources / "tokenizer.manifest.json"]
     text += [paths.tokens / f"{corpus}.manifest.json" for corpus in study.corpora]
-    text += [paths.task_items / f"{task}.manifest.json" for task in study.config.evaluation.tasks.local]
+    text += [task.path.with_suffix(".manifest.json") for task in study.tasks if task.data != "hub"]
     yield from (("text", path) for path in text)
     runs = study.recorded_runs.values()
     yield from (("pretrain", paths.manifest(run.name)) for run in runs if run.role == "parent")
@@ -65,3 +67,4 @@ def _manifests(study: Study) -> Iterator[tuple[str, Path]]:
     for role, phase in list(PHASES.items())[1:]:
         yield from ((phase, paths.manifest(run.name)) for run in runs if run.role == role)
     yield from (("evaluate", paths.evaluation / f"{group}.manifest.json") for group in study.evaluation_groups)
+    yield "evaluate", paths.speed.with_suffix(".manifest.json")

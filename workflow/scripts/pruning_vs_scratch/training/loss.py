@@ -119,10 +119,12 @@ def sequence_losses(
     batch_size: int,
     chunk: int | None = None,
     separator: int | None = None,
+    scored: int | None = None,
 ) -> torch.Tensor:
     """Mean loss in nats per token of each window, shape (n,), for windows of shape (n, length + 1).
 
-    With ``chunk`` tokens, the logits of no more than these are held at once.
+    With ``chunk`` tokens, the logits of no more than these are held at once. With ``scored`` tokens, only so many at
+    the end of a window count; the others are context.
     """
     device = next(model.parameters()).device
     losses = []
@@ -132,5 +134,5 @@ def sequence_losses(
         positions = max(1, chunk // len(batch)) if chunk else inputs.shape[1]
         parts = zip(hidden.split(positions, dim=1), targets.split(positions, dim=1), strict=True)
         found = torch.cat([token_losses(model.lm_head(part), wanted) for part, wanted in parts], dim=1)
-        losses.append(found.double().mean(dim=1).cpu())
+        losses.append(found[:, -(scored or found.shape[1]) :].double().mean(dim=1).cpu())
     return torch.cat(losses)

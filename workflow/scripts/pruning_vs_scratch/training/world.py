@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
@@ -52,6 +52,14 @@ class World:
             return tensor[None]
         distributed.all_gather(parts, tensor.contiguous())
         return torch.stack(parts)
+
+    def values(self, value: Value) -> list[Value]:
+        """The values of all processes, in the order of ranks."""
+        found: list[Any] = [value]
+        if self.size > 1:
+            found = [None] * self.size
+            distributed.all_gather_object(found, value)
+        return found
 
     def from_first(self, value: Value) -> Value:
         """The first process's value; those of the others are not looked at."""

@@ -1,0 +1,69 @@
+"""Measure latency, generation speed and memory of checkpoints, one after the other."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pruning_vs_scratch import cli
+from pruning_vs_scratch.cli import named_path, positive_integer
+from pruning_vs_scratch.config.evaluation import SpeedConfig
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import RECORDS, atomic_file
+from pruning_vs_scratch.manifest import ManifestWriter, hardware
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--checkpoint", type=named_path, action="append", required=True, metavar="NAME=DIR", help="checkpoint"
+    )
+    parser.add_argument("--settings", required=True, help='JSON: {"prompt_tokens": N, "new_tokens": N}')
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="fp32", help="arithmetic")
+    parser.add_argument("--threads", type=positive_integer, default=1, help="CPU threads")
+    parser.add_argument("--out", type=Path, required=True, help="table to write (.csv)")
+    parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
+    args = parser.parse_args()
+    settings = _settings(args.settings)
+    manifest = ManifestWriter("measure_speed", settings.model_dump())
+    for name, folder in args.checkpoint:
+        manifest.add_input(f"model/{name}", folder, ignore=RECORDS)
+
+    import pandas as pd
+
+    rows = [row for name, folder in args.checkpoint for row in _measured(args, name, folder, settings)]
+    with atomic_file(args.out) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)
+    manifest.write(args.manifest, {"speed": args.out}, {})
+
+
+def _settings(text: str) -> SpeedConfig:
+    try:
+        return SpeedConfig.model_validate_json(text)
+    except ValidationError as error:
+        raise UserError(f"--settings is no section evaluation.speed: {error}") from error
+
+
+def _measured(args: argparse.Namespace, name: str, folder: Path, settings: SpeedConfig) -> list[dict[str, Any]]:
+    import torch
+
+    from pruning_vs_scratch.evaluation.speed import measure
+    from pruning_vs_scratch.models.checkpoint import load_llama
+    from pruning_vs_scratch.models.device import best_device
+    from pruning_vs_scratch.training.precision import resolve_precision
+
+    torch.set_num_threads(args.threads)
+    device = best_device()
+    precision = resolve_precision(args.precision, device)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    found = measure(lambda: load_llama(folder).eval().to(device, dtype), settings, device)
+    machine = hardware()
+    where = machine["gpus"][0] if "gpus" in machine else f"{machine['processor']}, {args.threads} threads"
+    return [{"target": name, **asdict(each), "hardware": f"{where}, {precision}"} for each in found]
+
+
+if __name__ == "__main__":
+    cli.run(main)
