@@ -75,6 +75,8 @@ def base() -> Values:
     """The smallest study with a parent, a batch and calibration text of few tokens."""
     files = [REPOSITORY / "config" / name for name in ("config.yaml", "smoke.yaml")]
     values = load_config(files).model_dump(mode="json")
+    values["evaluation"]["perplexity"] |= {"sequence_length": LENGTH}
+    values["evaluation"]["speed"] = None
     values["training"] |= {"sequence_length": LENGTH, "global_batch_size": BATCH, "micro_batch_size": BATCH}
     return values
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -80,6 +81,7 @@ def write_tables(
                 "dataset": "test",
                 "sequence": np.arange(sequences),
                 "loss": mean + difficulty + rng.normal(0, noise, sequences),
+                "mode": "heldout",
             }
         )
         for run, mean in means.items()
@@ -133,11 +135,14 @@ def _runs(pairs: list[Pair]) -> pd.DataFrame:
 
 
 def _items(runs: list[str], rng: np.random.Generator) -> pd.DataFrame:
-    parts = [
-        pd.DataFrame(
-            {"run": run, "task": task, "metric": "acc", "shots": 0, "item": range(20), "score": rng.integers(0, 2, 20)}
-        )
-        for run in runs
-        for task in ("continuation", "last_word")
-    ]
-    return pd.concat(parts).astype({"score": float})
+    parts = [item_table(run, task, rng.integers(0, 2, 20)) for run in runs for task in ("continuation", "last_word")]
+    return pd.concat(parts)
+
+
+def item_table(run: str, task: str, scores: Sequence[float], **changes: Any) -> pd.DataFrame:
+    """Scores of one run on a task of four choices, each item by itself."""
+    values = {
+        "run": run, "task": task, "metric": "acc", "shots": 0, "split": "test", "item": range(len(scores)),
+        "score": np.asarray(scores, dtype=float), "cluster": [str(i) for i in range(len(scores))], "chance": 0.25,
+    }  # fmt: skip
+    return pd.DataFrame(values | changes)

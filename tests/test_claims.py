@@ -16,8 +16,9 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.tables.claims import state_claims
 from pruning_vs_scratch.tables.claims_text import claims_markdown
 from pruning_vs_scratch.tables.gaps import gap_groups, gap_table, series_label
+from pruning_vs_scratch.tables.items import mean_accuracy
 from pruning_vs_scratch.tables.load import Tables
-from pruning_vs_scratch.tables.summary import WIDTH, duration, mean_accuracy
+from pruning_vs_scratch.tables.summary import WIDTH, duration
 from synthetic_tables import BUDGETS, METHODS, Gap, paper_gap, write_tables
 
 SETTINGS = ClaimsConfig(resamples=200)
@@ -265,7 +266,12 @@ def test_entry_points_write_claims_and_print_a_summary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_tables(tmp_path, items=True)
-    names = {"--claims-json": "claims.json", "--claims-md": "claims.md", "--gaps": "gaps.csv"}
+    names = {
+        "--claims-json": "claims.json",
+        "--claims-md": "claims.md",
+        "--gaps": "gaps.csv",
+        "--task-gaps": "task_gaps.csv",
+    }
     outputs = [part for flag, name in names.items() for part in (flag, tmp_path / name)]
     settings = SETTINGS.model_dump_json()
     (tmp_path / "times.csv").write_text("phase,seconds\ntext,0.2\nprune,9.6\nretrain,61.2\n")
@@ -294,7 +300,7 @@ def test_wrong_settings_are_a_readable_error(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(UserError, match="--settings"):
         run_script(
             state_claims_script, monkeypatch, "--tables", tmp_path, "--study", "demo", "--settings", '{"level": 1}',
-            "--gaps", "g", "--claims-json", "j", "--claims-md", "m",
+            "--gaps", "g", "--task-gaps", "t", "--claims-json", "j", "--claims-md", "m",
         )  # fmt: skip
 
 

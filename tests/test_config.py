@@ -150,6 +150,10 @@ UNKNOWN_NAMES: dict[str, tuple[Edit, str]] = {
         lambda v: v["evaluation"]["perplexity"]["corpora"].update(miltons=8),
         "evaluation.perplexity.corpora.miltons: no such corpus; did you mean 'milton'?",
     ),
+    "benchmark": (
+        lambda v: v["evaluation"]["tasks"].update(benchmarks=[{"names": ["hella_swag"], "data": "hub"}]),
+        "evaluation.tasks.benchmarks.0.names.0: 'hella_swag' is not valid; did you mean 'hellaswag'?",
+    ),
     "claims corpus": (
         lambda v: v["claims"].update(dataset="tests"),
         "claims.dataset: 'tests' is not evaluated; did you mean 'test'?",
@@ -167,7 +171,37 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one(case: str, smoke:
     assert expected in mistake(smoke, edit)
 
 
+def benchmarks(*blocks: Values) -> Edit:
+    return lambda v: v["evaluation"]["tasks"].update(benchmarks=list(blocks))
+
+
+def as_authors(values: Values) -> None:
+    values["corpus"]["evaluation"]["milton"]["mode"] = "authors"
+    values["claims"]["dataset"] = "milton"
+
+
 RULES: dict[str, tuple[Edit, str]] = {
+    "windows beyond the models' positions": (
+        lambda v: v["evaluation"]["perplexity"].update(sequence_length=256),
+        "evaluation.perplexity.sequence_length: 256 is beyond the 128 positions of the models",
+    ),
+    "a prompt beyond the models' positions": (
+        lambda v: v["evaluation"]["speed"].update(prompt_tokens=128),
+        "evaluation.speed.prompt_tokens and new_tokens: 132 is beyond the 128 positions",
+    ),
+    "a stride that leaves text out": (
+        lambda v: v["evaluation"]["perplexity"].update(stride=129),
+        "evaluation.perplexity.stride: 129 leaves text out between windows of 128 tokens; at most 128",
+    ),
+    "claims on training text": (as_authors, "claims.dataset: 'milton' is read as the authors do"),
+    "few shots without examples": (
+        benchmarks({"names": ["piqa"], "data": "package", "shots": [0, 5]}),
+        "evaluation.tasks.benchmarks.0.shots: the package has no training items",
+    ),
+    "one score twice": (
+        benchmarks({"names": ["piqa", "sciq"], "data": "hub"}, {"names": ["piqa"], "data": "package"}),
+        "evaluation.tasks.benchmarks: piqa with 0 shots is there 2 times; keep one",
+    ),
     "retraining budget": (
         lambda v: v["matrix"][1].update(retrain=[8192, 5000]),
         "matrix.1.retrain.1: 5000 tokens is not a multiple of the global batch of 1024 tokens; nearest: 4096 or 5120",

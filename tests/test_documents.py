@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pruning_vs_scratch.cli import REPOSITORY
-from pruning_vs_scratch.config.corpus import CorpusConfig, DocumentSet, PathSource, SplitRule, Splits
+from pruning_vs_scratch.config.corpus import CorpusConfig, DocumentSet, EvaluationSet, PathSource, SplitRule, Splits
 from pruning_vs_scratch.data.corpora import extract_corpora
 from pruning_vs_scratch.data.documents import Document, normalise, read_archive, read_documents, read_folder
 from pruning_vs_scratch.data.overlap import BLANK_LINES, RunHasher, drop_shared, normalised_words, shared_runs
@@ -253,7 +253,7 @@ def corpus(tmp_path: Path) -> CorpusConfig:
         sources={"s": folder_source(folder)},
         train=DocumentSet(source="s", exclude=["other.txt"]),
         splits=glob_splits(),
-        evaluation={"elsewhere": DocumentSet(source="s", include=["other.txt"])},
+        evaluation={"elsewhere": EvaluationSet(source="s", include=["other.txt"])},
     )
 
 
@@ -293,7 +293,7 @@ def test_an_archive_is_checked_again_before_it_is_opened(corpus: CorpusConfig, t
     changed = CorpusConfig.model_validate(json.loads(corpus.model_dump_json()) | {"sources": {"s": source}})
     with pytest.raises(UserError, match="expected sha256 0000"):
         extract_corpora(changed, {"s": archive}, tmp_path / "out")
-    with pytest.raises(UserError, match="--archive s=FILE"):
+    with pytest.raises(UserError, match="--fetched s=PATH"):
         extract_corpora(changed, {}, tmp_path / "out")
 
 

@@ -14,10 +14,12 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import read_json, write_json
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.study import Run, Study
+from pruning_vs_scratch.tables.items import CHANCE, HEADLINE, TASK_MEAN
 from pruning_vs_scratch.tables.ledger import ledger_table, mixed_sources, verified_pairs
-from pruning_vs_scratch.tables.results import TASK_MEAN, results_table
+from pruning_vs_scratch.tables.results import results_table
 from pruning_vs_scratch.tables.runs import EFFICIENCY_LENGTH, efficiency_table, run_table
 from pruning_vs_scratch.tables.times import times_table
+from synthetic_tables import item_table
 
 Edit = Callable[[pd.DataFrame, Any], None]
 
@@ -83,18 +85,17 @@ def scores(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Losses of two corpora, and items of two tasks of different size, for every run."""
     rng = np.random.default_rng(0)
     losses = [
-        {"run": run, "dataset": dataset, "sequence": i, "loss": loss}
+        {"run": run, "dataset": dataset, "sequence": i, "loss": loss, "mode": "heldout"}
         for run in study.runs
         for dataset, count in {"test": 16, "milton": 8}.items()
         for i, loss in enumerate(rng.normal(4, 0.5, count))
     ]
     items = [
-        {"run": run, "task": task, "metric": "acc", "shots": 0, "item": i, "score": float(score)}
+        item_table(run, task, rng.integers(0, 2, count))
         for run in study.runs
         for task, count in {"scramble": 6, "last_word": 10}.items()
-        for i, score in enumerate(rng.integers(0, 2, count))
     ]
-    return pd.DataFrame(losses), pd.DataFrame(items)
+    return pd.DataFrame(losses), pd.concat(items, ignore_index=True)
 
 
 def value(table: pd.DataFrame, run: str, dataset: str, metric: str) -> pd.Series:
@@ -223,7 +224,7 @@ def test_task_scores_and_their_mean_agree_with_numpy(study: Study) -> None:
         assert (found["value"], found["stderr"], found["n"]) == pytest.approx(
             (plain.mean(), standard_error(plain), len(plain))
         )
-    mean = value(table, RETRAINED, TASK_MEAN, "acc")
+    mean = value(table, RETRAINED, TASK_MEAN, HEADLINE)
     errors = [standard_error(plain) for plain in by_task.values()]
     assert mean["value"] == pytest.approx(np.mean([plain.mean() for plain in by_task.values()]))
     assert mean["stderr"] == pytest.approx(math.hypot(*errors) / 2)
@@ -245,6 +246,27 @@ def test_every_run_has_the_same_long_table_of_scores(study: Study) -> None:
     tested = table[table["dataset"] != "validation"]
     assert set(tested.groupby("run").size()) == {2 * 2 + 3}
     assert table["value"].notna().all()
+    assert table["n"].notna().all()
+
+
+def test_guessing_has_a_row_of_every_score(study: Study) -> None:
+    table = results_table(study, run_table(study), *scores(study))
+    guesses = table[table["role"] == CHANCE].set_index(["dataset", "metric"])["value"]
+    vocabulary = study.config.tokenizer.vocab_size
+    assert guesses["test", "perplexity"] == vocabulary
+    assert guesses["milton", "loss"] == pytest.approx(math.log(vocabulary))
+    assert guesses["scramble", "acc"] == guesses["last_word", "acc"] == guesses[TASK_MEAN, HEADLINE] == 0.25
+    scored = table[(table["run"] == RETRAINED) & (table["dataset"] != "validation")]
+    assert set(guesses.index) == set(zip(scored["dataset"], scored["metric"], strict=True))
+
+
+def test_text_read_as_the_authors_do_is_labelled_so(study: Study) -> None:
+    losses, items = scores(study)
+    losses.loc[losses["dataset"] == "milton", "mode"] = "authors"
+    table = results_table(study, run_table(study), losses, items)
+    of_milton = table[table["dataset"] == "milton"]
+    assert set(of_milton["metric"]) == {"loss_authors", "perplexity_authors"}
+    assert set(table[table["dataset"] == "test"]["metric"]) == {"loss", "perplexity"}
 
 
 def test_runs_add_up_the_tokens_of_their_pipeline(study: Study) -> None:
@@ -389,7 +411,7 @@ def test_trunks_have_rows_in_the_ledger_and_are_in_no_other_table(shared: Study)
     runs = run_table(shared)
     results = results_table(shared, runs, *scores(shared))
     for table in (runs, results, efficiency_table(shared, runs)):
-        assert set(table["run"]) == set(shared.runs)
+        assert set(table["run"]) - {CHANCE} == set(shared.runs)
 
 
 def test_the_tokens_really_spent_are_those_seen_less_those_shared(shared: Study) -> None:

@@ -24,7 +24,8 @@ def run(main: Callable[[], None]) -> None:
     continued, and one that lost another of its processes, end with codes of their own.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in ("httpx", "httpx2"):  # they log every address, which may hold a token
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         main()
     except UserError as error:

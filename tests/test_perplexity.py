@@ -1,0 +1,125 @@
+"""Losses of windows are those of the plain definition, for every way of cutting a text and of sharing the work."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluation_world import plain_loss, write_checkpoint, write_corpus
+from mini_benchmarks import items_of
+from pruning_vs_scratch.data.tokens import TokenArray, TokenStore
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.evaluation.perplexity import Reading, checked_store, corpus_losses, read_windows
+from pruning_vs_scratch.models.checkpoint import load_llama
+from pruning_vs_scratch.study.evaluation import CorpusRequest
+from pruning_vs_scratch.training.world import World
+from together import run_together
+
+READINGS = {
+    "plain": Reading(24),
+    "overlapping": Reading(24, stride=8),
+    "with BOS": Reading(24, bos=True),
+    "overlapping with BOS": Reading(24, stride=5, bos=True),
+}
+WINDOWS = 11
+BOS = 0
+
+
+@pytest.fixture(scope="module")
+def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint and a corpus."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    write_checkpoint(folder)
+    write_corpus(folder, "text", [str(item) for item in items_of("boolq", "test", 20)])
+    return folder
+
+
+def losses(folder: Path, reading: Reading, *, world: World, batch_size: int = 4, **request: Any) -> pd.DataFrame:
+    wanted = CorpusRequest(**({"windows": WINDOWS} | request))
+    store = TokenStore(folder / "tokens/text")
+    model = load_llama(folder / "model-0").eval()
+    return corpus_losses(model, store, wanted, reading, bos_token=BOS, batch_size=batch_size, world=world)
+
+
+ALONE = World(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("mode", ["heldout", "authors"])
+@pytest.mark.parametrize("reading", READINGS.values(), ids=READINGS)
+def test_losses_equal_the_plain_definition(world_folder: Path, reading: Reading, mode: Any) -> None:
+    found = losses(world_folder, reading, mode=mode, world=ALONE)
+    model = load_llama(world_folder / "model-0").eval()
+    store = TokenStore(world_folder / "tokens/text")
+    windows = read_windows(store, reading, CorpusRequest(WINDOWS, mode), BOS)
+    expected = [plain_loss(model, window.tolist(), reading.stride or reading.length) for window in windows]
+    np.testing.assert_allclose(found["loss"], expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(np.exp(found["loss"].mean()), np.exp(np.mean(expected)), rtol=1e-5)
+    assert list(found["sequence"]) == list(range(WINDOWS))
+    assert set(found["mode"]) == {mode}
+
+
+@given(
+    length=st.integers(1, 9), stride=st.none() | st.integers(1, 9), bos=st.booleans(), tokens=st.integers(1, 60),
+    mode=st.sampled_from(["heldout", "authors"]),
+)  # fmt: skip
+def test_no_token_is_scored_twice_and_no_window_left_out(
+    length: int, stride: int | None, bos: bool, tokens: int, mode: Any
+) -> None:
+    reading = Reading(length, min(stride, length) if stride else None, bos)
+    store = TokenArray(np.arange(1, tokens + 1), "numbers")
+    count = reading.windows_in(tokens)
+    if count == 0:
+        assert tokens < reading.width
+        return
+    windows = read_windows(store, reading, CorpusRequest(count, mode), 0)
+    assert windows.shape == (count, length + 1)
+    assert (windows[:, 0] == 0).all() == bos
+    scored = windows[:, -(reading.stride or length) :].flatten().tolist()
+    assert len(set(scored)) == len(scored)
+    with pytest.raises(UserError, match=f"so {count} windows"):
+        read_windows(store, reading, CorpusRequest(count + 1, mode), 0)
+
+
+def test_the_authors_windows_are_the_leading_ones_in_order() -> None:
+    store = TokenArray(np.arange(100), "numbers")
+    windows = read_windows(store, Reading(4), CorpusRequest(3, "authors"), None)
+    assert windows.flatten().tolist() == list(range(15))
+    spread = read_windows(store, Reading(4), CorpusRequest(3, "heldout"), None)
+    assert spread[:, 0].tolist() != [0, 5, 10]
+
+
+def test_losses_hardly_depend_on_the_batch_size(world_folder: Path) -> None:
+    one, all_ = (losses(world_folder, Reading(24), batch_size=size, world=ALONE)["loss"] for size in (1, WINDOWS))
+    np.testing.assert_allclose(one, all_, atol=1e-5, rtol=0)
+
+
+def shared_losses(world: World, folder: Path, windows: int) -> pd.DataFrame:
+    return losses(folder, Reading(24), windows=windows, world=world)
+
+
+@pytest.mark.parametrize("windows", [1, 7])
+def test_processes_that_share_the_windows_find_the_same(world_folder: Path, windows: int) -> None:
+    [alone] = run_together(1, shared_losses, world_folder, windows)
+    for found in run_together(2, shared_losses, world_folder, windows):
+        np.testing.assert_allclose(found["loss"], alone["loss"], atol=1e-5, rtol=0)
+
+
+def test_windows_beyond_the_models_positions_are_refused(world_folder: Path) -> None:
+    with pytest.raises(UserError, match="513 tokens are beyond the 512 positions"):
+        losses(world_folder, Reading(513), world=ALONE)
+
+
+def test_text_of_another_tokenizer_is_refused(world_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(UserError, match="another tokenizer"):
+        checked_store(world_folder / "tokens/text", tmp_path / "tokenizer.json")
+
+
+def test_a_tokenizer_without_separator_cannot_begin_windows(world_folder: Path) -> None:
+    with pytest.raises(UserError, match=r"perplexity\.bos"):
+        read_windows(TokenStore(world_folder / "tokens/text"), Reading(8, bos=True), CorpusRequest(1), None)
