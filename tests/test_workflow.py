@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from mini_benchmarks import write_prepared
+
 pytestmark = pytest.mark.workflow
 
 REPOSITORY = Path(__file__).parents[1]
@@ -64,6 +66,7 @@ RESULT_COLUMNS = [
     "value",
     "stderr",
     "n",
+    "split",
 ]
 
 
@@ -337,6 +340,37 @@ def test_two_processes_a_run_give_the_same_study(finished: tuple[Path, str], cop
     )
     assert len(found) == 5 * 4
     assert (found / expected.loc[found.index] - 1).abs().max() < 1e-3
+
+
+def test_benchmarks_of_the_hub_join_a_study_whose_jobs_have_no_network(
+    finished: tuple[Path, str], copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("piqa", "sciq"):
+        write_prepared(name, tmp_path / "home")
+    blocks = [{"names": ["piqa", "sciq"], "data": "hub", "shots": [0, 1]}]
+    (copy / "config/hub.yaml").write_text(yaml.safe_dump({"evaluation": {"tasks": {"benchmarks": blocks}}}))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    frozen = snakemake(copy, "freeze", *SMOKE, "config/hub.yaml")
+    assert frozen.returncode == 0, frozen.stderr
+    shutil.rmtree(tmp_path / "home")
+
+    result = snakemake(copy, *SMOKE, "config/hub.yaml")
+    assert result.returncode == 0, result.stderr
+    results, before = (pd.read_csv(folder / "results/smoke/results.csv") for folder in (copy, finished[0]))
+    added = results[results["dataset"].str.startswith(("piqa", "sciq"))]
+    assert set(added["dataset"]) == {"piqa", "sciq", "piqa@1shot", "sciq@1shot"}
+    assert added.groupby("dataset")["split"].unique().str[0].to_dict() == {
+        "piqa": "validation", "piqa@1shot": "validation", "sciq": "test", "sciq@1shot": "test",
+    }  # fmt: skip
+    assert set(added["run"]) == {*before["run"]}
+    kept = results.merge(before, on=["run", "dataset", "metric"], suffixes=("", "_before"))
+    kept = kept[kept["dataset"] != "task_mean"]
+    assert (kept["value"] == kept["value_before"]).all()
+    gaps = pd.read_csv(copy / "results/smoke/tables/task_gaps.csv")
+    assert {"piqa", "piqa@1shot", "task_mean"} <= set(gaps["dataset"])
+    for manifest in (copy / "results/smoke/evaluation").glob("*-seed0.manifest.json"):
+        assert json.loads(manifest.read_text())["facts"]["network_refused"] == []
 
 
 def test_a_sweep_finds_the_rates_that_each_side_is_trained_at(copy: Path) -> None:

@@ -40,6 +40,8 @@ class HubSource(HubDataset):
     """Such as test or validation."""
     text_key: str = "text"
     """Column of the text."""
+    rows: PositiveInt | None = None
+    """The first rows only."""
     join: str | None = None
     """What stands between two rows, where all rows make one document; none makes each row a document."""
 

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def read_hub(source: HubSource, folder: Path) -> Iterator[Document]:
     Raises:
         UserError: the split or the column is not there.
     """
-    rows = list(_texts(source, folder))
+    rows = list(islice(_texts(source, folder), source.rows))
     if source.join is not None:
         yield Document(f"{source.dataset}:{source.split}", source.join.join(rows))
         return
