@@ -50,6 +50,6 @@ rule freeze_dataset:
 rule freeze:
     """Everything that needs a network, and nothing else: for machines whose compute nodes have none."""
     input:
-        map(paths.download, DOWNLOADS),
-        map(paths.frozen, study.frozen),
+        [paths.download(file) for file in DOWNLOADS],
+        [paths.frozen(key) for key in study.frozen],
     localrule: True

@@ -4,17 +4,14 @@ Each corpus and task is kept under --work as soon as it is scored, so that a kil
 """
 
 import argparse
-import functools
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument, named_path, positive_integer
 from pruning_vs_scratch.data.hub import link_home, verify_frozen
-from pruning_vs_scratch.data.tokenizer import SEPARATOR
-from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.evaluation.offline import refuse_network, work_offline
 from pruning_vs_scratch.files import RECORDS, atomic_directory, atomic_file, sha256_of_value
 from pruning_vs_scratch.locks import exclusive
@@ -25,6 +22,7 @@ from pruning_vs_scratch.tables.load import COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pruning_vs_scratch.evaluation.checkpoint import Evaluation
     from pruning_vs_scratch.training.world import World
 
 TABLES = ("losses", "items")
@@ -77,7 +75,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _evaluate_all(args: argparse.Namespace, world: "World", refused: list[str]) -> None:
+def _recorded(args: argparse.Namespace) -> ManifestWriter:
+    """What every checkpoint is scored on, by hashes; frozen data is compared with its own manifest."""
     options = {name: getattr(args, name) for name in OPTIONS}
     options["corpora"] = {name: vars(request) for name, request in args.corpora.items()}
     options["tasks"] = [{**task.to_dict(), "path": cli.relative_name(task.path)} for task in args.tasks]
@@ -90,8 +89,13 @@ def _evaluate_all(args: argparse.Namespace, world: "World", refused: list[str]) 
         manifest.add_input(f"items/{task.name}", task.path)
         if task.definition is not None:
             manifest.add_input(f"definitions/{task.definition}", args.task_definitions / task.definition)
+    return manifest
+
+
+def _evaluate_all(args: argparse.Namespace, world: "World", refused: list[str]) -> None:
+    manifest = _recorded(args)
     link_home((task.path for task in args.tasks if task.data == "hub"), args.home)
-    shared = {"options": options, "inputs": dict(manifest.inputs), "source": source_hash()}
+    shared = {"options": manifest.options, "inputs": dict(manifest.inputs), "source": source_hash()}
     finished = []
     for run, folder in args.checkpoint:
         spec = sha256_of_value({**shared, "model": manifest.add_input(f"model/{run}", folder, ignore=RECORDS)})
@@ -114,12 +118,33 @@ def _evaluated(args: argparse.Namespace, checkpoint: Path, scores: Path, world: 
     missing = world.from_first([part for part in parts if not _file(scores, part).exists()])
     if not missing:
         return
-    evaluation = _Evaluation(args, checkpoint, world)
+    evaluation = _loaded(args, checkpoint, world)
     for part in missing:
-        frame = evaluation.losses(part) if part.startswith("losses-") else evaluation.items(part)
+        table, _, name = part.partition("-")
+        frame = evaluation.losses(name) if table == "losses" else evaluation.items(name)
         if world.is_first:
             with atomic_file(_file(scores, part)) as temporary:
                 frame.to_parquet(temporary, index=False)
+
+
+def _loaded(args: argparse.Namespace, checkpoint: Path, world: "World") -> "Evaluation":
+    import torch
+
+    from pruning_vs_scratch.evaluation.checkpoint import Evaluation
+    from pruning_vs_scratch.evaluation.perplexity import Reading
+
+    torch.set_num_threads(args.threads)
+    return Evaluation(
+        checkpoint,
+        tokens=args.tokens,
+        corpora=args.corpora,
+        reading=Reading(args.sequence_length, args.stride, args.bos),
+        tasks={task.key: task for task in args.tasks},
+        definitions=args.task_definitions,
+        batch_size=args.batch_size,
+        precision=args.precision,
+        world=world,
+    )
 
 
 def _parts(args: argparse.Namespace, table: str) -> list[str]:
@@ -130,65 +155,6 @@ def _parts(args: argparse.Namespace, table: str) -> list[str]:
 
 def _file(scores: Path, part: str) -> Path:
     return scores / f"{part}.parquet"
-
-
-class _Evaluation:
-    """One checkpoint, loaded once.
-
-    Raises:
-        UserError: the checkpoint is damaged, or its tokenizer knows more entries than its vocabulary has.
-    """
-
-    def __init__(self, args: argparse.Namespace, checkpoint: Path, world: "World") -> None:
-        import torch
-        from transformers import AutoTokenizer
-
-        from pruning_vs_scratch.evaluation.harness import SharedHarness
-        from pruning_vs_scratch.models.checkpoint import load_llama
-        from pruning_vs_scratch.training.precision import resolve_precision
-
-        torch.set_num_threads(args.threads)
-        self.args, self.checkpoint, self.world = args, checkpoint, world
-        precision = resolve_precision(args.precision, world.device)
-        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        self.model = load_llama(checkpoint).eval().to(world.device, dtype)
-        self.tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-        if len(self.tokenizer) > self.model.config.vocab_size:
-            raise UserError(
-                f"the tokenizer of {checkpoint} knows {len(self.tokenizer)} entries, but the checkpoint has a "
-                f"vocabulary of {self.model.config.vocab_size}; put the checkpoint's own tokenizer beside it"
-            )
-        self.harness = SharedHarness(self.model, self.tokenizer, args.batch_size, world)
-
-    def losses(self, part: str) -> "pd.DataFrame":
-        from pruning_vs_scratch.evaluation.perplexity import Reading, checked_store, corpus_losses
-
-        args, name = self.args, part.removeprefix("losses-")
-        frame = corpus_losses(
-            self.model,
-            checked_store(args.tokens / name, self.checkpoint / "tokenizer.json"),
-            args.corpora[name],
-            Reading(args.sequence_length, args.stride, args.bos),
-            bos_token=self.tokenizer.convert_tokens_to_ids(SEPARATOR),
-            batch_size=args.batch_size,
-            world=self.world,
-        )
-        frame.insert(0, "dataset", name)
-        return frame
-
-    def items(self, part: str) -> "pd.DataFrame":
-        from pruning_vs_scratch.evaluation.harness import task_scores
-
-        request = next(task for task in self.args.tasks if part == f"items-{task.key}")
-        return task_scores(self.harness, _task(request, self.args.task_definitions), request)
-
-
-@functools.cache
-def _task(request: TaskRequest, definitions: Path) -> Any:
-    """lm-eval's task object, made once for all checkpoints."""
-    from pruning_vs_scratch.evaluation.harness import load_task
-
-    return load_task(request, definitions)
 
 
 def _combined(args: argparse.Namespace, finished: Iterable[tuple[str, Path]], table: str) -> "pd.DataFrame":

@@ -53,13 +53,12 @@ def _measured(args: argparse.Namespace, name: str, folder: Path, settings: Speed
     from pruning_vs_scratch.evaluation.speed import measure
     from pruning_vs_scratch.models.checkpoint import load_llama
     from pruning_vs_scratch.models.device import best_device
-    from pruning_vs_scratch.training.precision import resolve_precision
+    from pruning_vs_scratch.training.precision import dtype_of, resolve_precision
 
     torch.set_num_threads(args.threads)
     device = best_device()
     precision = resolve_precision(args.precision, device)
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    found = measure(lambda: load_llama(folder).eval().to(device, dtype), settings, device)
+    found = measure(lambda: load_llama(folder).eval().to(device, dtype_of(precision)), settings, device)
     machine = hardware()
     where = machine["gpus"][0] if "gpus" in machine else f"{machine['processor']}, {args.threads} threads"
     return [{"target": name, **asdict(each), "hardware": f"{where}, {precision}"} for each in found]

@@ -17,6 +17,11 @@ def resolve_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.dev
     return "bf16" if native_bf16(device) else "fp32"
 
 
+def dtype_of(precision: Precision) -> torch.dtype:
+    """The dtype of weights that are only read."""
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
 def autocast(precision: Precision, device: torch.device, *, keep_casts: bool = True) -> AbstractContextManager:
     """Mixed precision for the forward pass: fp32 weights, bf16 products.
 
