@@ -271,6 +271,7 @@ def test_entry_points_write_claims_and_print_a_summary(
         "--claims-md": "claims.md",
         "--gaps": "gaps.csv",
         "--task-gaps": "task_gaps.csv",
+        "--crossover": "crossover.csv",
     }
     outputs = [part for flag, name in names.items() for part in (flag, tmp_path / name)]
     settings = SETTINGS.model_dump_json()
@@ -300,7 +301,7 @@ def test_wrong_settings_are_a_readable_error(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(UserError, match="--settings"):
         run_script(
             state_claims_script, monkeypatch, "--tables", tmp_path, "--study", "demo", "--settings", '{"level": 1}',
-            "--gaps", "g", "--task-gaps", "t", "--claims-json", "j", "--claims-md", "m",
+            "--gaps", "g", "--task-gaps", "t", "--crossover", "c", "--claims-json", "j", "--claims-md", "m",
         )  # fmt: skip
 
 

@@ -61,6 +61,12 @@ rule state_claims:
             category="Tables",
             labels={"table": "task gaps"},
         ),
+        crossover=report(
+            paths.tables / "crossover.csv",
+            caption="../report/crossover.rst",
+            category="Tables",
+            labels={"table": "crossover"},
+        ),
         json=paths.results / "claims.json",
         markdown=report(
             paths.results / "claims.md",
@@ -82,4 +88,5 @@ rule state_claims:
     shell:
         "python workflow/scripts/state_claims.py --tables {params.tables:q} --study {params.study}"
         " --settings {params.settings:q} --gaps {output.gaps:q} --task-gaps {output.task_gaps:q}"
+        " --crossover {output.crossover:q}"
         " --claims-json {output.json:q} --claims-md {output.markdown:q} 2> {log:q}"

@@ -11,6 +11,7 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import atomic_file, write_json, write_text
 from pruning_vs_scratch.tables.claims import state_claims
 from pruning_vs_scratch.tables.claims_text import claims_markdown
+from pruning_vs_scratch.tables.crossover import crossover_table
 from pruning_vs_scratch.tables.gaps import gap_groups, gap_table
 from pruning_vs_scratch.tables.load import Tables
 from pruning_vs_scratch.tables.task_gaps import task_gap_table
@@ -27,6 +28,8 @@ def main() -> None:
         gap_table(groups, settings).to_csv(temporary, index=False)
     with atomic_file(args.task_gaps) as temporary:
         task_gap_table(groups, tables.items, settings).to_csv(temporary, index=False)
+    with atomic_file(args.crossover) as temporary:
+        crossover_table(groups, settings).to_csv(temporary, index=False)
     write_json(args.claims_json, claims)
     write_text(args.claims_md, claims_markdown(claims))
 
@@ -45,6 +48,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--settings", default="{}", help="the configuration's claims section, as JSON text")
     parser.add_argument("--gaps", type=Path, required=True, help="gaps.csv to write")
     parser.add_argument("--task-gaps", type=Path, required=True, help="task_gaps.csv to write")
+    parser.add_argument("--crossover", type=Path, required=True, help="crossover.csv to write")
     parser.add_argument("--claims-json", type=Path, required=True, help="claims.json to write")
     parser.add_argument("--claims-md", type=Path, required=True, help="claims.md to write")
     return parser.parse_args()

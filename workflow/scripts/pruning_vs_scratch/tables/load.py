@@ -24,6 +24,11 @@ COLUMNS = {
         "loss_scratch_high", "loss_parent", "gap", "low", "high", "p_value", "seeds", "sequences", "retrained",
         "scratch", "dataset", "confidence", "margin",
     ),
+    "crossover.csv": (
+        "method", "granularity", "pattern", "ratio", "budget", "gap", "fitted", "fitted_low", "fitted_high", "residual",
+        "slope_per_doubling", "status", "crossover_tokens", "crossover_low", "crossover_high", "seeds", "sequences",
+        "dataset", "confidence",
+    ),
     "task_gaps.csv": (
         *GROUP, "dataset", "metric", "split", "accuracy_retrained", "accuracy_scratch", "chance", "difference", "low",
         "high", "p_value", "items", "clusters", "seeds",
@@ -68,6 +73,16 @@ class Tables:
     def gaps(self) -> pd.DataFrame:
         """A row per comparison, seeds averaged, in the order in which to show them (tables.gaps)."""
         return self._read("gaps.csv")
+
+    @cached_property
+    def crossover(self) -> pd.DataFrame:
+        """A row per method, ratio and budget: the gap, its fit, and where the fit meets zero (tables.crossover)."""
+        return self._read("crossover.csv")
+
+    @cached_property
+    def task_gaps(self) -> pd.DataFrame:
+        """A row per comparison and task: accuracy of pruned minus scratch (tables.task_gaps)."""
+        return self._read("task_gaps.csv")
 
     def _read(self, name: str) -> pd.DataFrame:
         path = self.folder / name

@@ -78,7 +78,7 @@ def estimate_mean_of_means(strata: Sequence[Matrix], precision: Precision) -> Es
             "evaluation.perplexity.corpora, or the number of items of a task"
         )
     mean = float(np.mean([values.mean() for values in strata]))
-    error, degrees = _error(strata)
+    error, degrees = standard_error(strata)
     if seeds == 1:
         low, high = _bootstrap_interval([values[0] for values in strata], precision)
     else:
@@ -88,7 +88,7 @@ def estimate_mean_of_means(strata: Sequence[Matrix], precision: Precision) -> Es
     return Estimate(mean, low, high, error, degrees, seeds, total)
 
 
-def _error(strata: Sequence[Matrix]) -> tuple[float, float]:
+def standard_error(strata: Sequence[Matrix]) -> tuple[float, float]:
     """Standard error of the mean of means, with Satterthwaite's (1946) degrees of freedom.
 
     Seeds and sequences are crossed random effects, and their variances are added. Both hold the part that belongs to
@@ -173,6 +173,12 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(stepped, 1.0)
     return adjusted
+
+
+def line_weights(x: ArrayLike, at: float) -> NDArray[np.float64]:
+    """Weights whose sum with y is the height at ``at`` of the least-squares line of y on x."""
+    points = np.asarray(x, dtype=float)
+    return 1 / len(points) + (at - points.mean()) * slope_weights(points)
 
 
 def slope_weights(x: ArrayLike) -> NDArray[np.float64]:
