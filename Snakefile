@@ -30,5 +30,6 @@ rule all:
     input:
         rules.tabulate.output,
         rules.state_claims.output,
+        rules.publish_tables.output,
         expand(rules.draw_figure.output, figure=FIGURES),
         rules.choose_learning_rates.output if study.trials else [],

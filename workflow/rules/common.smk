@@ -22,6 +22,7 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 paths = study.paths
+PUBLISHED = ["main", "tasks", "efficiency", "accounting", "hyperparameters"]
 FIGURES = ["token_budget", "full_budget", "ratio"]
 ENVIRONMENT = "../../envs/cpu.yaml"
 

@@ -8,6 +8,7 @@ rule tabulate:
         scores=expand(paths.evaluation / "{group}", group=study.evaluation_groups),
         speed=rules.measure_speed.output.speed if study.config.evaluation.speed else [],
     output:
+        config=paths.results / "config.yaml",
         ledger=paths.results / "ledger.csv",
         results=report(
             paths.results / "results.csv",
@@ -90,3 +91,30 @@ rule state_claims:
         " --settings {params.settings:q} --gaps {output.gaps:q} --task-gaps {output.task_gaps:q}"
         " --crossover {output.crossover:q}"
         " --claims-json {output.json:q} --claims-md {output.markdown:q} 2> {log:q}"
+
+
+rule publish_tables:
+    """Write the tables as a paper prints them: csv, Markdown and LaTeX."""
+    input:
+        rules.tabulate.output,
+        rules.state_claims.output.gaps,
+        rules.state_claims.output.task_gaps,
+    output:
+        report(
+            expand(paths.published / "{table}.md", table=PUBLISHED),
+            caption="../report/published.rst",
+            category="Printed tables",
+        ),
+        expand(paths.published / "{table}.{kind}", table=PUBLISHED, kind=["csv", "tex"]),
+    log:
+        paths.logs / "publish_tables.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        results=paths.results,
+        out=paths.published,
+    message:
+        "Write the tables for print"
+    shell:
+        "python workflow/scripts/publish_tables.py --results {params.results:q} --out {params.out:q} 2> {log:q}"

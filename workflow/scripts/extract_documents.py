@@ -2,13 +2,12 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.config.corpus import CorpusConfig, PathSource
-from pruning_vs_scratch.data.corpora import extract_corpora
+from pruning_vs_scratch.data.corpora import extract_corpora, without_folders
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.manifest import ManifestWriter
 
@@ -18,7 +17,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     corpus = _corpus(arguments.corpus)
     fetched = dict(arguments.fetched)
-    manifest = ManifestWriter("extract_documents", {"corpus": _recorded(corpus)})
+    manifest = ManifestWriter("extract_documents", {"corpus": without_folders(corpus)})
     facts = extract_corpora(corpus, fetched, arguments.out)
     folders = {name: Path(s.path) for name, s in corpus.sources.items() if isinstance(s, PathSource)}
     for name, source in {**folders, **fetched}.items():
@@ -47,15 +46,6 @@ def _corpus(argument: str) -> CorpusConfig:
         return CorpusConfig.model_validate_json(argument)
     except ValidationError as error:
         raise UserError(f"--corpus is not a corpus section: {error}") from error
-
-
-def _recorded(corpus: CorpusConfig) -> dict[str, Any]:
-    """The options as a manifest may hold them: without this machine's folders."""
-    options = corpus.model_dump()
-    for source in options["sources"].values():
-        if "path" in source:
-            source["path"] = cli.relative_name(Path(source["path"]))
-    return options
 
 
 if __name__ == "__main__":

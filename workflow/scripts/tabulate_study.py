@@ -8,10 +8,12 @@ import logging
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
-from pruning_vs_scratch.files import atomic_file
+from pruning_vs_scratch.data.corpora import without_folders
+from pruning_vs_scratch.files import atomic_file, write_text
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.ledger import ledger_table, mixed_sources, verified_pairs
 from pruning_vs_scratch.tables.results import results_table
@@ -34,6 +36,8 @@ def main() -> None:
     runs = run_table(study)
     losses, items = (_scores(study, table) for table in ("losses", "items"))
     results, tables = study.paths.results, study.paths.tables
+    config = study.config.model_dump(mode="json") | {"corpus": without_folders(study.config.corpus)}
+    write_text(results / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     _write_csv(ledger, results / "ledger.csv")
     _write_csv(results_table(study, runs, losses, items), results / "results.csv")
     speed = pd.read_csv(study.paths.speed) if study.config.evaluation.speed else None

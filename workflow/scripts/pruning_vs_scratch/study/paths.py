@@ -35,6 +35,11 @@ class Paths:
         """Tables that figures and claims are made from."""
         return self.results / "tables"
 
+    @property
+    def published(self) -> Path:
+        """Tables for print."""
+        return self.results / "printed"
+
     @staticmethod
     def download(file: str) -> Path:
         """A downloaded distribution, shared by all studies."""

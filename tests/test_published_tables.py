@@ -1,0 +1,139 @@
+"""Printed tables say what the stored ones say, in three forms, and need no torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from pruning_vs_scratch.cli import REPOSITORY
+from pruning_vs_scratch.config import load_config
+from pruning_vs_scratch.config.evaluation import ClaimsConfig
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.tables.gaps import gap_groups, gap_table
+from pruning_vs_scratch.tables.items import chance_rows, task_mean_rows, task_rows
+from pruning_vs_scratch.tables.published import PUBLISHED
+from pruning_vs_scratch.tables.published.stored import Stored, write
+from pruning_vs_scratch.tables.task_gaps import task_gap_table
+from synthetic_tables import BUDGETS, PARENT_TOKENS, write_tables
+
+SETTINGS = ClaimsConfig(resamples=300)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Stored:
+    """A results folder of a synthetic study."""
+    results = tmp_path / "results"
+    tables = write_tables(results / "tables", items=True)
+    groups = gap_groups(tables, "test")
+    gap_table(groups, SETTINGS).to_csv(results / "tables/gaps.csv", index=False)
+    task_gap_table(groups, tables.items, SETTINGS).to_csv(results / "tables/task_gaps.csv", index=False)
+    runs, items = tables.runs, tables.items
+    scores = pd.concat([task_rows(items), task_mean_rows(items)], ignore_index=True)
+    guesses = chance_rows(items).assign(run="chance", role="chance", tokens_train=0, seed=0)
+    table = pd.concat([runs.merge(scores, on="run"), guesses], ignore_index=True)
+    table.astype({"tokens_train": int, "seed": int}).to_csv(results / "results.csv", index=False)
+    spent = {
+        "phase": "retrain",
+        "steps": 5,
+        "flops": 7 * 10**9,
+        "peak_lr": 0.003,
+        "schedule": "cosine",
+        "precision": "fp32",
+    }
+    ledger = runs[["run"]].assign(tokens_seen=runs["tokens_train"], **spent)
+    ledger.to_csv(results / "ledger.csv", index=False)
+    sizes = [
+        {"metric": "params_total", "value": 2e6},
+        {"metric": "prefill_seconds", "value": 0.0125, "hardware": "A CPU"},
+    ]
+    pd.DataFrame(
+        [
+            {**row, "low": None, "high": None, "n": None, "hardware": None, **size}
+            for row in runs.to_dict("records")
+            for size in sizes
+        ]
+    ).replace({"role": {"retrained": "pruned"}}).to_csv(results / "efficiency.csv", index=False)
+    config = load_config([REPOSITORY / "config/config.yaml"]).model_dump(mode="json")
+    config["sweep"] = {"peak_learning_rates": [0.001, 0.003], "on": ["wanda@0.5"], "tokens": 4096}
+    (results / "config.yaml").write_text(yaml.safe_dump(config))
+    return Stored(results)
+
+
+def test_the_main_table_has_both_settings_of_every_comparison_in_a_row(stored: Stored) -> None:
+    numbers = PUBLISHED["main"](stored).numbers
+    gaps = stored.tables.gaps
+    assert len(numbers) == (gaps["setting"] == "equal").sum()
+    for setting in ("equal", "full"):
+        expected = gaps[gaps["setting"] == setting]["gap"].tolist()
+        assert numbers[f"gap_{setting}"].dropna().tolist() == expected
+    printed = PUBLISHED["main"](stored).printed
+    first = gaps.iloc[0]
+    assert printed["gap"].iloc[0] == f"{first['gap']:+.3f} [{first['low']:+.3f}, {first['high']:+.3f}]"
+    assert printed["gap, full budget"].iloc[0] == "–"
+    assert printed["accuracy"].str.endswith("%").all()
+
+
+def test_tasks_stand_beside_guessing(stored: Stored) -> None:
+    printed = PUBLISHED["tasks"](stored).printed
+    assert printed["model"].iloc[0] == "chance"
+    assert printed.loc[0, ["continuation", "last_word", "mean"]].tolist() == ["25.0", "25.0", "25.0"]
+    assert len(printed) == len(stored.tables.runs) + 1
+    assert not printed.isna().any(axis=None)
+
+
+def test_the_full_budget_is_taken_apart(stored: Stored) -> None:
+    numbers = PUBLISHED["accounting"](stored).numbers
+    assert (
+        numbers["tokens_pipeline"] == numbers[["tokens_parent", "tokens_prune", "tokens_retrain"]].sum(axis=1)
+    ).all()
+    assert set(numbers["tokens_parent"]) == {PARENT_TOKENS}
+    assert len(numbers) == len(stored.tables.pairs)
+    full = numbers[numbers["setting"] == "full"]
+    assert (full["tokens_scratch"] == PARENT_TOKENS + max(BUDGETS)).all()
+
+
+def test_search_ranges_and_values_are_told(stored: Stored) -> None:
+    table = PUBLISHED["hyperparameters"](stored).numbers.set_index("hyperparameter")
+    assert table.loc["peak learning rate"].tolist() == ["0.003", "0.001, 0.003"]
+    assert table.loc["sparsegpt: damping", "value"] == "0.01"
+    assert table.loc["weight decay"].tolist() == ["0.1", "not searched"]
+
+
+def test_size_and_speed_have_units_and_the_hardware(stored: Stored) -> None:
+    published = PUBLISHED["efficiency"](stored)
+    assert published.title.endswith("measured on A CPU")
+    assert set(published.printed["prefill"]) == {"12.5 ms"}
+    assert set(published.printed["parameters"]) == {"2M"}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_each_table_is_written_in_three_forms(stored: Stored, name: str, tmp_path: Path) -> None:
+    published = PUBLISHED[name](stored)
+    write(published, name, tmp_path / "out")
+    csv, markdown, latex = ((tmp_path / f"out/{name}.{kind}").read_text() for kind in ("csv", "md", "tex"))
+    assert len(csv.splitlines()) == len(published.numbers) + 1
+    rows = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len(rows) == len(published.printed) + 2
+    assert latex.count(r"\\") == len(published.printed) + 1
+    for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
+        assert latex.count(rule) == 1
+    body = latex.replace(r"\_", "").replace(r"\%", "").replace(r"\&", "")
+    assert "_" not in body
+    assert "%" not in body
+
+
+def test_tables_are_printed_without_torch(stored: Stored, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('torch is not needed here')")
+    command = [sys.executable, str(REPOSITORY / "workflow/scripts/publish_tables.py"), "--results", str(stored.folder)]
+    environment = {"PYTHONPATH": str(tmp_path)}
+    subprocess.run([*command, "--out", str(tmp_path / "out")], env=environment, check=True, capture_output=True)
+    assert len(list((tmp_path / "out").iterdir())) == 3 * len(PUBLISHED)
+
+
+def test_a_missing_table_says_what_to_run(stored: Stored) -> None:
+    (stored.folder / "ledger.csv").unlink()
+    with pytest.raises(UserError, match=r"cannot read .*ledger\.csv"):
+        PUBLISHED["accounting"](stored)

@@ -1,0 +1,63 @@
+"""The table of hyperparameters: what every run used, and what was searched."""
+
+from typing import Any
+
+import pandas as pd
+
+from pruning_vs_scratch.config import StudyConfig
+from pruning_vs_scratch.tables.published.stored import Published, Stored
+
+FIXED = "not searched"
+TRAINING = {
+    "sequence length (tokens)": "sequence_length",
+    "global batch (sequences)": "global_batch_size",
+    "attention": "attention",
+    "objective of retraining": "objective",
+    "gradients of pruned weights": "mask_gradients",
+}
+OPTIMIZER = {
+    "AdamW beta1": "beta1", "AdamW beta2": "beta2", "AdamW epsilon": "epsilon", "weight decay": "weight_decay",
+    "gradient clip": "gradient_clip",
+}  # fmt: skip
+
+
+def hyperparameter_table(stored: Stored) -> Published:
+    """Name, value and search range of everything that training and pruning were told."""
+    config, used = stored.config, stored.ledger.dropna(subset=["peak_lr"])
+    trained = used[used["phase"] != "sweep"]
+    rows = [
+        ("peak learning rate", _values(trained["peak_lr"]), _searched(config)),
+        ("schedule", _values(trained["schedule"]), FIXED),
+        ("precision", _values(trained["precision"]), FIXED),
+        *((name, getattr(config.training, key), FIXED) for name, key in TRAINING.items()),
+        *((name, getattr(config.training.optimizer, key), FIXED) for name, key in OPTIMIZER.items()),
+        ("seeds", ", ".join(map(str, config.seeds)), FIXED),
+        *((name, value, FIXED) for name, value in _pruning(config)),
+    ]
+    table = pd.DataFrame(rows, columns=["hyperparameter", "value", "searched"]).astype(str)
+    return Published("Hyperparameters, the same on both sides of every pair", table, table)
+
+
+def _values(column: pd.Series) -> str:
+    return ", ".join(str(value) for value in dict.fromkeys(column))
+
+
+def _searched(config: StudyConfig) -> str:
+    if config.sweep is None:
+        return FIXED
+    return ", ".join(f"{rate:g}" for rate in config.sweep.peak_learning_rates)
+
+
+def _pruning(config: StudyConfig) -> list[tuple[str, Any]]:
+    """What the methods of the study were told, calibration text first."""
+    calibration = config.pruning.calibration
+    methods = sorted({method for block in config.matrix for method in block.methods})
+    text = f"{calibration.sequences} x {calibration.sequence_length} tokens"
+    return [
+        ("calibration text", text),
+        *(
+            (f"{method}: {key}", value)
+            for method in methods
+            for key, value in config.pruning.options(method).model_dump().items()
+        ),
+    ]

@@ -1,0 +1,105 @@
+"""What printed tables are made from, and how they are written."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from pruning_vs_scratch.config import StudyConfig, parse_config
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import atomic_file, write_text
+from pruning_vs_scratch.tables.load import Tables
+
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A study's results folder; its files are read when first asked for."""
+
+    folder: Path
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The tables behind claims and figures."""
+        return Tables(self.folder / "tables")
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """Every score of every run."""
+        return self._read("results.csv")
+
+    @cached_property
+    def ledger(self) -> pd.DataFrame:
+        """What each run read and spent."""
+        return self._read("ledger.csv")
+
+    @cached_property
+    def efficiency(self) -> pd.DataFrame:
+        """Size and speed of each run."""
+        return self._read("efficiency.csv")
+
+    @cached_property
+    def config(self) -> StudyConfig:
+        """The whole configuration, as it was run."""
+        path = self.folder / "config.yaml"
+        if not path.exists():
+            raise UserError(f"{path} is missing: run the workflow up to its tables first")
+        return parse_config(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+    def _read(self, name: str) -> pd.DataFrame:
+        path = self.folder / name
+        try:
+            return pd.read_csv(path)
+        except (FileNotFoundError, ValueError) as error:
+            raise UserError(f"cannot read {path} ({error}): run the workflow up to its tables again") from error
+
+
+@dataclass(frozen=True)
+class Published:
+    """One table: its numbers, and its cells as text under the headings that are printed."""
+
+    title: str
+    numbers: pd.DataFrame
+    printed: pd.DataFrame
+
+
+def write(published: Published, name: str, folder: Path) -> None:
+    """Write NAME.csv, NAME.md and NAME.tex."""
+    with atomic_file(folder / f"{name}.csv") as temporary:
+        published.numbers.to_csv(temporary, index=False)
+    cells = published.printed.to_markdown(index=False, disable_numparse=True)
+    write_text(folder / f"{name}.md", f"# {published.title}\n\n{cells}\n")
+    write_text(folder / f"{name}.tex", latex(published))
+
+
+def latex(published: Published) -> str:
+    """The table for LaTeX with the package booktabs."""
+    style = published.printed.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    columns = "l" + "r" * (len(published.printed.columns) - 1)
+    text: str = style.to_latex(hrules=True, caption=_escaped(published.title), column_format=columns)
+    return text
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", r"\%").replace("_", r"\_")
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table, each as a dictionary."""
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def number(value: float | None, form: str) -> str:
+    """A number in a format, or a dash where there is none."""
+    return MISSING if value is None or pd.isna(value) else format(value, form)
+
+
+def with_interval(value: float, low: float, high: float, form: str = "+.3f") -> str:
+    """'+0.512 [+0.498, +0.526]', or a dash."""
+    if pd.isna(value):
+        return MISSING
+    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
