@@ -9,12 +9,15 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
+from pruning_vs_scratch.cluster.allocation import Allocation
+from pruning_vs_scratch.cluster.site import read_site
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import canonical_json
 from pruning_vs_scratch.study import Study
 
 try:
     study = Study(config)
+    allocation = Allocation(study, read_site())
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

@@ -14,6 +14,8 @@ rule extract_documents:
         paths.benchmarks / "extract_documents.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **allocation.text,
     params:
         corpus=study.config.corpus.model_dump_json(),
         archives=[
@@ -41,6 +43,8 @@ rule train_tokenizer:
         paths.benchmarks / "train_tokenizer.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **allocation.text,
     params:
         vocab_size=study.config.tokenizer.vocab_size,
     message:
@@ -66,6 +70,8 @@ rule tokenize_corpus:
         corpus="|".join(study.corpora),
     conda:
         ENVIRONMENT
+    resources:
+        **allocation.text,
     params:
         shard_tokens=study.config.tokenizer.shard_tokens,
         windows=lambda wildcards: canonical_json(study.windows_needed(wildcards.corpus)),
@@ -92,6 +98,8 @@ rule make_task_items:
         paths.benchmarks / "task_items" / "{task}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **allocation.text,
     params:
         number=lambda wildcards: study.config.evaluation.tasks.local[wildcards.task].items,
         seed=lambda wildcards: study.config.evaluation.tasks.local[wildcards.task].seed,

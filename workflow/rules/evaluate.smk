@@ -24,6 +24,8 @@ rule evaluate:
     conda:
         ENVIRONMENT
     threads: study.config.training.threads
+    resources:
+        **allocation.evaluation,
     params:
         checkpoints=lambda wildcards: [
             f"--checkpoint={run}={paths.model(run)}"

@@ -136,18 +136,6 @@ class Study:
     def _parent(self, seed: int) -> str:
         return next(run.name for run in self.runs.values() if run.role == "parent" and run.seed == seed)
 
-    def launch(self, script: str) -> list[str]:
-        """What Python is to run for a training script: the script itself, or the launcher of its processes."""
-        training = self.config.training
-        if training.processes == 1:
-            return [script]
-        return [
-            "workflow/scripts/launch.py",
-            f"--processes={training.processes}",
-            f"--threads={training.threads}",
-            script,
-        ]
-
     def pruning_steps(self, name: str) -> list[str]:
         """The pruned runs that led to a retrained run, the last step first."""
         steps = []
