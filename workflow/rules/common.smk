@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
 from pruning_vs_scratch.cluster.allocation import Allocation
+from pruning_vs_scratch.cluster.preflight import require_ready
 from pruning_vs_scratch.cluster.site import read_site
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import canonical_json
@@ -28,6 +29,14 @@ ENVIRONMENT = "../../envs/cpu.yaml"
 # With --sdm conda, python is that of the rule's environment; without, that of the environment that runs Snakemake.
 if not workflow.deployment_settings.deployment_method:
     shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+
+
+onstart:
+    if workflow.executor_plugin.name == "slurm":
+        try:
+            require_ready(allocation)
+        except UserError as error:
+            raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:

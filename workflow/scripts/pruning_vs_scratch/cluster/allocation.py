@@ -16,14 +16,12 @@ from pruning_vs_scratch.cluster.demand import (
     training_megabytes,
     training_minutes,
 )
+from pruning_vs_scratch.cluster.request import Request
 from pruning_vs_scratch.cluster.site import Queue, Site
-from pruning_vs_scratch.study.runs import Run
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.study import Study
 
 Resources = dict[str, Any]
-Amount = Callable[[Any], int]
-"""A number by the wildcards of a job."""
 
 
 class Allocation:
@@ -33,96 +31,104 @@ class Allocation:
         self.study = study
         self.site = site
         self.cluster = study.config.cluster
-        self.processes = study.config.training.processes
 
     @property
     def text(self) -> Resources:
         """Rules that read or tokenise text."""
-        tokens = max(number * (length + 1) for number, length in self.study.windows_needed("train"))
-        return self._sized(self.site.cpu, lambda _: text_minutes(tokens), lambda _: START_MEGABYTES)
+        return _resources(self._text(), lambda _: self._text())
 
     @property
     def pruning(self) -> Resources:
         """Rules that score or prune one model (wildcard: run)."""
-        return self._on_one_gpu(
-            lambda wildcards: self.pruning_minutes(wildcards.run),
-            lambda wildcards: model_megabytes(self._pruned(wildcards.run).target.shape),
-        )
+        return _resources(self._pruning(self.study.pruned_runs[0]), lambda wildcards: self._pruning(wildcards.run))
 
     @property
     def evaluation(self) -> Resources:
         """Rules that evaluate the models of a group (wildcard: group)."""
-        groups = self.study.evaluation_groups
-        return self._on_one_gpu(
-            lambda wildcards: evaluation_minutes(len(groups[wildcards.group]), self.cluster),
-            lambda wildcards: max(model_megabytes(self.study.run(run).target.shape) for run in groups[wildcards.group]),
-        )
+        any_group = next(iter(self.study.evaluation_groups))
+        return _resources(self._evaluation(any_group), lambda wildcards: self._evaluation(wildcards.group))
 
     @property
     def training(self) -> Resources:
         """Rules that train one run (wildcard: run), on one node or several."""
-        resources = self._sized(
-            self._queue,
-            lambda wildcards: self.training_minutes(wildcards.run),
-            lambda wildcards: self._training_megabytes(wildcards.run),
+        resources = _resources(
+            self._training(self.study.trained_runs[0]), lambda wildcards: self._training(wildcards.run)
         )
-        per_node, nodes = self.processes // self.cluster.nodes, self.cluster.nodes
-        resources |= {"nodes": nodes, "processes": self.processes, **self._gpus(per_node)}
-        if nodes == 1:
-            return resources
-        # The key "mpi" makes the executor leave the steps of a job to its command.
-        cpus = self.study.config.training.threads * per_node
-        return resources | {"mpi": "srun", "tasks": nodes, "cpus_per_task": cpus}
-
-    def training_minutes(self, name: str) -> int:
-        """Minutes that a training run is expected to take, whatever the longest job."""
-        shape = self.study.run(name).target.shape
-        return training_minutes(self.study.training_flops(name), shape, self.processes, self.cluster)
-
-    def pruning_minutes(self, name: str) -> int:
-        """Minutes that the scoring or pruning of a run is expected to take."""
-        calibration, shape = self.study.config.pruning.calibration, self._pruned(name).target.shape
-        passes = CALIBRATION_PASSES * shape.forward_flops(calibration.sequences, calibration.sequence_length)
-        learned = self.study.training_flops(name) if self.study.run(name).pruning is not None else 0
-        return pruning_minutes(passes + learned, shape, self.cluster)
-
-    def _pruned(self, name: str) -> Run:
-        """What is scored or pruned: the run itself, or what it is pruned from."""
-        run = self.study.run(name)
-        return run if run.pruning is None else self.study.run(str(run.start))
-
-    def _training_megabytes(self, name: str) -> int:
-        run = self.study.run(name)
-        assert run.plan is not None
-        megabytes = training_megabytes(
-            run.target.shape, run.plan, self.processes, self.cluster.nodes, gpus=self.cluster.gpus
-        )
-        return megabytes if run.plan.distillation is None else megabytes + model_megabytes(self._teacher)
+        return resources | {"nodes": self.cluster.nodes, "processes": self.study.config.training.processes}
 
     @property
-    def _teacher(self) -> ModelShape:
-        return next(run.target.shape for run in self.study.runs.values() if run.role == "parent")
+    def requests(self) -> list[Request]:
+        """The longest job of each kind."""
+        trained = [name for name, run in self.study.recorded_runs.items() if run.plan is not None]
+        kinds = (
+            [self._text()],
+            map(self._pruning, self.study.pruned_runs),
+            map(self._training, trained),
+            map(self._evaluation, self.study.evaluation_groups),
+        )
+        return [max(requests, key=lambda request: (request.minutes, request.megabytes)) for requests in kinds]
+
+    def _text(self) -> Request:
+        tokens = max(number * (length + 1) for number, length in self.study.windows_needed("train"))
+        return Request("text", text_minutes(tokens), START_MEGABYTES, self.site.cpu)
+
+    def _pruning(self, name: str) -> Request:
+        """Scoring or pruning of a run: what is read is the run itself, or what it is pruned from."""
+        run, calibration = self.study.run(name), self.study.config.pruning.calibration
+        shape = self._shape(name if run.pruning is None else str(run.start))
+        flops = CALIBRATION_PASSES * shape.forward_flops(calibration.sequences, calibration.sequence_length)
+        learning = self.study.training_flops(name) if run.pruning is not None else 0
+        return self._one_process(
+            "pruning", pruning_minutes(flops + learning, shape, self.cluster), model_megabytes(shape)
+        )
+
+    def _evaluation(self, group: str) -> Request:
+        runs = self.study.evaluation_groups[group]
+        megabytes = max(model_megabytes(self._shape(run)) for run in runs)
+        return self._one_process("evaluation", evaluation_minutes(len(runs), self.cluster), megabytes)
+
+    def _training(self, name: str) -> Request:
+        run, training, nodes, gpus = (
+            self.study.run(name),
+            self.study.config.training,
+            self.cluster.nodes,
+            self.cluster.gpus,
+        )
+        assert run.plan is not None
+        shape, per_node = run.target.shape, training.processes // nodes
+        megabytes = training_megabytes(shape, run.plan, training.processes, nodes, gpus=gpus)
+        if run.plan.distillation is not None:
+            megabytes += model_megabytes(self._teacher)
+        return Request(
+            "training",
+            training_minutes(self.study.training_flops(name), shape, training.processes, self.cluster),
+            megabytes,
+            self._queue,
+            cpus=training.threads * per_node,
+            nodes=nodes,
+            gpus=per_node if gpus else 0,
+        )
+
+    def _one_process(self, kind: str, minutes: int, megabytes: int) -> Request:
+        threads, gpus = self.study.config.training.threads, int(self.cluster.gpus)
+        return Request(kind, minutes, megabytes, self._queue, cpus=threads, gpus=gpus)
 
     @property
     def _queue(self) -> Queue:
         return self.site.gpu if self.cluster.gpus else self.site.cpu
 
-    def _on_one_gpu(self, minutes: Amount, megabytes: Amount) -> Resources:
-        return self._sized(self._queue, minutes, megabytes) | self._gpus(1)
+    def _shape(self, run: str) -> ModelShape:
+        return self.study.run(run).target.shape
 
-    def _gpus(self, number: int) -> Resources:
-        """So many GPUs a node, of the site's model."""
-        if not self.cluster.gpus:
-            return {}
-        kind = ["gpu", *([self._queue.gpu_model] if self._queue.gpu_model else []), str(number)]
-        # Without the latter, the executor asks for tasks by the number of GPUs.
-        return {"gres": ":".join(kind), "tasks_per_gpu": 0}
+    @property
+    def _teacher(self) -> ModelShape:
+        return next(run.target.shape for run in self.study.runs.values() if run.role == "parent")
 
-    @staticmethod
-    def _sized(queue: Queue, minutes: Amount, megabytes: Amount) -> Resources:
-        longest = float("inf") if queue.max_hours is None else int(60 * queue.max_hours)
-        return {
-            "runtime": lambda wildcards, attempt: min(minutes(wildcards) * attempt, longest),
-            "mem_mb": lambda wildcards, attempt: megabytes(wildcards) * attempt,
-            **queue.resources,
-        }
+
+def _resources(any_request: Request, request: Callable[[Any], Request]) -> Resources:
+    """Geometry, which is that of any job of a rule, and time and memory by its wildcards."""
+    return {
+        "runtime": lambda wildcards, attempt: request(wildcards).minutes_of(attempt),
+        "mem_mb": lambda wildcards, attempt: attempt * request(wildcards).megabytes,
+        **any_request.geometry,
+    }

@@ -26,5 +26,5 @@ class ClusterConfig(Section):
     gpus: bool = False
     """Ask for a GPU for each training process, and for each job that scores, prunes or evaluates."""
     teraflops: ThroughputConfig = ThroughputConfig()
-    evaluation_minutes: Annotated[float, Field(gt=0)] = 5
+    evaluation_minutes: Annotated[float, Field(gt=0)] = 2
     """Minutes that the evaluation of one checkpoint takes."""
