@@ -30,7 +30,7 @@ slurm-check: $(VENV)/slurm.done ## Say whether the study of CONFIGFILE (default:
 	@$(BIN)/python workflow/scripts/slurm_check.py $(if $(CONFIGFILE),--configfile '$(CONFIGFILE)')
 
 slurm-test: $(VENV)/dev.done $(VENV)/slurm.done ## Run the smallest study, with all kinds of faults, on a private SLURM
-	@$(BIN)/python -m pytest -m slurm -n 0 tests/slurm
+	@$(BIN)/python -m pytest -m slurm -n 0 -rs --durations 0 tests/slurm
 
 bench: $(VENV)/run.done ## Speed and memory of our pruning and training beside other implementations, 25 minutes
 	@$(BIN)/python tests/bench/pruning.py --threads $(CORES)

@@ -16,7 +16,8 @@ from private_slurm import Cluster
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 ATTEMPTS = Path(tempfile.gettempdir()) / "slurm-test-offline-attempts"
 OFFLINE = {"PYTHONPATH": str(Path(__file__).parent / "offline"), "OFFLINE_GUARD": str(ATTEMPTS)}
-SECONDS_TO_TRAIN = 120
+SECONDS_TO_TRAIN = 200
+"""To be noticed as failed (Snakemake looks less and less often), to start again, and to save a state."""
 
 
 def overlay(folder: Path, name: str, values: dict[str, Any]) -> list[str]:
@@ -74,11 +75,11 @@ class WatchedStudy:
 
     def _trainer(self, run: str) -> psutil.Process | None:
         """The process that trains a run and does not wait for another one to end."""
-        for process in psutil.process_iter(["cmdline", "cwd", "pid"]):
-            words = process.info["cmdline"] or []
-            if len(words) > 1 and words[1].endswith("train.py") and f'"run":"{run}"' in " ".join(words):
-                if process.info["cwd"] == str(self.folder) and _has_lock(process):
-                    return process
+        for process in psutil.process_iter(["cmdline", "cwd"]):
+            words = " ".join(process.info["cmdline"] or [])
+            trains = "workflow/scripts/train.py" in words and f'"run":"{run}"' in words
+            if trains and process.info["cwd"] == str(self.folder) and _has_lock(process):
+                return process
         return None
 
     @staticmethod

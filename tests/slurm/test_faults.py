@@ -20,6 +20,8 @@ BUDGET = 524_288
 RETRAINED, SCRATCH = "P16.4k-minitron_depth-0.5-R524k-seed0", "S524k-depth-0.5-seed0"
 LONG_TRAINING = {"matrix": [{"methods": ["minitron_depth"], "ratios": [0.5], "retrain": [BUDGET]}]}
 ONE_MINUTE = ["--set-resources", "train:runtime=1"]
+ONLY_WHAT_IS_NEW = ["--rerun-triggers", "mtime", "input"]
+"""The budget is another, but text, parent and pruned model are those of the smallest study."""
 
 
 @pytest.fixture
@@ -32,13 +34,13 @@ def undisturbed(local: Path, tmp_path: Path) -> Path:
 def study(cluster: Cluster, local: Path, tmp_path: Path) -> Iterator[WatchedStudy]:
     """The same study as it begins on the cluster."""
     folder = shutil.copytree(local, tmp_path / "disturbed", symlinks=True)
-    study = WatchedStudy(cluster, folder, [*overlay(folder, "long", LONG_TRAINING), *ONE_MINUTE])
+    study = WatchedStudy(cluster, folder, [*overlay(folder, "long", LONG_TRAINING), *ONLY_WHAT_IS_NEW, *ONE_MINUTE])
     yield study
     study.stop()
 
 
 def test_the_results_survive_every_fault(study: WatchedStudy, undisturbed: Path) -> None:
-    command = [*SNAKEMAKE, "--cores", "1", *overlay(undisturbed, "long", LONG_TRAINING)]
+    command = [*SNAKEMAKE, "--cores", "1", *overlay(undisturbed, "long", LONG_TRAINING), *ONLY_WHAT_IS_NEW]
     reference = subprocess.Popen(command, cwd=undisturbed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with ThreadPoolExecutor() as pool:
         for fault in [pool.submit(reach_the_time_limit_twice, study), pool.submit(disturb_in_turn, study)]:
@@ -51,7 +53,7 @@ def test_the_results_survive_every_fault(study: WatchedStudy, undisturbed: Path)
 def disturb_in_turn(study: WatchedStudy) -> None:
     """One fault after the other to the retrained run, each once it has gone on from the state before."""
     step = 0
-    for disturb in (kill_the_process, requeue, kill_the_node, restart_the_controller, restart_snakemake, cancel):
+    for disturb in (kill_the_process, requeue, kill_the_node, cancel, restart_snakemake, restart_the_controller):
         job, process, step = study.advanced(RETRAINED, step)
         disturb(study, job, process)
 
@@ -85,7 +87,7 @@ def kill_the_node(study: WatchedStudy, job: str, process: psutil.Process) -> Non
 def restart_the_controller(study: WatchedStudy, job: str, process: psutil.Process) -> None:
     """Away for a while, in which Snakemake gets no answer."""
     study.cluster.stop_daemon("slurmctld")
-    time.sleep(5)
+    time.sleep(3)
     study.cluster.start_controller()
 
 

@@ -38,7 +38,7 @@ SECONDS_TO_STOP = 300
 def main() -> None:
     """Entry point."""
     args = _arguments()
-    if slurm.job_id() is not None and args.meet_at is None:
+    if slurm.can_start_steps() and args.meet_at is None:
         _forward_signals()
         sys.exit(run_as_step(args.nodes, args.processes // args.nodes * args.threads))
     if args.processes == 1:
@@ -62,7 +62,7 @@ def _arguments() -> argparse.Namespace:
         parser.error("name the entry point to start, such as workflow/scripts/train.py")
     if args.processes % args.nodes:
         parser.error(f"{args.nodes} nodes cannot share {args.processes} processes evenly")
-    if args.nodes > 1 and args.meet_at is None and slurm.job_id() is None:
+    if args.nodes > 1 and args.meet_at is None and not slurm.can_start_steps():
         parser.error(
             "several nodes are started by a SLURM job; without one, start this command on each, with --meet-at"
         )

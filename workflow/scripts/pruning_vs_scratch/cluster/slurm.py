@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import time
 
@@ -14,6 +15,11 @@ SHARE_TO_STOP, MOST_SECONDS_TO_STOP = 0.1, 600.0
 def job_id() -> str | None:
     """The job that this process is in; None outside of SLURM."""
     return os.environ.get("SLURM_JOB_ID")
+
+
+def can_start_steps() -> bool:
+    """Whether this process is in a job and has what starts its steps; a container does not."""
+    return job_id() is not None and shutil.which("srun") is not None
 
 
 def ask(*command: str) -> str:
