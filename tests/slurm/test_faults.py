@@ -53,7 +53,7 @@ def test_the_results_survive_every_fault(study: WatchedStudy, undisturbed: Path)
 def disturb_in_turn(study: WatchedStudy) -> None:
     """One fault after the other to the retrained run, each once it has gone on from the state before."""
     step = 0
-    for disturb in (kill_the_process, requeue, kill_the_node, cancel, restart_snakemake, restart_the_controller):
+    for disturb in (cancel, kill_the_process, requeue, kill_the_node, restart_snakemake, restart_the_controller):
         job, process, step = study.advanced(RETRAINED, step)
         disturb(study, job, process)
 
