@@ -16,6 +16,8 @@ from private_slurm import Cluster
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 ATTEMPTS = Path(tempfile.gettempdir()) / "slurm-test-offline-attempts"
 OFFLINE = {"PYTHONPATH": str(Path(__file__).parent / "offline"), "OFFLINE_GUARD": str(ATTEMPTS)}
+ONLY_WHAT_IS_NEW = ["--rerun-triggers", "mtime", "input"]
+"""For another budget: text, and models of other budgets, stay those of the smallest study."""
 SECONDS_TO_TRAIN = 200
 """To be noticed as failed (Snakemake looks less and less often), to start again, and to save a state."""
 

@@ -13,15 +13,13 @@ import psutil
 import pytest
 
 from private_slurm import Cluster
-from studies_on_slurm import SNAKEMAKE, WatchedStudy, overlay
+from studies_on_slurm import ONLY_WHAT_IS_NEW, SNAKEMAKE, WatchedStudy, overlay
 from test_workflow import results_of
 
 BUDGET = 524_288
 RETRAINED, SCRATCH = "P16.4k-minitron_depth-0.5-R524k-seed0", "S524k-depth-0.5-seed0"
 LONG_TRAINING = {"matrix": [{"methods": ["minitron_depth"], "ratios": [0.5], "retrain": [BUDGET]}]}
 ONE_MINUTE = ["--set-resources", "train:runtime=1"]
-ONLY_WHAT_IS_NEW = ["--rerun-triggers", "mtime", "input"]
-"""The budget is another, but text, parent and pruned model are those of the smallest study."""
 
 
 @pytest.fixture

@@ -4,16 +4,18 @@ import json
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from private_slurm import Cluster
-from studies_on_slurm import WatchedStudy, overlay
+from studies_on_slurm import ONLY_WHAT_IS_NEW, WatchedStudy, overlay
 
 TWO_NODES = {"training": {"processes": 2, "micro_batch_size": 4}, "cluster": {"nodes": 2}}
 PARENT = "P16.4k-seed0"
+MANIFEST = f"results/smoke/runs/{PARENT}/manifest.json"
 LONG_PARENT = {**TWO_NODES, "parent": {"tokens": 1_048_576}}
 
 
@@ -23,24 +25,22 @@ def losses(folder: Path) -> list[float]:
     return [record.get("loss", record.get("validation_loss")) for record in map(json.loads, lines)]
 
 
-def test_two_nodes_train_as_one_process_does(cluster: Cluster, local: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(local, tmp_path / "two", symlinks=True)
-    manifest = f"results/smoke/runs/{PARENT}/manifest.json"
-    study = WatchedStudy(cluster, folder, [manifest, *overlay(folder, "two", TWO_NODES)])
-    assert study.wait() == 0, study.log.read_text()
-    ours, theirs = (json.loads((each / manifest).read_text())["facts"]["ledger"] for each in (folder, local))
-    assert ours["world_size"] == 2
-    same = ("spec_hash", "window_start", "window_end", "tokens_seen", "steps")
-    assert [ours[key] for key in same] == [theirs[key] for key in same]
-    assert losses(folder) == pytest.approx(losses(local), abs=1e-4)
+@pytest.fixture(scope="module")
+def two_nodes(cluster: Cluster, local: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedStudy]:
+    """The parent being trained on two nodes, while other tests run."""
+    folder = shutil.copytree(local, tmp_path_factory.mktemp("two") / "two", symlinks=True)
+    study = WatchedStudy(cluster, folder, [MANIFEST, *overlay(folder, "two", TWO_NODES)])
+    yield study
+    study.stop()
 
 
+@pytest.mark.usefixtures("two_nodes")
 def test_a_dead_process_ends_those_of_the_other_node(cluster: Cluster, local: Path, tmp_path: Path) -> None:
     """At once, and with one message."""
     folder = shutil.copytree(local, tmp_path / "dead", symlinks=True)
     run = "P1.05M-seed0"
     options = ["--retries", "0", f"results/smoke/runs/{run}/manifest.json"]
-    study = WatchedStudy(cluster, folder, [*options, *overlay(folder, "dead", LONG_PARENT)])
+    study = WatchedStudy(cluster, folder, [*options, *overlay(folder, "dead", LONG_PARENT), *ONLY_WHAT_IS_NEW])
     try:
         job, first, _ = study.advanced(run)
         (second,) = (process for process in trainers(job) if process.environ()["RANK"] == "1")
@@ -51,7 +51,7 @@ def test_a_dead_process_ends_those_of_the_other_node(cluster: Cluster, local: Pa
         assert time.monotonic() - died < 20
         assert study.wait() == 1
     finally:
-        study.stop()
+        study.process.kill()
     log = (folder / f"results/smoke/logs/train/{run}.log").read_text()
     errors = [line for line in log.splitlines() if line.startswith("error: ")]
     assert errors == ["error: process 1 was killed by SIGKILL; the run's last saved state is kept, and the same "
@@ -60,6 +60,15 @@ def test_a_dead_process_ends_those_of_the_other_node(cluster: Cluster, local: Pa
     shown = study.log.read_text()
     assert errors[0] in shown
     assert ".snakemake/slurm_logs/rule_train" in shown
+
+
+def test_two_nodes_train_as_one_process_does(two_nodes: WatchedStudy, local: Path) -> None:
+    assert two_nodes.wait() == 0, two_nodes.log.read_text()
+    ours, theirs = (json.loads((each / MANIFEST).read_text())["facts"]["ledger"] for each in (two_nodes.folder, local))
+    assert ours["world_size"] == 2
+    same = ("spec_hash", "window_start", "window_end", "tokens_seen", "steps")
+    assert [ours[key] for key in same] == [theirs[key] for key in same]
+    assert losses(two_nodes.folder) == pytest.approx(losses(local), abs=1e-4)
 
 
 def trainers(job: str) -> list[psutil.Process]:
