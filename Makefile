@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo smoke test lint bench lock schema clean
+.PHONY: help demo smoke test slurm-check slurm-test lint bench lock schema clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 demo: $(VENV)/run.done ## Run the default study: tables, claims, figures, report
 	@$(BIN)/python workflow/scripts/run_study.py --cores $(CORES)
@@ -25,6 +25,12 @@ lint: $(VENV)/dev.done ## Check style, types, and the workflow
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
+
+slurm-check: $(VENV)/slurm.done ## Say whether the study of CONFIGFILE (default: the demo) can run on this cluster
+	@$(BIN)/python workflow/scripts/slurm_check.py $(if $(CONFIGFILE),--configfile '$(CONFIGFILE)')
+
+slurm-test: $(VENV)/dev.done $(VENV)/slurm.done ## Run the smallest study, with all kinds of faults, on a private SLURM
+	@$(BIN)/python -m pytest -m slurm -n 0 -rs --durations 0 tests/slurm
 
 bench: $(VENV)/run.done ## Speed and memory of our pruning and training beside other implementations, 25 minutes
 	@$(BIN)/python tests/bench/pruning.py --threads $(CORES)
@@ -48,6 +54,10 @@ $(VENV)/run.done: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed: make PYTHON=python3.12 demo")'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/pip install -qq --disable-pip-version-check -c requirements.lock -e .
+	@touch $@
+
+$(VENV)/slurm.done: $(VENV)/run.done
+	@$(BIN)/pip install -qq --disable-pip-version-check -c requirements.lock -e '.[slurm]'
 	@touch $@
 
 $(VENV)/dev.done: $(VENV)/run.done

@@ -12,6 +12,10 @@ min_version("9.27")
 configfile: "config/config.yaml"
 
 
+# With --sdm apptainer. Built by hand, see docs/hpc.md.
+container: "envs/pruning_vs_scratch.sif"
+
+
 report: "workflow/report/workflow.rst"
 
 

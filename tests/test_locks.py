@@ -1,5 +1,7 @@
 """A folder is held by one process at a time, and is free again however that process ends."""
 
+import errno
+import fcntl
 import logging
 import signal
 import subprocess
@@ -71,3 +73,14 @@ def test_two_folders_are_held_side_by_side(tmp_path: Path, caplog: pytest.LogCap
 def test_holding_a_folder_adds_nothing_to_it(tmp_path: Path) -> None:
     with exclusive(tmp_path / "run"):
         assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_file_system_without_locks_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with exclusive(tmp_path / "run"):
+        assert "has no locks: see that no two jobs work on the same run at once" in caplog.text

@@ -110,13 +110,15 @@ def wait_for_state(work: Path, process: subprocess.Popen) -> None:
 
 
 def test_two_processes_never_train_one_run_at_once(prepared: Path, tmp_path: Path) -> None:
-    """A workflow that was killed may leave a job behind; the next one waits for it."""
+    """A workflow that was killed may leave a job behind; the next one waits for it, and takes over what it made."""
     plan = make_plan(window_start=0, window_end=1200)
     command = train_command(prepared, tmp_path, plan)
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     logs = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert sum("waiting for it to end" in log for log in logs) == 1
+    assert sum("run a-run is trained already, by another job" in log for log in logs) == 1
+    assert sum("step 300/300" in log for log in logs) == 1
 
 
 @pytest.mark.parametrize(

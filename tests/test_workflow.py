@@ -74,7 +74,7 @@ def checkout(folder: Path) -> Path:
     """The tracked parts of the project that a run needs, in an empty folder."""
     folder.mkdir(parents=True)
     shutil.copy(REPOSITORY / "Snakefile", folder)
-    for name in ("workflow", "config", "envs"):
+    for name in ("workflow", "config", "envs", "slurm"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     return folder
 

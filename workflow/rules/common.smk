@@ -9,6 +9,9 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
+from pruning_vs_scratch.cluster.allocation import Allocation
+from pruning_vs_scratch.cluster.preflight import require_ready
+from pruning_vs_scratch.cluster.site import read_site
 from pruning_vs_scratch.data.benchmarks import PACKAGE
 from pruning_vs_scratch.data.hub import manifest_of
 from pruning_vs_scratch.errors import UserError
@@ -18,6 +21,7 @@ from pruning_vs_scratch.study.evaluation import reading_options
 
 try:
     study = Study(config)
+    allocation = Allocation(study, read_site())
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -29,6 +33,14 @@ ENVIRONMENT = "../../envs/cpu.yaml"
 # With --sdm conda, python is that of the rule's environment; without, that of the environment that runs Snakemake.
 if not workflow.deployment_settings.deployment_method:
     shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+
+
+onstart:
+    if workflow.executor_plugin.name == "slurm":
+        try:
+            require_ready(allocation)
+        except UserError as error:
+            raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:

@@ -14,6 +14,8 @@ rule extract_documents:
         paths.benchmarks / "extract_documents.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **allocation.text,
     params:
         corpus=study.config.corpus.model_dump_json(),
         fetched=[f"--fetched={name}={path}" for name, path in study.fetched.items()],
@@ -38,6 +40,8 @@ rule train_tokenizer:
         paths.benchmarks / "train_tokenizer.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **allocation.text,
     params:
         vocab_size=study.config.tokenizer.vocab_size,
     message:
@@ -63,6 +67,8 @@ rule tokenize_corpus:
         corpus="|".join(study.corpora),
     conda:
         ENVIRONMENT
+    resources:
+        **allocation.text,
     params:
         shard_tokens=study.config.tokenizer.shard_tokens,
         windows=lambda wildcards: canonical_json(study.windows_needed(wildcards.corpus)),
@@ -89,6 +95,8 @@ rule make_task_items:
         paths.benchmarks / "task_items" / "{task}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **allocation.text,
     params:
         number=lambda wildcards: study.config.evaluation.tasks.local[wildcards.task].items,
         seed=lambda wildcards: study.config.evaluation.tasks.local[wildcards.task].seed,

@@ -25,6 +25,8 @@ rule evaluate:
     conda:
         ENVIRONMENT
     threads: study.config.training.threads * EVALUATION.processes
+    resources:
+        **allocation.evaluation,
     params:
         launch=study.launch("workflow/scripts/evaluate_checkpoints.py", EVALUATION.processes),
         checkpoints=lambda wildcards: [
@@ -63,7 +65,9 @@ rule measure_speed:
         paths.benchmarks / "measure_speed.tsv"
     conda:
         ENVIRONMENT
-    threads: workflow.cores
+    threads: workflow.cores or study.config.training.threads
+    resources:
+        **allocation.speed,
     params:
         checkpoints=[
             f"--checkpoint={target}={paths.model(run)}"

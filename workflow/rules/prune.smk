@@ -39,6 +39,8 @@ rule score:
     conda:
         ENVIRONMENT
     threads: study.config.training.threads
+    resources:
+        **allocation.pruning,
     params:
         options=lambda wildcards: study.scoring_options(wildcards.run, wildcards.method),
     message:
@@ -70,12 +72,15 @@ rule prune:
     conda:
         ENVIRONMENT
     threads: study.config.training.threads
+    resources:
+        **allocation.pruning,
     params:
         options=lambda wildcards: study.pruning_options(wildcards.run),
+        threads=study.config.training.threads,
         work=paths.work / "prune",
     message:
         "Prune {wildcards.run}"
     shell:
-        "python workflow/scripts/prune.py --run {wildcards.run:q} --model {input.model:q} --target {input.target:q}"
-        " --tokenizer {input.tokenizer:q} {params.options:q} --work {params.work:q} --out {output.model:q}"
+        "python workflow/scripts/launch.py --threads {params.threads} workflow/scripts/prune.py --run {wildcards.run:q}"
+        " --model {input.model:q} --target {input.target:q} --tokenizer {input.tokenizer:q} {params.options:q} --work {params.work:q} --out {output.model:q}"
         " --manifest {output.manifest:q} 2> {log:q}"

@@ -23,8 +23,10 @@ rule train:
     conda:
         ENVIRONMENT
     threads: study.config.training.threads * study.config.training.processes
+    resources:
+        **allocation.training,
     params:
-        launch=study.launch("workflow/scripts/train.py", study.config.training.processes),
+        threads=study.config.training.threads,
         plan=lambda wildcards: study.run(wildcards.run).plan.model_dump_json(),
         options=lambda wildcards: study.training_options(wildcards.run),
         # A trial of a sweep leaves no checkpoint.
@@ -34,7 +36,9 @@ rule train:
     message:
         "Train {wildcards.run}"
     shell:
-        "python {params.launch:q} --plan {params.plan:q} {params.options:q} --tokens {input.tokens:q}"
+        "python workflow/scripts/launch.py --nodes {resources.nodes} --processes {resources.processes}"
+        " --threads {params.threads} workflow/scripts/train.py"
+        " --plan {params.plan:q} {params.options:q} --tokens {input.tokens:q}"
         " --validation {input.validation:q} --tokenizer {input.tokenizer:q} --work {params.work:q} {params.report:q}"
         " {params.out:q} --metrics {output.metrics:q} --manifest {output.manifest:q} 2> {log:q}"
 

@@ -1,7 +1,8 @@
-"""Start a step in several processes of this machine that work on it together, as torchrun does.
+"""Start a step in several processes that work on it together, as torchrun does, on one machine or several.
 
 Unlike torchrun it leaves SIGTERM and SIGUSR1 to the processes, which save and stop, and ends with their exit code and
-one message. For several machines use torchrun.
+one message. In a SLURM job it starts the processes as a step of the job, on all of its nodes, because only then the
+scheduler's signals reach them; and where they stopped for want of time, it has SLURM start the job again.
 """
 
 import argparse
@@ -11,18 +12,23 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import psutil
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import positive_integer
+from pruning_vs_scratch.cluster import slurm
+from pruning_vs_scratch.cluster.steps import run_as_step
 from pruning_vs_scratch.errors import Interrupted, PeerLost, UserError
 from pruning_vs_scratch.training.interrupt import STOP_SIGNALS
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_TO_STOP = 300
@@ -31,20 +37,40 @@ SECONDS_TO_STOP = 300
 
 def main() -> None:
     """Entry point."""
+    args = _arguments()
+    if slurm.can_start_steps() and args.meet_at is None:
+        _forward_signals()
+        sys.exit(run_as_step(args.nodes, args.processes // args.nodes * args.threads))
+    if args.processes == 1:
+        os.execv(sys.executable, [sys.executable, *args.command])
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    with tempfile.TemporaryDirectory() as logs:
+        _run(args, Path(logs))
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--processes", type=positive_integer, required=True, help="number of processes")
+    parser.add_argument("--processes", type=positive_integer, default=1, help="processes on all nodes (default: 1)")
+    parser.add_argument("--nodes", type=positive_integer, default=1, help="nodes (default: 1)")
     parser.add_argument("--threads", type=positive_integer, default=1, help="CPU threads a process (default: 1)")
+    parser.add_argument(
+        "--meet-at", metavar="HOST:PORT", help="where the processes of several nodes meet; on each node"
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER, help="entry point and its options")
     args = parser.parse_args()
     if not args.command:
         parser.error("name the entry point to start, such as workflow/scripts/train.py")
-    os.environ["OMP_NUM_THREADS"] = str(args.threads)
-    with tempfile.TemporaryDirectory() as logs:
-        _run(args.processes, args.command, Path(logs))
+    if args.processes % args.nodes:
+        parser.error(f"{args.nodes} nodes cannot share {args.processes} processes evenly")
+    if args.nodes > 1 and args.meet_at is None and not slurm.can_start_steps():
+        parser.error(
+            "several nodes are started by a SLURM job; without one, start this command on each, with --meet-at"
+        )
+    return args
 
 
-def _run(processes: int, command: list[str], logs: Path) -> None:
-    """Run the processes to their end.
+def _run(args: argparse.Namespace, logs: Path) -> None:
+    """Run the processes of this machine to their end.
 
     Raises:
         SystemExit: they were stopped and saved their state, or the first one failed: it has said so itself.
@@ -55,12 +81,12 @@ def _run(processes: int, command: list[str], logs: Path) -> None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
+        min_nodes=args.nodes,
+        max_nodes=args.nodes,
+        nproc_per_node=args.processes // args.nodes,
         run_id="launch",
         rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
+        rdzv_endpoint=args.meet_at if args.nodes > 1 else "localhost:0",
         max_restarts=0,
         # The first process speaks for all; what the others say is looked at if they fail.
         logs_specs=DefaultLogsSpecs(str(logs), redirects=Std.ERR),
@@ -68,25 +94,28 @@ def _run(processes: int, command: list[str], logs: Path) -> None:
         shutdown_timeout=SECONDS_TO_STOP,
     )
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
-    for number in STOP_SIGNALS:
-        signal.signal(number, _forward)
+    _forward_signals()
+    first_is_here = threading.Event()
+    if args.nodes == 1:
+        first_is_here.set()
     try:
-        with _shown(logs):
-            elastic_launch(config, sys.executable)(*command)
+        with _shown(logs, first_is_here):
+            elastic_launch(config, sys.executable)(*args.command)
     except ChildFailedError as error:
-        codes = {rank: failure.exitcode for rank, failure in sorted(error.failures.items())}
-        if Interrupted.EXIT_CODE in codes.values():
+        failures = dict(sorted(error.failures.items()))
+        if any(failure.exitcode == Interrupted.EXIT_CODE for failure in failures.values()):
             sys.exit(Interrupted.EXIT_CODE)
-        if reason := _reason(codes, logs):
+        said_by_first = _said(logs, 0) if first_is_here.is_set() else ""
+        if reason := _reason(failures, logs, said_by_first):
             raise UserError(f"{reason}; the run's last saved state is kept, and the same command goes on") from error
         sys.exit(1)
 
 
 @contextmanager
-def _shown(logs: Path) -> Iterator[None]:
-    """While open, and to its end, show what the first process writes."""
+def _shown(logs: Path, first_is_here: threading.Event) -> Iterator[None]:
+    """While open, and to its end, show what the first process of all writes, and note that it is on this machine."""
     done = threading.Event()
-    follower = threading.Thread(target=_follow, args=(logs, done))
+    follower = threading.Thread(target=_follow, args=(logs, first_is_here, done))
     follower.start()
     try:
         yield
@@ -95,12 +124,14 @@ def _shown(logs: Path) -> Iterator[None]:
         follower.join()
 
 
-def _follow(logs: Path, done: threading.Event) -> None:
+def _follow(logs: Path, first_is_here: threading.Event, done: threading.Event) -> None:
     with ExitStack() as opened:
         stream: TextIO | None = None
         while True:
             is_last = done.wait(SECONDS_BETWEEN_LOOKS)
-            for log in [] if stream else logs.glob("*/attempt_0/0/stderr.log"):
+            if not first_is_here.is_set() and "0" in _ranks():
+                first_is_here.set()
+            for log in [] if stream or not first_is_here.is_set() else logs.glob("*/attempt_0/0/stderr.log"):
                 stream = opened.enter_context(log.open(encoding="utf-8", errors="replace"))
             if stream:
                 sys.stderr.write(stream.read())
@@ -109,11 +140,25 @@ def _follow(logs: Path, done: threading.Event) -> None:
                 return
 
 
-def _said(logs: Path, rank: int) -> str:
-    """What a process has written to its standard error so far."""
+def _ranks() -> list[str]:
+    """Ranks of the processes that run on this machine; the rendezvous of several machines deals them out."""
+    ranks = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            ranks.append(child.environ().get("RANK", ""))
+    return ranks
+
+
+def _said(logs: Path, local_rank: int) -> str:
+    """What a process of this machine has written to its standard error so far."""
     return "".join(
-        log.read_text(encoding="utf-8", errors="replace") for log in logs.glob(f"*/attempt_0/{rank}/stderr.log")
+        log.read_text(encoding="utf-8", errors="replace") for log in logs.glob(f"*/attempt_0/{local_rank}/stderr.log")
     )
+
+
+def _forward_signals() -> None:
+    for number in STOP_SIGNALS:
+        signal.signal(number, _forward)
 
 
 def _forward(number: int, _frame: FrameType | None) -> None:
@@ -121,20 +166,21 @@ def _forward(number: int, _frame: FrameType | None) -> None:
         child.send_signal(number)
 
 
-def _reason(codes: dict[int, int], logs: Path) -> str | None:
-    """Why the run failed, from the exit codes by rank; None if the first process has said why.
+def _reason(failures: "Mapping[int, ProcessFailure]", logs: Path, said_by_first: str) -> str | None:
+    """Why the run failed, from the failures on this machine by rank; None if the first process has said why.
 
     A process that lost a peer, or was ended because another one failed, is not the reason.
     """
+    codes = {rank: failure.exitcode for rank, failure in failures.items()}
     for rank, code in codes.items():
         if code < 0 and code != -signal.SIGTERM:
             return f"process {rank} was killed by {signal.Signals(-code).name}"
     failed = [rank for rank, code in codes.items() if code > 0 and code != PeerLost.EXIT_CODE]
     if not failed or 0 in failed:
         return None
-    lines = _said(logs, failed[0]).strip().splitlines() or [f"exit code {codes[failed[0]]}"]
+    lines = _said(logs, failures[failed[0]].local_rank).strip().splitlines() or [f"exit code {codes[failed[0]]}"]
     # All processes meet some mistakes, and one of them is the first to end.
-    if lines[-1] in _said(logs, 0):
+    if lines[-1] in said_by_first:
         return None
     return f"process {failed[0]} failed: {lines[-1].removeprefix('error: ')}"
 

@@ -19,7 +19,7 @@ from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.manifest import ManifestWriter, peak_memory_bytes, source_hash
 from pruning_vs_scratch.pruning.calibration_text import add_text_arguments, require_paths
 from pruning_vs_scratch.pruning.goal import SHAPE_KEYS, wanted_target
-from pruning_vs_scratch.resume_state import resume_state
+from pruning_vs_scratch.resume_state import is_made, resume_state
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,9 @@ def main() -> None:
     options = {name: value for name, value in manifest.options.items() if name != "low_memory"}
     spec_hash = sha256_of_value({"options": options, "inputs": manifest.inputs})
     with resume_state(args.work, args.run, spec_hash) if args.method in LEARNED else nullcontext() as work:
+        if work is not None and is_made(args.manifest, [args.out], spec_hash):
+            log.info("%s is pruned already, by another job", args.run)
+            return
         facts = _prune(args, work, spec_hash, manifest.inputs["model"])
         manifest.write(args.manifest, {"model": args.out}, facts)
 

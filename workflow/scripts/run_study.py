@@ -1,4 +1,4 @@
-"""Run a study on this machine: progress with the time left, then the report and a summary.
+"""Run a study on this machine or a cluster: progress with the time left, then the report and a summary.
 
 A run that was interrupted, even by kill -9, goes on where it stopped.
 """
@@ -35,12 +35,15 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--configfile", type=Path, action="append", default=[], help="overlay of config/config.yaml")
-    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="CPU cores (default: all)")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--cores", type=int, default=os.cpu_count(), help="CPU cores of this machine (default: all)")
+    place.add_argument("--profile", help="profile of Snakemake to run the jobs elsewhere, such as slurm")
     args = parser.parse_args()
 
     study = Study(load_config([Path("config/config.yaml"), *args.configfile]).model_dump(mode="json"))
     with _only_one_run() as (lock, was_killed):
-        snakemake = [sys.executable, "-m", "snakemake", "--cores", str(args.cores), "--rerun-incomplete"]
+        place = ["--profile", args.profile] if args.profile else ["--cores", str(args.cores)]
+        snakemake = [sys.executable, "-m", "snakemake", *place, "--rerun-incomplete"]
         if args.configfile:
             snakemake += ["--configfile", *map(str, args.configfile)]
         if was_killed and any((STATE / "locks").glob("*")):

@@ -20,7 +20,7 @@ from pruning_vs_scratch.errors import Diverged, UserError
 from pruning_vs_scratch.files import MASK_FILE, RECORDS, atomic_file, read_json, sha256_of_value
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.manifest import ManifestWriter, source_hash
-from pruning_vs_scratch.resume_state import resume_state
+from pruning_vs_scratch.resume_state import is_made, resume_state
 from pruning_vs_scratch.study import Target, TrainingPlan
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def main() -> None:
 
     with joined_world() as world:
         if not world.is_first:
-            _train(args, plan, world, world.from_first(args.work))
+            if (state := world.from_first(args.work)) is not None:
+                _train(args, plan, world, state)
             return
         manifest = ManifestWriter("train", {"plan": plan.model_dump(mode="json")})
         for name in INPUTS:
@@ -61,6 +62,10 @@ def main() -> None:
             manifest.add_input("mask", args.mask / MASK_FILE)
         spec_hash = sha256_of_value({"plan": plan.spec, "inputs": manifest.inputs})
         with resume_state(args.work, plan.run, spec_hash) as work:
+            if is_made(args.manifest, [args.out, args.metrics], spec_hash):
+                log.info("run %s is trained already, by another job", plan.run)
+                world.from_first(None)
+                return
             trainer, result = _train(args, plan, world, world.from_first(work))
             assert trainer.metrics is not None
             with atomic_file(args.metrics) as temporary:

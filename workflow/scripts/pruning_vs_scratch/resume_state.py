@@ -1,11 +1,11 @@
 """Where a run keeps what it needs to go on after a kill: a folder of its own under a work folder."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pruning_vs_scratch.files import sha256_of_value
+from pruning_vs_scratch.files import read_json, sha256_of_value
 from pruning_vs_scratch.locks import exclusive
 from pruning_vs_scratch.manifest import source_hash
 
@@ -26,3 +26,11 @@ def resume_state(work: Path, run: str, spec_hash: str) -> Iterator[Path]:
         yield folder
         for state in folder.parent.glob(KEY_PATTERN):
             shutil.rmtree(state, ignore_errors=True)
+
+
+def is_made(manifest: Path, outputs: Collection[Path | None], spec_hash: str) -> bool:
+    """Whether a run was made by this code, as by another job of a killed workflow that this one has waited for."""
+    if not manifest.exists() or not all(path.exists() for path in outputs if path is not None):
+        return False
+    ledger = read_json(manifest)["facts"]["ledger"]
+    return (ledger["spec_hash"], ledger["source_hash"]) == (spec_hash, source_hash())

@@ -57,6 +57,11 @@ def _batch_problems(config: StudyConfig) -> Iterator[str]:
             )
     if problem := sharing_problem(config.training, config.training.processes):
         yield f"training.processes: {problem}"
+    if config.training.processes % config.cluster.nodes:
+        yield (
+            f"cluster.nodes: {config.cluster.nodes} nodes cannot share training.processes = "
+            f"{config.training.processes} evenly; make it a multiple of {config.cluster.nodes}"
+        )
     if learning.tokens is not None:
         yield from _budget_problem(config, "pruning.sheared_llama.tokens", learning.tokens, learning.global_batch_size)
     for path, tokens in _training_budgets(config):

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pruning_vs_scratch.config.base import Section
+from pruning_vs_scratch.config.cluster import ClusterConfig
 from pruning_vs_scratch.config.corpus import CorpusConfig, TokenizerConfig
 from pruning_vs_scratch.config.evaluation import ClaimsConfig, EvaluationConfig
 from pruning_vs_scratch.config.model import PretrainedParent, TargetsConfig
@@ -33,3 +34,4 @@ class StudyConfig(Section):
     """Search for the peak learning rate; none unless given."""
     evaluation: EvaluationConfig
     claims: ClaimsConfig = ClaimsConfig()
+    cluster: ClusterConfig = ClusterConfig()

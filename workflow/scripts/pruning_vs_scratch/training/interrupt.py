@@ -1,6 +1,7 @@
-"""Stopping in good order: a scheduler's warning becomes a request that the loop answers between two steps."""
+"""Stopping in good order: a signal or the end of a job's time becomes a request, answered between two steps."""
 
 import signal
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -9,11 +10,14 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopRequest:
-    """While entered, a stop signal is remembered instead of ending the process; used in the main thread."""
+    """While entered, a stop signal is remembered instead of ending the process; used in the main thread.
 
-    def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
-        """The first stop signal that came; None as long as there was none."""
+    ``at`` is when to stop without any signal, in seconds since the epoch.
+    """
+
+    def __init__(self, at: float | None = None) -> None:
+        self._at = at
+        self._signal: signal.Signals | None = None
         self._former: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -26,5 +30,12 @@ class StopRequest:
         for number, handler in self._former.items():
             signal.signal(number, handler)
 
+    @property
+    def reason(self) -> str | None:
+        """What asks for the stop: the first signal that came, or the time; None as long as there is neither."""
+        if self._signal is not None:
+            return self._signal.name
+        return "the end of the job's time" if self._at is not None and time.time() >= self._at else None
+
     def _remember(self, number: int, _frame: FrameType | None) -> None:
-        self.signal = self.signal or signal.Signals(number)
+        self._signal = self._signal or signal.Signals(number)

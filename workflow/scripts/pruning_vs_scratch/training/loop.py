@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pruning_vs_scratch.cluster import slurm
 from pruning_vs_scratch.config.training import sharing_problem
 from pruning_vs_scratch.data.windows import Windows, step_sequences
 from pruning_vs_scratch.errors import Diverged, Interrupted, UserError
@@ -129,21 +130,22 @@ class Trainer:
         """Run the remaining steps; returns when the plan is fulfilled.
 
         Raises:
-            Interrupted: SIGTERM or SIGUSR1 came; the state is saved.
+            Interrupted: SIGTERM or SIGUSR1 came, or the time of a SLURM job runs out; the state is saved.
         """
         before, start = self.state.seconds, time.monotonic()
-        with StopRequest() as stop:
+        with StopRequest(slurm.stop_time() if self.world.is_first else None) as stop:
             while self.state.step < self.plan.steps:
                 self.train_step()
                 self.state.seconds = before + time.monotonic() - start
                 if self.plan.validation is not None and self._is_due(self.plan.validation.every_steps):
                     self.validate()
                 # What one process wants, all do after the same step.
-                stops, is_late = self.world.sums(stop.signal is not None, self._is_late())
+                reason = stop.reason
+                stops, is_late = self.world.sums(reason is not None, self._is_late())
                 if self._is_due(self.plan.checkpoint_every_steps) or is_late or stops:
                     self.save()
                 if stops:
-                    by = f" by {stop.signal.name}" if stop.signal else ""
+                    by = f" by {reason}" if reason else ""
                     raise Interrupted(
                         f"run {self.plan.run} was stopped{by} after step {self.state.step} of {self.plan.steps}; its "
                         "state is saved, and the same command continues it"

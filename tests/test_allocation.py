@@ -1,0 +1,134 @@
+"""What jobs ask a scheduler for follows from the plan, the study's geometry and the site."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pruning_vs_scratch.cluster.allocation import Allocation
+from pruning_vs_scratch.cluster.request import Request
+from pruning_vs_scratch.cluster.site import VARIABLES, Queue, Site, read_site
+from pruning_vs_scratch.config import parse_config
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.study import Study
+
+Values = dict[str, Any]
+PARENT = SimpleNamespace(run="P16.4k-seed0")
+
+
+def allocation(values: Values, site: Site | None = None, **cluster: Any) -> Allocation:
+    return Allocation(Study(values | {"cluster": cluster}), site or Site())
+
+
+def large(values: Values, tokens: int) -> Values:
+    """A parent of 1.1B parameters."""
+    shape = {"layers": 16, "hidden_size": 2048, "ffn_size": 8192, "heads": 32, "kv_heads": 8, "head_dim": 64}
+    parent = {"kind": "pretrain", "tokens": tokens, "shape": values["parent"]["shape"] | shape}
+    targets = {"depth": values["targets"]["depth"], "width": []}
+    return values | {"parent": parent, "targets": targets, "matrix": values["matrix"][:1]}
+
+
+def training(values: Values, **cluster: Any) -> Request:
+    (found,) = (request for request in allocation(values, **cluster).requests if request.kind == "training")
+    return found
+
+
+def test_one_process_asks_for_no_gpu_and_no_second_node(smoke: Values) -> None:
+    resources = allocation(smoke).training
+    assert (resources["nodes"], resources["processes"]) == (1, 1)
+    assert {"gres", "mpi", "tasks", "cpus_per_task"} & resources.keys() == set()
+
+
+def test_time_and_memory_grow_with_every_attempt(smoke: Values) -> None:
+    resources = allocation(smoke).training
+    for name in ("runtime", "mem_mb"):
+        first, third = (resources[name](PARENT, attempt=attempt) for attempt in (1, 3))
+        assert third == 3 * first
+
+
+def test_time_follows_tokens_and_throughput(smoke: Values) -> None:
+    """6 FLOPs a parameter and token, and some for attention: 1.1B parameters on 8.2e9 tokens at 400 TFLOP/s."""
+    tokens = 1024 * 8_000_000
+    request = training(large(smoke, tokens), teraflops={"train": 400})
+    parameters = 16 * (2048 * 64 * (64 + 16) + 3 * 2048 * 8192) + 512 * 2048
+    assert request.minutes == pytest.approx(2 * 6 * parameters * tokens / 400e12 / 60, rel=0.02)
+    assert training(large(smoke, 2 * tokens), teraflops={"train": 800}).minutes == pytest.approx(request.minutes, 0.01)
+
+
+def test_memory_holds_the_state_of_the_optimiser(smoke: Values) -> None:
+    parameters = 16 * (2048 * 64 * (64 + 16) + 3 * 2048 * 8192)
+    on_cpu, on_gpu = (training(large(smoke, 1024), gpus=gpus).megabytes for gpus in (False, True))
+    assert on_cpu > 16 * parameters / 1e6
+    assert on_cpu - on_gpu > 15 * parameters / 1e6
+
+
+def test_several_nodes_share_the_processes(smoke: Values) -> None:
+    smoke["training"] |= {"processes": 4, "micro_batch_size": 2, "threads": 3}
+    site = Site(gpu=Queue(gpu_model="a100", partition="big"))
+    resources = allocation(smoke, site, nodes=2, gpus=True).training
+    expected = {"nodes": 2, "processes": 4, "mpi": "srun", "tasks": 2, "cpus_per_task": 6, "gres": "gpu:a100:2"}
+    assert resources.items() >= (expected | {"tasks_per_gpu": 0, "slurm_partition": "big"}).items()
+
+
+def test_text_stays_away_from_gpus(smoke: Values) -> None:
+    site = Site(cpu=Queue(partition="small"), gpu=Queue(partition="big"))
+    with_gpus = allocation(smoke, site, gpus=True)
+    assert with_gpus.text["slurm_partition"] == "small"
+    assert "gres" not in with_gpus.text
+    for resources in (with_gpus.pruning, with_gpus.evaluation):
+        assert (resources["slurm_partition"], resources["gres"]) == ("big", "gpu:1")
+
+
+def test_no_job_is_longer_than_the_site_allows(smoke: Values) -> None:
+    site = Site(cpu=Queue(max_hours=1.5))
+    resources = allocation(large(smoke, 10**6 * 1024), site).training
+    assert [resources["runtime"](SimpleNamespace(run="P1.02B-seed0"), attempt=attempt) for attempt in (1, 2)] == [
+        90,
+        90,
+    ]
+
+
+def test_a_request_in_words_of_sbatch() -> None:
+    queue = Queue(account="me", partition="gpu", reservation="night")
+    request = Request("training", 10, 5000, queue, cpus=4, nodes=2, gpus=2)
+    assert request.options == [
+        "--nodes=2", "--ntasks=2", "--cpus-per-task=4", "--time=10", "--mem=5000", "--gres=gpu:2",
+        "--account=me", "--partition=gpu", "--reservation=night",
+    ]  # fmt: skip
+
+
+def test_the_environment_goes_before_the_sites_file(tmp_path: Path) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text("cpu: {partition: slow, qos: low}\ngpu: {partition: gpu, max_hours: 4}\n")
+    site = read_site(file, {"SBATCH_PARTITION": "mine"})
+    assert site == Site(cpu=Queue(partition="mine", qos="low"), gpu=Queue(partition="mine", max_hours=4))
+    assert read_site(file, {}).cpu.partition == "slow"
+    assert read_site(tmp_path / "none.yaml", {}) == Site()
+
+
+@pytest.mark.parametrize(
+    "text", ["cpu: {partitoin: x}", "gpu: {partition: 'a; rm b'}", "cpu: {max_hours: -1}", "cpu: [", "tpu: {}"]
+)
+def test_a_mistake_in_the_sites_file_is_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=r"site\.yaml"):
+        read_site(file, {})
+
+
+def test_a_shell_word_in_the_environment_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="SBATCH_ACCOUNT"):
+        read_site(tmp_path / "none.yaml", {"SBATCH_ACCOUNT": "$(id)"})
+
+
+def test_the_template_names_every_key_of_a_queue() -> None:
+    template = read_site(Path(__file__).parents[1] / "slurm/site.template.yaml", {})
+    assert set(Queue.model_fields) == template.gpu.model_fields_set
+    assert set(VARIABLES) < set(Queue.model_fields)
+
+
+def test_nodes_that_cannot_share_the_processes_are_refused(smoke: Values) -> None:
+    with pytest.raises(UserError, match=r"cluster.nodes: 3 nodes cannot share training.processes = 4 evenly"):
+        smoke["training"] |= {"processes": 4, "micro_batch_size": 2}
+        parse_config(smoke | {"cluster": {"nodes": 3}})

@@ -1,0 +1,143 @@
+"""The resources of each kind of rule, as Snakemake takes them: numbers, and functions of wildcards and attempt.
+
+A rule without a scheduler ignores them. Time and memory grow with every attempt.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from pruning_vs_scratch.cluster.demand import (
+    CALIBRATION_PASSES,
+    START_MEGABYTES,
+    evaluation_minutes,
+    model_megabytes,
+    pruning_minutes,
+    text_minutes,
+    training_megabytes,
+    training_minutes,
+)
+from pruning_vs_scratch.cluster.request import Request
+from pruning_vs_scratch.cluster.site import Queue, Site
+from pruning_vs_scratch.study.shape import ModelShape
+from pruning_vs_scratch.study.study import Study
+
+Resources = dict[str, Any]
+
+
+class Allocation:
+    """What the jobs of one study ask for at one site."""
+
+    def __init__(self, study: Study, site: Site) -> None:
+        self.study = study
+        self.site = site
+        self.cluster = study.config.cluster
+
+    @property
+    def text(self) -> Resources:
+        """Rules that read or tokenise text."""
+        return _resources(self._text(), lambda _: self._text())
+
+    @property
+    def pruning(self) -> Resources:
+        """Rules that score or prune one model (wildcard: run)."""
+        return _resources(self._pruning(self.study.pruned_runs[0]), lambda wildcards: self._pruning(wildcards.run))
+
+    @property
+    def evaluation(self) -> Resources:
+        """Rules that evaluate the models of a group (wildcard: group)."""
+        any_group = next(iter(self.study.evaluation_groups))
+        return _resources(self._evaluation(any_group), lambda wildcards: self._evaluation(wildcards.group))
+
+    @property
+    def speed(self) -> Resources:
+        """The rule that times one model of each target, with nothing beside it."""
+        runs = list(self.study.measured_runs.values())
+        request = self._scoring("speed", runs, processes=1)
+        return _resources(request, lambda _: request)
+
+    @property
+    def training(self) -> Resources:
+        """Rules that train one run (wildcard: run), on one node or several."""
+        resources = _resources(
+            self._training(self.study.trained_runs[0]), lambda wildcards: self._training(wildcards.run)
+        )
+        return resources | {"nodes": self.cluster.nodes, "processes": self.study.config.training.processes}
+
+    @property
+    def requests(self) -> list[Request]:
+        """The longest job of each kind."""
+        trained = [name for name, run in self.study.recorded_runs.items() if run.plan is not None]
+        kinds = (
+            [self._text()],
+            map(self._pruning, self.study.pruned_runs),
+            map(self._training, trained),
+            map(self._evaluation, self.study.evaluation_groups),
+        )
+        return [max(requests, key=lambda request: (request.minutes, request.megabytes)) for requests in kinds]
+
+    def _text(self) -> Request:
+        tokens = max(number * (length + 1) for number, length in self.study.windows_needed("train"))
+        return Request("text", text_minutes(tokens), START_MEGABYTES, self.site.cpu)
+
+    def _pruning(self, name: str) -> Request:
+        """Scoring or pruning of a run: what is read is the run itself, or what it is pruned from."""
+        run, calibration = self.study.run(name), self.study.config.pruning.calibration
+        shape = self._shape(name if run.pruning is None else str(run.start))
+        flops = CALIBRATION_PASSES * shape.forward_flops(calibration.sequences, calibration.sequence_length)
+        learning = self.study.training_flops(name) if run.pruning is not None else 0
+        return self._single_node(
+            "pruning", pruning_minutes(flops + learning, shape, self.cluster), model_megabytes(shape)
+        )
+
+    def _evaluation(self, group: str) -> Request:
+        return self._scoring("evaluation", self.study.evaluation_groups[group], self.study.config.evaluation.processes)
+
+    def _scoring(self, kind: str, runs: list[str], processes: int) -> Request:
+        megabytes = processes * max(model_megabytes(self._shape(run)) for run in runs)
+        return self._single_node(kind, evaluation_minutes(len(runs), self.cluster), megabytes, processes)
+
+    def _training(self, name: str) -> Request:
+        run, training, nodes, gpus = (
+            self.study.run(name),
+            self.study.config.training,
+            self.cluster.nodes,
+            self.cluster.gpus,
+        )
+        assert run.plan is not None
+        shape, per_node = run.target.shape, training.processes // nodes
+        megabytes = training_megabytes(shape, run.plan, training.processes, nodes, gpus=gpus)
+        if run.plan.distillation is not None:
+            megabytes += model_megabytes(self._teacher)
+        return Request(
+            "training",
+            training_minutes(self.study.training_flops(name), shape, training.processes, self.cluster),
+            megabytes,
+            self._queue,
+            cpus=training.threads * per_node,
+            nodes=nodes,
+            gpus=per_node if gpus else 0,
+        )
+
+    def _single_node(self, kind: str, minutes: int, megabytes: int, processes: int = 1) -> Request:
+        cpus, gpus = self.study.config.training.threads * processes, int(self.cluster.gpus) * processes
+        return Request(kind, minutes, megabytes, self._queue, cpus=cpus, gpus=gpus)
+
+    @property
+    def _queue(self) -> Queue:
+        return self.site.gpu if self.cluster.gpus else self.site.cpu
+
+    def _shape(self, run: str) -> ModelShape:
+        return self.study.run(run).target.shape
+
+    @property
+    def _teacher(self) -> ModelShape:
+        return next(run.target.shape for run in self.study.runs.values() if run.role == "parent")
+
+
+def _resources(any_request: Request, request: Callable[[Any], Request]) -> Resources:
+    """Geometry, which is that of any job of a rule, and time and memory by its wildcards."""
+    return {
+        "runtime": lambda wildcards, attempt: request(wildcards).minutes_of(attempt),
+        "mem_mb": lambda wildcards, attempt: attempt * request(wildcards).megabytes,
+        **any_request.geometry,
+    }

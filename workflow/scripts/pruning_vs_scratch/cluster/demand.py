@@ -1,0 +1,69 @@
+"""How long a job takes and how much memory it needs, from what it is to do. Rough, and on the safe side."""
+
+import math
+
+from pruning_vs_scratch.config.cluster import ClusterConfig
+from pruning_vs_scratch.study.plan import TrainingPlan
+from pruning_vs_scratch.study.shape import ModelShape
+
+SPARE = 2.0
+"""Times the estimate."""
+START_MINUTES = 5.0
+"""Python, its imports and the model, from a slow shared file system."""
+START_MEGABYTES = 2_000
+"""A process that has imported torch and transformers."""
+WEIGHT_BYTES, STATE_BYTES = 4, 16
+"""A parameter in fp32; the same with its gradient and the two moments of AdamW."""
+ACTIVATION_BYTES = 80
+"""Of a block, a token and a channel of the residual stream, in fp32, kept for the backward pass."""
+TOKENS_A_SECOND = 20_000
+"""Read, split and tokenised by one process."""
+PARAMETERS_A_MINUTE = 1e9
+"""Read and written again by one process."""
+CALIBRATION_PASSES = 4
+"""What pruning by calibration costs, in forward passes over its text: Hessians, their inverses, several passes."""
+
+
+def training_minutes(flops: int, shape: ModelShape, processes: int, cluster: ClusterConfig) -> int:
+    """Minutes to train with so many operations."""
+    return _minutes(flops / processes, cluster.teraflops.train, shape)
+
+
+def pruning_minutes(flops: int, shape: ModelShape, cluster: ClusterConfig) -> int:
+    """Minutes to prune a model of a shape with so many operations, of learning its masks or on calibration text."""
+    return _minutes(flops, cluster.teraflops.prune, shape)
+
+
+def evaluation_minutes(checkpoints: int, cluster: ClusterConfig) -> int:
+    """Minutes to evaluate some checkpoints one after the other."""
+    return math.ceil(START_MINUTES + SPARE * cluster.evaluation_minutes * checkpoints)
+
+
+def text_minutes(tokens: int) -> int:
+    """Minutes to read a corpus and to tokenise it."""
+    return math.ceil(START_MINUTES + SPARE * tokens / TOKENS_A_SECOND / 60)
+
+
+def training_megabytes(shape: ModelShape, plan: TrainingPlan, processes: int, nodes: int, *, gpus: bool) -> int:
+    """Memory of one node. The processes share the state; the first holds all weights for a while, to cut or to save.
+
+    With GPUs, state and activations lie there.
+    """
+    state = 2 * WEIGHT_BYTES * shape.params_total
+    activations = 0
+    if not gpus:
+        state += STATE_BYTES * shape.params_total // nodes
+        tokens = plan.micro_batch_size * plan.sequence_length
+        activations = ACTIVATION_BYTES * tokens * shape.layers * shape.hidden_size
+    per_process = START_MEGABYTES + activations // 10**6
+    return state // 10**6 + processes // nodes * per_process
+
+
+def model_megabytes(shape: ModelShape) -> int:
+    """Memory to prune or to evaluate a model: its weights twice."""
+    return START_MEGABYTES + 2 * WEIGHT_BYTES * shape.params_total // 10**6
+
+
+def _minutes(flops: float, teraflops: float, shape: ModelShape) -> int:
+    files = shape.params_total / PARAMETERS_A_MINUTE
+    return math.ceil(START_MINUTES + SPARE * (files + flops / teraflops / 1e12 / 60))

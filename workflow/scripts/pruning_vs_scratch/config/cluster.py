@@ -1,0 +1,30 @@
+"""What the jobs of a study ask of a scheduler. On one machine none of it counts."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pruning_vs_scratch.config.base import PositiveInt, Section
+
+Teraflops = Annotated[float, Field(gt=0)]
+
+
+class ThroughputConfig(Section):
+    """Operations that one process (on a cluster with GPUs: one GPU) sustains, in 10^12 a second."""
+
+    train: Teraflops = 0.02
+    """In training; metrics.jsonl has the measured value of a step as tflops_per_second, over all processes."""
+    prune: Teraflops = 0.02
+    """In passes over calibration text, and while masks are learned."""
+
+
+class ClusterConfig(Section):
+    """Geometry and speed, from which the resources of each job follow. Account and partition are no part of a study."""
+
+    nodes: PositiveInt = 1
+    """Machines that train a run together; each starts an equal part of training.processes."""
+    gpus: bool = False
+    """Ask for a GPU for each training process, and for each job that scores, prunes or evaluates."""
+    teraflops: ThroughputConfig = ThroughputConfig()
+    evaluation_minutes: Annotated[float, Field(gt=0)] = 2
+    """Minutes that the evaluation of one checkpoint takes."""
