@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -90,3 +91,29 @@ def test_torchrun_starts_the_same_run(prepared: Path, tmp_path: Path) -> None:  
         subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     ours, theirs = (load_tensors(folder / "model" / "model.safetensors") for folder in folders)
     assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+
+
+def test_launchers_of_two_machines_meet(prepared: Path, tmp_path: Path) -> None:  # noqa: F811
+    """Both of them here; the results are those of two processes of one machine."""
+    plan = make_plan(micro_batch_size=2)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    start = [*LAUNCH, "--nodes=2", f"--meet-at=127.0.0.1:{port}", *train_command(prepared, tmp_path / "two", plan)[1:]]
+    launchers = [subprocess.Popen(start, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    logs = [launcher.communicate()[1] for launcher in launchers]
+    assert [launcher.returncode for launcher in launchers] == [0, 0], logs
+    assert sum("a-run  step" in log for log in logs) == 1, "the first process speaks for all"
+    subprocess.run(two_processes(prepared, tmp_path / "one", plan), check=True, capture_output=True)
+    ours, theirs = (load_tensors(tmp_path / name / "model/model.safetensors") for name in ("two", "one"))
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--nodes=2"], "several nodes are started by a SLURM job"), (["--nodes=3"], "3 nodes cannot share 2 processes")],
+)
+def test_nodes_that_cannot_be_started_are_refused(options: list[str], message: str) -> None:
+    refused = subprocess.run([*LAUNCH, *options, "train.py"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert message in refused.stderr

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class WatchedStudy:
         self.folder = folder
         self.command = [*SNAKEMAKE, "--profile", "slurm", *options]
         self.log = folder / "snakemake.log"
+        self._restart = threading.Lock()
         self.process = self._started()
 
     def wait(self) -> int:
@@ -44,10 +46,11 @@ class WatchedStudy:
 
     def kill_and_restart(self) -> None:
         """Kill Snakemake, and start it again."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-        subprocess.run([*self.command, "--unlock"], cwd=self.folder, check=True, capture_output=True)
-        self.process = self._started()
+        with self._restart:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+            subprocess.run([*self.command, "--unlock"], cwd=self.folder, check=True, capture_output=True)
+            self.process = self._started()
 
     def stop(self) -> None:
         """End Snakemake and all jobs."""
@@ -59,7 +62,8 @@ class WatchedStudy:
         """Wait until a run has saved a later step; its job, the process that trains it, and that step."""
         deadline = time.monotonic() + SECONDS_TO_TRAIN
         while True:
-            assert self.process.poll() is None, f"Snakemake ended:\n{self.log.read_text()}"
+            with self._restart:
+                assert self.process.poll() is None, f"Snakemake ended:\n{self.log.read_text()}"
             assert time.monotonic() < deadline, f"{run} did not get beyond step {step}:\n{self.log.read_text()}"
             process = self._trainer(run)
             if process is not None and (now := self._saved(run)) > step:
