@@ -14,8 +14,8 @@ def test_a_study_through_slurm_gives_the_same_results(local: Path, through_slurm
 def test_short_steps_are_one_job_and_others_run_here(through_slurm: Path) -> None:
     log = (through_slurm.parent / "log").read_text()
     submitted = log.count("has been submitted with SLURM jobid")
-    trained, scored_or_pruned, evaluated, text = 11, 5, 4, 1
-    assert submitted == trained + scored_or_pruned + evaluated + text
+    trained, scored_or_pruned, evaluated, text, speed = 11, 5, 4, 1, 1
+    assert submitted == trained + scored_or_pruned + evaluated + text + speed
 
 
 def test_no_job_needs_the_network(through_slurm: Path) -> None:

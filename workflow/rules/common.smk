@@ -28,7 +28,7 @@ except UserError as error:
 paths = study.paths
 PUBLISHED = ["main", "tasks", "efficiency", "accounting", "hyperparameters"]
 FIGURES = ["token_budget", "full_budget", "ratio"]
-ENVIRONMENT = "../../envs/cpu.yaml"
+ENVIRONMENT = f"../../envs/{'gpu' if study.config.cluster.gpus else 'cpu'}.yaml"
 
 # With --sdm conda, python is that of the rule's environment; without, that of the environment that runs Snakemake.
 if not workflow.deployment_settings.deployment_method:

@@ -65,7 +65,7 @@ rule measure_speed:
         paths.benchmarks / "measure_speed.tsv"
     conda:
         ENVIRONMENT
-    threads: workflow.cores or study.config.training.threads
+    threads: workflow.resource_settings.cores or study.config.training.threads
     resources:
         **allocation.speed,
     params:
