@@ -22,7 +22,17 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 paths = study.paths
-FIGURES = ["token_budget", "full_budget", "ratio"]
+FIGURES = [
+    "token_budget",
+    "full_budget",
+    "ratio",
+    "granularity",
+    "tasks",
+    "training_curves",
+    "importance",
+    "pareto",
+    "reported",
+]
 ENVIRONMENT = "../../envs/cpu.yaml"
 
 # With --sdm conda, python is that of the rule's environment; without, that of the environment that runs Snakemake.

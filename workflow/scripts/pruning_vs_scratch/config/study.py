@@ -7,6 +7,7 @@ from pydantic import Field
 from pruning_vs_scratch.config.base import Section
 from pruning_vs_scratch.config.corpus import CorpusConfig, TokenizerConfig
 from pruning_vs_scratch.config.evaluation import ClaimsConfig, EvaluationConfig
+from pruning_vs_scratch.config.figures import FiguresConfig
 from pruning_vs_scratch.config.model import PretrainedParent, TargetsConfig
 from pruning_vs_scratch.config.pruning import BaselinesConfig, Comparison, PruningConfig
 from pruning_vs_scratch.config.sweep import SweepConfig
@@ -33,3 +34,4 @@ class StudyConfig(Section):
     """Search for the peak learning rate; none unless given."""
     evaluation: EvaluationConfig
     claims: ClaimsConfig = ClaimsConfig()
+    figures: FiguresConfig = FiguresConfig()
