@@ -10,6 +10,7 @@ from hypothesis import settings
 
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config import load_config
+from pruning_vs_scratch.tables.load import Tables
 
 settings.register_profile("project", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("project")
@@ -44,3 +45,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def figure_tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tables]:
+    """Stored tables that figures are drawn from, by the study's key."""
+    from figure_world import STUDIES, stored
+
+    return {name: stored(tmp_path_factory.mktemp(name) / "tables", **options) for name, options in STUDIES.items()}

@@ -1,5 +1,6 @@
 """Stored tables with known true gaps, for the tests of claims and figures."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.study import Pair
 from pruning_vs_scratch.study.names import (
     parent_name,
@@ -15,7 +17,7 @@ from pruning_vs_scratch.study.names import (
     scratch_name,
     target_name,
 )
-from pruning_vs_scratch.tables.load import Tables
+from pruning_vs_scratch.tables.load import COLUMNS, Tables
 
 PARENT_TOKENS = 524288
 BUDGETS = (32768, 65536, 131072)
@@ -146,3 +148,48 @@ def item_table(run: str, task: str, scores: Sequence[float], **changes: Any) -> 
         "score": np.asarray(scores, dtype=float), "cluster": [str(i) for i in range(len(scores))], "chance": 0.25,
     }  # fmt: skip
     return pd.DataFrame(values | changes)
+
+
+def write_figure_tables(folder: Path, tables: Tables) -> None:
+    """Write beside runs and pairs what only figures read: curves, importance, sizes, and the paper's numbers."""
+    rng = np.random.default_rng(1)
+    trained = tables.runs[tables.runs["tokens_train"] > 0]
+    curves = [
+        _curve(run, tokens, rng)
+        for run, tokens in zip(trained["run"], trained["tokens_train"].astype(int), strict=True)
+    ]
+    pd.concat(curves, ignore_index=True).to_parquet(folder / "curves.parquet")
+    pruned = tables.pairs.drop_duplicates(["method", "ratio", "seed"])
+    scored = [_importance(*row) for row in pruned[["method", "ratio", "seed"]].itertuples(index=False)]
+    columns = list(COLUMNS["importance.parquet"])
+    pd.concat([pd.DataFrame(columns=columns), *scored]).to_parquet(folder / "importance.parquet")
+    sizes = {"params_nonzero": 8.0e9, "forward_flops_theoretical": 3.0e13}
+    runs = tables.runs.assign(**{name: size * (1 - tables.runs["target_ratio"]) for name, size in sizes.items()})
+    long = runs.melt(id_vars="run", value_vars=list(sizes), var_name="metric")
+    long.to_csv(folder.parent / "efficiency.csv", index=False)
+    shutil.copy(REPOSITORY / "config/reported.csv", folder / "reported.csv")
+
+
+def _curve(run: str, tokens: int, rng: np.random.Generator) -> pd.DataFrame:
+    seen = np.linspace(tokens / 50, tokens, 50)
+    loss = 4 + 2 * np.exp(-3 * seen / PARENT_TOKENS) + rng.normal(0, 0.02, 50)
+    training = pd.DataFrame({"run": run, "kind": "training", "tokens": seen, "loss": loss})
+    return pd.concat([training, pd.DataFrame({"run": [run], "kind": "validation", "tokens": tokens, "loss": loss[-1]})])
+
+
+def _importance(method: str, ratio: float, seed: int) -> pd.DataFrame | None:
+    """Scores of 8 blocks by the methods that have some."""
+    measures = {"shortgpt": ["block_influence"], "minitron_width": ["neuron_importance", "attention_importance"]}
+    values = np.random.default_rng(seed).uniform(0.1, 1, 8)
+    depth = method == "shortgpt"
+    parts = [
+        pd.DataFrame(
+            {
+                "run": f"{method}-{ratio:g}-seed{seed}", "method": method, "ratio": ratio, "seed": seed,
+                "measure": measure, "block": range(8), "value": values, "low": values * (1 if depth else 0.5),
+                "high": values * (1 if depth else 2), "removed": depth & (values < np.quantile(values, ratio)),
+            }
+        )
+        for measure in measures.get(method, [])
+    ]  # fmt: skip
+    return pd.concat(parts) if parts else None

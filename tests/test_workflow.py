@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from mini_benchmarks import write_prepared
+from pruning_vs_scratch.figures import FIGURES
 
 pytestmark = pytest.mark.workflow
 
@@ -120,9 +121,7 @@ def test_a_study_leaves_every_promised_file(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     results, figures = folder / "results/smoke", folder / "figures/smoke"
     promised = [results / name for name in ("results.csv", "ledger.csv", "efficiency.csv", "claims.json", "claims.md")]
-    promised += [
-        figures / f"{f}.{kind}" for f in ("token_budget", "full_budget", "ratio") for kind in ("pdf", "png", "csv")
-    ]
+    promised += [figures / f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "csv")]
     promised.append(results / "report.html")
     assert [str(path) for path in promised if not path.exists() or not path.stat().st_size] == []
     assert list(pd.read_csv(results / "ledger.csv").columns) == LEDGER_COLUMNS

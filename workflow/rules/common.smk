@@ -27,7 +27,17 @@ except UserError as error:
 
 paths = study.paths
 PUBLISHED = ["main", "tasks", "efficiency", "accounting", "hyperparameters"]
-FIGURES = ["token_budget", "full_budget", "ratio"]
+FIGURES = [
+    "token_budget",
+    "full_budget",
+    "ratio",
+    "granularity",
+    "tasks",
+    "training_curves",
+    "importance",
+    "pareto",
+    "reported",
+]
 ENVIRONMENT = f"../../envs/{'gpu' if study.config.cluster.gpus else 'cpu'}.yaml"
 
 # With --sdm conda, python is that of the rule's environment; without, that of the environment that runs Snakemake.

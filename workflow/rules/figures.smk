@@ -6,6 +6,8 @@ rule draw_figure:
     input:
         rules.tabulate.output.tables,
         rules.state_claims.output.gaps,
+        rules.state_claims.output.task_gaps,
+        rules.tabulate.output.efficiency,
     output:
         pdf=paths.figures / "{figure}.pdf",
         png=report(
@@ -26,8 +28,9 @@ rule draw_figure:
         tables=paths.tables,
         study=study.name,
         out=paths.figures,
+        size=study.config.figures.size,
     message:
         "Draw the figure {wildcards.figure}"
     shell:
         "python workflow/scripts/draw_figures.py --tables {params.tables:q} --study {params.study}"
-        " --out {params.out:q} --figure {wildcards.figure} 2> {log:q}"
+        " --out {params.out:q} --figure {wildcards.figure} --size {params.size} 2> {log:q}"

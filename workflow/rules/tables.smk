@@ -7,6 +7,10 @@ rule tabulate:
         manifests=expand(paths.manifest("{run}"), run=study.recorded_runs),
         scores=expand(paths.evaluation / "{group}", group=study.evaluation_groups),
         speed=rules.measure_speed.output.speed if study.config.evaluation.speed else [],
+        metrics=expand(paths.metrics("{run}"), run=study.trained_runs),
+        pruned=expand(paths.model("{run}"), run=study.pruned_runs),
+        importance=[paths.scores(run, method) for run, method in study.scorings],
+        reported="config/reported.csv",
     output:
         config=paths.results / "config.yaml",
         ledger=paths.results / "ledger.csv",
@@ -30,7 +34,15 @@ rule tabulate:
         ),
         tables=[
             paths.tables / name
-            for name in ("runs.csv", "pairs.csv", "losses.parquet", "items.parquet")
+            for name in (
+                "runs.csv",
+                "pairs.csv",
+                "losses.parquet",
+                "items.parquet",
+                "curves.parquet",
+                "importance.parquet",
+                "reported.csv",
+            )
         ],
     log:
         paths.logs / "tabulate.log",
@@ -42,7 +54,8 @@ rule tabulate:
     message:
         "Collect the results and check that compared runs are matched"
     shell:
-        "python workflow/scripts/tabulate_study.py --config {params.config:q} 2> {log:q}"
+        "python workflow/scripts/tabulate_study.py --config {params.config:q}"
+        " --reported {input.reported:q} 2> {log:q}"
 
 
 rule state_claims:

@@ -2,8 +2,10 @@
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 from pruning_vs_scratch import cli
+from pruning_vs_scratch.config.figures import FigureSize
 from pruning_vs_scratch.figures import FIGURES
 from pruning_vs_scratch.figures.save import save
 from pruning_vs_scratch.tables.load import Tables
@@ -14,15 +16,16 @@ def main() -> None:
     args = _arguments()
     tables = Tables(args.tables)
     for name in args.figure or FIGURES:
-        save(FIGURES[name], name, tables, args.study, args.out)
+        save(FIGURES[name], name, tables, args.study, args.out, args.size)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tables", type=Path, required=True, help="folder with runs.csv and gaps.csv")
+    parser.add_argument("--tables", type=Path, required=True, help="folder with the study's tables")
     parser.add_argument("--study", required=True, help="name of the study, shown on the figures")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--figure", nargs="+", choices=sorted(FIGURES), help="draw only these; default: all")
+    parser.add_argument("--size", choices=get_args(FigureSize), default="column", help="for print, or for slides")
     return parser.parse_args()
 
 

@@ -15,7 +15,10 @@ from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.data.corpora import without_folders
 from pruning_vs_scratch.files import atomic_file, write_text
 from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.tables.curves import curve_table
+from pruning_vs_scratch.tables.importance import importance_table
 from pruning_vs_scratch.tables.ledger import ledger_table, mixed_sources, verified_pairs
+from pruning_vs_scratch.tables.reported import reported_table
 from pruning_vs_scratch.tables.results import results_table
 from pruning_vs_scratch.tables.runs import efficiency_table, run_table
 from pruning_vs_scratch.tables.times import times_table
@@ -27,7 +30,9 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=json_argument, required=True, help="the study: JSON text or a JSON file")
-    study = Study(parser.parse_args().config)
+    parser.add_argument("--reported", type=Path, required=True, help="the paper's numbers, a .csv; they are kept too")
+    args = parser.parse_args()
+    study = Study(args.config)
 
     ledger = ledger_table(study)
     if warning := mixed_sources(ledger):
@@ -45,7 +50,9 @@ def main() -> None:
     _write_csv(times_table(study), results / "times.csv")
     _write_csv(runs, tables / "runs.csv")
     _write_csv(pairs, tables / "pairs.csv")
-    for name, table in {"losses": losses, "items": items}.items():
+    _write_csv(reported_table(args.reported), tables / "reported.csv")
+    stored = {"losses": losses, "items": items, "curves": curve_table(study), "importance": importance_table(study)}
+    for name, table in stored.items():
         with atomic_file(tables / f"{name}.parquet") as temporary:
             table.to_parquet(temporary, index=False)
 

@@ -8,6 +8,7 @@ from pruning_vs_scratch.config.base import Section
 from pruning_vs_scratch.config.cluster import ClusterConfig
 from pruning_vs_scratch.config.corpus import CorpusConfig, TokenizerConfig
 from pruning_vs_scratch.config.evaluation import ClaimsConfig, EvaluationConfig
+from pruning_vs_scratch.config.figures import FiguresConfig
 from pruning_vs_scratch.config.model import PretrainedParent, TargetsConfig
 from pruning_vs_scratch.config.pruning import BaselinesConfig, Comparison, PruningConfig
 from pruning_vs_scratch.config.sweep import SweepConfig
@@ -35,3 +36,4 @@ class StudyConfig(Section):
     evaluation: EvaluationConfig
     claims: ClaimsConfig = ClaimsConfig()
     cluster: ClusterConfig = ClusterConfig()
+    figures: FiguresConfig = FiguresConfig()

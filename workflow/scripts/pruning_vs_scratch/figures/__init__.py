@@ -5,7 +5,17 @@ from typing import Protocol
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pruning_vs_scratch.figures import full_budget, ratio, token_budget
+from pruning_vs_scratch.figures import (
+    full_budget,
+    granularity,
+    importance,
+    pareto,
+    ratio,
+    reported,
+    tasks,
+    token_budget,
+    training_curves,
+)
 from pruning_vs_scratch.tables.load import Tables
 
 
@@ -19,5 +29,15 @@ class Drawing(Protocol):
         """The figure."""
 
 
-FIGURES: dict[str, Drawing] = {"token_budget": token_budget, "full_budget": full_budget, "ratio": ratio}
+FIGURES: dict[str, Drawing] = {
+    "token_budget": token_budget,
+    "full_budget": full_budget,
+    "ratio": ratio,
+    "granularity": granularity,
+    "tasks": tasks,
+    "training_curves": training_curves,
+    "importance": importance,
+    "pareto": pareto,
+    "reported": reported,
+}
 """Every figure by the name of its files."""

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from pruning_vs_scratch.figures import style
+from pruning_vs_scratch.figures import choose, style
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.gaps import series_label
 from pruning_vs_scratch.tables.load import Tables
@@ -26,15 +26,13 @@ COLUMNS = [
 
 def data(tables: Tables) -> pd.DataFrame:
     """What is drawn: a row per method, ratio and budget that has a full-budget baseline, from top to bottom."""
-    full = tables.gaps[tables.gaps["setting"] == "full"]
-    return full.reset_index(drop=True).reindex(columns=COLUMNS)
+    return choose.measured(tables, "full").reindex(columns=COLUMNS)
 
 
 def draw(tables: Tables, study: str) -> Figure:
     """Losses as bars on the left, their difference with interval, zero and margin on the right."""
     drawn = data(tables)
-    size = (2 * style.PANEL_INCHES, 1.6 + ROW_INCHES * max(len(drawn), 3))
-    figure = Figure(figsize=size, layout="constrained")
+    figure = style.new_figure(2, 1.6 + ROW_INCHES * max(len(drawn), 3))
     if drawn.empty:
         style.say_nothing_to_draw(figure.subplots(), "This study has no baselines at the full budget.")
     else:
@@ -62,7 +60,7 @@ def _draw_bars(axes: Axes, drawn: pd.DataFrame, side: str, offset: float, colour
     around = np.stack([loss - drawn[f"{side}_low"], drawn[f"{side}_high"] - loss])
     axes.barh(rows, loss, BAR, xerr=around, color=fill, edgecolor="black", linewidth=0.4)
     for row, value in zip(rows, loss, strict=True):
-        axes.text(0, row, f" {value:.3f}", color=ink, va="center", fontsize=style.SMALL_POINTS)
+        axes.text(0, row, f" {value:.3f}", color=ink, va="center", fontsize=style.small_points())
 
 
 def _row_labels(drawn: pd.DataFrame) -> list[str]:
@@ -76,22 +74,15 @@ def _row_labels(drawn: pd.DataFrame) -> list[str]:
 
 
 def _draw_gaps(axes: Axes, drawn: pd.DataFrame, styles: style.Styles) -> None:
-    margin = drawn["margin"].iloc[0]
-    axes.axvspan(-margin, margin, color=style.BAND_COLOUR, lw=0)
-    axes.axvline(0, color="black", lw=0.6)
+    style.mark_matched(axes, drawn["margin"].iloc[0])
     for i, row in enumerate(style.records(drawn)):
-        look, gap = styles[(row["method"], row["pattern"])], row["gap"]
-        around = [[gap - row["low"]], [row["high"] - gap]]
-        axes.errorbar([gap], [i], xerr=around, color=look.colour, marker=look.marker, linestyle="none")
-    axes.set_xlabel("gap, scratch minus pruned (nats per token)\n← scratch better      pruning better →")
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="y", color="#EEEEEE", lw=0.6)
-    axes.set_axisbelow(True)
+        style.interval(axes, row, "gap", i, styles[(row["method"], row["pattern"])])
+    style.gap_axis(axes)
 
 
 def _handles(drawn: pd.DataFrame) -> list[Patch]:
     return [
         Patch(facecolor=PRUNED_COLOUR, edgecolor="black", lw=0.4, label="pruned and retrained"),
         Patch(facecolor=SCRATCH_COLOUR, edgecolor="black", lw=0.4, label="from scratch, whole pipeline's tokens"),
-        Patch(facecolor=style.BAND_COLOUR, label=f"matched: within ±{drawn['margin'].iloc[0]:g}"),
+        style.matched(drawn["margin"].iloc[0]),
     ]

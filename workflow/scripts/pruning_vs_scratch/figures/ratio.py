@@ -5,9 +5,8 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
-from pruning_vs_scratch.figures import style
+from pruning_vs_scratch.figures import choose, style
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.load import Tables
 
@@ -24,19 +23,13 @@ COLUMNS = [
 
 def data(tables: Tables) -> pd.DataFrame:
     """What is drawn: a row per method, pattern and ratio at the chosen budget; ``x`` is the ratio, moved aside."""
-    equal = tables.gaps[tables.gaps["setting"] == "equal"]
+    equal = choose.measured(tables, "equal")
     if equal.empty:
         return pd.DataFrame(columns=COLUMNS)
-    drawn = equal[equal["budget"] == _common_budget(equal)].reset_index(drop=True)
+    drawn = equal[equal["budget"] == choose.most_common(equal["budget"])].reset_index(drop=True)
     series = drawn.groupby(["method", "pattern"], sort=False).ngroup()
     step = DODGE_SHARE * _range(drawn["ratio"])
     return drawn.assign(x=drawn["ratio"] + step * (series - series.max() / 2)).reindex(columns=COLUMNS)
-
-
-def _common_budget(equal: pd.DataFrame) -> int:
-    """The budget at which the most comparisons exist; of several, the largest."""
-    counts = equal.groupby("budget").size()
-    return int(counts.index[counts == counts.max()].max())
 
 
 def _range(ratios: pd.Series) -> float:
@@ -46,7 +39,7 @@ def _range(ratios: pd.Series) -> float:
 def draw(tables: Tables, study: str) -> Figure:
     """One line per method and pattern, with intervals, zero and the margin."""
     drawn = data(tables)
-    figure = Figure(figsize=(style.PANEL_INCHES, 3.6), layout="constrained")
+    figure = style.new_figure(1, 3.6)
     axes = figure.subplots()
     axes.set_xlabel("pruning ratio")
     axes.set_ylabel("gap, scratch minus pruned\n(nats per token)")
@@ -76,4 +69,4 @@ def _draw_series(axes: Axes, drawn: pd.DataFrame, styles: style.Styles) -> None:
 
 def _handles(drawn: pd.DataFrame, axes: Axes) -> list[Artist]:
     series, _ = axes.get_legend_handles_labels()
-    return [*series, Patch(facecolor=style.BAND_COLOUR, label=f"matched: within ±{drawn['margin'].iloc[0]:g}")]
+    return [*series, style.matched(drawn["margin"].iloc[0])]

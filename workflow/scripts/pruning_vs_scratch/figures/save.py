@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from pruning_vs_scratch.config.figures import FigureSize
 from pruning_vs_scratch.figures import Drawing, style
 from pruning_vs_scratch.files import atomic_file
 from pruning_vs_scratch.tables.load import Tables
@@ -11,12 +12,12 @@ METADATA: dict[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "pn
 """Without these, each drawing would differ by its date, or by Matplotlib's version."""
 
 
-def save(drawing: Drawing, name: str, tables: Tables, study: str, folder: Path) -> None:
+def save(drawing: Drawing, name: str, tables: Tables, study: str, folder: Path, size: FigureSize = "column") -> None:
     """Draw a figure and write ``name`` as .pdf, .png and .csv to a folder."""
     with atomic_file(folder / f"{name}.csv") as temporary:
         drawing.data(tables).to_csv(temporary, index=False)
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it lists every glyph that it embeds
-    with style.settings():
+    with style.settings(size):
         figure = drawing.draw(tables, study)
         for kind, metadata in METADATA.items():
             with atomic_file(folder / f"{name}.{kind}") as temporary:

@@ -13,44 +13,58 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+from pruning_vs_scratch.config.figures import FigureSize
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.gaps import series_label
 from pruning_vs_scratch.tables.load import Tables
 
 PANEL_INCHES = 3.4
 """Width of a journal's column."""
-SMALL_POINTS = 7.0
+SCALES: dict[FigureSize, float] = {"column": 1.0, "talk": 1.75}
+"""Enlargement of figures, type and lines: with talk, two panels fill a slide, in type of 14 points."""
+POINTS, SMALL_POINTS = 8.0, 7.0
 ROOM_FOR_TICK_LABEL = 0.14
 """Share of a panel's width that a token label needs; nearer ticks get upright labels."""
 SIGNS_PER_INCH = 16
-"""Signs of small type that fit in an inch, with some to spare."""
+"""Signs of small type that fit in an inch at the size of a column, with some to spare."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito (2008), without yellow, which is faint on white, and black, which is for scratch."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*", ">", "h")
+SETTING_TITLES = {"equal": "scratch on as many tokens as retraining", "full": "scratch on the whole pipeline's tokens"}
+"""The paper's two settings, in the order of panels."""
 SCRATCH_COLOUR = "black"
 PARENT_COLOUR = "#666666"
 BAND_COLOUR = "#F5EFA0"
 
 RC: dict[Any, Any] = {
-    "font.size": 8.0,
-    "axes.titlesize": 8.0,
-    "axes.labelsize": 8.0,
-    "xtick.labelsize": SMALL_POINTS,
-    "ytick.labelsize": SMALL_POINTS,
-    "legend.fontsize": SMALL_POINTS,
     "legend.frameon": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "pdf.fonttype": 42,  # TrueType: text in the PDF stays text
+    "savefig.dpi": 200,
+}
+SCALED_RC: dict[Any, float] = {
+    "font.size": POINTS,
+    "axes.titlesize": POINTS,
+    "axes.labelsize": POINTS,
+    "xtick.labelsize": SMALL_POINTS,
+    "ytick.labelsize": SMALL_POINTS,
+    "legend.fontsize": SMALL_POINTS,
     "axes.linewidth": 0.6,
     "lines.linewidth": 1.2,
     "lines.markersize": 4.0,
     "errorbar.capsize": 2.0,
-    "pdf.fonttype": 42,  # TrueType: text in the PDF stays text
-    "savefig.dpi": 200,
 }
+"""In points, at the size of a column."""
+
+
+PANEL_COLUMNS = 2
+MOST_TICKS = 5
+"""Ticks of round numbers that fit an axis."""
 
 
 @dataclass(frozen=True)
@@ -63,20 +77,56 @@ class SeriesStyle:
 
     def handle(self) -> Line2D:
         """The legend's entry."""
-        return Line2D([], [], color=self.colour, marker=self.marker, label=self.label)
+        return entry(self.label, color=self.colour, marker=self.marker)
+
+    def marker_handle(self) -> Line2D:
+        """The legend's entry where no line joins the markers."""
+        return entry(self.label, color=self.colour, marker=self.marker, linestyle="")
 
 
 Styles = dict[tuple[str, str], SeriesStyle]
 """Styles by method and pattern."""
 
 
+def entry(label: str, **look: Any) -> Line2D:
+    """A legend's entry."""
+    return Line2D([], [], label=label, **look)
+
+
 @contextmanager
-def settings() -> Iterator[None]:
-    """Matplotlib with this style and nothing of the user's own."""
+def settings(size: FigureSize = "column") -> Iterator[None]:
+    """Matplotlib with this style, at a size, and nothing of the user's own."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(RC)
+        mpl.rcParams.update({name: SCALES[size] * value for name, value in SCALED_RC.items()})
         yield
+
+
+def _scale() -> float:
+    """The enlargement that the settings in force ask for."""
+    return mpl.rcParams["font.size"] / POINTS
+
+
+def small_points() -> float:
+    """Size of the smallest type."""
+    return SMALL_POINTS * _scale()
+
+
+def new_figure(columns: int, height: float) -> Figure:
+    """An empty figure as wide as some panels; the height is in inches at the size of a column."""
+    return Figure(figsize=(PANEL_INCHES * columns * _scale(), height * _scale()), layout="constrained")
+
+
+def panels(count: int, height: float, margin: float) -> tuple[Figure, list[Axes]]:
+    """A figure of at least one panel, at most two beside each other; heights in inches at the size of a column."""
+    columns = min(PANEL_COLUMNS, max(1, count))
+    lines = max(1, -(-count // columns))
+    figure = new_figure(columns, height * lines + margin)
+    axes = list(figure.subplots(lines, columns, squeeze=False).ravel())
+    for spare in axes[max(1, count) :]:
+        spare.remove()
+    return figure, axes[: max(1, count)]
 
 
 def series_styles(gaps: pd.DataFrame) -> Styles:
@@ -99,17 +149,29 @@ def series(drawn: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
 
 def name_study(figure: Figure, tables: Tables, study: str) -> None:
     """Put the study's name and token scale above the figure."""
-    figure.suptitle(_wrapped(figure, f"Study {study}: {token_scale(tables)}"), fontsize=8)
+    title = f"Study {study}: {token_scale(tables)}{_left_out(tables)}"
+    figure.suptitle(_wrapped(figure, title), fontsize=mpl.rcParams["font.size"])
+
+
+def _left_out(tables: Tables) -> str:
+    """How many comparisons no figure can show."""
+    count = int(tables.gaps["gap"].isna().sum())
+    return f"; {plural(count, 'comparison')} without a value not drawn" if count else ""
 
 
 def explain(figure: Figure, drawn: pd.DataFrame, handles: Sequence[Artist], note: str, columns: int) -> None:
     """Put a note, what the intervals cover, and the legend below the panels, where nothing is hidden."""
+    legend(figure, handles, f"{note} {footer(drawn)}".strip(), columns)
+
+
+def legend(figure: Figure, handles: Sequence[Artist], note: str, columns: int) -> None:
+    """Put a note and the legend below the panels, where nothing is hidden."""
     figure.legend(
         handles=handles,
         loc="outside lower center",
         ncols=columns,
-        title=_wrapped(figure, f"{note} {footer(drawn)}".strip()),
-        title_fontsize=SMALL_POINTS,
+        title=_wrapped(figure, note),
+        title_fontsize=small_points(),
     )
 
 
@@ -118,30 +180,48 @@ def records(drawn: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in drawn.to_dict("records")]
 
 
+def parent_scale(tables: Tables) -> str:
+    """'parent 524k tokens'."""
+    parent = tables.runs.loc[tables.runs["role"] == "retrained", "tokens_parent"].max()
+    return "no retrained models" if pd.isna(parent) else f"parent {token_label(int(parent))} tokens"
+
+
 def token_scale(tables: Tables) -> str:
     """'parent 524k tokens, retraining 32.8k–131k'."""
-    runs = tables.runs
-    parent = runs.loc[runs["role"] == "retrained", "tokens_parent"].max()
     budgets = sorted(tables.gaps["budget"].unique())
     if not budgets:
         return "no comparisons"
     low, high = token_label(budgets[0]), token_label(budgets[-1])
     retraining = low if low == high else f"{low}–{high}"
-    return f"parent {token_label(int(parent))} tokens, retraining {retraining}"
+    return f"{parent_scale(tables)}, retraining {retraining}"
 
 
 def footer(drawn: pd.DataFrame) -> str:
     """Corpus, sequences, seeds and what the intervals cover."""
-    first, seeds = drawn.iloc[0], int(drawn["seeds"].min())
-    covered = "over sequences only" if seeds == 1 else "over sequences and seeds"
-    return (
-        f"Corpus {first['dataset']}, {first['sequences']} sequences, {seeds} seed{'s' if seeds > 1 else ''}; "
-        f"{first['confidence']:.0%} intervals {covered}."
-    )
+    first = drawn.iloc[0]
+    return f"Corpus {first['dataset']}, {first['sequences']} sequences, {coverage(drawn, 'sequences')}"
+
+
+def coverage(drawn: pd.DataFrame, units: str) -> str:
+    """'1 seed; 95% intervals over sequences only.'"""
+    seeds = int(drawn["seeds"].min())
+    covered = f"over {units} only" if seeds == 1 else f"over {units} and seeds"
+    return f"{plural(seeds, 'seed')}; {drawn['confidence'].iloc[0]:.0%} intervals {covered}."
+
+
+def seed_shown(tables: Tables) -> str:
+    """'Seed 0, of 3 seeds.', for what cannot be averaged."""
+    seeds = tables.runs["seed"].unique()
+    return f"Seed {min(seeds)}, of {plural(len(seeds), 'seed')}."
+
+
+def plural(count: int, noun: str) -> str:
+    """'1 seed', '2 seeds'."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _wrapped(figure: Figure, text: str) -> str:
-    return textwrap.fill(text, int(figure.get_figwidth() * SIGNS_PER_INCH))
+    return textwrap.fill(text, int(figure.get_figwidth() / _scale() * SIGNS_PER_INCH))
 
 
 def token_axis(axes: Axes, budgets: list[int]) -> None:
@@ -158,11 +238,64 @@ def token_axis(axes: Axes, budgets: list[int]) -> None:
     axes.set_xlabel("training tokens (logarithmic)")
 
 
+def log_axis(axes: Axes, tokens: pd.Series) -> None:
+    """A logarithmic token axis for curves: ticks at some round numbers."""
+    low, high = float(tokens.min()), float(tokens.max())
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(_round_numbers(low, high)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: token_label(round(value)))
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """Numbers 1, 2 or 5 times a power of ten between two bounds, evenly thinned to the most that fit an axis."""
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    numbers = [float(power * digit) for power in powers for digit in (1, 2, 5) if low <= power * digit <= high]
+    return numbers[:: -(-len(numbers) // MOST_TICKS) or 1]
+
+
 def least_distance(axes: Axes, budgets: list[int]) -> float:
     """Distance of the two nearest budgets on a token axis, as a share of its length; 1 if there is one budget."""
     low, high = axes.get_xlim()
     places = np.log(budgets) / np.log(high / low)
     return float(np.diff(places).min(initial=1.0))
+
+
+def interval(axes: Axes, row: dict[str, Any], value: str, y: float, look: SeriesStyle) -> None:
+    """A marker with its horizontal interval."""
+    around = [[row[value] - row["low"]], [row["high"] - row[value]]]
+    axes.errorbar([row[value]], [y], xerr=around, color=look.colour, marker=look.marker, linestyle="none")
+
+
+def mark_matched(axes: Axes, margin: float) -> None:
+    """The gaps at which two models count as matched, and zero."""
+    axes.axvspan(-margin, margin, color=BAND_COLOUR, lw=0)
+    axes.axvline(0, color="black", lw=0.6)
+
+
+def matched(margin: float) -> Patch:
+    """The legend's entry for the gaps at which two models count as matched."""
+    return Patch(facecolor=BAND_COLOUR, label=f"matched: within ±{margin:g}")
+
+
+def gap_axis(axes: Axes) -> None:
+    """A horizontal axis of gaps over rows that a neighbouring panel names."""
+    axes.set_xlabel("gap, scratch minus pruned (nats per token)\n← scratch better      pruning better →")
+    axes.xaxis.set_major_locator(MaxNLocator(MOST_TICKS))
+    row_grid(axes)
+
+
+def row_grid(axes: Axes) -> None:
+    """Faint lines that lead from a row's name to what is drawn."""
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", color="#EEEEEE", lw=0.6)
+    axes.set_axisbelow(True)
+
+
+def say_not_run(axes: Axes) -> None:
+    """Fill a panel for which the study has no comparisons, beside one for which it has."""
+    axes.text(0.5, 0.5, "not in this study", ha="center", va="center", transform=axes.transAxes)
+    axes.tick_params(axis="x", length=0, labelbottom=False)
 
 
 def say_nothing_to_draw(axes: Axes, text: str) -> None:

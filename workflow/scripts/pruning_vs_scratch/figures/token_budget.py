@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pruning_vs_scratch.figures import style
+from pruning_vs_scratch.figures import choose, style
 from pruning_vs_scratch.figures.style import SeriesStyle
 from pruning_vs_scratch.tables.load import Tables
 
@@ -25,37 +25,20 @@ COLUMNS = [
 
 def data(tables: Tables) -> pd.DataFrame:
     """What is drawn: a row per panel, method and budget, at each panel's ratio with the most budgets."""
-    equal = tables.gaps[tables.gaps["setting"] == "equal"]
-    panels = [_panel_rows(rows) for _, rows in equal.groupby(["granularity", "pattern"], sort=False)]
-    drawn = pd.concat(panels, ignore_index=True) if panels else equal
-    return drawn.reindex(columns=COLUMNS)
-
-
-def _panel_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    budgets = rows.groupby("ratio")["budget"].nunique()
-    ratio = budgets.index[budgets == budgets.max()].min()
-    granularity, pattern = rows["granularity"].iloc[0], rows["pattern"].iloc[0]
-    name = f"{granularity}, {pattern}" if granularity == "sparse" else granularity
-    return rows[rows["ratio"] == ratio].assign(panel=name)
+    return choose.families(choose.measured(tables, "equal")).reindex(columns=COLUMNS)
 
 
 def draw(tables: Tables, study: str) -> Figure:
     """One panel per target family: depth, width, each sparsity pattern."""
     drawn = data(tables)
     panels = list(drawn.groupby("panel", sort=False))
-    columns = min(2, max(1, len(panels)))
-    lines = max(1, -(-len(panels) // columns))
-    size = (style.PANEL_INCHES * columns, PANEL_HEIGHT * lines + 1.0)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = list(figure.subplots(lines, columns, squeeze=False).ravel())
+    figure, axes = style.panels(len(panels), PANEL_HEIGHT, 1.0)
     styles = style.series_styles(tables.gaps)
     for panel_axes, (name, rows) in zip(axes, panels, strict=False):
         _draw_panel(panel_axes, str(name), rows, styles)
-    for spare in axes[max(1, len(panels)) :]:
-        spare.remove()
     if panels:
         note = "Numbers in the panels: gap, scratch minus pruned, by method."
-        style.explain(figure, drawn, _handles(drawn, styles), note, 2 * columns)
+        style.explain(figure, drawn, _handles(drawn, styles), note, 2 * min(2, len(panels)))
     else:
         style.say_nothing_to_draw(axes[0], "This study compares nothing\nat equal budgets.")
     style.name_study(figure, tables, study)
@@ -104,7 +87,7 @@ def _gap_row(axes: Axes, line: pd.DataFrame, height: float) -> None:
             f"{row['gap']:.2f}{half}",
             ha="center",
             va="center",
-            fontsize=style.SMALL_POINTS,
+            fontsize=style.small_points(),
             transform=axes.get_xaxis_transform(),
         )
 

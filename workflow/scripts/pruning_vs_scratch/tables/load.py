@@ -33,6 +33,10 @@ COLUMNS = {
         *GROUP, "dataset", "metric", "split", "accuracy_retrained", "accuracy_scratch", "chance", "difference", "low",
         "high", "p_value", "items", "clusters", "seeds",
     ),
+    "curves.parquet": ("run", "kind", "tokens", "loss"),
+    "importance.parquet": ("run", "method", "ratio", "seed", "measure", "block", "value", "low", "high", "removed"),
+    "reported.csv": ("figure", "setting", "method", "ratio", "budget_b", "quantity", "value", "precision"),
+    "efficiency.csv": ("run", "metric", "value"),
 }  # fmt: skip
 """The columns that readers here rely on."""
 
@@ -84,8 +88,28 @@ class Tables:
         """A row per comparison and task: accuracy of pruned minus scratch (tables.task_gaps)."""
         return self._read("task_gaps.csv")
 
-    def _read(self, name: str) -> pd.DataFrame:
-        path = self.folder / name
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """A row per trained run, kind of loss and point of its curve (tables.curves)."""
+        return self._read("curves.parquet")
+
+    @cached_property
+    def importance(self) -> pd.DataFrame:
+        """A row per pruned parent, measure and block (tables.importance)."""
+        return self._read("importance.parquet")
+
+    @cached_property
+    def reported(self) -> pd.DataFrame:
+        """A row per number of the paper: budgets in billions of tokens (tables.reported)."""
+        return self._read("reported.csv")
+
+    @cached_property
+    def efficiency(self) -> pd.DataFrame:
+        """A row per run and metric: size and cost. It lies with the results, one folder up."""
+        return self._read("efficiency.csv", self.folder.parent)
+
+    def _read(self, name: str, folder: Path | None = None) -> pd.DataFrame:
+        path = (folder or self.folder) / name
         try:
             table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
         except FileNotFoundError as error:

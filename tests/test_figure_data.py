@@ -1,0 +1,169 @@
+"""Granularity, tasks, training curves, importance, Pareto fronts and the paper's numbers: each draws its data."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import same_color
+
+from figure_world import columns_of, drawn, points, words
+from pruning_vs_scratch.figures import FIGURES, reported
+from pruning_vs_scratch.figures.pareto import COSTS, on_front
+from pruning_vs_scratch.figures.save import save
+from pruning_vs_scratch.tables.load import Tables
+from synthetic_tables import BUDGETS, PARENT_TOKENS
+
+NOTHING = {
+    ("granularity", "unmatched"): "This study compares nothing at equal or full budgets.",
+    ("tasks", "no_full"): "This study compares no models on tasks.",
+    ("tasks", "unmatched"): "This study compares no models on tasks.",
+    ("training_curves", "unmatched"): "This study compares nothing at equal budgets.",
+    ("importance", "sparse"): "No method of this study scores the parent's blocks.",
+    ("pareto", "unmatched"): "This study compares nothing at equal or full budgets.",
+    ("reported", "unmatched"): "not in this study",
+}
+
+
+@pytest.mark.parametrize(("name", "study"), NOTHING)
+def test_a_figure_without_data_says_so(figure_tables: dict[str, Tables], name: str, study: str) -> None:
+    assert NOTHING[name, study] in words(drawn(name, figure_tables[study]))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_comparisons_without_a_value_are_left_out_and_counted(figure_tables: dict[str, Tables], name: str) -> None:
+    tables = figure_tables["holes"]
+    assert tables.gaps["gap"].isna().sum() == 2
+    assert "2 comparisons without a value not drawn" in words(drawn(name, tables))
+    data = FIGURES[name].data(tables)
+    for column in {"gap", "difference", "loss", "loss_retrained"} & set(data):
+        assert data[column].notna().all()
+
+
+@pytest.mark.parametrize("study", ["whole", "seeds", "holes"])
+def test_granularity_draws_its_data(figure_tables: dict[str, Tables], study: str) -> None:
+    data = FIGURES["granularity"].data(figure_tables[study])
+    panels = drawn("granularity", figure_tables[study]).axes
+    for axes, setting in zip(panels, ("equal", "full"), strict=True):
+        assert points(axes) == columns_of(data[data["setting"] == setting], "gap", "row")
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == [
+        "depth", "ShortGPT", "width", "Minitron-width", "sparse", "Wanda", "Wanda 2:4",
+    ]  # fmt: skip
+    assert data["ratio"].unique() == [0.5]
+
+
+def test_tasks_draw_their_data_with_what_the_parent_and_guessing_score(figure_tables: dict[str, Tables]) -> None:
+    tables = figure_tables["whole"]
+    data = FIGURES["tasks"].data(tables)
+    panels = drawn("tasks", tables).axes
+    for axes, setting in zip(panels, ("equal", "full"), strict=True):
+        rows = data[data["setting"] == setting]
+        np.testing.assert_allclose(
+            points(axes), columns_of(rows.assign(percent=100 * rows["difference"]), "percent", "y")
+        )
+    labels = [label.get_text() for label in panels[0].get_yticklabels()]
+    parent = tables.runs.loc[tables.runs["role"] == "parent", "run"].item()
+    scores = tables.items[(tables.items["run"] == parent) & (tables.items["task"] == "continuation")]["score"]
+    assert labels[0] == f"continuation (acc)\nparent {scores.mean():.0%}, guessing 25%"
+    assert labels[-1].startswith("mean of zero-shot tasks\n")
+
+
+@pytest.mark.parametrize("study", ["whole", "seeds", "one_budget", "holes"])
+def test_training_curves_draw_their_data(figure_tables: dict[str, Tables], study: str) -> None:
+    data = FIGURES["training_curves"].data(figure_tables[study])
+    for axes, (_, rows) in zip(
+        drawn("training_curves", figure_tables[study]).axes, data.groupby("panel", sort=False), strict=True
+    ):
+        shown = [(float(x), float(y)) for line in axes.lines for x, y in line.get_xydata()]
+        assert sorted(shown) == sorted(columns_of(rows, "tokens", "loss"))
+        assert {"parent", "retrained", "scratch", "full"} == set(rows["role"])
+        assert (rows.groupby("role")["run"].nunique() == 1).all()
+    assert data["run"].str.endswith("seed0").all()
+
+
+def test_importance_draws_scores_and_the_blocks_that_go(figure_tables: dict[str, Tables]) -> None:
+    tables = figure_tables["whole"]
+    data = FIGURES["importance"].data(tables)
+    influence, *channels = drawn("importance", tables).axes
+    blocks = data[(data["measure"] == "block_influence") & (data["ratio"] == 0.5)]
+    assert points(influence) == columns_of(blocks, "block", "value")
+    removed = [sorted(line.get_xdata()) for line in influence.lines if not same_color(line.get_color(), "black")]
+    assert [len(row) for row in removed] == [4, 6]
+    assert removed[0] == list(blocks.loc[blocks["removed"], "block"])
+    for axes, measure in zip(channels, ("neuron_importance", "attention_importance"), strict=True):
+        rows = data[(data["measure"] == measure) & (data["ratio"] == 0.5)]
+        assert points(axes) == columns_of(rows, "block", "value")
+
+
+def test_pareto_draws_every_model_and_the_fronts(figure_tables: dict[str, Tables]) -> None:
+    tables = figure_tables["seeds"]
+    data = FIGURES["pareto"].data(tables)
+    assert len(data) == tables.runs.assign(name=tables.runs["run"].str.rpartition("-")[0])["name"].nunique()
+    assert set(data["seeds"]) == {3}
+    for axes, cost in zip(drawn("pareto", tables).axes, COSTS, strict=True):
+        front, *models = axes.lines
+        shown = [(float(x), float(y)) for line in models for x, y in line.get_xydata()]
+        assert sorted(shown) == sorted(columns_of(data, cost, "loss"))
+        on_it = data[data[f"front_{cost}"]].sort_values(cost)
+        assert list(front.get_ydata()) == list(on_it["loss"])
+        assert on_it["loss"].is_monotonic_decreasing
+
+
+def test_a_model_is_on_the_front_unless_another_is_better() -> None:
+    cost, loss = pd.Series([1, 1, 2, 3, 3, 4]), pd.Series([5.0, 6.0, 4.0, 4.0, 3.0, 3.5])
+    assert list(on_front(cost, loss)) == [True, False, True, False, True, False]
+
+
+@pytest.mark.parametrize("study", ["whole", "no_full", "unmatched"])
+def test_reported_draws_its_data_under_titles_that_say_whose_it_is(
+    figure_tables: dict[str, Tables], study: str
+) -> None:
+    data = FIGURES["reported"].data(figure_tables[study])
+    figure = drawn("reported", figure_tables[study])
+    panels = [(panel, source) for panel in reported.PANELS for source in reported.SOURCES]
+    for axes, (panel, source) in zip(figure.axes, panels, strict=True):
+        assert axes.get_title().startswith(f"{'paper: Llama-3.1-8B' if source == 'paper' else 'study demo'}")
+        rows = data[(data["panel"] == panel) & (data["source"] == source) & data["setting"].isin(["pruned", "scratch"])]
+        markers = [line for line in axes.lines if len(line.get_xdata()) == 1]
+        assert len(markers) == len(rows)
+        values = "budget" if panel != reported.ACCURACY else "value"
+        assert sorted(line.get_xdata()[0] for line in markers) == sorted(rows[values])
+
+
+def test_numbers_that_were_read_off_look_different_and_are_named(figure_tables: dict[str, Tables]) -> None:
+    figure = drawn("reported", figure_tables["whole"])
+    paper = {line.get_ydata()[0]: line for line in figure.axes[0].lines if len(line.get_xdata()) == 1}
+    printed, read_off = paper[2.54], paper[2.70]
+    assert (printed.get_marker(), read_off.get_marker()) == ("o", "D")
+    assert same_color(read_off.get_markerfacecolor(), "white")
+    assert "read off the paper's plot" in words(figure)
+    study = [line.get_marker() for line in figure.axes[1].lines if len(line.get_xdata()) == 1]
+    assert set(study) == {"o", "s"}
+
+
+@pytest.mark.parametrize("name", ["granularity", "tasks", "training_curves", "importance", "pareto", "reported"])
+def test_files_are_complete_and_the_same_each_time(figure_tables: dict[str, Tables], tmp_path: Path, name: str) -> None:
+    for folder in ("one", "two"):
+        save(FIGURES[name], name, figure_tables["whole"], "demo", tmp_path / folder)
+    for suffix in ("pdf", "png", "csv"):
+        one, two = (tmp_path / folder / f"{name}.{suffix}" for folder in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
+    assert len(pd.read_csv(tmp_path / "one" / f"{name}.csv")) == len(FIGURES[name].data(figure_tables["whole"]))
+
+
+def test_slides_have_larger_figures_and_type(figure_tables: dict[str, Tables], tmp_path: Path) -> None:
+    column, talk = (drawn("ratio", figure_tables["whole"], size) for size in ("column", "talk"))
+    assert talk.get_figwidth() == pytest.approx(1.75 * column.get_figwidth())
+    smallest = [min(text.get_fontsize() for text in figure.legends[0].get_texts()) for figure in (column, talk)]
+    assert smallest == [7.0, 12.25]
+    save(FIGURES["ratio"], "ratio", figure_tables["whole"], "demo", tmp_path, "talk")
+    assert b"/FontFile2" in (tmp_path / "ratio.pdf").read_bytes()
+
+
+def test_curves_of_pretraining_are_as_long_as_the_parents_tokens(figure_tables: dict[str, Tables]) -> None:
+    data = FIGURES["training_curves"].data(figure_tables["whole"])
+    longest = data.groupby("role")["tokens"].max().to_dict()
+    assert longest == {
+        "parent": PARENT_TOKENS, "retrained": max(BUDGETS), "scratch": max(BUDGETS),
+        "full": PARENT_TOKENS + max(BUDGETS),
+    }  # fmt: skip

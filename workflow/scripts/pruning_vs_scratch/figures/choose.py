@@ -1,0 +1,38 @@
+"""Which of a study's comparisons a figure shows."""
+
+from typing import Any
+
+import pandas as pd
+
+from pruning_vs_scratch.tables.load import Tables
+
+
+def measured(tables: Tables, *settings: str) -> pd.DataFrame:
+    """The comparisons of some settings that have a value."""
+    gaps = tables.gaps
+    return gaps[gaps["setting"].isin(settings) & gaps["gap"].notna()].reset_index(drop=True)
+
+
+def most_common(values: pd.Series) -> Any:
+    """The value that occurs most often; of several, the largest."""
+    counts = values.value_counts()
+    return counts.index[counts == counts.max()].max()
+
+
+def families(equal: pd.DataFrame) -> pd.DataFrame:
+    """The comparisons of each target family, its name as ``panel``, at its ratio with the most budgets."""
+    families = [_family(rows) for _, rows in equal.groupby(["granularity", "pattern"], sort=False)]
+    return pd.concat(families, ignore_index=True) if families else equal.assign(panel="")
+
+
+def _family(rows: pd.DataFrame) -> pd.DataFrame:
+    budgets = rows.groupby("ratio")["budget"].nunique()
+    ratio = budgets.index[budgets == budgets.max()].min()
+    granularity, pattern = rows["granularity"].iloc[0], rows["pattern"].iloc[0]
+    name = f"{granularity}, {pattern}" if granularity == "sparse" else granularity
+    return rows[rows["ratio"] == ratio].assign(panel=name)
+
+
+def first_seed(runs: str) -> str:
+    """The run of the first seed among those of a comparison."""
+    return runs.partition(";")[0]

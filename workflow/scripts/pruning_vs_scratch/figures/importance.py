@@ -1,0 +1,99 @@
+"""What structured methods thought of the parent's blocks, and which blocks they removed."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from pruning_vs_scratch.figures import style
+from pruning_vs_scratch.tables.gaps import METHOD_LABELS
+from pruning_vs_scratch.tables.load import Tables
+
+PANEL_HEIGHT = 2.0
+ROW_SHARE = 0.09
+"""Height of a row of removed blocks, as a share of the panel's."""
+MEASURES = {
+    "block_influence": "block influence\n(1 − cosine)",
+    "loss_without": "loss without the run of blocks\nthat starts here (nats)",
+    "neuron_importance": "importance of neurons",
+    "attention_importance": "importance of\nattention channels",
+}
+
+COLUMNS = ["panel", "run", "method", "ratio", "seed", "measure", "block", "value", "low", "high", "removed"]
+
+
+def data(tables: Tables) -> pd.DataFrame:
+    """What is drawn: a row per measure, ratio and block of the parent, for the first seed."""
+    table = tables.importance
+    first = table[table["seed"] == table["seed"].min()]
+    scored = first.groupby(["method", "measure"])["value"].transform("count") > 0
+    drawn = first[scored].sort_values("measure", key=_place, kind="stable").reset_index(drop=True)
+    names = drawn["method"].map(METHOD_LABELS).fillna(drawn["method"])
+    return drawn.assign(panel=names + ": " + drawn["measure"]).reindex(columns=COLUMNS)
+
+
+def _place(measures: pd.Series) -> pd.Series:
+    return measures.map(list(MEASURES).index)
+
+
+def draw(tables: Tables, study: str) -> Figure:
+    """One panel per method and measure."""
+    drawn = data(tables)
+    panels = list(drawn.groupby("panel", sort=False))
+    figure, axes = style.panels(len(panels), PANEL_HEIGHT, 1.1)
+    looks = _looks(drawn)
+    for panel_axes, (_, rows) in zip(axes, panels, strict=False):
+        _draw_panel(panel_axes, rows, looks)
+    if panels:
+        style.legend(figure, [look.marker_handle() for look in looks.values()], _note(tables, drawn), 2)
+    else:
+        style.say_nothing_to_draw(axes[0], "No method of this study\nscores the parent's blocks.")
+    style.name_study(figure, tables, study)
+    return figure
+
+
+def _looks(drawn: pd.DataFrame) -> dict[float, style.SeriesStyle]:
+    """How each ratio looks at which blocks are removed."""
+    ratios = sorted(drawn.loc[drawn["removed"].astype(bool), "ratio"].unique())
+    return {
+        ratio: style.SeriesStyle(f"removed at ratio {ratio:g}", style.COLOURS[i % len(style.COLOURS)], style.MARKERS[i])
+        for i, ratio in enumerate(ratios)
+    }
+
+
+def _draw_panel(axes: Axes, rows: pd.DataFrame, looks: dict[float, style.SeriesStyle]) -> None:
+    # Scores that serve every ratio are drawn once.
+    scores = rows.dropna(subset="value").drop_duplicates(["block", "value"])
+    several = scores["ratio"].nunique() > 1
+    for ratio in scores["ratio"].unique():
+        colour = looks[ratio].colour if several and ratio in looks else style.SCRATCH_COLOUR
+        _draw_scores(axes, scores[scores["ratio"] == ratio], colour)
+    _draw_removed(axes, rows[rows["removed"].astype(bool)], looks)
+    axes.set_title(METHOD_LABELS.get(rows["method"].iloc[0], rows["method"].iloc[0]))
+    axes.set_ylabel(MEASURES[rows["measure"].iloc[0]])
+    axes.set_xlabel("block of the parent")
+    axes.set_xlim(-0.6, rows["block"].max() + 0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+
+
+def _draw_scores(axes: Axes, line: pd.DataFrame, colour: str) -> None:
+    around = [line["value"] - line["low"], line["high"] - line["value"]]
+    axes.errorbar(line["block"], line["value"], yerr=around, color=colour, marker="o", linestyle="-", elinewidth=0.8)
+
+
+def _draw_removed(axes: Axes, removed: pd.DataFrame, looks: dict[float, style.SeriesStyle]) -> None:
+    """A row per ratio above the scores: a marker at every block that goes."""
+    low, high = axes.get_ylim()
+    ratios = sorted(removed["ratio"].unique())
+    axes.set_ylim(low, low + (high - low) / (1 - ROW_SHARE * len(ratios)))
+    for i, ratio in enumerate(ratios):
+        blocks = removed.loc[removed["ratio"] == ratio, "block"]
+        look, height = looks[ratio], [1 - ROW_SHARE * (i + 0.5)] * len(blocks)
+        axes.plot(blocks, height, look.marker, color=look.colour, transform=axes.get_xaxis_transform())
+
+
+def _note(tables: Tables, drawn: pd.DataFrame) -> str:
+    notes = ["Markers above the scores: blocks that go."]
+    if not drawn["low"].equals(drawn["value"]):
+        notes.append("Bars: from the 10th to the 90th percentile of a block's channels.")
+    return " ".join([*notes, style.seed_shown(tables)])
