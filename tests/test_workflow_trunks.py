@@ -52,6 +52,7 @@ OVERLAY = {
             "corpora": {"test": 8, "folio": None, "milton": None, "encyclopedia": None},
         },
         "tasks": {"local": {"continuation": None, "scramble": None, "last_word": None}},
+        "speed": None,
     },
 }
 

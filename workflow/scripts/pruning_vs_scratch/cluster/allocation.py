@@ -53,7 +53,8 @@ class Allocation:
         """The rule that times one model of each target, with nothing beside it."""
         runs = list(self.study.measured_runs.values())
         request = self._scoring("speed", runs, processes=1)
-        return _resources(request, lambda _: request)
+        # Not the rule's threads: those are all of one machine's, so that nothing runs beside it there.
+        return _resources(request, lambda _: request) | {"cpus_per_task": request.cpus}
 
     @property
     def training(self) -> Resources:
