@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from mini_benchmarks import write_prepared
+from pruning_vs_scratch.figures import FIGURES
 
 pytestmark = pytest.mark.workflow
 

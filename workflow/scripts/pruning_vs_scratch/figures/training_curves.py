@@ -49,15 +49,12 @@ def _parents(tables: Tables) -> pd.DataFrame:
 def draw(tables: Tables, study: str) -> Figure:
     """One panel per target family."""
     drawn = data(tables)
-    panels = list(drawn.groupby("panel", sort=False))
-    figure, axes = style.panels(len(panels), PANEL_HEIGHT, 1.1)
+    figure, panels = style.panels(drawn, PANEL_HEIGHT, 1.1, "This study compares nothing\nat equal budgets.")
     styles = style.series_styles(tables.gaps)
-    for panel_axes, (name, rows) in zip(axes, panels, strict=False):
-        _draw_panel(panel_axes, str(name), rows, styles)
+    for axes, name, rows in panels:
+        _draw_panel(axes, name, rows, styles)
     if panels:
         style.legend(figure, _handles(drawn, styles), _note(tables), 4 if len(panels) > 1 else 1)
-    else:
-        style.say_nothing_to_draw(axes[0], "This study compares nothing\nat equal budgets.")
     style.name_study(figure, tables, study)
     return figure
 
