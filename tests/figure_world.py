@@ -26,6 +26,7 @@ STUDIES: dict[str, dict[str, Any]] = {
     "five_budgets": {"budgets": [10 * 10**9, 30 * 10**9, 50 * 10**9, 250 * 10**9, 500 * 10**9]},
     "no_full": {"full": False, "items": False, "methods": [("shortgpt", "dense")]},
     "sparse": {"methods": [("wanda", "unstructured")]},
+    "width": {"methods": [("minitron_width", "dense")]},
     "holes": {"lost": 2},
     "unmatched": {"lost": None},
 }

@@ -7,6 +7,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pruning_vs_scratch.figures import style
 from pruning_vs_scratch.tables.gaps import METHOD_LABELS
+from pruning_vs_scratch.tables.importance import HIGH, LOW
 from pruning_vs_scratch.tables.load import Tables
 
 PANEL_HEIGHT = 2.0
@@ -39,15 +40,12 @@ def _place(measures: pd.Series) -> pd.Series:
 def draw(tables: Tables, study: str) -> Figure:
     """One panel per method and measure."""
     drawn = data(tables)
-    panels = list(drawn.groupby("panel", sort=False))
-    figure, axes = style.panels(len(panels), PANEL_HEIGHT, 1.1)
+    figure, panels = style.panels(drawn, PANEL_HEIGHT, 1.1, "No method of this study\nscores the parent's blocks.")
     looks = _looks(drawn)
-    for panel_axes, (_, rows) in zip(axes, panels, strict=False):
-        _draw_panel(panel_axes, rows, looks)
+    for axes, _, rows in panels:
+        _draw_panel(axes, rows, looks)
     if panels:
         style.legend(figure, [look.marker_handle() for look in looks.values()], _note(tables, drawn), 2)
-    else:
-        style.say_nothing_to_draw(axes[0], "No method of this study\nscores the parent's blocks.")
     style.name_study(figure, tables, study)
     return figure
 
@@ -93,7 +91,7 @@ def _draw_removed(axes: Axes, removed: pd.DataFrame, looks: dict[float, style.Se
 
 
 def _note(tables: Tables, drawn: pd.DataFrame) -> str:
-    notes = ["Markers above the scores: blocks that go."]
+    notes = ["Markers above the scores: blocks that go."] if drawn["removed"].any() else []
     if not drawn["low"].equals(drawn["value"]):
-        notes.append("Bars: from the 10th to the 90th percentile of a block's channels.")
+        notes.append(f"Bars: from the {LOW}th to the {HIGH}th percentile of a block's channels.")
     return " ".join([*notes, style.seed_shown(tables)])

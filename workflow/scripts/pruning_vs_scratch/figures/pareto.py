@@ -21,8 +21,8 @@ COSTS = {
 }
 MODEL = ["role", "method", "granularity", "pattern", "target_ratio", "tokens_train"]
 """What one model is; its seeds are averaged."""
-FRONT: dict[str, Any] = {"color": "#999999", "lw": 4, "alpha": 0.5, "marker": "o", "markersize": 9}
-"""Look of a front: a line with a halo around each model on it."""
+FRONT_POINTS, HALO_POINTS = 4.0, 9.0
+"""Width of a front's line, and of the halo around each model on it."""
 ROLES: dict[str, dict[str, Any]] = {
     "parent": {"marker": "h", "markerfacecolor": "black", "label": "parent, unpruned"},
     "scratch": {"marker": "o", "markerfacecolor": "white", "label": "from scratch"},
@@ -44,7 +44,9 @@ def data(tables: Tables) -> pd.DataFrame:
 
 def _models(tables: Tables, dataset: str) -> pd.DataFrame:
     losses = tables.losses[tables.losses["dataset"] == dataset].groupby("run")["loss"]
-    efficiency = tables.efficiency.pivot(index="run", columns="metric", values="value")
+    efficiency = tables.efficiency[tables.efficiency["metric"].isin(COSTS)].pivot(
+        index="run", columns="metric", values="value"
+    )
     runs = tables.runs[["run", "seed", "tokens_total", *MODEL]]
     runs = runs[runs["role"].isin(["parent", "retrained", "scratch"])]
     runs = runs.merge(losses.agg(loss="mean", sequences="size"), on="run")
@@ -81,9 +83,14 @@ def draw(tables: Tables, study: str) -> Figure:
     return figure
 
 
+def _front() -> dict[str, Any]:
+    line, halo = style.scaled(FRONT_POINTS), style.scaled(HALO_POINTS)
+    return {"color": "#999999", "alpha": 0.5, "linewidth": line, "marker": "o", "markersize": halo}
+
+
 def _draw_panel(axes: Axes, drawn: pd.DataFrame, cost: str, styles: style.Styles) -> None:
     front = drawn[drawn[f"front_{cost}"]].sort_values(cost)
-    axes.step(front[cost], front["loss"], where="post", label="front", **FRONT)
+    axes.step(front[cost], front["loss"], where="post", label="front", **_front())
     for role, look in ROLES.items():
         rows = drawn[drawn["role"] == role]
         axes.plot(rows[cost], rows["loss"], color="black", linestyle="", **look)
@@ -105,7 +112,7 @@ def _handles(drawn: pd.DataFrame, styles: style.Styles) -> list[Line2D]:
     retrained = style.series(drawn[drawn["role"] == "retrained"])
     methods = [styles[key].marker_handle() for key, _ in retrained]
     roles = [style.entry(color="black", linestyle="", **look) for look in ROLES.values()]
-    return [*methods, *roles, style.entry("Pareto front", **FRONT)]
+    return [*methods, *roles, style.entry("Pareto front", **_front())]
 
 
 def _note(drawn: pd.DataFrame) -> str:

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from pruning_vs_scratch.figures import choose, style, token_budget
 from pruning_vs_scratch.tables.gaps import series_label
@@ -152,6 +153,7 @@ def _draw_accuracies(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_yticks(range(len(methods)), [series_label(*key) for key, _ in methods])
     axes.set_ylim(len(methods) - 0.5, -0.5)
     axes.margins(x=0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(style.MOST_TICKS))
     axes.set_xlabel("mean zero-shot accuracy (%)")
     axes.set_ylabel(f"method, ratio {rows['ratio'].iloc[0]:g}")
     style.row_grid(axes)

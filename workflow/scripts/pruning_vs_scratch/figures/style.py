@@ -108,9 +108,14 @@ def _scale() -> float:
     return mpl.rcParams["font.size"] / POINTS
 
 
+def scaled(points: float) -> float:
+    """A size at that of the figure, from one at the size of a column."""
+    return points * _scale()
+
+
 def small_points() -> float:
     """Size of the smallest type."""
-    return SMALL_POINTS * _scale()
+    return scaled(SMALL_POINTS)
 
 
 def new_figure(columns: int, height: float) -> Figure:
@@ -118,15 +123,23 @@ def new_figure(columns: int, height: float) -> Figure:
     return Figure(figsize=(PANEL_INCHES * columns * _scale(), height * _scale()), layout="constrained")
 
 
-def panels(count: int, height: float, margin: float) -> tuple[Figure, list[Axes]]:
-    """A figure of at least one panel, at most two beside each other; heights in inches at the size of a column."""
-    columns = min(PANEL_COLUMNS, max(1, count))
-    lines = max(1, -(-count // columns))
+def panels(
+    drawn: pd.DataFrame, height: float, margin: float, nothing: str
+) -> tuple[Figure, list[tuple[Axes, str, pd.DataFrame]]]:
+    """A figure with axes for the rows of each ``panel``, two beside each other; without rows, it says ``nothing``.
+
+    Heights, of a panel and of what surrounds all, are in inches at the size of a column.
+    """
+    groups = [(str(name), rows) for name, rows in drawn.groupby("panel", sort=False)]
+    columns = min(PANEL_COLUMNS, max(1, len(groups)))
+    lines = max(1, -(-len(groups) // columns))
     figure = new_figure(columns, height * lines + margin)
     axes = list(figure.subplots(lines, columns, squeeze=False).ravel())
-    for spare in axes[max(1, count) :]:
+    if not groups:
+        say_nothing_to_draw(axes[0], nothing)
+    for spare in axes[max(1, len(groups)) :]:
         spare.remove()
-    return figure, axes[: max(1, count)]
+    return figure, [(place, name, rows) for place, (name, rows) in zip(axes, groups, strict=False)]
 
 
 def series_styles(gaps: pd.DataFrame) -> Styles:

@@ -31,16 +31,13 @@ def data(tables: Tables) -> pd.DataFrame:
 def draw(tables: Tables, study: str) -> Figure:
     """One panel per target family: depth, width, each sparsity pattern."""
     drawn = data(tables)
-    panels = list(drawn.groupby("panel", sort=False))
-    figure, axes = style.panels(len(panels), PANEL_HEIGHT, 1.0)
+    figure, panels = style.panels(drawn, PANEL_HEIGHT, 1.0, "This study compares nothing\nat equal budgets.")
     styles = style.series_styles(tables.gaps)
-    for panel_axes, (name, rows) in zip(axes, panels, strict=False):
-        _draw_panel(panel_axes, str(name), rows, styles)
+    for axes, name, rows in panels:
+        _draw_panel(axes, name, rows, styles)
     if panels:
         note = "Numbers in the panels: gap, scratch minus pruned, by method."
         style.explain(figure, drawn, _handles(drawn, styles), note, 2 * min(2, len(panels)))
-    else:
-        style.say_nothing_to_draw(axes[0], "This study compares nothing\nat equal budgets.")
     style.name_study(figure, tables, study)
     return figure
 

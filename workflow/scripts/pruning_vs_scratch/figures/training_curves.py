@@ -1,5 +1,7 @@
 """Loss against tokens while training: the parent, pruned models as they retrain, and their scratch baselines."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -7,15 +9,17 @@ from matplotlib.lines import Line2D
 
 from pruning_vs_scratch.figures import choose, style
 from pruning_vs_scratch.study.names import token_label
-from pruning_vs_scratch.tables.gaps import series_label
 from pruning_vs_scratch.tables.load import Tables
 
 PANEL_HEIGHT = 2.4
 LINES = {"parent": ":", "retrained": "-", "scratch": "--", "full": "-."}
 """Line styles by role; ``full`` is the baseline on the whole pipeline's tokens."""
-SHARED = {"parent": style.PARENT_COLOUR, "scratch": style.SCRATCH_COLOUR, "full": style.SCRATCH_COLOUR}
-"""Colours of runs that belong to no single method."""
-LEGEND = {"parent": "parent", "scratch": "from scratch, same tokens", "full": "from scratch, whole pipeline's tokens"}
+SHARED = {
+    "parent": style.SeriesStyle("parent", style.PARENT_COLOUR, "h"),
+    "scratch": style.SeriesStyle("from scratch, same tokens", style.SCRATCH_COLOUR, "o"),
+    "full": style.SeriesStyle("from scratch, whole pipeline's tokens", style.SCRATCH_COLOUR, "d"),
+}
+"""Looks of runs that belong to no single method."""
 
 COLUMNS = ["panel", "ratio", "budget", "role", "method", "pattern", "run", "kind", "tokens", "loss"]
 
@@ -49,15 +53,12 @@ def _parents(tables: Tables) -> pd.DataFrame:
 def draw(tables: Tables, study: str) -> Figure:
     """One panel per target family."""
     drawn = data(tables)
-    panels = list(drawn.groupby("panel", sort=False))
-    figure, axes = style.panels(len(panels), PANEL_HEIGHT, 1.1)
+    figure, panels = style.panels(drawn, PANEL_HEIGHT, 1.1, "This study compares nothing\nat equal budgets.")
     styles = style.series_styles(tables.gaps)
-    for panel_axes, (name, rows) in zip(axes, panels, strict=False):
-        _draw_panel(panel_axes, str(name), rows, styles)
+    for axes, name, rows in panels:
+        _draw_panel(axes, name, rows, styles)
     if panels:
         style.legend(figure, _handles(drawn, styles), _note(tables), 4 if len(panels) > 1 else 1)
-    else:
-        style.say_nothing_to_draw(axes[0], "This study compares nothing\nat equal budgets.")
     style.name_study(figure, tables, study)
     return figure
 
@@ -65,28 +66,32 @@ def draw(tables: Tables, study: str) -> Figure:
 def _draw_panel(axes: Axes, name: str, rows: pd.DataFrame, styles: style.Styles) -> None:
     for (role, _), run in rows.groupby(["role", "run"], sort=False):
         key = (run["method"].iloc[0], run["pattern"].iloc[0])
-        _draw_run(axes, run, LINES[str(role)], styles[key].colour if key in styles else SHARED[str(role)])
+        _draw_run(axes, run, _line(styles[key] if key in styles else SHARED[str(role)], str(role)))
     axes.set_title(f"{name}, ratio {rows['ratio'].iloc[0]:g}, retraining {token_label(rows['budget'].iloc[0])}")
     axes.set_ylabel("loss (nats per token)")
     style.log_axis(axes, rows["tokens"])
     axes.set_xlabel("tokens since the start of the run (logarithmic)")
 
 
-def _draw_run(axes: Axes, run: pd.DataFrame, line: str, colour: str) -> None:
+def _line(look: style.SeriesStyle, role: str) -> dict[str, Any]:
+    return {"color": look.colour, "marker": look.marker, "markerfacecolor": "white", "linestyle": LINES[role]}
+
+
+def _draw_run(axes: Axes, run: pd.DataFrame, look: dict[str, Any]) -> None:
     """The training loss as a line, validation losses as markers."""
     training, validation = (run[run["kind"] == kind] for kind in ("training", "validation"))
-    axes.plot(training["tokens"], training["loss"], color=colour, linestyle=line)
-    axes.plot(validation["tokens"], validation["loss"], color=colour, linestyle="none", marker="o", mfc="white")
+    axes.plot(training["tokens"], training["loss"], **look | {"marker": ""})
+    axes.plot(validation["tokens"], validation["loss"], **look | {"linestyle": ""})
 
 
 def _handles(drawn: pd.DataFrame, styles: style.Styles) -> list[Line2D]:
-    looks = {key[0]: styles[key] for key, _ in style.series(drawn[drawn["role"] == "retrained"])}
-    handles = [style.entry(series_label(method, ""), color=look.colour) for method, look in looks.items()]
-    roles = [role for role in LEGEND if role in set(drawn["role"])]
-    handles += [style.entry(LEGEND[role], color=SHARED[role], linestyle=LINES[role]) for role in roles]
-    validation = style.entry("validation loss", color="black", linestyle="", marker="o", mfc="white")
-    return [*handles, validation]
+    looks = [styles[key] for key, _ in style.series(drawn[drawn["role"] == "retrained"])]
+    roles = [role for role in SHARED if role in set(drawn["role"])]
+    methods = [style.entry(look.label, **_line(look, "retrained")) for look in looks]
+    return [*methods, *(style.entry(SHARED[role].label, **_line(SHARED[role], role)) for role in roles)]
 
 
 def _note(tables: Tables) -> str:
-    return f"Lines: training loss, averaged over neighbouring steps. {style.seed_shown(tables)}"
+    return (
+        f"Lines: training loss, averaged over neighbouring steps. Markers: validation loss. {style.seed_shown(tables)}"
+    )
