@@ -12,6 +12,7 @@ from matplotlib.transforms import Bbox
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
 from pruning_vs_scratch.config.figures import FigureSize
 from pruning_vs_scratch.figures import FIGURES, style
+from pruning_vs_scratch.tables.crossover import crossover_table
 from pruning_vs_scratch.tables.gaps import gap_groups, gap_table
 from pruning_vs_scratch.tables.load import Tables
 from pruning_vs_scratch.tables.task_gaps import task_gap_table
@@ -41,6 +42,9 @@ def stored(folder: Path, *, lost: int | None = 0, **options: Any) -> Tables:
     gaps, task_gaps = gap_table(groups, SETTINGS), task_gap_table(groups, tables.items, SETTINGS)
     gaps.loc[gaps.index < (lost or 0), ["loss_retrained", "gap", "low", "high"]] = None
     task_gaps.loc[task_gaps.index < (lost or 0), ["accuracy_retrained", "difference", "low", "high"]] = None
+    crossovers = crossover_table(groups, SETTINGS)
+    crossovers.loc[crossovers.index < (lost or 0), ["gap", "residual"]] = None
+    crossovers.to_csv(folder / "crossover.csv", index=False)
     gaps.to_csv(folder / "gaps.csv", index=False)
     task_gaps.to_csv(folder / "task_gaps.csv", index=False)
     return Tables(folder)

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from figure_world import drawn, stored
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.figures import FIGURES
 from pruning_vs_scratch.tables.crossover import GapLine, crossover, crossover_table, gap_lines
 from pruning_vs_scratch.tables.gaps import gap_groups, gap_table
 from pruning_vs_scratch.tables.load import COLUMNS
@@ -161,3 +163,17 @@ def test_the_command_answers_from_stored_tables_without_torch(tmp_path: Path) ->
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "Wanda 2:4 0.5" in result.stdout
+
+
+def test_the_figure_draws_measured_and_fitted_gaps_and_residuals(tmp_path: Path) -> None:
+    tables = stored(tmp_path, gap=paperlike)
+    data = FIGURES["crossover"].data(tables)
+    assert set(data["ratio"]) == {0.5}
+    gaps, residuals = drawn("crossover", tables).axes
+    for _, rows in data.groupby(["method", "pattern"], sort=False):
+        assert list(rows["gap"]) in [list(line.get_ydata()) for line in gaps.lines]
+        assert list(rows["fitted"]) in [list(line.get_ydata()) for line in gaps.lines]
+        assert list(rows["residual"]) in [list(line.get_ydata()) for line in residuals.lines]
+        beyond = [line for line in gaps.lines if line.get_linestyle() == "--"]
+        ends = [(line.get_xdata()[-1], line.get_ydata()[-1]) for line in beyond]
+        assert (rows["crossover_tokens"].iloc[0], pytest.approx(0, abs=1e-6)) in ends

@@ -31,6 +31,7 @@ FIGURES = [
     "token_budget",
     "full_budget",
     "ratio",
+    "crossover",
     "granularity",
     "tasks",
     "training_curves",

@@ -7,6 +7,7 @@ rule draw_figure:
         rules.tabulate.output.tables,
         rules.state_claims.output.gaps,
         rules.state_claims.output.task_gaps,
+        rules.state_claims.output.crossover,
         rules.tabulate.output.efficiency,
     output:
         pdf=paths.figures / "{figure}.pdf",

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pruning_vs_scratch.figures import (
+    crossover,
     full_budget,
     granularity,
     importance,
@@ -33,6 +34,7 @@ FIGURES: dict[str, Drawing] = {
     "token_budget": token_budget,
     "full_budget": full_budget,
     "ratio": ratio,
+    "crossover": crossover,
     "granularity": granularity,
     "tasks": tasks,
     "training_curves": training_curves,
