@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from pruning_vs_scratch.figures import choose, style
 from pruning_vs_scratch.study.names import token_label
@@ -68,7 +69,7 @@ def _name_axes(gaps: Axes, residuals: Axes, drawn: pd.DataFrame) -> None:
     residuals.set_xticks(ends, [token_label(int(end)) for end in ends])
 
 
-def _handle(look: style.SeriesStyle, line: pd.DataFrame) -> object:
+def _handle(look: style.SeriesStyle, line: pd.DataFrame) -> Line2D:
     """The legend's entry: the method and its crossover with the interval."""
     row = line.iloc[0]
     if pd.isna(row["crossover_tokens"]):
