@@ -37,7 +37,8 @@ def draw(tables: Tables, study: str) -> Figure:
             _draw_line(gaps, residuals, line, styles[key])
         _name_axes(gaps, residuals, drawn)
         handles = [_handle(styles[key], line) for key, line in style.series(drawn)]
-        note = f"Ratio {drawn['ratio'].iloc[0]:g}. By method: the budget from which scratch would be ahead, if the line is right."
+        ratio = f"{drawn['ratio'].iloc[0]:g}"
+        note = f"Ratio {ratio}. By method: the budget from which scratch would be ahead, if the line is right."
         style.explain(figure, drawn, handles, note, columns=2)
     style.name_study(figure, tables, study)
     return figure

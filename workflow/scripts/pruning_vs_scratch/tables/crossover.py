@@ -2,8 +2,8 @@
 
 The gap of a method and ratio is fitted by a straight line in the logarithm of the tokens. The crossover is where the
 line meets zero. Its interval holds every budget at which a gap of zero is not ruled out (Fieller, "Some problems in
-interval estimation", 1954): it may have no upper end. It takes the line for granted;
-residuals show whether the gap follows one.
+interval estimation", 1954): it may have no upper end. It takes the line for granted; residuals show whether the gap
+follows one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
