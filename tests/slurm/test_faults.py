@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -76,10 +77,17 @@ def kill_the_node(study: WatchedStudy, job: str, process: psutil.Process) -> Non
         if " ".join(daemon.info["cmdline"] or []).startswith(f"slurmstepd: [{job}."):
             step_daemons.append(daemon)
     for daemon in set(step_daemons):
-        for member in [*daemon.children(recursive=True), daemon]:
-            member.kill()
+        _kill_with_children(daemon)
     study.cluster.wait_until(lambda: "down" in "".join(study.cluster.states()), "the node was not missed", 60)
     study.cluster.start_node(node)
+
+
+def _kill_with_children(process: psutil.Process) -> None:
+    """Some end by themselves once others are gone."""
+    with suppress(psutil.NoSuchProcess):
+        for member in [*process.children(recursive=True), process]:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
 
 
 def restart_the_controller(study: WatchedStudy, job: str, process: psutil.Process) -> None:
