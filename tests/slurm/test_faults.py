@@ -80,6 +80,8 @@ def kill_the_node(study: WatchedStudy, job: str, process: psutil.Process) -> Non
         _kill_with_children(daemon)
     study.cluster.wait_until(lambda: "down" in "".join(study.cluster.states()), "the node was not missed", 60)
     study.cluster.start_node(node)
+    # The next fault starts Snakemake anew, which looks first whether its jobs would be accepted.
+    study.cluster.wait_until(lambda: "down" not in "".join(study.cluster.states()), "the node did not come back", 60)
 
 
 def _kill_with_children(process: psutil.Process) -> None:
