@@ -50,7 +50,13 @@ class WatchedStudy:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
             subprocess.run([*self.command, "--unlock"], cwd=self.folder, check=True, capture_output=True)
+            before = self._beginnings()
             self.process = self._started()
+        self.cluster.wait_until(lambda: self._beginnings() > before, "Snakemake did not begin again", 60)
+
+    def _beginnings(self) -> int:
+        """How often Snakemake chose jobs, so that its first looks at the cluster are over."""
+        return self.log.read_text().count("Select jobs to execute...")
 
     def stop(self) -> None:
         """End Snakemake and all jobs."""

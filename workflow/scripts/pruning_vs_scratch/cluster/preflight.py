@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,9 @@ CONTINUED = ("pruning", "training")
 LEAST_MIN_JOB_AGE = 60
 """Seconds for which the controller has to remember a job that has ended: several rounds of status checks."""
 SECONDS_TO_GET_A_NODE = 20
+SECONDS_TO_MEET_NODES = 30
+UNKNOWN = "unk"
+"""State of a node that the controller has not heard of since its start."""
 LOST_FOLDER = 3
 """Exit code of the look from a node that does not see this folder."""
 REMEDIES = {
@@ -60,8 +64,16 @@ def _problems_here(allocation: Allocation) -> Iterator[str]:
         return
     yield from _setting_problems(allocation)
     yield from _disk_problems(allocation)
+    _wait_for_nodes()
     for request in allocation.requests:
         yield from _request_problems(request)
+
+
+def _wait_for_nodes() -> None:
+    """A controller that has just been started knows no node for some seconds, and refuses every request until then."""
+    deadline = time.monotonic() + SECONDS_TO_MEET_NODES
+    while set(ask("sinfo", "--noheader", "--format=%t").split()) == {UNKNOWN} and time.monotonic() < deadline:
+        time.sleep(1)
 
 
 def _setting_problems(allocation: Allocation) -> Iterator[str]:
