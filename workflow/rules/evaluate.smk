@@ -28,7 +28,7 @@ rule evaluate:
     resources:
         **allocation.evaluation,
     params:
-        launch=study.launch("workflow/scripts/evaluate_checkpoints.py", EVALUATION.processes),
+        processes=EVALUATION.processes,
         checkpoints=lambda wildcards: [
             f"--checkpoint={run}={paths.model(run)}"
             for run in study.evaluation_groups[wildcards.group]
@@ -45,7 +45,8 @@ rule evaluate:
     message:
         "Evaluate the checkpoints of {wildcards.group}"
     shell:
-        "python {params.launch:q} {params.checkpoints:q} --tasks {params.tasks:q}"
+        "python workflow/scripts/launch.py --processes {params.processes} --threads {params.threads}"
+        " workflow/scripts/evaluate_checkpoints.py {params.checkpoints:q} --tasks {params.tasks:q}"
         " --task-definitions {params.definitions:q} --tokens {params.tokens:q} --corpora {params.corpora:q}"
         " {params.reading:q} --batch-size {params.batch_size} --precision {params.precision}"
         " --threads {params.threads} --work {params.work:q} --out {output.scores:q}"

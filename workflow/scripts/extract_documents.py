@@ -3,19 +3,16 @@
 import argparse
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.config.corpus import CorpusConfig, PathSource
 from pruning_vs_scratch.data.corpora import extract_corpora, without_folders
-from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.manifest import ManifestWriter
 
 
 def main() -> None:
     """Parse the arguments and extract."""
     arguments = _parser().parse_args()
-    corpus = _corpus(arguments.corpus)
+    corpus = CorpusConfig.from_option("--corpus", arguments.corpus)
     fetched = dict(arguments.fetched)
     manifest = ManifestWriter("extract_documents", {"corpus": without_folders(corpus)})
     facts = extract_corpora(corpus, fetched, arguments.out)
@@ -27,7 +24,12 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", required=True, help="the corpus section of a configuration, as JSON text")
+    parser.add_argument(
+        "--corpus",
+        type=cli.json_argument,
+        required=True,
+        help="the corpus section of a configuration: JSON text or a file",
+    )
     parser.add_argument(
         "--fetched",
         type=cli.named_path,
@@ -39,13 +41,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, type=Path, help="folder for one .jsonl file a corpus")
     parser.add_argument("--manifest", required=True, type=Path, help="manifest to write")
     return parser
-
-
-def _corpus(argument: str) -> CorpusConfig:
-    try:
-        return CorpusConfig.model_validate_json(argument)
-    except ValidationError as error:
-        raise UserError(f"--corpus is not a corpus section: {error}") from error
 
 
 if __name__ == "__main__":

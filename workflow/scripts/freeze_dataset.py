@@ -6,12 +6,9 @@ HF_HOME, HF_ENDPOINT and HF_TOKEN are respected.
 import argparse
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.config.hub import HubDataset
 from pruning_vs_scratch.data.hub import freeze
-from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.manifest import ManifestWriter
 
 
@@ -19,22 +16,18 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--dataset", required=True, help='JSON: {"dataset": OWNER/NAME, "config": NAME, "revision": COMMIT}'
+        "--dataset",
+        type=cli.json_argument,
+        required=True,
+        help='JSON: {"dataset": OWNER/NAME, "config": NAME, "revision": COMMIT}',
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
     args = parser.parse_args()
-    dataset = _dataset(args.dataset)
+    dataset = HubDataset.from_option("--dataset", args.dataset)
     manifest = ManifestWriter("freeze_dataset", {"dataset": dataset.model_dump()})
     facts = freeze(dataset, args.out)
     manifest.write(args.manifest, {"dataset": args.out}, facts)
-
-
-def _dataset(text: str) -> HubDataset:
-    try:
-        return HubDataset.model_validate_json(text)
-    except ValidationError as error:
-        raise UserError(f"--dataset is not a data set of the hub: {error}") from error
 
 
 if __name__ == "__main__":

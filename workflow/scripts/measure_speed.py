@@ -5,12 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import named_path, positive_integer
 from pruning_vs_scratch.config.evaluation import SpeedConfig
-from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import RECORDS, atomic_file
 from pruning_vs_scratch.manifest import ManifestWriter, hardware
 
@@ -21,13 +18,15 @@ def main() -> None:
     parser.add_argument(
         "--checkpoint", type=named_path, action="append", required=True, metavar="NAME=DIR", help="checkpoint"
     )
-    parser.add_argument("--settings", required=True, help='JSON: {"prompt_tokens": N, "new_tokens": N}')
+    parser.add_argument(
+        "--settings", type=cli.json_argument, required=True, help='JSON: {"prompt_tokens": N, "new_tokens": N}'
+    )
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="fp32", help="arithmetic")
     parser.add_argument("--threads", type=positive_integer, default=1, help="CPU threads")
     parser.add_argument("--out", type=Path, required=True, help="table to write (.csv)")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
     args = parser.parse_args()
-    settings = _settings(args.settings)
+    settings = SpeedConfig.from_option("--settings", args.settings)
     manifest = ManifestWriter("measure_speed", settings.model_dump())
     for name, folder in args.checkpoint:
         manifest.add_input(f"model/{name}", folder, ignore=RECORDS)
@@ -40,13 +39,6 @@ def main() -> None:
     with atomic_file(args.out) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
     manifest.write(args.manifest, {"speed": args.out}, {})
-
-
-def _settings(text: str) -> SpeedConfig:
-    try:
-        return SpeedConfig.model_validate_json(text)
-    except ValidationError as error:
-        raise UserError(f"--settings is no section evaluation.speed: {error}") from error
 
 
 def _measured(args: argparse.Namespace, name: str, folder: Path, settings: SpeedConfig) -> list[dict[str, Any]]:

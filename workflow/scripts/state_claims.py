@@ -3,11 +3,8 @@
 import argparse
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
-from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import atomic_file, write_json, write_text
 from pruning_vs_scratch.tables.claims import state_claims
 from pruning_vs_scratch.tables.claims_text import claims_markdown
@@ -20,7 +17,7 @@ from pruning_vs_scratch.tables.task_gaps import task_gap_table
 def main() -> None:
     """Read the tables, write gaps, claims.json and claims.md."""
     args = _arguments()
-    settings = _settings(args.settings)
+    settings = ClaimsConfig.from_option("--settings", args.settings)
     tables = Tables(args.tables)
     groups = gap_groups(tables, settings.dataset)
     claims = state_claims(args.study, groups, settings)
@@ -34,18 +31,13 @@ def main() -> None:
     write_text(args.claims_md, claims_markdown(claims))
 
 
-def _settings(text: str) -> ClaimsConfig:
-    try:
-        return ClaimsConfig.model_validate_json(text)
-    except ValidationError as error:
-        raise UserError(f"--settings is not a valid claims section: {error}") from error
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tables", type=Path, required=True, help="folder with pairs.csv and losses.parquet")
     parser.add_argument("--study", required=True, help="name of the study")
-    parser.add_argument("--settings", default="{}", help="the configuration's claims section, as JSON text")
+    parser.add_argument(
+        "--settings", type=cli.json_argument, default={}, help="the claims section: JSON text or a file"
+    )
     parser.add_argument("--gaps", type=Path, required=True, help="gaps.csv to write")
     parser.add_argument("--task-gaps", type=Path, required=True, help="task_gaps.csv to write")
     parser.add_argument("--crossover", type=Path, required=True, help="crossover.csv to write")

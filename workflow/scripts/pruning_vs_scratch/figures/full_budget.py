@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from pruning_vs_scratch.figures import choose, style
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.gaps import series_label
-from pruning_vs_scratch.tables.load import Tables
+from pruning_vs_scratch.tables.load import Tables, records
 
 ROW_INCHES = 0.34
 BAR = 0.38
@@ -69,13 +69,13 @@ def _row_labels(drawn: pd.DataFrame) -> list[str]:
     return [
         f"{series_label(row['method'], row['pattern'])} {row['ratio']:g}"
         + (f", {token_label(row['budget'])}" if several else "")
-        for row in style.records(drawn)
+        for row in records(drawn)
     ]
 
 
 def _draw_gaps(axes: Axes, drawn: pd.DataFrame, styles: style.Styles) -> None:
     style.mark_matched(axes, drawn["margin"].iloc[0])
-    for i, row in enumerate(style.records(drawn)):
+    for i, row in enumerate(records(drawn)):
         style.interval(axes, row, "gap", i, styles[(row["method"], row["pattern"])])
     style.gap_axis(axes)
 

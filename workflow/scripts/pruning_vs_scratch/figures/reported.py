@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from pruning_vs_scratch.figures import choose, style, token_budget
 from pruning_vs_scratch.tables.gaps import series_label
 from pruning_vs_scratch.tables.items import TASK_MEAN
-from pruning_vs_scratch.tables.load import Tables
+from pruning_vs_scratch.tables.load import Tables, records
 
 SOURCES = ("paper", "study")
 PAPER = "paper: Llama-3.1-8B, 10 to 500 billion tokens"
@@ -125,14 +125,14 @@ def _draw_losses(axes: Axes, rows: pd.DataFrame) -> None:
     for side in ("pruned", "scratch"):
         line = rows[rows["setting"] == side]
         axes.plot(line["budget"], line["value"], color=COLOURS[side], linestyle=LINES[side])
-        for row in style.records(line):
+        for row in records(line):
             _marker(axes, row, row["budget"], row["value"])
     axes.axhline(rows.loc[rows["setting"] == "parent", "value"].mean(), color=COLOURS["parent"], linestyle=":")
     axes.set_ylabel("loss (nats per token)")
     style.token_axis(axes, sorted(rows.loc[rows["setting"] == "pruned", "budget"].unique()))
     low, high = axes.get_ylim()
     axes.set_ylim(low - (high - low) / 10, low + (high - low) / GAP_FLOOR)
-    for row in style.records(rows[rows["setting"] == "gap"]):
+    for row in records(rows[rows["setting"] == "gap"]):
         axes.text(row["budget"], GAP_HEIGHT, f"{row['value']:.2f}", ha="center", va="center",
                   fontsize=style.small_points(), transform=axes.get_xaxis_transform())  # fmt: skip
 
@@ -147,7 +147,7 @@ def _draw_accuracies(axes: Axes, rows: pd.DataFrame) -> None:
     methods = style.series(rows)
     for i, (_, both) in enumerate(methods):
         better = both["value"].rank(method="first") > 1
-        for row, is_better in zip(style.records(both), better, strict=True):
+        for row, is_better in zip(records(both), better, strict=True):
             _marker(axes, row, row["value"], i)
             _number(axes, row, i, is_better)
     axes.set_yticks(range(len(methods)), [series_label(*key) for key, _ in methods])

@@ -188,11 +188,6 @@ def legend(figure: Figure, handles: Sequence[Artist], note: str, columns: int) -
     )
 
 
-def records(drawn: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table, each as a dictionary."""
-    return [{str(key): value for key, value in row.items()} for row in drawn.to_dict("records")]
-
-
 def parent_scale(tables: Tables) -> str:
     """'parent 524k tokens'."""
     parent = tables.runs.loc[tables.runs["role"] == "retrained", "tokens_parent"].max()

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from pruning_vs_scratch.figures import choose, style
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.items import TASK_MEAN, headline_items, mean_accuracy, with_labels
-from pruning_vs_scratch.tables.load import Tables
+from pruning_vs_scratch.tables.load import Tables, records
 
 MARKER_INCHES = 0.11
 """Height of a marker's line; a task has one for each method, and one between tasks."""
@@ -73,7 +73,7 @@ def draw(tables: Tables, study: str) -> Figure:
 def _draw_panel(axes: Axes, rows: pd.DataFrame, styles: style.Styles, title: str) -> None:
     axes.set_title(title)
     axes.axvline(0, color="black", lw=0.6)
-    for row in style.records(rows):
+    for row in records(rows):
         in_points = row | {name: 100 * row[name] for name in ("difference", "low", "high")}
         style.interval(axes, in_points, "difference", row["y"], styles[(row["method"], row["pattern"])])
     axes.set_xlabel("pruned minus scratch (percentage points)\n← scratch better      pruning better →")
@@ -84,7 +84,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, styles: style.Styles, title: str
 
 def _name_tasks(axes: Axes, drawn: pd.DataFrame) -> None:
     tasks = drawn.drop_duplicates("task")
-    axes.set_yticks(list(tasks["task"]), [_task_name(row) for row in style.records(tasks)])
+    axes.set_yticks(list(tasks["task"]), [_task_name(row) for row in records(tasks)])
     axes.set_ylim(tasks["task"].max() + 0.5, -0.5)
     axes.set_ylabel("task")
 

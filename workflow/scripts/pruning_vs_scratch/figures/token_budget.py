@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from pruning_vs_scratch.figures import choose, style
 from pruning_vs_scratch.figures.style import SeriesStyle
-from pruning_vs_scratch.tables.load import Tables
+from pruning_vs_scratch.tables.load import Tables, records
 
 PANEL_HEIGHT = 2.5
 ROW_SHARE = 0.09
@@ -76,7 +76,7 @@ def _gap_labels(axes: Axes, lines: Sequence[tuple[SeriesStyle, pd.DataFrame]]) -
 
 def _gap_row(axes: Axes, line: pd.DataFrame, height: float) -> None:
     roomy = style.least_distance(axes, list(line["budget"])) >= ROOM_FOR_INTERVAL
-    for row in style.records(line):
+    for row in records(line):
         half = f"±{(row['high'] - row['low']) / 2:.2f}" if roomy else ""
         axes.text(
             row["budget"],

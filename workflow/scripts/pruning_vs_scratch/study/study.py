@@ -187,13 +187,6 @@ class Study:
     def _parent(self, seed: int) -> str:
         return next(run.name for run in self.runs.values() if run.role == "parent" and run.seed == seed)
 
-    def launch(self, script: str, processes: int) -> list[str]:
-        """What Python is to run for a script: the script itself, or the launcher of its processes."""
-        if processes == 1:
-            return [script]
-        threads = self.config.training.threads
-        return ["workflow/scripts/launch.py", f"--processes={processes}", f"--threads={threads}", script]
-
     def pruning_steps(self, name: str) -> list[str]:
         """The pruned runs that led to a retrained run, the last step first."""
         steps = []

@@ -11,7 +11,7 @@ from pruning_vs_scratch.config.evaluation import ClaimsConfig
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.load import COLUMNS, GROUP, Tables
-from pruning_vs_scratch.tables.statistics import Matrix, estimate_mean, p_above, p_below
+from pruning_vs_scratch.tables.statistics import Matrix, estimate_mean, p_different
 
 METHOD_LABELS = {
     "shortgpt": "ShortGPT",
@@ -160,7 +160,7 @@ def _gap_row(group: GapGroup, settings: ClaimsConfig) -> dict[str, Any]:
         "gap": gap.mean,
         "low": gap.low,
         "high": gap.high,
-        "p_value": min(1.0, 2 * min(p_above(gap, 0.0), p_below(gap, 0.0))),
+        "p_value": p_different(gap),
         "seeds": gap.seeds,
         "sequences": gap.sequences,
         "retrained": ";".join(group.retrained),

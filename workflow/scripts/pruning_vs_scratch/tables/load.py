@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -120,3 +121,8 @@ class Tables:
         if missing:
             raise UserError(f"{path} lacks the columns {', '.join(missing)}: delete it and run its step again")
         return table
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table, each as a dictionary."""
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]

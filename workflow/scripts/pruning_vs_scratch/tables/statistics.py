@@ -160,6 +160,11 @@ def p_below(estimate: Estimate, bound: float) -> float:
     return float(stats.t.cdf(distance / estimate.standard_error, estimate.degrees))
 
 
+def p_different(estimate: Estimate) -> float:
+    """Two-sided p-value of a t test: small if the mean is not zero."""
+    return min(1.0, 2 * min(p_above(estimate, 0.0), p_below(estimate, 0.0)))
+
+
 def p_equivalent(estimate: Estimate, margin: float) -> float:
     """Two one-sided tests (TOST, Schuirmann 1987): small if the mean lies between -margin and +margin."""
     return max(p_above(estimate, -margin), p_below(estimate, margin))

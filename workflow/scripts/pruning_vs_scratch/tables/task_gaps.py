@@ -16,8 +16,7 @@ from pruning_vs_scratch.tables.statistics import (
     by_cluster,
     estimate_mean,
     estimate_mean_of_means,
-    p_above,
-    p_below,
+    p_different,
 )
 
 
@@ -68,7 +67,7 @@ def _row(group: GapGroup, facts: dict[str, Any], difference: Estimate, pruned: f
         "difference": difference.mean,
         "low": difference.low,
         "high": difference.high,
-        "p_value": min(1.0, 2 * min(p_above(difference, 0.0), p_below(difference, 0.0))),
+        "p_value": p_different(difference),
         "clusters": difference.sequences,
         "seeds": difference.seeds,
     }

@@ -6,7 +6,8 @@ import pandas as pd
 
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.gaps import series_label
-from pruning_vs_scratch.tables.published.stored import Published, Stored, records
+from pruning_vs_scratch.tables.load import records
+from pruning_vs_scratch.tables.published.stored import Published, Stored
 
 
 def accounting_table(stored: Stored) -> Published:

@@ -5,8 +5,8 @@ import pandas as pd
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.gaps import series_label
 from pruning_vs_scratch.tables.items import TASK_MEAN
-from pruning_vs_scratch.tables.load import GROUP
-from pruning_vs_scratch.tables.published.stored import Published, Stored, number, records, with_interval
+from pruning_vs_scratch.tables.load import GROUP, records
+from pruning_vs_scratch.tables.published.stored import Published, Stored, number, with_interval
 
 ROW = [key for key in GROUP if key != "setting"]
 LOSSES = ("loss_retrained", "loss_scratch", "gap", "low", "high", "seeds")

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import yaml
@@ -86,11 +85,6 @@ def latex(published: Published) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("%", r"\%").replace("_", r"\_")
-
-
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table, each as a dictionary."""
-    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def number(value: float | None, form: str) -> str:

@@ -8,7 +8,8 @@ from pruning_vs_scratch.data.benchmarks import headline_metric
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.gaps import series_label
 from pruning_vs_scratch.tables.items import CHANCE, HEADLINE, TASK_MEAN
-from pruning_vs_scratch.tables.published.stored import MISSING, Published, Stored, number, records
+from pruning_vs_scratch.tables.load import records
+from pruning_vs_scratch.tables.published.stored import MISSING, Published, Stored, number
 
 ORDER = (CHANCE, "parent", "pruned", "retrained", "scratch", "rewind")
 
