@@ -31,6 +31,7 @@ from pruning_vs_scratch.training.interrupt import StopRequest
 from pruning_vs_scratch.training.loss import loss_sum, sequence_losses
 from pruning_vs_scratch.training.metrics import METRICS_FILE, Metrics
 from pruning_vs_scratch.training.optimizer import build_optimizer, set_learning_rates, weight_groups
+from pruning_vs_scratch.training.passes import Passes, fitting_passes
 from pruning_vs_scratch.training.precision import autocast, resolve_precision
 from pruning_vs_scratch.training.reporters import Reporter
 from pruning_vs_scratch.training.resume import load_state, save_state, write_state
@@ -114,6 +115,7 @@ class Trainer:
         self.throughput = Throughput(shape, plan.sequence_length, world, self.precision)
         self.masks = fitted_masks(self.model, masks)
         mask_weights(self.model, self.masks)
+        self.passes = Passes(self.passes_at_once(), list(self.model.parameters()))
         self.optimizer = build_optimizer(self.parameter_groups(), plan.optimizer)
         self.windows = train
         self.validation = self._validation_windows(validation)
@@ -239,6 +241,13 @@ class Trainer:
         )
         return torch.from_numpy(self.windows.read(sequences))
 
+    def passes_at_once(self) -> int:
+        """How many parts of a micro-batch go forward and backward at the same time."""
+        if self.world.size > 1:
+            return 1
+        tokens = self.plan.micro_batch_size * self.plan.sequence_length
+        return fitting_passes(tokens, list(self.model.parameters()), self.world.device)
+
     def around_pass(self) -> AbstractContextManager[object]:
         """What is open while a micro-batch goes forward and backward."""
         return nullcontext()
@@ -256,11 +265,14 @@ class Trainer:
     def _accumulate(self, micro: torch.Tensor, tokens_in_batch: int) -> torch.Tensor:
         """Add a micro-batch's gradients; its parts of the loss and of the cross-entropy, shape (2,)."""
         with self.around_pass():
-            with self._autocast():
-                total, cross_entropy = self._loss_sums(micro[:, :-1], micro[:, 1:])
-                loss = total / tokens_in_batch
-            loss.backward()
-        return torch.stack([loss.detach(), cross_entropy.detach() / tokens_in_batch])
+            return self.passes.add_gradients(lambda windows: self._loss(windows, tokens_in_batch), micro)
+
+    def _loss(self, windows: torch.Tensor, tokens_in_batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """What windows add to the loss; and that and their part of the cross-entropy as numbers, shape (2,)."""
+        with self._autocast():
+            total, cross_entropy = self._loss_sums(windows[:, :-1], windows[:, 1:])
+            loss = total / tokens_in_batch
+        return loss, torch.stack([loss.detach(), cross_entropy.detach() / tokens_in_batch])
 
     def _loss_sums(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         chunk, distillation = self.chunk, self.plan.distillation

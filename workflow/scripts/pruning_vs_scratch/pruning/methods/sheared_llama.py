@@ -117,6 +117,10 @@ class MaskLearner(Trainer):
         self.state.loader = self.domains.loader.state
         return torch.from_numpy(self.windows.read(sequences))
 
+    def passes_at_once(self) -> int:
+        """One: all passes of a micro-batch would share the graph of its masks, which the first of them frees."""
+        return 1
+
     def around_pass(self) -> AbstractContextManager[object]:
         """The masks of this step, the same for all its micro-batches."""
         return masking(self.llama, self.shape_masks.sample(step_generator(self.plan.seed, self.state.step)))
