@@ -106,7 +106,8 @@ class Trainer:
         use_fastest_attention(self.llama, plan.sequence_length, world.device, self.precision)
         shape = shape_of(self.llama.config)
         flops = shape.training_flops(plan.sequences, plan.sequence_length)
-        if plan.compile is True or (plan.compile == "auto" and pays(flops, world.device)):
+        self.compiled = plan.compile is True or (plan.compile == "auto" and pays(flops, world.device))
+        if self.compiled:
             compile_blocks(self.llama, world.device)
         self.chunk = plan.loss_chunk_tokens or (TOKENS_IN_CACHE if world.device.type == "cpu" else None)
         self.whole = distributed_model(self.llama, world, self.precision)
@@ -242,8 +243,11 @@ class Trainer:
         return torch.from_numpy(self.windows.read(sequences))
 
     def passes_at_once(self) -> int:
-        """How many parts of a micro-batch go forward and backward at the same time."""
-        if self.world.size > 1:
+        """How many parts of a micro-batch go forward and backward at the same time.
+
+        One in bf16, in which oneDNN's products of parts are slower by what the threads save.
+        """
+        if self.world.size > 1 or self.precision != "fp32" or self.compiled:
             return 1
         tokens = self.plan.micro_batch_size * self.plan.sequence_length
         return fitting_passes(tokens, list(self.model.parameters()), self.world.device)

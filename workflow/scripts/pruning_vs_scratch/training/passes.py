@@ -36,7 +36,6 @@ class Passes:
     def __init__(self, count: int, parameters: Sequence[torch.Tensor]) -> None:
         self.count = count
         self._parameters = [p for p in parameters if p.requires_grad]
-        self._seen: set[torch.Size] = set()
         if count > 1:
             threads = max(1, torch.get_num_threads() // count)
             self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,))
@@ -60,9 +59,4 @@ class Passes:
             total, numbers = loss(part)
             return torch.autograd.grad(total, self._parameters), numbers
 
-        shapes = {part.shape for part in parts}
-        if not shapes <= self._seen:
-            # torch compiles a model in the first pass over a shape, and cannot do that in several threads.
-            self._seen |= shapes
-            return [self._pool.submit(one_pass, part).result() for part in parts]
         return list(self._pool.map(one_pass, parts))
