@@ -3,9 +3,11 @@ PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 VENV := .venv
 BIN := $(VENV)/bin
+# Redrawing takes the environment that is there already, or a small one.
+REDRAW := $(or $(wildcard $(VENV)/run.done),$(VENV)-figures/run.done)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo smoke test slurm-check slurm-test lint bench lock schema clean
+.PHONY: help demo smoke archive figures test slurm-check slurm-test lint bench lock schema clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -15,6 +17,15 @@ demo: $(VENV)/run.done ## Run the default study: tables, claims, figures, report
 
 smoke: $(VENV)/run.done ## Run the smallest study
 	@$(BIN)/python workflow/scripts/run_study.py --cores $(CORES) --configfile config/smoke.yaml
+
+archive: $(VENV)/run.done ## Write the finished study of CONFIGFILE (default: the demo) as one file; WEIGHTS=yes for its checkpoints too
+	@$(BIN)/python workflow/scripts/write_archive.py $(if $(CONFIGFILE),--configfile '$(CONFIGFILE)') $(if $(WEIGHTS),--weights)
+
+ifeq ($(MAKECMDGOALS)$(FROM),figures)
+$(error say which archive: make figures FROM=results/demo/demo.tar.zst)
+endif
+figures: $(REDRAW) ## Make figures, tables and claims again from the archive FROM; needs no torch
+	@$(dir $(REDRAW))bin/python workflow/scripts/redraw.py '$(FROM)'
 
 test: $(VENV)/dev.done ## Run all tests, the smallest study through Snakemake included
 	@$(BIN)/python -m pytest
@@ -47,13 +58,19 @@ schema: $(VENV)/run.done ## Write workflow/schemas/study.schema.json anew from t
 	@$(BIN)/python workflow/scripts/write_schema.py
 
 clean: ## Delete the environment and everything the studies made, downloads included
-	rm -rf $(VENV) build .snakemake resources results work figures/*/
+	rm -rf $(VENV) $(VENV)-figures build .snakemake resources results work figures/*/
 
 $(VENV)/run.done: requirements.lock pyproject.toml
 	@echo "setting up $(VENV) (once; a few minutes)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed: make PYTHON=python3.12 demo")'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/pip install -qq --disable-pip-version-check -c requirements.lock -e .
+	@touch $@
+
+$(VENV)-figures/run.done: requirements.lock envs/figures.txt
+	@echo "setting up $(VENV)-figures (once; a minute)"
+	@$(PYTHON) -m venv --clear $(VENV)-figures
+	@$(VENV)-figures/bin/pip install -qq --disable-pip-version-check -c requirements.lock -r envs/figures.txt
 	@touch $@
 
 $(VENV)/slurm.done: $(VENV)/run.done

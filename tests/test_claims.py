@@ -265,22 +265,12 @@ def run_script(script: Any, monkeypatch: pytest.MonkeyPatch, *arguments: object)
 def test_entry_points_write_claims_and_print_a_summary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_tables(tmp_path, items=True)
-    names = {
-        "--claims-json": "claims.json",
-        "--claims-md": "claims.md",
-        "--gaps": "gaps.csv",
-        "--task-gaps": "task_gaps.csv",
-        "--crossover": "crossover.csv",
-    }
-    outputs = [part for flag, name in names.items() for part in (flag, tmp_path / name)]
+    write_tables(tmp_path / "tables", items=True)
     settings = SETTINGS.model_dump_json()
     (tmp_path / "times.csv").write_text("phase,seconds\ntext,0.2\nprune,9.6\nretrain,61.2\n")
+    run_script(state_claims_script, monkeypatch, "--results", tmp_path, "--study", "demo", "--settings", settings)
     run_script(
-        state_claims_script, monkeypatch, "--tables", tmp_path, "--study", "demo", "--settings", settings, *outputs
-    )
-    run_script(
-        summarise_script, monkeypatch, "--tables", tmp_path, "--claims", tmp_path / "claims.json",
+        summarise_script, monkeypatch, "--tables", tmp_path / "tables", "--claims", tmp_path / "claims.json",
         "--times", tmp_path / "times.csv",
         "--figures", "figures/demo", "--report", "results/demo/report.html", "--seconds", 95,
     )  # fmt: skip
@@ -300,9 +290,8 @@ def test_entry_points_write_claims_and_print_a_summary(
 def test_wrong_settings_are_a_readable_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="--settings"):
         run_script(
-            state_claims_script, monkeypatch, "--tables", tmp_path, "--study", "demo", "--settings", '{"level": 1}',
-            "--gaps", "g", "--task-gaps", "t", "--crossover", "c", "--claims-json", "j", "--claims-md", "m",
-        )  # fmt: skip
+            state_claims_script, monkeypatch, "--results", tmp_path, "--study", "demo", "--settings", '{"level": 1}'
+        )
 
 
 def test_mean_accuracy_takes_each_tasks_headline_metric_zero_shot() -> None:

@@ -18,6 +18,7 @@ from pruning_vs_scratch.files import (
     read_json,
     sha256_of_path,
     sha256_of_value,
+    weight_bytes,
     write_json,
     write_text,
 )
@@ -199,6 +200,12 @@ def test_json_comes_back_and_damage_is_named(tmp_path: Path) -> None:
     write_text(tmp_path / "a.json", "{")
     with pytest.raises(UserError, match=r"a\.json is not valid JSON"):
         read_json(tmp_path / "a.json")
+
+
+def test_the_weights_of_a_checkpoint_are_its_shards_without_its_mask(tmp_path: Path) -> None:
+    for name, size in (("model-00001-of-00002", 24), ("model-00002-of-00002", 20), ("mask", 7)):
+        (tmp_path / f"{name}.safetensors").write_bytes(bytes(size))
+    assert weight_bytes(tmp_path) == 44
 
 
 def test_a_user_error_ends_the_program_with_its_message() -> None:

@@ -33,7 +33,7 @@ WEIGHT_BYTES = 48
 
 @pytest.fixture
 def study(smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    """The smallest study with the manifest and the weights of every run, as its steps would write them."""
+    """The smallest study with the manifest of every run, as its steps would write them."""
     monkeypatch.chdir(tmp_path)
     return finished(smoke)
 
@@ -45,13 +45,8 @@ def finished(values: dict[str, Any]) -> Study:
         facts: dict[str, Any] = {"ledger": ledger_row(study, run).to_dict()}
         facts |= {"validation_loss": 4 + number / 10} if run.plan else {}
         facts |= {"masked_weights": MASKED_WEIGHTS if run.mask else 0} if run.role == "pruned" else {}
+        facts |= {"checkpoint_bytes": WEIGHT_BYTES} if run.role != "trunk" else {}
         write_json(study.paths.manifest(run.name), {"schema": 1, "facts": facts})
-        if run.role == "trunk":
-            continue
-        study.paths.model(run.name).mkdir()
-        for shard in ("model-00001-of-00002", "model-00002-of-00002"):
-            (study.paths.model(run.name) / f"{shard}.safetensors").write_bytes(bytes(WEIGHT_BYTES // 2))
-        (study.paths.model(run.name) / "mask.safetensors").write_bytes(bytes(7))
     return study
 
 
@@ -305,6 +300,14 @@ def test_efficiency_of_a_dense_run_is_that_of_its_shape(study: Study) -> None:
     assert found["forward_flops_theoretical"] == found["forward_flops"]
     assert found["params_nonembedding"] == found["params_total"] - shape.vocab_size * shape.hidden_size
     assert found["checkpoint_bytes"] == WEIGHT_BYTES
+
+
+def test_a_manifest_without_the_size_of_the_weights_is_refused(study: Study) -> None:
+    manifest = read_json(study.paths.manifest(SCRATCH))
+    del manifest["facts"]["checkpoint_bytes"]
+    write_json(study.paths.manifest(SCRATCH), manifest)
+    with pytest.raises(UserError, match=f"{SCRATCH}/manifest.json does not say how large the weights are"):
+        efficiency(study, SCRATCH)
 
 
 def test_a_mask_lowers_the_theoretical_cost_only(study: Study) -> None:

@@ -2,16 +2,21 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
+from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+import zstandard
 
 from mini_benchmarks import write_prepared
 from pruning_vs_scratch.figures import FIGURES
@@ -85,9 +90,14 @@ def study_command(*arguments: str) -> list[str]:
     return [sys.executable, "workflow/scripts/run_study.py", "--cores", "2", *SMOKE, *arguments]
 
 
+def command(folder: Path, words: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder."""
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+
+
 def run_study(folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the smallest study to its end."""
-    return subprocess.run(study_command(), cwd=folder, capture_output=True, text=True, check=False)
+    return command(folder, study_command())
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -206,6 +216,36 @@ def test_deleted_tables_and_figures_are_redrawn_without_training(copy: Path) -> 
     assert results_of(copy) == expected
     assert (copy / "figures/smoke/token_budget.csv").read_text() == drawn
     assert [model.stat().st_mtime_ns for model in models] == times
+
+
+def test_an_archive_makes_everything_again_without_torch(finished: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = finished
+    written = command(folder, [sys.executable, "workflow/scripts/write_archive.py", *SMOKE])
+    assert written.returncode == 0, written.stderr
+    archive = folder / "results/smoke/smoke.tar.zst"
+    with tarfile.open(fileobj=BytesIO(zstandard.ZstdDecompressor().stream_reader(archive.read_bytes()).read())) as tar:
+        members = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+    assert not [name for name in members if name.endswith("model.safetensors")]
+    assert not [name for name, content in members.items() if str(folder).encode() in content]
+    described = {entity["@id"]: entity for entity in json.loads(members["smoke/ro-crate-metadata.json"])["@graph"]}
+    assert {f"smoke/{name}" for name in described} >= members.keys() - {"smoke/archive.json"}
+    assert len(described["#run-smoke"]["result"]) > 50
+
+    fresh = checkout(tmp_path / "fresh")
+    for name in ("Makefile", "requirements.lock"):
+        shutil.copy(REPOSITORY / name, fresh)
+    redraw = ["make", "figures", f"FROM={archive}", f"PYTHON={sys.executable}"]
+    first = command(fresh, redraw)
+    assert first.returncode == 0, first.stdout + first.stderr
+    start = time.monotonic()
+    again = command(fresh, redraw)
+    assert time.monotonic() - start < 60
+    assert re.findall(r"^  \w+ +\d+ (.*)$", again.stdout, re.MULTILINE) == ["identical"] * 8, again.stdout
+    drawn = fresh / "figures/redrawn/smoke"
+    assert (drawn / "results/smoke/claims.md").read_bytes() == (folder / "results/smoke/claims.md").read_bytes()
+    assert {file.stem for file in (drawn / "figures/smoke").glob("*.png")} == set(FIGURES)
+    torch = command(fresh, [fresh / ".venv-figures/bin/python", "-c", "import torch"])
+    assert "No module named 'torch'" in torch.stderr
 
 
 def test_a_study_killed_with_sigkill_goes_on_to_the_same_results(finished: tuple[Path, str], tmp_path: Path) -> None:

@@ -94,16 +94,14 @@ rule state_claims:
     conda:
         ENVIRONMENT
     params:
-        tables=paths.tables,
+        results=paths.results,
         study=study.name,
         settings=study.config.claims.model_dump_json(),
     message:
         "Test the paper's claims"
     shell:
-        "python workflow/scripts/state_claims.py --tables {params.tables:q} --study {params.study}"
-        " --settings {params.settings:q} --gaps {output.gaps:q} --task-gaps {output.task_gaps:q}"
-        " --crossover {output.crossover:q}"
-        " --claims-json {output.json:q} --claims-md {output.markdown:q} 2> {log:q}"
+        "python workflow/scripts/state_claims.py --results {params.results:q} --study {params.study}"
+        " --settings {params.settings:q} 2> {log:q}"
 
 
 rule publish_tables:

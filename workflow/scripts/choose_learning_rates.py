@@ -5,9 +5,10 @@ import logging
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
-from pruning_vs_scratch.files import atomic_file, write_json
+from pruning_vs_scratch.files import write_json
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.sweep import chosen_rates, sweep_table
+from pruning_vs_scratch.tables.write import write_csv
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +23,7 @@ def main() -> None:
     for side, best in chosen.items():
         hint = "; it is an end of the grid: widen it" if best["at_an_end"] else ""
         log.info("best peak learning rate, %s: %g%s", side, best["peak_learning_rate"], hint)
-    with atomic_file(study.paths.sweep.with_suffix(".csv")) as temporary:
-        table.to_csv(temporary, index=False)
+    write_csv(study.paths.sweep.with_suffix(".csv"), table)
     write_json(study.paths.sweep, chosen)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.config.corpus import CorpusConfig, PathSource
-from pruning_vs_scratch.data.corpora import extract_corpora, without_folders
+from pruning_vs_scratch.data.corpora import extract_corpora
 from pruning_vs_scratch.manifest import ManifestWriter
 
 
@@ -14,7 +14,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     corpus = CorpusConfig.from_option("--corpus", arguments.corpus)
     fetched = dict(arguments.fetched)
-    manifest = ManifestWriter("extract_documents", {"corpus": without_folders(corpus)})
+    manifest = ManifestWriter("extract_documents", {"corpus": corpus.without_folders()})
     facts = extract_corpora(corpus, fetched, arguments.out)
     folders = {name: Path(s.path) for name, s in corpus.sources.items() if isinstance(s, PathSource)}
     for name, source in {**folders, **fetched}.items():

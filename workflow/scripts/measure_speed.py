@@ -8,7 +8,7 @@ from typing import Any
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import named_path, positive_integer
 from pruning_vs_scratch.config.evaluation import SpeedConfig
-from pruning_vs_scratch.files import RECORDS, atomic_file
+from pruning_vs_scratch.files import RECORDS
 from pruning_vs_scratch.manifest import ManifestWriter, hardware
 
 
@@ -33,11 +33,12 @@ def main() -> None:
 
     import pandas as pd
 
+    from pruning_vs_scratch.tables.write import write_csv
+
     # The first model pays for what the libraries set up on first use: it is measured again.
     _measured(args, *args.checkpoint[0], settings)
     rows = [row for name, folder in args.checkpoint for row in _measured(args, name, folder, settings)]
-    with atomic_file(args.out) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
+    write_csv(args.out, pd.DataFrame(rows))
     manifest.write(args.manifest, {"speed": args.out}, {})
 
 

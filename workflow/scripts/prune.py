@@ -14,7 +14,7 @@ from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.config.pruning import LEARNED, METHODS
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import PRUNING_FILE, RECORDS, atomic_directory, sha256_of_value, write_json
+from pruning_vs_scratch.files import PRUNING_FILE, RECORDS, atomic_directory, sha256_of_value, weight_bytes, write_json
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.manifest import ManifestWriter, peak_memory_bytes, source_hash
 from pruning_vs_scratch.pruning.calibration_text import add_text_arguments, require_paths
@@ -145,7 +145,11 @@ def _prune(args: argparse.Namespace, work: Path | None, spec_hash: str, model_sh
         source_hash=source_hash(),
         **spent,
     )
-    return {"ledger": row.to_dict(), "masked_weights": exported.masked_weights}
+    return {
+        "ledger": row.to_dict(),
+        "masked_weights": exported.masked_weights,
+        "checkpoint_bytes": weight_bytes(args.out),
+    }
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pruning_vs_scratch.data.tokenizer import SEPARATOR, load_tokenizer
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
 from pruning_vs_scratch.errors import Diverged, UserError
-from pruning_vs_scratch.files import MASK_FILE, RECORDS, atomic_file, read_json, sha256_of_value
+from pruning_vs_scratch.files import MASK_FILE, RECORDS, atomic_file, read_json, sha256_of_value, weight_bytes
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.manifest import ManifestWriter, source_hash
 from pruning_vs_scratch.resume_state import is_made, resume_state
@@ -73,6 +73,8 @@ def main() -> None:
             row = _ledger_row(trainer, result, spec_hash)
             facts = {"ledger": row.to_dict(), "validation_loss": result.validation_loss}
             made = {} if args.out is None else {"state" if plan.phase == "trunk" else "model": args.out}
+            if "model" in made:
+                facts["checkpoint_bytes"] = weight_bytes(made["model"])
             manifest.write(args.manifest, {**made, "metrics": args.metrics}, facts)
 
 

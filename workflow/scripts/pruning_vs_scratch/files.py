@@ -129,6 +129,11 @@ def sha256_of_path(path: Path, ignore: Collection[str] = ()) -> str:
     return sha256_of_value({str(file.relative_to(path)): sha256_of_file(file) for file in files})
 
 
+def weight_bytes(model: Path) -> int:
+    """Bytes of the weights in a checkpoint folder."""
+    return sum(file.stat().st_size for file in Path(model).glob("model*.safetensors"))
+
+
 def sha256_of_value(value: Any) -> str:
     """SHA-256 of a JSON-able value in canonical form."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()

@@ -1,9 +1,11 @@
 """Where text comes from, and which documents serve what."""
 
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pruning_vs_scratch.cli import relative_name
 from pruning_vs_scratch.config.base import Name, PositiveInt, Ratio, Section
 from pruning_vs_scratch.config.hub import HubDataset
 
@@ -118,6 +120,14 @@ class CorpusConfig(Section):
     """Further corpora for perplexity; parts that overlap training text are dropped."""
     overlap_words: Annotated[int, Field(ge=4)] = 8
     """An evaluation paragraph sharing a run of this many words with the training split is dropped."""
+
+    def without_folders(self) -> dict[str, Any]:
+        """The section as an output may hold it: without this machine's folders."""
+        values = self.model_dump(mode="json")
+        for source in values["sources"].values():
+            if "path" in source:
+                source["path"] = relative_name(Path(source["path"]))
+        return values
 
 
 class TokenizerConfig(Section):

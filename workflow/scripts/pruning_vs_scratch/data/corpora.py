@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from pruning_vs_scratch.cli import relative_name
 from pruning_vs_scratch.config.corpus import CorpusConfig, DocumentSet, PathSource, PypiSource
 from pruning_vs_scratch.data.documents import (
     Document,
@@ -116,12 +115,3 @@ def _facts(name: str, documents: list[Document], report: OverlapReport | None) -
         raise UserError(f"nothing is left of the corpus {name}: {reason}")
     facts = {"documents": len(documents), "characters": sum(len(d.text) for d in documents)}
     return {**facts, **(asdict(report) if report else {})}
-
-
-def without_folders(corpus: CorpusConfig) -> dict[str, Any]:
-    """The corpus section as an output may hold it: without this machine's folders."""
-    values = corpus.model_dump(mode="json")
-    for source in values["sources"].values():
-        if "path" in source:
-            source["path"] = relative_name(Path(source["path"]))
-    return values

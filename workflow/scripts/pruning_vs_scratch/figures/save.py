@@ -7,6 +7,7 @@ from pruning_vs_scratch.config.figures import FigureSize
 from pruning_vs_scratch.figures import Drawing, style
 from pruning_vs_scratch.files import atomic_file
 from pruning_vs_scratch.tables.load import Tables
+from pruning_vs_scratch.tables.write import write_csv
 
 METADATA: dict[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
 """Without these, each drawing would differ by its date, or by Matplotlib's version."""
@@ -14,8 +15,7 @@ METADATA: dict[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "pn
 
 def save(drawing: Drawing, name: str, tables: Tables, study: str, folder: Path, size: FigureSize = "column") -> None:
     """Draw a figure and write ``name`` as .pdf, .png and .csv to a folder."""
-    with atomic_file(folder / f"{name}.csv") as temporary:
-        drawing.data(tables).to_csv(temporary, index=False)
+    write_csv(folder / f"{name}.csv", drawing.data(tables))
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it lists every glyph that it embeds
     with style.settings(size):
         figure = drawing.draw(tables, study)

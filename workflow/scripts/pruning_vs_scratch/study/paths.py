@@ -40,6 +40,11 @@ class Paths:
         """Tables for print."""
         return self.results / "printed"
 
+    @property
+    def archive(self) -> Path:
+        """All of the study but its weights, in one file."""
+        return self.results / f"{self.study}.tar.zst"
+
     @staticmethod
     def download(file: str) -> Path:
         """A downloaded distribution, shared by all studies."""

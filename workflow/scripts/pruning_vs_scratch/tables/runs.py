@@ -1,10 +1,10 @@
 """Facts of every run: what it is, how large, and what it read."""
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.study import Run, Study
 
@@ -79,11 +79,17 @@ def _efficiency(study: Study, run: Run) -> dict[str, int]:
         "params_total": shape.params_total,
         "params_nonembedding": shape.params_nonembedding,
         "params_nonzero": shape.params_total - masked,
-        "checkpoint_bytes": _weight_bytes(study.paths.model(run.name)),
+        "checkpoint_bytes": _checkpoint_bytes(study, run),
         "forward_flops": shape.forward_flops(1, EFFICIENCY_LENGTH),
         "forward_flops_theoretical": shape.forward_flops(1, EFFICIENCY_LENGTH, density),
     }
 
 
-def _weight_bytes(model: Path) -> int:
-    return sum(file.stat().st_size for file in model.glob("model*.safetensors"))
+def _checkpoint_bytes(study: Study, run: Run) -> int:
+    path = study.paths.manifest(run.name)
+    try:
+        return int(read_manifest(path)["facts"]["checkpoint_bytes"])
+    except KeyError as error:
+        raise UserError(
+            f"{path} does not say how large the weights are: an older version wrote it; delete its folder, run again"
+        ) from error

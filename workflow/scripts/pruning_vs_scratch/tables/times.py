@@ -28,7 +28,7 @@ def times_table(study: Study) -> pd.DataFrame:
     Jobs may have run at the same time. A manifest that was deleted with what it describes is left out.
     """
     found: dict[str, list[dict[str, Any]]] = {}
-    for phase, path in _manifests(study):
+    for phase, path in phase_manifests(study):
         if path.exists():
             found.setdefault(phase, []).append(read_manifest(path))
     return pd.DataFrame([_row(phase, manifests) for phase, manifests in found.items()], columns=list(COLUMNS))
@@ -52,7 +52,7 @@ def _seconds(manifest: dict[str, Any]) -> float:
     return max(manifest["seconds"], ledger.get("wall_seconds", 0) - ledger.get("wall_seconds_trunk", 0))
 
 
-def _manifests(study: Study) -> Iterator[tuple[str, Path]]:
+def phase_manifests(study: Study) -> Iterator[tuple[str, Path]]:
     """Phases and their manifests, in the order of the pipeline."""
     paths = study.paths
     yield from (("download", paths.download(f"{source.file}.manifest.json")) for source in study.downloads.values())

@@ -9,8 +9,9 @@ import yaml
 
 from pruning_vs_scratch.config import StudyConfig, parse_config
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import atomic_file, write_text
+from pruning_vs_scratch.files import write_text
 from pruning_vs_scratch.tables.load import Tables
+from pruning_vs_scratch.tables.write import write_csv
 
 MISSING = "–"
 
@@ -68,8 +69,7 @@ class Published:
 
 def write(published: Published, name: str, folder: Path) -> None:
     """Write NAME.csv, NAME.md and NAME.tex."""
-    with atomic_file(folder / f"{name}.csv") as temporary:
-        published.numbers.to_csv(temporary, index=False)
+    write_csv(folder / f"{name}.csv", published.numbers)
     cells = published.printed.to_markdown(index=False, disable_numparse=True)
     write_text(folder / f"{name}.md", f"# {published.title}\n\n{cells}\n")
     write_text(folder / f"{name}.tex", latex(published))

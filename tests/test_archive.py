@@ -1,0 +1,164 @@
+"""An archive is read whole and unaltered, or not at all; what was made again is compared as it says."""
+
+import json
+import tarfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import zstandard
+
+from pruning_vs_scratch.archive.compare import Match, compare
+from pruning_vs_scratch.archive.listing import LISTING, METADATA, Listing
+from pruning_vs_scratch.archive.pack import pack
+from pruning_vs_scratch.archive.unpack import unpack
+from pruning_vs_scratch.errors import UserError
+
+FILES = {"results/tiny/results.csv": b"a,b\n1,2\n" * 4000, "config/tiny.yaml": b"study: tiny\n"}
+Change = Callable[[dict[str, bytes]], None]
+
+
+@pytest.fixture
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An archive of two files."""
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    for name, content in FILES.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(content)
+    pack(tmp_path / "tiny.tar.zst", Listing.of("tiny", map(Path, sorted(FILES))), "{}")
+    return tmp_path / "tiny.tar.zst"
+
+
+def changed(archive: Path, change: Change) -> Path:
+    """An archive with other members: of each, its content by its name below the archive's folder."""
+    with tarfile.open(fileobj=BytesIO(zstandard.ZstdDecompressor().stream_reader(archive.read_bytes()).read())) as tar:
+        members = {member.name.removeprefix("tiny/"): tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+    change(members)
+    plain = BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(f"tiny/{name}")
+            member.size = len(content)
+            tar.addfile(member, BytesIO(content))
+    archive.write_bytes(zstandard.compress(plain.getvalue()))
+    return archive
+
+
+def relisted(**values: Any) -> Change:
+    """A change of the listing."""
+
+    def change(members: dict[str, bytes]) -> None:
+        members[LISTING] = json.dumps(json.loads(members[LISTING]) | values).encode()
+
+    return change
+
+
+def test_files_come_out_as_they_went_in(archive: Path, tmp_path: Path) -> None:
+    listing = unpack(archive, tmp_path / "out")
+    assert listing.study == "tiny"
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in listing.files} == FILES
+
+
+def test_a_folder_that_it_was_unpacked_to_serves_as_well(archive: Path, tmp_path: Path) -> None:
+    with tarfile.open(fileobj=BytesIO(zstandard.ZstdDecompressor().stream_reader(archive.read_bytes()).read())) as tar:
+        tar.extractall(tmp_path)
+    assert set(unpack(tmp_path / "tiny", tmp_path / "out").files) == set(FILES)
+    (tmp_path / "tiny/config/tiny.yaml").write_text("study: other\n")
+    with pytest.raises(UserError, match="altered"):
+        unpack(tmp_path / "tiny", tmp_path / "again")
+
+
+def test_the_same_files_make_the_same_bytes(archive: Path, tmp_path: Path) -> None:
+    Path("config/tiny.yaml").touch()
+    pack(tmp_path / "again.tar.zst", Listing.of("tiny", map(Path, sorted(FILES))), "{}")
+    assert (tmp_path / "again.tar.zst").read_bytes() == archive.read_bytes()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_archive_is_refused(archive: Path, tmp_path: Path, share: float) -> None:
+    content = archive.read_bytes()
+    archive.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UserError, match="truncated"):
+        unpack(archive, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda members: members.update({"config/tiny.yaml": b"study: tine\n"}),
+            "altered or damaged: config/tiny.yaml",
+        ),
+        (lambda members: members.pop("config/tiny.yaml"), "1 files are missing, such as config/tiny.yaml"),
+        (lambda members: members.update({"config/more.yaml": b""}), "does not list config/more.yaml"),
+        (lambda members: members.pop(LISTING), "does not come first"),
+        (lambda members: members.update({LISTING: b"{"}), "is not JSON"),
+        (relisted(schema_version=2), "of version 2, and this project reads up to 1"),
+        (relisted(study=7), "damaged: its archive.json is not valid"),
+        (relisted(study="../up"), "outside of its folder"),
+        (relisted(files={"../x": {"bytes": 1, "sha256": ""}}), "outside of its folder"),
+        (relisted(files={"/etc/x": {"bytes": 1, "sha256": ""}}), "outside of its folder"),
+    ],
+)
+def test_an_altered_archive_is_refused(archive: Path, tmp_path: Path, change: Change, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        unpack(changed(archive, change), tmp_path / "out")
+    assert not (tmp_path / "x").exists()
+
+
+def test_links_are_refused(archive: Path, tmp_path: Path) -> None:
+    plain = BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as tar:
+        link = tarfile.TarInfo("tiny/results")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc"
+        tar.addfile(link)
+    archive.write_bytes(zstandard.compress(plain.getvalue()))
+    with pytest.raises(UserError, match="no plain file"):
+        unpack(archive, tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive"])
+def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(UserError, match="file is truncated"):
+        unpack(tmp_path / "file", tmp_path / "out")
+    with pytest.raises(UserError, match="there is no archive"):
+        unpack(tmp_path / "none", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other", "expected"),
+    [
+        ("t.csv", "x,y\n1.0,a\n", "x,y\n1.0,a\n", Match.IDENTICAL),
+        ("t.csv", "x,y\n1.0,a\n", "x,y\n1.0000000000001,a\n", Match.ROUNDING),
+        ("t.csv", "x,y\n1.0,a\n", "x,y\n1.001,a\n", Match.DIFFERENT),
+        ("t.csv", "x,y\n1.0,a\n", "x,y\n1.0,b\n", Match.DIFFERENT),
+        ("t.csv", "x,y\n1.0,a\n", "x\n1.0\n", Match.DIFFERENT),
+        ("t.json", '{"a": [1.0, {"b": null}]}', '{"a": [1.0000000000001, {"b": null}]}', Match.ROUNDING),
+        ("t.json", '{"a": [1.0, {"b": null}]}', '{"a": [1.0, {"c": null}]}', Match.DIFFERENT),
+        ("t.json", '{"a": "supported"}', '{"a": "contradicted"}', Match.DIFFERENT),
+        ("t.md", "a", "b", Match.DIFFERENT),
+        ("t.png", "a", "b", Match.DRAWN_OTHERWISE),
+    ],
+)
+def test_files_are_compared_by_what_they_say(tmp_path: Path, name: str, one: str, other: str, expected: Match) -> None:
+    for folder, text in (("archived", one), ("made", other)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text(text)
+    assert compare(tmp_path / "archived" / name, tmp_path / "made" / name) is expected
+
+
+def test_tables_of_many_rows_are_compared_too(tmp_path: Path) -> None:
+    for name, value in (("one", 1.0), ("same", 1.0 + 1e-13), ("other", 1.1)):
+        pd.DataFrame({"run": ["a"], "loss": [value]}).to_parquet(tmp_path / f"{name}.parquet")
+    one, same, other = (tmp_path / f"{name}.parquet" for name in ("one", "same", "other"))
+    assert [compare(one, made) for made in (one, same, other)] == [Match.IDENTICAL, Match.ROUNDING, Match.DIFFERENT]
+
+
+def test_the_second_file_is_the_description(archive: Path) -> None:
+    with tarfile.open(fileobj=BytesIO(zstandard.ZstdDecompressor().stream_reader(archive.read_bytes()).read())) as tar:
+        assert tar.getnames()[:2] == [f"tiny/{LISTING}", f"tiny/{METADATA}"]

@@ -1,0 +1,51 @@
+"""Which files an archive holds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import RECORDS
+from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.tables.times import phase_manifests
+
+CODE = (
+    "Snakefile", "workflow", "config", "envs", "slurm", "requirements.lock", "pyproject.toml", "README.md", "LICENSE",
+    "CITATION.cff",
+)  # fmt: skip
+"""The workflow itself, its configurations and the lock."""
+LEFT_OUT = {"__pycache__", "logs", "benchmarks", "state"}
+SUFFIXES_LEFT_OUT = (".egg-info", ".pyc", ".tar.zst")
+
+
+def archived_files(study: Study, weights: bool = False) -> list[Path]:
+    """Files of a finished study, relative to the working folder, sorted; checkpoints only with ``weights``.
+
+    Raises:
+        UserError: the study is not finished.
+    """
+    paths = study.paths
+    for needed in (paths.results / "claims.json", paths.figures, *map(paths.manifest, study.recorded_runs)):
+        if not needed.exists():
+            raise UserError(f"{needed} is missing: run study {study.name} to its end first")
+    files = {file for name in CODE for file in _below(Path(name))}
+    files |= set(_below(paths.figures))
+    files |= {file for file in _below(paths.results) if _is_of(study, file, weights)}
+    files |= {path for _, path in phase_manifests(study) if path.exists()}
+    return sorted(files)
+
+
+def _below(path: Path) -> Iterator[Path]:
+    """A file, or those of a folder that are no by-product."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    for file in files:
+        parts = [part for part in file.parts if part in LEFT_OUT or part.endswith(SUFFIXES_LEFT_OUT)]
+        if not parts and not file.name.startswith("."):
+            yield file
+
+
+def _is_of(study: Study, file: Path, weights: bool) -> bool:
+    """Whether a result belongs to the study as it is now, and not to an earlier form of it."""
+    if not file.is_relative_to(study.paths.runs):
+        return True
+    run, *rest = file.relative_to(study.paths.runs).parts
+    return run in study.recorded_runs and (weights or rest[0] != "model" or file.name in {*RECORDS, "config.json"})

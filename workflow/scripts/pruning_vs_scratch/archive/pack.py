@@ -1,0 +1,54 @@
+"""Writing an archive: a tar file compressed by Zstandard, the same bytes for the same study."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import zstandard
+
+from pruning_vs_scratch.archive.contents import archived_files
+from pruning_vs_scratch.archive.crate import crate_metadata
+from pruning_vs_scratch.archive.listing import LISTING, METADATA, Listing
+from pruning_vs_scratch.files import atomic_file, canonical_json
+from pruning_vs_scratch.study import Study
+
+LEVEL = 10
+
+
+def write_archive(study: Study, path: Path, weights: bool = False) -> Listing:
+    """Write a finished study's archive, and return what it lists.
+
+    Raises:
+        UserError: the study is not finished, or the disk is full.
+    """
+    listing = Listing.of(study.name, archived_files(study, weights))
+    pack(path, listing, json.dumps(crate_metadata(study, listing), indent=1, sort_keys=True))
+    return listing
+
+
+def pack(path: Path, listing: Listing, metadata: str) -> None:
+    """Write the listing, the metadata, and the files that it lists, which lie below the working folder."""
+    with (
+        atomic_file(path) as temporary,
+        temporary.open("wb") as file,
+        zstandard.ZstdCompressor(level=LEVEL).stream_writer(file, closefd=False) as compressed,
+        tarfile.open(fileobj=compressed, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        _add_text(tar, f"{listing.study}/{LISTING}", canonical_json(listing.model_dump(mode="json")))
+        _add_text(tar, f"{listing.study}/{METADATA}", metadata)
+        for name, listed in listing.files.items():
+            with Path(name).open("rb") as content:
+                tar.addfile(_member(f"{listing.study}/{name}", listed.bytes), content)
+
+
+def _add_text(tar: tarfile.TarFile, name: str, text: str) -> None:
+    content = text.encode()
+    tar.addfile(_member(name, len(content)), io.BytesIO(content))
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    """A member without owner or times, which differ between two writings of one study."""
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = size, 0o644
+    return member

@@ -1,0 +1,55 @@
+"""From the records of a study's steps to its tables: ledger, results, efficiency, times, and those behind figures."""
+
+import logging
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from pruning_vs_scratch.files import write_text
+from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.tables.curves import curve_table
+from pruning_vs_scratch.tables.importance import importance_table
+from pruning_vs_scratch.tables.ledger import ledger_table, mixed_sources, verified_pairs
+from pruning_vs_scratch.tables.reported import reported_table
+from pruning_vs_scratch.tables.results import results_table
+from pruning_vs_scratch.tables.runs import efficiency_table, run_table
+from pruning_vs_scratch.tables.times import times_table
+from pruning_vs_scratch.tables.write import write_csv, write_parquet
+
+log = logging.getLogger(__name__)
+
+
+def tabulate(study: Study, reported: Path) -> None:
+    """Write a study's tables to its results folder; ``reported`` holds the paper's numbers (.csv).
+
+    Raises:
+        UserError: the two sides of a compared pair did not see the same tokens under the same recipe.
+    """
+    ledger = ledger_table(study)
+    if warning := mixed_sources(ledger):
+        log.warning(warning)
+    pairs = verified_pairs(study, ledger)
+    runs = run_table(study)
+    losses, items = (_scores(study, table) for table in ("losses", "items"))
+    results, tables = study.paths.results, study.paths.tables
+    config = study.config.model_dump(mode="json") | {"corpus": study.config.corpus.without_folders()}
+    write_text(results / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    write_csv(results / "ledger.csv", ledger)
+    write_csv(results / "results.csv", results_table(study, runs, losses, items))
+    speed = pd.read_csv(study.paths.speed) if study.config.evaluation.speed else None
+    write_csv(results / "efficiency.csv", efficiency_table(study, runs, speed))
+    write_csv(results / "times.csv", times_table(study))
+    write_csv(tables / "runs.csv", runs)
+    write_csv(tables / "pairs.csv", pairs)
+    write_csv(tables / "reported.csv", reported_table(reported))
+    write_parquet(tables / "losses.parquet", losses)
+    write_parquet(tables / "items.parquet", items)
+    write_parquet(tables / "curves.parquet", curve_table(study))
+    write_parquet(tables / "importance.parquet", importance_table(study))
+
+
+def _scores(study: Study, table: str) -> pd.DataFrame:
+    """Scores of all evaluation groups, in the order of the study's runs."""
+    parts = [pd.read_parquet(study.paths.evaluation / group / f"{table}.parquet") for group in study.evaluation_groups]
+    return pd.concat(parts, ignore_index=True)
