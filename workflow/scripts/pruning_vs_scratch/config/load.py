@@ -44,7 +44,8 @@ def parse_config(values: Mapping[str, Any]) -> StudyConfig:
 
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+        # YAML 1.1 takes the bare key ``on`` (of a sweep) for the value true.
+        return {"on" if key is True else key: _without_nulls(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):
         return [_without_nulls(item) for item in value]
     return value
