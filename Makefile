@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo smoke test slurm-check slurm-test lint bench lock schema clean
+.PHONY: help demo smoke plan test slurm-check slurm-test lint bench lock schema clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -15,6 +15,9 @@ demo: $(VENV)/run.done ## Run the default study: tables, claims, figures, report
 
 smoke: $(VENV)/run.done ## Run the smallest study
 	@$(BIN)/python workflow/scripts/run_study.py --cores $(CORES) --configfile config/smoke.yaml
+
+plan: $(VENV)/run.done ## Say what STUDY (default: the demo) would cost, on DEVICE (default: the study's), without running it
+	@$(BIN)/python workflow/scripts/plan_study.py $(if $(STUDY),--study '$(STUDY)') $(if $(DEVICE),--device '$(DEVICE)')
 
 test: $(VENV)/dev.done ## Run all tests, the smallest study through Snakemake included
 	@$(BIN)/python -m pytest

@@ -15,7 +15,8 @@ from pruning_vs_scratch.planning.text import LEAST_HOURS, hours
 from pruning_vs_scratch.planning.throughput import PROCESSOR
 from pruning_vs_scratch.tables.load import records
 
-HEIGHT = 2.9
+ROW_INCHES, MARGIN_INCHES = 0.62, 0.95
+"""Height of a box with the room around it, and of title and legend."""
 PANELS = 2
 BOW = -0.35
 """How far an arrow over several columns bends upwards, as a share of its length."""
@@ -61,7 +62,8 @@ def depths(stages: Iterable[str], links: Links) -> dict[str, int]:
 def draw(plan: Plan) -> Figure:
     """Stages from left to right, in the order in which they need each other."""
     drawn = data(plan)
-    figure = style.new_figure(PANELS, HEIGHT)
+    rows = int(drawn["column"].value_counts().max())
+    figure = style.new_figure(PANELS, rows * ROW_INCHES + MARGIN_INCHES)
     axes = figure.subplots()
     places = _places(drawn)
     boxes = {
@@ -71,7 +73,6 @@ def draw(plan: Plan) -> Figure:
     for row in records(drawn):
         for following in filter(None, row["next"].split(";")):
             _arrow(axes, boxes[row["stage"]], boxes[following])
-    rows = int(drawn["column"].value_counts().max())
     axes.set_xlim(-0.5, drawn["column"].max() + 0.5)
     axes.set_ylim(-rows / 2, rows / 2)
     axes.set_axis_off()

@@ -52,7 +52,7 @@ def hours(value: float) -> str:
     """'279,000', '12.3', '0.02', '<0.01', '0'."""
     if 0 < value < LEAST_HOURS:
         return f"<{LEAST_HOURS:g}"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 1 else f"{value:.2g}"
 
 
 def size(count: float) -> str:
