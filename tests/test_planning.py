@@ -105,6 +105,13 @@ def test_operations_of_any_size_are_exact_integers(study_values: Callable[[str],
     assert sum(plan_of(study_values("paper")).ledger["flops"]) == sum(costs.flops for costs in planned_costs(study))
 
 
+def test_the_smallest_studys_tokens_are_those_of_its_configuration(smoke: Values) -> None:
+    """docs/planning.md has both numbers; the first is summed by hand: parent, calibration, then by budget."""
+    costs = planned_costs(Study(smoke))
+    assert sum(row.tokens_planned for row in costs) == 16384 + 3 * 1024 + 2 * 4096 + 6 * 8192 + 2 * 25600 == 128_000
+    assert sum(row.flops for row in costs) == 52_432_994_304
+
+
 # Jobs and their longest chain
 
 
