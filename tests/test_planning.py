@@ -23,7 +23,7 @@ from pruning_vs_scratch.figures import FIGURES, style
 from pruning_vs_scratch.figures import plan as figure
 from pruning_vs_scratch.planning.chain import longest_chain
 from pruning_vs_scratch.planning.estimate import Load
-from pruning_vs_scratch.planning.jobs import Job, JobGraph
+from pruning_vs_scratch.planning.jobs import Job, JobGraph, job_graph
 from pruning_vs_scratch.planning.measure import merged
 from pruning_vs_scratch.planning.plan import Plan
 from pruning_vs_scratch.planning.text import hours, markdown, size
@@ -32,6 +32,7 @@ from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.calibration import calibration_flops
 from pruning_vs_scratch.study.costs import planned_costs
 from pruning_vs_scratch.study.plan import PruningPlan
+from studies import studies
 
 Values = dict[str, Any]
 SCRIPT = REPOSITORY / "workflow/scripts/plan_study.py"
@@ -144,6 +145,19 @@ def test_the_longest_chain_is_that_of_all_chains_which_takes_most(jobs: int, dra
 def test_only_jobs_that_the_results_need_are_counted() -> None:
     graph = graph_of([(0, 1), (2, 3)], 4)
     assert [job.subject for job in JobGraph(graph.jobs, [Path("1")]).jobs] == ["0", "1"]
+
+
+@given(studies())
+def test_every_file_that_a_job_reads_is_made_by_another_and_every_run_by_one(study: Study) -> None:
+    graph = job_graph(study, FIGURES)
+    made = [path for job in graph.jobs for path in job.outputs]
+    assert len(set(made)) == len(made)
+    assert {path for job in graph.jobs for path in job.inputs} <= set(made)
+    assert {study.paths.manifest(run) for run in study.recorded_runs} <= set(made)
+    before: set[Job] = set()
+    for job in graph.in_order:
+        assert set(graph.needs(job)) <= before
+        before.add(job)
 
 
 # Sharing
@@ -391,6 +405,14 @@ def test_the_stages_are_drawn_without_overlap_and_with_their_jobs(
     shown = {text.get_text().split("\n")[0]: text.get_text() for text, _ in boxes}
     for stage in plan.stages.itertuples():
         assert f"\n{stage.jobs} job" in shown[str(stage.stage)]
+
+
+def test_a_study_in_which_pruned_models_are_scored_again_is_drawn_too(smoke: Values) -> None:
+    chain = {"chains": [["minitron_depth@0.5", "minitron_width@0.5"]], "retrain": [4096]}
+    plan = plan_of(smoke | {"matrix": [chain]})
+    assert {("score", "prune"), ("prune", "score")} <= set(zip(plan.links["stage"], plan.links["next"], strict=True))
+    assert figure.data(plan).set_index("stage")["column"]["prune"] > 0
+    assert [stage for stage in plan.chain["stage"] if stage in ("score", "prune")] == ["score", "prune"] * 2
 
 
 def test_an_arrow_that_a_chain_of_arrows_replaces_is_left_out() -> None:

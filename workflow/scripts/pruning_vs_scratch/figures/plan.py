@@ -27,7 +27,9 @@ Links = Mapping[str, set[str]]
 
 def data(plan: Plan) -> pd.DataFrame:
     """What is drawn: a row a stage, with its place, its hours, whether it is in the longest chain, and what follows."""
-    links = direct({str(stage): set(rows["next"]) for stage, rows in plan.links.groupby("stage")})
+    # The second step of a chain is scored on what the first left: drawn are the links onwards alone.
+    onwards = plan.links[plan.links["stage"].map(STAGES.index) < plan.links["next"].map(STAGES.index)]
+    links = direct({str(stage): set(rows["next"]) for stage, rows in onwards.groupby("stage")})
     columns = depths(plan.stages["stage"], links)
     in_chain = plan.chain.groupby("stage")["hours"].sum()
     return plan.stages.assign(
