@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 REDRAW := $(or $(wildcard $(VENV)/run.done),$(VENV)-figures/run.done)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo smoke archive figures test slurm-check slurm-test lint bench lock schema clean
+.PHONY: help demo smoke plan archive figures test slurm-check slurm-test lint bench lock schema clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -17,6 +17,9 @@ demo: $(VENV)/run.done ## Run the default study: tables, claims, figures, report
 
 smoke: $(VENV)/run.done ## Run the smallest study
 	@$(BIN)/python workflow/scripts/run_study.py --cores $(CORES) --configfile config/smoke.yaml
+
+plan: $(VENV)/run.done ## Say what STUDY (default: the demo) would cost, on DEVICE (default: the study's), without running it
+	@$(BIN)/python workflow/scripts/plan_study.py $(if $(STUDY),--study '$(STUDY)') $(if $(DEVICE),--device '$(DEVICE)')
 
 archive: $(VENV)/run.done ## Write the finished study of CONFIGFILE (default: the demo) as one file; WEIGHTS=yes for its checkpoints too
 	@$(BIN)/python workflow/scripts/write_archive.py $(if $(CONFIGFILE),--configfile '$(CONFIGFILE)') $(if $(WEIGHTS),--weights)

@@ -6,22 +6,28 @@ import numpy as np
 import pytest
 
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
+from pruning_vs_scratch.tables import statistics
 from pruning_vs_scratch.tables.claims import state_claims
 from pruning_vs_scratch.tables.gaps import GapGroup
 from synthetic_tables import Gap
 
-SETTINGS = ClaimsConfig.model_construct(resamples=2)
-"""Verdicts rest on p-values; the bootstrap is for the intervals alone."""
+SETTINGS = ClaimsConfig()
 MARGIN = SETTINGS.equivalence_margin
 LEVEL = 1 - SETTINGS.confidence
-STUDIES = 200
+STUDIES = 150
 MOST_ERRORS = LEVEL + 3 * np.sqrt(LEVEL * (1 - LEVEL) / STUDIES)
 """Share of wrong verdicts that the stated rate gives with a probability of 99.9 %."""
 LEAST_POWER = 0.9
 METHODS = {"minitron_depth": "depth", "minitron_width": "width", "wanda": "sparse"}
 RATIOS, BUDGETS, SEQUENCES = (0.5, 0.75), (32768, 65536, 131072), 64
-NOISE, SEED_NOISE = 0.006, 0.001
+NOISE, SEED_NOISE = 0.006, 0.0002
 FIRST, LAST = BUDGETS[0], BUDGETS[-1]
+
+
+@pytest.fixture(autouse=True)
+def no_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verdicts rest on p-values; the bootstrap, which takes most of the time, is for the intervals alone."""
+    monkeypatch.setattr(statistics, "_bootstrap_interval", lambda *_: (np.nan, np.nan))
 
 
 def all_true(setting: str, granularity: str, ratio: float, budget: int) -> float:
@@ -104,7 +110,6 @@ def test_true_claims_are_supported(seeds: int) -> None:
         assert rates["contradicted"] <= MOST_ERRORS, (claim, rates)
 
 
-@pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize(
     ("claim", "gap"),
     [
@@ -116,27 +121,26 @@ def test_true_claims_are_supported(seeds: int) -> None:
         ("C4", structured(MARGIN + 0.02)),
     ],
 )
-def test_a_claim_that_is_false_in_one_place_is_contradicted(claim: str, gap: Gap, seeds: int) -> None:
-    rates = verdict_rates(gap, seeds)[claim]
+def test_a_claim_that_is_false_in_one_place_is_contradicted(claim: str, gap: Gap) -> None:
+    rates = verdict_rates(gap, seeds=1)[claim]
     assert rates["contradicted"] >= LEAST_POWER, rates
     assert rates["supported"] == 0, rates
 
 
-@pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize(
     ("claim", "gap"),
     [
         ("C1", but(0.0, budget=LAST)),
         ("C2", rising(0.0)),
-        ("C3", but(0.1, ratio=0.75)),
+        ("C3", but(0.1, ratio=0.75, budget=FIRST)),
         ("C3-vanishing", but(MARGIN, ratio=0.75)),
         ("C4", but(0.0, "full")),
         ("C4", structured(MARGIN)),
     ],
 )
-def test_a_claim_that_just_fails_in_one_place_is_rarely_decided(claim: str, gap: Gap, seeds: int) -> None:
+def test_a_claim_that_just_fails_in_one_place_is_rarely_decided(claim: str, gap: Gap) -> None:
     """The worst case of a wrong "supported": all comparisons but those on the bound are clear."""
-    rates = verdict_rates(gap, seeds)[claim]
+    rates = verdict_rates(gap, seeds=1)[claim]
     assert rates["supported"] <= MOST_ERRORS, rates
     assert rates["contradicted"] <= MOST_ERRORS, rates
 

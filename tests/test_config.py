@@ -21,7 +21,7 @@ Edit = Callable[[Values], Any]
 
 CONFIG = REPOSITORY / "config"
 SCHEMA = REPOSITORY / "workflow/schemas/study.schema.json"
-STUDIES = ("demo", "smoke", "demo-seeds", "demo-wsd")
+STUDIES = ("demo", "smoke", "demo-seeds", "demo-wsd", "paper")
 
 
 def mistake(values: Values, edit: Edit) -> str:
@@ -424,7 +424,7 @@ def test_all_problems_are_listed_at_once(smoke: Values) -> None:
     assert "training.micro_batch_size" in message
 
 
-@pytest.mark.parametrize("overlay", ["smoke", "demo-seeds", "demo-wsd"])
+@pytest.mark.parametrize("overlay", STUDIES[1:])
 def test_overlays_merge_as_snakemake_merges_them(overlay: str, study_values: Callable[[str], Values]) -> None:
     merged: Values = {}
     for file in ("config.yaml", f"{overlay}.yaml"):
@@ -486,6 +486,14 @@ def test_a_hidden_size_that_transformers_would_refuse_is_refused(
     section(smoke).update(hidden_size=22, heads=4)
     with pytest.raises(UserError, match=rf"{path}: 22 is not a multiple of the 4 heads; nearest: 20 or 24"):
         parse_config(smoke)
+
+
+def test_the_bare_key_on_of_a_sweep_is_no_truth_value(tmp_path: Path) -> None:
+    overlay = tmp_path / "own.yaml"
+    overlay.write_text("sweep: {peak_learning_rates: [0.1, 0.2], on: [minitron_depth@0.5], tokens: 2048}\n")
+    config = load_config([CONFIG / "config.yaml", CONFIG / "smoke.yaml", overlay])
+    assert config.sweep is not None
+    assert config.sweep.on == ["minitron_depth@0.5"]
 
 
 def test_a_key_set_to_null_is_removed(smoke: Values) -> None:

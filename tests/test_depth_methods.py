@@ -28,9 +28,10 @@ from models import (
 from pruning_vs_scratch.config.pruning import MinitronDepthOptions
 from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.pruning.methods import minitron_depth
-from pruning_vs_scratch.pruning.methods.minitron_depth import candidates_of, losses, start_of_run
+from pruning_vs_scratch.pruning.methods.minitron_depth import losses, start_of_run
 from pruning_vs_scratch.pruning.methods.shortgpt import block_influence, most_influential
 from pruning_vs_scratch.study import ModelShape
+from pruning_vs_scratch.study.calibration import candidates_of
 
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
 

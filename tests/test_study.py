@@ -316,7 +316,15 @@ def test_every_budget_of_every_method_is_compared(study: Study) -> None:
 
 
 def test_planning_and_drawing_import_no_torch() -> None:
-    packages = ["study", "progress", "figures", *(f"tables.{name}" for name in TABLE_MODULES)]
+    packages = [
+        "study",
+        "study.costs",
+        "progress",
+        "figures",
+        "figures.plan",
+        "planning.measure",
+        *(f"tables.{name}" for name in TABLE_MODULES),
+    ]
     imports = ", ".join(f"pruning_vs_scratch.{package}" for package in packages)
     code = f"import sys, {imports}; sys.exit(str({{'torch', 'transformers'}} & set(sys.modules) or ''))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

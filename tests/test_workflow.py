@@ -3,13 +3,16 @@
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import time
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 
@@ -19,11 +22,18 @@ import yaml
 import zstandard
 
 from mini_benchmarks import write_prepared
+from pruning_vs_scratch.config import load_config
+from pruning_vs_scratch.config.load import study_files
 from pruning_vs_scratch.figures import FIGURES
+from pruning_vs_scratch.planning.jobs import job_graph
+from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.study.costs import planned_costs
 
 pytestmark = pytest.mark.workflow
 
 REPOSITORY = Path(__file__).parents[1]
+SECONDS_TO_EXPAND = 10
+"""Of processor time, for a study of any size."""
 SMOKE = ["--configfile", "config/smoke.yaml"]
 LEDGER_COLUMNS = [
     "run",
@@ -106,6 +116,12 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
+def script(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Call an entry point."""
+    command = [sys.executable, f"workflow/scripts/{name}", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder in which the smallest study ran from nothing, and what it printed."""
@@ -167,6 +183,50 @@ def test_every_run_is_scored_on_every_corpus_and_task(finished: tuple[Path, str]
     assert losses.notna().all(axis=None)
     assert accuracies.notna().all(axis=None)
     assert len(losses) == len(accuracies) == table["run"].nunique()
+
+
+def test_the_plan_of_a_study_is_what_its_ledger_and_its_files_show(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    planned = script(folder, "plan_study.py", "--study", "smoke")
+    assert planned.returncode == 0, planned.stderr
+    plan = pd.read_csv(folder / "results/smoke/plan.csv", dtype=str)
+    ledger = pd.read_csv(folder / "results/smoke/ledger.csv")
+    study = Study(load_config(study_files("smoke", REPOSITORY / "config")).model_dump(mode="json"))
+    costs = pd.DataFrame([asdict(row) for row in planned_costs(study)])
+    pd.testing.assert_frame_equal(costs, ledger[list(costs.columns)])
+    assert (ledger["tokens_seen"] == costs["tokens_planned"]).all()
+    told = plan[plan["part"] == "ledger"].pivot(index="item", columns="quantity", values="value").astype(int)
+    spent = ledger.groupby("phase")[list(told.columns)].sum()
+    pd.testing.assert_frame_equal(told, spent.loc[told.index], check_names=False)
+
+    stored = plan[(plan["part"] == "storage") & (plan["quantity"] == "bytes")].set_index("item")["value"].astype(int)
+    weights = sum(path.stat().st_size for path in (folder / "results/smoke/runs").rglob("model.safetensors"))
+    masks = sum(path.stat().st_size for path in (folder / "results/smoke/runs").rglob("mask.safetensors"))
+    # Besides the weights, a file has a header with the name and place of each.
+    assert 0.9 * weights < stored["checkpoints"] < weights
+    assert 0.5 * masks < stored["masks"] < masks
+    assert stored["tokens"] <= sum(path.stat().st_size for path in (folder / "resources/smoke/tokens").rglob("*.bin"))
+
+
+def test_what_a_study_measured_is_what_the_next_one_is_planned_by(copy: Path) -> None:
+    measured = script(copy, "update_throughput.py", "--study", "smoke")
+    assert measured.returncode == 0, measured.stderr
+    ledger = pd.read_csv(copy / "results/smoke/ledger.csv").set_index("run")
+    depth = ledger.filter(regex="-R|^S", axis="index").filter(like="depth", axis="index")
+    sustained = depth["flops"].sum() / depth["wall_seconds"].sum() / 1e12
+    table = pd.read_csv(copy / "config/throughput.user.csv")
+    rates = table[table["work"] == "train"]
+    assert sustained in [pytest.approx(rate, rel=1e-3) for rate in rates["rate"]]
+    assert list(rates["params_from"][1:]) == list(rates["params_below"][:-1])
+    planned = script(copy, "plan_study.py", "--study", "smoke")
+    assert planned.returncode == 0, planned.stderr
+    assert "study smoke" in planned.stdout
+    assert "assumed" not in planned.stdout
+
+    elsewhere = script(copy, "update_throughput.py", "--study", "smoke", "--device", "h100")
+    assert elsewhere.returncode == 1
+    assert "ran without a GPU" in elsewhere.stderr
+    assert pd.read_csv(copy / "config/throughput.user.csv").equals(table)
 
 
 def test_the_summary_names_verdicts_and_files(finished: tuple[Path, str]) -> None:
@@ -309,12 +369,19 @@ def test_a_bad_configuration_is_refused_before_any_job(tmp_path: Path, change: d
     assert not (folder / "results").exists()
 
 
-@pytest.mark.parametrize("study", ["demo", "demo-seeds", "demo-wsd"])
-def test_the_shipped_studies_expand(tmp_path: Path, study: str) -> None:
+@pytest.mark.parametrize("study", ["demo", "smoke", "demo-seeds", "demo-wsd", "hub-evaluation", "paper"])
+def test_the_shipped_studies_expand_to_the_jobs_that_their_plans_count(tmp_path: Path, study: str) -> None:
     overlay = [] if study == "demo" else ["--configfile", f"config/{study}.yaml"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = snakemake(checkout(tmp_path / "checkout"), "-n", *overlay)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert result.returncode == 0, result.stderr
-    assert "train" in result.stdout + result.stderr
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < SECONDS_TO_EXPAND
+    table = re.search(r"Job stats:\njob +count\n[- ]+\n(.*?)\ntotal", result.stdout + result.stderr, re.DOTALL)
+    assert table is not None
+    counted = {rule: int(count) for rule, count in map(str.split, table[1].splitlines())}
+    graph = job_graph(Study(load_config(study_files(study, REPOSITORY / "config")).model_dump(mode="json")), FIGURES)
+    assert Counter(job.rule for job in graph.jobs) | {"all": 1} == counted
 
 
 ADDITIONS = {

@@ -7,7 +7,7 @@ import yaml
 
 from pruning_vs_scratch.archive.compare import Match, compare
 from pruning_vs_scratch.figures import FIGURES
-from pruning_vs_scratch.figures.save import save
+from pruning_vs_scratch.figures.save import METADATA, save
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.derive import derive_claims
 from pruning_vs_scratch.tables.load import Tables
@@ -42,7 +42,8 @@ def _derived(study: Study) -> list[Path]:
     """What is made from the records: files and folders."""
     results = study.paths.results
     names = ("config.yaml", "ledger.csv", "results.csv", "efficiency.csv", "times.csv", "claims.json", "claims.md")
-    return [*(results / name for name in names), study.paths.tables, study.paths.published, study.paths.figures]
+    figures = [study.paths.figures / f"{name}.{kind}" for name in FIGURES for kind in ("csv", *METADATA)]
+    return [*(results / name for name in names), study.paths.tables, study.paths.published, *figures]
 
 
 def _derive(study: Study) -> None:

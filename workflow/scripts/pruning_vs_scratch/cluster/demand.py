@@ -64,6 +64,10 @@ def model_megabytes(shape: ModelShape) -> int:
     return START_MEGABYTES + 2 * WEIGHT_BYTES * shape.params_total // 10**6
 
 
+def busy_minutes(flops: float, teraflops: float, shape: ModelShape) -> float:
+    """Minutes of one process to read a model, to do so many operations, and to write it; nothing to spare."""
+    return shape.params_total / PARAMETERS_A_MINUTE + flops / teraflops / 1e12 / 60
+
+
 def _minutes(flops: float, teraflops: float, shape: ModelShape) -> int:
-    files = shape.params_total / PARAMETERS_A_MINUTE
-    return math.ceil(START_MINUTES + SPARE * (files + flops / teraflops / 1e12 / 60))
+    return math.ceil(START_MINUTES + SPARE * busy_minutes(flops, teraflops, shape))

@@ -25,6 +25,8 @@ class ClusterConfig(Section):
     """Machines that train a run together; each starts an equal part of training.processes."""
     gpus: bool = False
     """Ask for a GPU for each training process, and for each job that scores, prunes or evaluates."""
+    device: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "cpu"
+    """What `make plan` counts hours of: a device of config/throughput.csv, such as h100, or cpu for CPU cores."""
     teraflops: ThroughputConfig = ThroughputConfig()
     evaluation_minutes: Annotated[float, Field(gt=0)] = 2
     """Minutes that the evaluation of one checkpoint takes."""

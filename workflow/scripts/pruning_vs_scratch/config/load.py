@@ -13,6 +13,9 @@ from pruning_vs_scratch.config.checks import problems
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.errors import UserError, nearest
 
+DEFAULT_STUDY = "demo"
+"""The study of config/config.yaml, without an overlay."""
+
 
 def load_config(paths: Sequence[Path]) -> StudyConfig:
     """Read a study from YAML files; each later file overlays the earlier ones, as Snakemake's --configfile does.
@@ -24,6 +27,22 @@ def load_config(paths: Sequence[Path]) -> StudyConfig:
     for path in paths:
         _overlay(merged, _read_yaml(Path(path)))
     return parse_config(merged)
+
+
+def study_files(name: str, folder: Path = Path("config")) -> list[Path]:
+    """The files of a study by its name: the default study's, and unless that is meant, the overlay NAME.yaml.
+
+    Raises:
+        UserError: there is no such study; lists those that there are.
+    """
+    base = folder / "config.yaml"
+    overlays = {file.stem: file for file in sorted(folder.glob("*.yaml")) if file != base}
+    if name == DEFAULT_STUDY:
+        return [base]
+    if name not in overlays:
+        known = ", ".join([DEFAULT_STUDY, *overlays])
+        raise UserError(f"no study {name!r}: there is no {folder / name}.yaml; there are: {known}")
+    return [base, overlays[name]]
 
 
 def parse_config(values: Mapping[str, Any]) -> StudyConfig:
@@ -44,7 +63,8 @@ def parse_config(values: Mapping[str, Any]) -> StudyConfig:
 
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+        # YAML 1.1 takes the bare key ``on`` (of a sweep) for the value true.
+        return {"on" if key is True else key: _without_nulls(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):
         return [_without_nulls(item) for item in value]
     return value

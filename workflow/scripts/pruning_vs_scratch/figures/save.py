@@ -1,7 +1,11 @@
 """Writing a figure: PDF, PNG and the plotted data, whole or not at all, and the same bytes each time."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
 
 from pruning_vs_scratch.config.figures import FigureSize
 from pruning_vs_scratch.figures import Drawing, style
@@ -14,11 +18,16 @@ METADATA: dict[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "pn
 
 
 def save(drawing: Drawing, name: str, tables: Tables, study: str, folder: Path, size: FigureSize = "column") -> None:
-    """Draw a figure and write ``name`` as .pdf, .png and .csv to a folder."""
-    write_csv(folder / f"{name}.csv", drawing.data(tables))
+    """Draw a figure of the study's tables and write ``name`` as .pdf, .png and .csv to a folder."""
+    write(drawing.data(tables), lambda: drawing.draw(tables, study), name, folder, size)
+
+
+def write(data: pd.DataFrame, draw: Callable[[], Figure], name: str, folder: Path, size: FigureSize = "column") -> None:
+    """Write ``name``.csv with what is drawn, and .pdf and .png of what ``draw`` makes at that size."""
+    write_csv(folder / f"{name}.csv", data)
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it lists every glyph that it embeds
     with style.settings(size):
-        figure = drawing.draw(tables, study)
+        figure = draw()
         for kind, metadata in METADATA.items():
             with atomic_file(folder / f"{name}.{kind}") as temporary:
                 figure.savefig(temporary, format=kind, metadata=metadata)

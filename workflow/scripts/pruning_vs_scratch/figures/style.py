@@ -162,8 +162,12 @@ def series(drawn: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
 
 def name_study(figure: Figure, tables: Tables, study: str) -> None:
     """Put the study's name and token scale above the figure."""
-    title = f"Study {study}: {token_scale(tables)}{_left_out(tables)}"
-    figure.suptitle(_wrapped(figure, title), fontsize=mpl.rcParams["font.size"])
+    title(figure, f"Study {study}: {token_scale(tables)}{_left_out(tables)}")
+
+
+def title(figure: Figure, text: str) -> None:
+    """Put a text above the figure."""
+    figure.suptitle(_wrapped(figure, text), fontsize=mpl.rcParams["font.size"])
 
 
 def _left_out(tables: Tables) -> str:

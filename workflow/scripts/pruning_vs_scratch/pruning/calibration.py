@@ -68,8 +68,7 @@ class CalibrationStream:
             for batch in self.batches:
                 with suppress(_Ended):
                     self.run(block, self.hidden[batch])
-        last_linear = 2 * self.tokens * self.shape.hidden_size * self.shape.ffn_size
-        self.flops += self.shape.block_flops(self.sequences, self.length) - last_linear
+        self.flops += self.shape.observed_block_flops(self.sequences, self.length)
 
     def advance(self, block: nn.Module) -> None:
         """Move all windows through a block."""

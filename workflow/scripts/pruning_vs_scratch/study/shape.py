@@ -88,7 +88,14 @@ class ModelShape:
         """
         tokens = sequences * length
         attention = 4 * tokens * length * self.heads * self.head_dim
-        return round(2 * tokens * self.block_linear_params * linear_density) + attention
+        linear = 2 * tokens * self.block_linear_params
+        # A float holds no more than 53 bits: the count of a dense model stays whole at any size.
+        return (linear if linear_density == 1.0 else round(linear * linear_density)) + attention
+
+    def observed_block_flops(self, sequences: int, length: int) -> int:
+        """FLOPs of a decoder block up to its last linear layer, where all inputs of linear layers have been seen."""
+        last_linear = 2 * sequences * length * self.hidden_size * self.ffn_size
+        return self.block_flops(sequences, length) - last_linear
 
     def output_flops(self, sequences: int, length: int) -> int:
         """FLOPs of the projection to the vocabulary."""

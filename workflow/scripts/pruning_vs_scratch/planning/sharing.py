@@ -1,0 +1,58 @@
+"""What the runs of a study share, and what each compared pair would cost by itself."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pruning_vs_scratch.study.costs import Costs
+from pruning_vs_scratch.study.runs import Pair
+from pruning_vs_scratch.study.study import Study
+
+
+@dataclass(frozen=True)
+class Shared:
+    """One kind of work that is done once for several compared pairs."""
+
+    what: str
+    uses: int
+    """How often it would be done if each pair were run by itself."""
+    made: int
+    flops_alone: int
+    flops: int
+
+    @property
+    def flops_saved(self) -> int:
+        """Operations that sharing saves."""
+        return self.flops_alone - self.flops
+
+
+def sharing(study: Study, costs: dict[str, Costs], scorings: dict[tuple[str, str], int]) -> list[Shared]:
+    """By kind, the work of all pairs one by one and that of the study; ``scorings`` are FLOPs by run and method."""
+    return [shared for shared in _kinds(study, costs, scorings) if shared.uses > shared.made or shared.flops_saved]
+
+
+def _kinds(study: Study, costs: dict[str, Costs], scorings: dict[tuple[str, str], int]) -> Iterator[Shared]:
+    def by_pair(what: str, runs_of: Callable[[Pair], list[str]]) -> Shared:
+        uses = [run for pair in study.pairs for run in runs_of(pair)]
+        made = set(uses)
+        return Shared(what, len(uses), len(made), sum(map(alone, uses)), sum(map(alone, made)))
+
+    def alone(run: str) -> int:
+        return costs[run].flops + costs[run].flops_teacher
+
+    yield by_pair("parents, shared by all that is pruned from them", lambda pair: [pair.parent])
+    yield by_pair("pruned models, shared by budgets and settings", lambda pair: study.pruning_steps(pair.retrained))
+    yield by_pair("retrained models, shared by settings", lambda pair: [pair.retrained])
+    yield by_pair("baselines from scratch, shared by methods of one shape", lambda pair: [pair.scratch])
+    scored = [run for runs in study.scorings.values() for run in runs]
+    yield Shared(
+        "scores, shared by ratios", len(scored), len(scorings), sum(map(alone, scored)), sum(scorings.values())
+    )
+    longer = [costs[run.name] for run in study.runs.values() if run.trunk is not None]
+    trunks = [costs[name] for name in study.trunks]
+    yield Shared(
+        "trunks, shared by budgets", len(longer), len(trunks),
+        sum(row.flops + row.flops_teacher for row in longer), sum(row.own_flops for row in (*longer, *trunks)),
+    )  # fmt: skip
+    runs = [run for run in study.runs.values() if run.role != "parent"]
+    targets = {run.target.name for run in runs}
+    yield Shared("targets, shared by pruned models and baselines", len(runs), len(targets), 0, 0)

@@ -1,0 +1,96 @@
+"""Bytes that a study leaves on disk, by kind."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pruning_vs_scratch.cluster.demand import WEIGHT_BYTES
+from pruning_vs_scratch.config.corpus import HubSource
+from pruning_vs_scratch.config.pruning import MinitronDepthOptions
+from pruning_vs_scratch.data.tokens import token_dtype
+from pruning_vs_scratch.planning.estimate import tokens_of
+from pruning_vs_scratch.study.calibration import depth_candidates
+from pruning_vs_scratch.study.runs import Run
+from pruning_vs_scratch.study.study import Study
+
+STATE_TENSORS = 3
+"""Weights and two moments of AdamW, in fp32."""
+SCORE_BYTES = 8
+"""A score of a block, channel or window, in a file of scores."""
+TEXT_BYTES_A_TOKEN = 4
+"""English text by a large vocabulary; a small one has shorter tokens."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One kind of files."""
+
+    kind: str
+    files: int
+    bytes: int
+    note: str
+
+
+def storage(study: Study) -> list[Stored]:
+    """Every kind of which there is any, in the order of the pipeline."""
+    return [stored for stored in _kinds(study) if stored.bytes]
+
+
+def _kinds(study: Study) -> Iterator[Stored]:
+    tokens = {corpus: tokens_of(study, corpus) for corpus in study.corpora}
+    copies = 1 + any(isinstance(source, HubSource) for source in study.used_sources.values())
+    width = token_dtype(study.config.tokenizer.vocab_size).itemsize
+    total = sum(tokens.values())
+    yield Stored(
+        "documents", len(tokens) * copies, TEXT_BYTES_A_TOKEN * copies * total,
+        f"at {TEXT_BYTES_A_TOKEN} bytes a token; " + ("frozen and extracted" if copies > 1 else "extracted"),
+    )  # fmt: skip
+    yield Stored("tokens", len(tokens), width * total, f"{width} bytes a token, of what is needed")
+    models = [run for run in study.runs.values() if run.plan is not None or run.pruning is not None]
+    yield Stored("checkpoints", len(models), sum(map(_weight_bytes, models)), "weights in fp32")
+    masks = [run for run in models if run.pruning is not None and run.mask == run.name]
+    yield Stored("masks", len(masks), sum(map(_mask_bytes, masks)), "a bit a weight")
+    trunks = list(study.trunks.values())
+    yield Stored(
+        "optimizer states of trunks", len(trunks), STATE_TENSORS * sum(map(_weight_bytes, trunks)),
+        "kept, so that a larger budget can go on",
+    )  # fmt: skip
+    yield Stored("scores", len(study.scorings) + len(study.runs), _score_bytes(study), "of blocks, channels, windows")
+    yield Stored(
+        "optimizer state of one run in training", 1, _resume_bytes(study),
+        "of the largest run; in work/, gone at its end",
+    )  # fmt: skip
+
+
+def _weight_bytes(run: Run) -> int:
+    return WEIGHT_BYTES * run.target.shape.params_total
+
+
+def _mask_bytes(run: Run) -> int:
+    return run.target.shape.layers * run.target.shape.block_linear_params // 8
+
+
+def _resume_bytes(study: Study) -> int:
+    """The states that are kept, and one that is being written."""
+    states = study.config.training.keep_checkpoints + 1
+    trained = [run for run in study.recorded_runs.values() if run.plan is not None]
+    return states * STATE_TENSORS * max(map(_weight_bytes, trained))
+
+
+def _score_bytes(study: Study) -> int:
+    windows = sum(study.config.evaluation.perplexity.corpora.values())
+    values = sum(_score_values(study, *scoring) for scoring in study.scorings)
+    return SCORE_BYTES * (values + windows * len(study.runs))
+
+
+def _score_values(study: Study, start: str, method: str) -> int:
+    """Numbers that a method keeps of a run, for all ratios."""
+    shape, options = study.run(start).target.shape, study.config.pruning.options(method)
+    if method == "shortgpt":
+        return shape.layers
+    if isinstance(options, MinitronDepthOptions):
+        kept = (goal.layers for goal in study.shapes_to_score(start, method))
+        return len(depth_candidates(shape.layers, kept, options))
+    inputs = shape.ffn_size + shape.heads * shape.head_dim
+    # Wanda keeps the norms of the inputs of all linear layers, Minitron-width sums those of the residual stream.
+    residual = shape.hidden_size * (2 * shape.layers if method == "wanda" else 1)
+    return residual + shape.layers * inputs

@@ -1,0 +1,86 @@
+"""Tokens and operations of every run, as its row of the ledger will have them, before anything runs. No torch here."""
+
+from dataclasses import dataclass
+
+from pruning_vs_scratch.study.calibration import calibration_flops
+from pruning_vs_scratch.study.plan import TrainingPlan
+from pruning_vs_scratch.study.runs import Run
+from pruning_vs_scratch.study.shape import ModelShape
+from pruning_vs_scratch.study.study import Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """One run. The columns are those of ``ledger.LedgerRow`` that a plan determines."""
+
+    run: str
+    phase: str
+    tokens_planned: int
+    tokens_trunk: int = 0
+    flops: int
+    flops_trunk: int = 0
+    flops_teacher: int = 0
+    flops_teacher_trunk: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read by this run itself, not by the trunk that it goes on from."""
+        return self.tokens_planned - self.tokens_trunk
+
+    @property
+    def own_flops(self) -> int:
+        """Operations of this run itself, its teacher's included."""
+        return self.flops - self.flops_trunk + self.flops_teacher - self.flops_teacher_trunk
+
+
+def training_costs(
+    plan: TrainingPlan, tokens_trunk: int, shape: ModelShape, teacher: ModelShape | None
+) -> dict[str, int]:
+    """The FLOPs of a training run, as fields of the ledger; of its tokens, so many were read in shared trunks."""
+    length, in_trunk = plan.sequence_length, tokens_trunk // plan.sequence_length
+    taught, taught_in_trunk = (
+        teacher.forward_flops(sequences, length) if teacher else 0 for sequences in (plan.sequences, in_trunk)
+    )
+    return {
+        "flops": shape.training_flops(plan.sequences, length),
+        "flops_trunk": shape.training_flops(in_trunk, length),
+        "flops_teacher": taught,
+        "flops_teacher_trunk": taught_in_trunk,
+    }
+
+
+def planned_costs(study: Study) -> list[Costs]:
+    """A row for each run, trunk and trial, in the order of the ledger.
+
+    Runs that are pruned by the same scores each hold the FLOPs of the scoring, which is done once (``scoring_flops``).
+    """
+    return [_costs(study, run) for run in study.recorded_runs.values()]
+
+
+def scoring_flops(study: Study, start: str, method: str) -> int:
+    """FLOPs of scoring a run once for all that is pruned by these scores."""
+    return _calibration(study, study.run(study.scorings[start, method][0]))
+
+
+def _costs(study: Study, run: Run) -> Costs:
+    if run.plan is not None:
+        trunk = study.run(run.trunk).plan if run.trunk is not None else None
+        tokens_trunk = trunk.tokens if trunk else 0
+        teacher = study.parent_of(run).target.shape if run.plan.distillation is not None else None
+        return Costs(
+            run=run.name,
+            phase=run.plan.phase,
+            tokens_planned=run.plan.tokens,
+            tokens_trunk=tokens_trunk,
+            **training_costs(run.plan, tokens_trunk, run.target.shape, teacher),
+        )
+    pruning = study.pruning_plan(run.name)
+    flops = study.training_flops(run.name) if pruning.training is not None else _calibration(study, run)
+    return Costs(run=run.name, phase="prune", tokens_planned=pruning.tokens, flops=flops)
+
+
+def _calibration(study: Study, run: Run) -> int:
+    plan = study.pruning_plan(run.name)
+    options = study.config.pruning.options(plan.method)
+    kept = (shape.layers for shape in study.shapes_to_score(str(run.start), plan.method))
+    return calibration_flops(plan, options, study.run(str(run.start)).target.shape, kept)

@@ -1,0 +1,30 @@
+"""Write what a finished study measured into your own throughput table, by which later studies are planned."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pruning_vs_scratch import cli
+from pruning_vs_scratch.planning.measure import measured_rates, merged
+from pruning_vs_scratch.planning.throughput import PROCESSOR, USER, read_rates, write_rates
+from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.study.paths import Paths
+from pruning_vs_scratch.tables.published.stored import Stored
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--study", default="demo", help="name of a finished study (default: demo)")
+    parser.add_argument("--device", default=PROCESSOR, help="name of what it ran on, as in h100 (default: cpu)")
+    parser.add_argument("--out", type=Path, default=USER, help=f"table to write to (default: {USER})")
+    args = parser.parse_args()
+    stored = Stored(Paths(args.study).results)
+    rates = measured_rates(Study(stored.config.model_dump(mode="json")), stored.ledger, args.device)
+    write_rates(merged(read_rates(args.out), rates), args.out)
+    sys.stdout.writelines(f"{rate.device} {rate.work}: {rate.rate:,g} {rate.unit} ({rate.source})\n" for rate in rates)
+    sys.stdout.write(f"written to {args.out}\n")
+
+
+if __name__ == "__main__":
+    cli.run(main)
