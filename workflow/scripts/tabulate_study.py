@@ -1,4 +1,4 @@
-"""Collect a study's ledger.csv, results.csv, efficiency.csv, times.csv and the tables behind claims and figures.
+"""Collect a study's ledger, results, efficiency, times and provenance, and the tables behind claims and figures.
 
 Fails when the two sides of a compared pair did not see the same tokens under the same recipe.
 """
@@ -18,6 +18,7 @@ from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.curves import curve_table
 from pruning_vs_scratch.tables.importance import importance_table
 from pruning_vs_scratch.tables.ledger import ledger_table, mixed_sources, verified_pairs
+from pruning_vs_scratch.tables.provenance import provenance_table
 from pruning_vs_scratch.tables.reported import reported_table
 from pruning_vs_scratch.tables.results import results_table
 from pruning_vs_scratch.tables.runs import efficiency_table, run_table
@@ -48,6 +49,7 @@ def main() -> None:
     speed = pd.read_csv(study.paths.speed) if study.config.evaluation.speed else None
     _write_csv(efficiency_table(study, runs, speed), results / "efficiency.csv")
     _write_csv(times_table(study), results / "times.csv")
+    _write_csv(provenance_table(study), results / "provenance.csv")
     _write_csv(runs, tables / "runs.csv")
     _write_csv(pairs, tables / "pairs.csv")
     _write_csv(reported_table(args.reported), tables / "reported.csv")

@@ -40,6 +40,11 @@ class Paths:
         """Tables for print."""
         return self.results / "printed"
 
+    @property
+    def pages(self) -> Path:
+        """Texts and printed tables as the report shows them."""
+        return self.results / "pages"
+
     @staticmethod
     def download(file: str) -> Path:
         """A downloaded distribution, shared by all studies."""
