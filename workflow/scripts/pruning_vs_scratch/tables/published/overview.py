@@ -15,7 +15,10 @@ def overview_table(stored: Stored) -> Published:
     runs, pairs, ledger = stored.tables.runs, stored.tables.pairs, stored.ledger
     series = pairs.drop_duplicates(["method", "pattern"])
     full = ledger[ledger["run"].isin(pairs.loc[pairs["setting"] == "full", "scratch"])]
-    tokens, flops = (ledger["tokens_seen"] - ledger["tokens_trunk"]).sum(), (ledger["flops"] - ledger["flops_trunk"]).sum()
+    tokens, flops = (
+        (ledger["tokens_seen"] - ledger["tokens_trunk"]).sum(),
+        (ledger["flops"] - ledger["flops_trunk"]).sum(),
+    )
     facts = {
         "study": stored.claims["study"],
         "parent": f"trained on {_tokens(runs.loc[runs['role'] == 'parent', 'tokens_train'])} tokens",

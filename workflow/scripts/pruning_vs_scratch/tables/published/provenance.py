@@ -42,7 +42,7 @@ def _hardware(row: dict[str, Any]) -> str:
 
 
 def version_table(stored: Stored) -> Published:
-    """A row a package and version, with the phases that ran with it; more than one version of a package is a warning."""
+    """A row a package and version, with the phases that ran with it."""
     wide = stored.provenance
     packages = [name for name in wide if name not in COLUMNS]
     long = wide.melt(id_vars="phase", value_vars=packages, var_name="package", value_name="version").dropna()

@@ -62,11 +62,12 @@ def _comparison(gaps: pd.DataFrame, method: str, ratio: float) -> pd.DataFrame:
     if rows.empty:
         return rows
     settings = rows.groupby(COMPARISON)["setting"].transform("nunique")
-    nearest = rows.assign(other=rows["method"] != method, far=(rows["ratio"] - ratio).abs(), settings=-settings)
-    nearest = nearest.sort_values(["other", "far", "settings"], kind="stable")
-    nearest = nearest[(nearest[["other", "far", "settings"]] == nearest[["other", "far", "settings"]].iloc[0]).all(axis=1)]
-    chosen = nearest.loc[nearest["budget"].idxmax(), COMPARISON]
-    return rows[(rows[COMPARISON] == chosen).all(axis=1)]
+    ranked = rows.assign(other=rows["method"] != method, far=(rows["ratio"] - ratio).abs(), settings=settings)
+    ranked = ranked.sort_values(
+        ["other", "far", "settings", "budget"], ascending=[True, True, False, False], kind="stable"
+    )
+    first = ranked.iloc[0]
+    return rows[(rows[COMPARISON] == [first[name] for name in COMPARISON]).all(axis=1)]
 
 
 def _study(chosen: pd.DataFrame, runs: pd.DataFrame) -> Perplexities:

@@ -18,6 +18,9 @@ MISSING = "–"
 NUMBER = re.compile(rf"{MISSING}$|[+-]?\d")
 """How a cell begins that holds a number, perhaps with a unit or an interval, or none."""
 
+LONG_CELL, LONG_COLUMN = 50, r"0.3\linewidth"
+"""Signs from which LaTeX breaks the text of a column, and the column's width."""
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -99,7 +102,10 @@ def write(published: Published, name: str, folder: Path) -> None:
 def latex(published: Published) -> str:
     """The table for LaTeX with the package booktabs."""
     style = published.printed.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
-    columns = "".join(alignment[0] for alignment in published.alignments)
+    columns = "".join(
+        rf"p{{{LONG_COLUMN}}}" if cells.astype(str).str.len().max() > LONG_CELL else alignment[0]
+        for (_, cells), alignment in zip(published.printed.items(), published.alignments, strict=True)
+    )
     text: str = style.to_latex(hrules=True, caption=_escaped(published.title), column_format=columns)
     return text
 
