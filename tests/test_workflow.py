@@ -287,6 +287,8 @@ def test_deleted_tables_and_figures_are_redrawn_without_training(copy: Path) -> 
     expected, models = results_of(copy), sorted((copy / "results/smoke/runs").rglob("model.safetensors"))
     drawn = (copy / "figures/smoke/token_budget.csv").read_text()
     times = [model.stat().st_mtime_ns for model in models]
+    report = copy / "results/smoke/report.html"
+    before = report.stat().st_mtime_ns
     shutil.rmtree(copy / "results/smoke/tables")
     shutil.rmtree(copy / "figures/smoke")
     again = run_study(copy)
@@ -294,6 +296,15 @@ def test_deleted_tables_and_figures_are_redrawn_without_training(copy: Path) -> 
     assert results_of(copy) == expected
     assert (copy / "figures/smoke/token_budget.csv").read_text() == drawn
     assert [model.stat().st_mtime_ns for model in models] == times
+    assert report.stat().st_mtime_ns > before
+
+
+def test_a_page_that_was_made_anew_is_in_the_report(copy: Path) -> None:
+    report = copy / "results/smoke/report.html"
+    before = report.stat().st_mtime_ns
+    (copy / "results/smoke/pages/versions.html").unlink()
+    assert run_study(copy).returncode == 0
+    assert report.stat().st_mtime_ns > before
 
 
 def test_a_study_killed_with_sigkill_goes_on_to_the_same_results(finished: tuple[Path, str], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ h2 { font-size: 1.05rem; margin: 2rem 0 0.5rem; border-top: 1px solid #999; padd
 p, blockquote { max-width: 50rem; }
 blockquote { margin: 0.5rem 0; padding-left: 1rem; border-left: 3px solid #0072b2; }
 table { border-collapse: collapse; border-top: 2px solid #111; border-bottom: 2px solid #111; font-size: 0.82rem; }
-th, td { padding: 0.25rem 0.5rem; text-align: left; vertical-align: top; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.25rem 0.35rem; text-align: left; vertical-align: top; font-variant-numeric: tabular-nums; }
 th { border-bottom: 1px solid #111; vertical-align: bottom; }
 td:first-child, td[style="text-align:right"] { white-space: nowrap; }
 tbody tr:nth-child(even) { background: #f3f3f3; }
