@@ -11,7 +11,7 @@ from playwright.sync_api import FrameLocator, Locator, Page, sync_playwright
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 """The machine's own browser; none is downloaded."""
-SECONDS_TO_WAIT = 20
+SECONDS_TO_WAIT = 60
 INK = """canvas => {
     const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
     return pixels.some((value, i) => i % 4 < 3 && value < 200 && pixels[i - i % 4 + 3] > 0);

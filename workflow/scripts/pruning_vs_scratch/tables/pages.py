@@ -17,6 +17,9 @@ td:first-child, td[style="text-align:right"] { white-space: nowrap; }
 tbody tr:nth-child(even) { background: #f3f3f3; }
 @media print {
   body { margin: 0; font-size: 9pt; }
+  h1 { font-size: 12pt; }
+  h2 { font-size: 10pt; }
+  table { font-size: 8pt; }
   h2 { break-after: avoid; }
   thead { display: table-header-group; }
   tr { break-inside: avoid; }

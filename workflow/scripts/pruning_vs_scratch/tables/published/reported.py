@@ -41,7 +41,7 @@ def reported_table(stored: Stored) -> Published:
     named = f"{_named(chosen)} in this study" if len(chosen) else "none of this study, which prunes no depth"
     title = (
         f"Perplexity of {series_label(method, '')} at ratio {ratio:g} in the paper's table 2, beside {named}; they "
-        "differ in model, text and tokens by orders of magnitude: compare the order, not the values"
+        "differ in model, text and tokens by orders of magnitude: compare which is better, not the values"
     )
     return Published(title, numbers, _printed(numbers, stored.config.claims.dataset))
 
