@@ -27,6 +27,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
 
 
 rule all:
@@ -36,4 +37,5 @@ rule all:
         rules.state_claims.output,
         rules.publish_tables.output,
         expand(rules.draw_figure.output, figure=FIGURES),
+        expand(rules.write_page.output, page=PAGES),
         rules.choose_learning_rates.output if study.trials else [],

@@ -77,8 +77,46 @@ def test_training_curves_draw_their_data(figure_tables: dict[str, Tables], study
         shown = [(float(x), float(y)) for line in axes.lines for x, y in line.get_xydata()]
         assert sorted(shown) == sorted(columns_of(rows, "tokens", "loss"))
         assert {"parent", "retrained", "scratch", "full"} == set(rows["role"])
-        assert (rows.groupby("role")["run"].nunique() == 1).all()
-    assert data["run"].str.endswith("seed0").all()
+        assert (rows.groupby("role")["runs"].nunique() == 1).all()
+        assert len(axes.collections) == (4 if study == "seeds" else 0)
+    assert set(data["seeds"]) == {3 if study == "seeds" else 1}
+
+
+def test_curves_of_several_seeds_are_their_mean_and_extremes(figure_tables: dict[str, Tables]) -> None:
+    tables = figure_tables["seeds"]
+    data = FIGURES["training_curves"].data(tables)
+    runs = [f"P524k-shortgpt-0.5-R131k-seed{seed}" for seed in range(3)]
+    rows = data[(data["runs"] == ";".join(runs)) & (data["kind"] == "training")]
+    training = tables.curves[tables.curves["kind"] == "training"]
+    losses = np.stack([training.loc[training["run"] == run, "loss"] for run in runs])
+    np.testing.assert_allclose(rows["loss"], losses.mean(axis=0))
+    np.testing.assert_array_equal(rows["low"], losses.min(axis=0))
+    np.testing.assert_array_equal(rows["high"], losses.max(axis=0))
+    assert "Means of 3 seeds; bands: from the lowest to the highest." in words(drawn("training_curves", tables))
+
+
+def test_importance_of_several_seeds_is_their_mean_and_hollow_where_they_disagree(
+    figure_tables: dict[str, Tables],
+) -> None:
+    tables = figure_tables["seeds"]
+    data = FIGURES["importance"].data(tables)
+    rows = data[(data["measure"] == "block_influence") & (data["ratio"] == 0.5)]
+    stored = tables.importance[(tables.importance["method"] == "shortgpt") & (tables.importance["ratio"] == 0.5)]
+    by_block = stored.groupby("block")
+    np.testing.assert_allclose(rows["value"], by_block["value"].mean())
+    assert rows["lowest"].tolist() == by_block["value"].min().tolist()
+    assert rows["highest"].tolist() == by_block["value"].max().tolist()
+    assert rows["removed"].tolist() == by_block["removed"].sum().tolist()
+    figure = drawn("importance", tables)
+    markers = [line for line in figure.axes[0].lines if same_color(line.get_color(), "#0072B2")]
+    full, hollow = (
+        [line for line in markers if same_color(line.get_markerfacecolor(), c)] for c in ("#0072B2", "white")
+    )
+    assert [x for line in full for x in line.get_xdata()] == rows.loc[rows["removed"] == 3, "block"].tolist()
+    assert [x for line in hollow for x in line.get_xdata()] == rows.loc[rows["removed"].between(1, 2), "block"].tolist()
+    assert len(hollow[0].get_xdata()) > 0
+    assert "Hollow: not in every seed. " in words(figure)
+    assert "Means of 3 seeds; bands: from the lowest to the highest." in words(figure)
 
 
 def test_importance_draws_scores_and_the_blocks_that_go(figure_tables: dict[str, Tables]) -> None:
@@ -89,7 +127,7 @@ def test_importance_draws_scores_and_the_blocks_that_go(figure_tables: dict[str,
     assert points(influence) == columns_of(blocks, "block", "value")
     removed = [sorted(line.get_xdata()) for line in influence.lines if not same_color(line.get_color(), "black")]
     assert [len(row) for row in removed] == [4, 6]
-    assert removed[0] == list(blocks.loc[blocks["removed"], "block"])
+    assert removed[0] == list(blocks.loc[blocks["removed"] == 1, "block"])
     for axes, measure in zip(channels, ("neuron_importance", "attention_importance"), strict=True):
         rows = data[(data["measure"] == measure) & (data["ratio"] == 0.5)]
         assert points(axes) == columns_of(rows, "block", "value")

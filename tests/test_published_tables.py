@@ -1,9 +1,11 @@
 """Printed tables say what the stored ones say, in three forms, and need no torch."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -12,6 +14,8 @@ from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config import load_config
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import write_json
+from pruning_vs_scratch.tables.claims import state_claims
 from pruning_vs_scratch.tables.gaps import gap_groups, gap_table
 from pruning_vs_scratch.tables.items import chance_rows, task_mean_rows, task_rows
 from pruning_vs_scratch.tables.published import PUBLISHED
@@ -43,7 +47,7 @@ def stored(tmp_path: Path) -> Stored:
         "schedule": "cosine",
         "precision": "fp32",
     }
-    ledger = runs[["run"]].assign(tokens_seen=runs["tokens_train"], **spent)
+    ledger = runs[["run"]].assign(tokens_seen=runs["tokens_train"], tokens_trunk=0, flops_trunk=0, **spent)
     ledger.to_csv(results / "ledger.csv", index=False)
     sizes = [
         {"metric": "params_total", "value": 2e6},
@@ -56,6 +60,13 @@ def stored(tmp_path: Path) -> Stored:
             for size in sizes
         ]
     ).replace({"role": {"retrained": "pruned"}}).to_csv(results / "efficiency.csv", index=False)
+    write_json(results / "claims.json", state_claims("demo", groups, SETTINGS))
+    shutil.copy(REPOSITORY / "config/reported.csv", results / "tables/reported.csv")
+    phases = pd.DataFrame({"phase": ["text", "retrain"], "jobs": [2, 3], "seconds": [7.5, 3700.0]})
+    phases = phases.assign(longest_seconds=5.0, peak_memory_bytes=3 * 10**9, source_hash=["0a" * 32, "1b" * 32])
+    phases = phases.assign(machine="x86_64", processor="A CPU", cores=2, cpu_capability=[None, "AVX2"])
+    phases = phases.assign(gpus=[None, "2 x A GPU"], python="3.11.7", torch=["2.12.0", "2.13.0"])
+    phases.to_csv(results / "provenance.csv", index=False)
     config = load_config([REPOSITORY / "config/config.yaml"]).model_dump(mode="json")
     config["sweep"] = {"peak_learning_rates": [0.001, 0.003], "on": ["wanda@0.5"], "tokens": 4096}
     (results / "config.yaml").write_text(yaml.safe_dump(config))
@@ -107,6 +118,82 @@ def test_size_and_speed_have_units_and_the_hardware(stored: Stored) -> None:
     assert published.title.endswith("measured on A CPU")
     assert set(published.printed["prefill"]) == {"12.5 ms"}
     assert set(published.printed["parameters"]) == {"2M"}
+
+
+def test_every_claim_has_a_line_with_its_verdict_and_reason(stored: Stored) -> None:
+    printed = PUBLISHED["verdicts"](stored).printed
+    assert printed.to_numpy().tolist() == [
+        [claim["id"], claim["statement"], claim["verdict"], claim["reason"]] for claim in stored.claims["claims"]
+    ]
+    assert dict(zip(printed["claim"], printed["verdict"], strict=True))["C1"] == "supported"
+
+
+def test_the_overview_counts_models_pairs_and_tokens(stored: Stored) -> None:
+    facts = PUBLISHED["overview"](stored).printed.set_index("fact")["value"]
+    runs, pairs = stored.tables.runs, stored.tables.pairs
+    assert facts[["models", "matched pairs"]].tolist() == [str(len(runs)), str(len(pairs))]
+    assert facts["pruned by"] == "ShortGPT, Minitron-width, Wanda, Wanda 2:4"
+    assert facts["retraining"] == "32.8k, 65.5k, 131k tokens, and as many for scratch"
+    assert facts["full budgets of scratch"] == "655k tokens"
+    assert facts["read in all"] == f"{runs['tokens_train'].sum() / 1e6:.3g}M tokens, {7e9 * len(runs):.3g} FLOP"
+    assert facts[["seeds", "time of all jobs"]].tolist() == ["0", "1 h 1 min"]
+
+
+def test_the_papers_perplexities_stand_beside_the_studys(stored: Stored) -> None:
+    published = PUBLISHED["reported"](stored)
+    same, pruned, whole = published.numbers.set_index("model").to_dict("index").values()
+    assert [row["paper_perplexity"] for row in (same, pruned, whole)] == [10.77, 9.41, 9.01]
+    assert [row["paper_tokens"] for row in (same, pruned, whole)] == [50e9, 50e9, 250e9]
+    assert [row["study_tokens"] for row in (same, pruned, whole)] == [max(BUDGETS)] * 2 + [PARENT_TOKENS + max(BUDGETS)]
+    losses = stored.tables.losses.groupby("run")["loss"].mean()
+    for row, run in ((same, "S131k-depth-0.5-seed0"), (pruned, "P524k-shortgpt-0.5-R131k-seed0")):
+        assert row["study_perplexity"] == pytest.approx(np.exp(losses[run]))
+        assert row["study_low"] < row["study_perplexity"] < row["study_high"]
+    assert "ShortGPT at ratio 0.5 in this study" in published.title
+
+
+def test_a_study_without_depth_pruning_leaves_its_perplexities_open(stored: Stored) -> None:
+    gaps = stored.tables.gaps
+    gaps[gaps["granularity"] != "depth"].to_csv(stored.folder / "tables/gaps.csv", index=False)
+    published = PUBLISHED["reported"](Stored(stored.folder))
+    assert published.printed["study, test"].tolist() == ["–"] * 3
+    assert published.printed["paper, WikiText-2"].tolist() == ["10.77", "9.41", "9.01"]
+    assert "prunes no depth" in published.title
+
+
+def test_provenance_names_time_memory_hardware_and_code_of_each_phase(stored: Stored) -> None:
+    printed = PUBLISHED["provenance"](stored).printed
+    assert printed.to_numpy().tolist() == [
+        ["text", 2, "8 s", "5 s", "3.00 GB", "A CPU (x86_64), 2 cores", "0a0a0a0a0a0a"],
+        ["retrain", 3, "1 h 1 min", "5 s", "3.00 GB", "A CPU (x86_64, AVX2), 2 cores, 2 x A GPU", "1b1b1b1b1b1b"],
+    ]
+
+
+def test_a_package_of_several_versions_has_a_line_for_each(stored: Stored) -> None:
+    assert PUBLISHED["versions"](stored).printed.to_numpy().tolist() == [
+        ["python", "3.11.7", "all"],
+        ["torch", "2.12.0", "text"],
+        ["torch", "2.13.0", "retrain"],
+    ]
+
+
+def test_columns_of_numbers_stand_on_the_right_and_long_text_is_broken(stored: Stored, tmp_path: Path) -> None:
+    for name, columns in {"provenance": "lrrrrlr", "verdicts": r"lp{0.3\linewidth}lp{0.3\linewidth}"}.items():
+        write(PUBLISHED[name](stored), name, tmp_path)
+        assert rf"\begin{{tabular}}{{{columns}}}" in (tmp_path / f"{name}.tex").read_text()
+    rule = (tmp_path / "provenance.md").read_text().splitlines()[3]
+    assert [cell.endswith(":") for cell in rule.strip("|").split("|")] == [letter == "r" for letter in "lrrrrlr"]
+
+
+def test_the_workflow_prints_every_table_and_the_report_explains_it() -> None:
+    rules, report, captions = (
+        (REPOSITORY / "workflow" / file).read_text(encoding="utf-8")
+        for file in ("rules/common.smk", "rules/report.smk", "report/page.rst")
+    )
+    for name in PUBLISHED:
+        assert f'"{name}"' in rules
+        assert f'"{name}"' in report
+        assert f'"{name}"' in captions
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

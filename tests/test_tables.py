@@ -16,6 +16,7 @@ from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.study import Run, Study
 from pruning_vs_scratch.tables.items import CHANCE, HEADLINE, TASK_MEAN
 from pruning_vs_scratch.tables.ledger import ledger_table, mixed_sources, verified_pairs
+from pruning_vs_scratch.tables.provenance import COLUMNS, provenance_table
 from pruning_vs_scratch.tables.results import results_table
 from pruning_vs_scratch.tables.runs import EFFICIENCY_LENGTH, efficiency_table, run_table
 from pruning_vs_scratch.tables.times import times_table
@@ -488,6 +489,24 @@ def test_times_are_those_of_the_manifests_in_the_order_of_the_pipeline(study: St
     assert table.loc["retrain", "longest_seconds"] == 40.0
     assert table.loc["retrain", "seconds"] == 40.0 + 2 * (len(retrained) - 1)
     assert table.loc["scratch", "peak_memory_bytes"] == 700
+
+
+def test_a_phase_that_ran_in_two_environments_has_a_row_for_each(study: Study) -> None:
+    old, new = ({"machine": "x86_64", "processor": "A CPU", "cores": 2, "threads": threads} for threads in (1, 2))
+    ran = {"seconds": 2.0, "peak_memory_bytes": 100, "source_hash": "ab", "versions": {"python": "3.11", "torch": "2"}}
+    for run in study.runs:
+        edit_manifest(study, run, ran | {"hardware": old})
+    edit_manifest(study, SCRATCH, {"hardware": new})
+    edit_manifest(study, FULL, {"hardware": new | {"gpus": ["A GPU", "A GPU"]}, "versions": {"python": "3.12"}})
+    table = provenance_table(study)
+    assert list(table.columns) == [*COLUMNS, "python", "torch"]
+    assert table["phase"].tolist() == ["pretrain", "prune", "retrain", "scratch", "scratch"]
+    everywhere, alone = table.iloc[3], table.iloc[4]
+    scratch = [run for run in study.runs.values() if run.role == "scratch"]
+    assert everywhere[["jobs", "seconds"]].tolist() == [len(scratch) - 1, 2.0 * (len(scratch) - 1)]
+    assert alone[["jobs", "gpus", "python"]].tolist() == [1, "2 x A GPU", "3.12"]
+    assert pd.isna(alone["torch"])
+    assert set(table["source_hash"]) == {"ab"}
 
 
 def edit_manifest(study: Study, run: str, values: dict[str, Any]) -> None:

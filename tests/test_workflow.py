@@ -1,5 +1,6 @@
 """The smallest study through real Snakemake: from an empty folder to figures, cut, resumed, redrawn, and refused."""
 
+import base64
 import json
 import os
 import re
@@ -20,7 +21,9 @@ import pandas as pd
 import pytest
 import yaml
 import zstandard
+from playwright.sync_api import Locator, Page
 
+import report_browser
 from mini_benchmarks import write_prepared
 from pruning_vs_scratch.config import load_config
 from pruning_vs_scratch.config.load import study_files
@@ -251,10 +254,95 @@ def test_a_sparse_model_and_its_baseline_keep_the_mask(finished: tuple[Path, str
 def test_no_output_holds_a_path_of_this_machine(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     secrets = [str(folder), str(Path.home()), sys.prefix]
-    texts = [p for p in (folder / "results").rglob("*") if p.suffix in {".json", ".jsonl", ".csv", ".md", ".yaml"}]
+    texts = [
+        p for p in (folder / "results").rglob("*") if p.suffix in {".json", ".jsonl", ".csv", ".md", ".yaml", ".html"}
+    ]
     assert len(texts) > 30
     leaks = [str(p) for p in texts for secret in secrets if len(secret) > 5 and secret in p.read_text()]
     assert leaks == []
+
+
+browses = pytest.mark.skipif(report_browser.BROWSER is None, reason=f"none of {', '.join(report_browser.BROWSERS)}")
+
+
+@browses
+def test_every_result_of_the_report_can_be_seen_or_downloaded(finished: tuple[Path, str]) -> None:
+    root = finished[0]
+    with report_browser.reading(root / "results/smoke/report.html") as page:
+        contents = report_browser.contents(page)
+        folders = report_browser.menu(page)
+        assert folders == ["1. Claims", "2. Figures", "3. Tables", "4. Accounting", "5. Provenance", "6. Files"]
+        assert sorted(contents) == folders
+        for folder in folders:
+            names = report_browser.open_folder(page, folder)
+            assert sorted(names) == sorted(contents[folder])
+            for name in names:
+                view, _ = report_browser.buttons(page, name)
+                check_result(page, view, root / contents[folder][name])
+    assert set(contents["2. Figures"]) == set(FIGURES)
+
+
+def check_result(page: Page, view: Locator, file: Path) -> None:
+    """A figure, page or download of the report is what its file is."""
+    if file.suffix == ".csv":
+        with page.expect_download() as download:
+            view.click()
+        assert download.value.suggested_filename == file.name
+        assert download.value.path().read_bytes() == file.read_bytes()
+        return
+    view.click()
+    if file.suffix == ".png":
+        image = report_browser.image(page)
+        assert image.is_visible()
+        assert image.evaluate("image => image.naturalWidth") > 300
+        assert base64.b64decode(str(image.get_attribute("src")).partition("base64,")[2]) == file.read_bytes()
+        return
+    results = file.parents[1]
+    source = results / "claims.md" if file.stem == "claims" else results / "printed" / f"{file.stem}.md"
+    heading, *lines = source.read_text().splitlines()
+    document = report_browser.document(page, heading.removeprefix("# "))
+    rows = [line.strip("|").split("|") for line in lines if line.startswith("|") and not line.startswith(("|:", "|-"))]
+    assert [text.strip() for text in document.locator("th, td").all_inner_texts()] == [
+        cell.strip() for row in rows for cell in row
+    ]
+    sections = [line.removeprefix("## ") for line in lines if line.startswith("## ")]
+    assert document.locator("h2").all_inner_texts() == sections
+
+
+@browses
+def test_the_report_begins_with_the_verdicts_and_leads_to_everything_else(finished: tuple[Path, str]) -> None:
+    results = finished[0] / "results/smoke"
+    claims = json.loads((results / "claims.json").read_text())["claims"]
+    with report_browser.reading(results / "report.html") as page:
+        text = page.locator("#app .prose")
+        verdicts = text.locator("table").nth(0).locator("tbody tr")
+        assert [row.split("\t") for row in verdicts.all_inner_texts()] == [
+            [claim["id"], claim["statement"], claim["verdict"], claim["reason"]] for claim in claims
+        ]
+        overview = dict(row.split("\t") for row in text.locator("table").nth(1).locator("tbody tr").all_inner_texts())
+        assert overview["parent"] == "trained on 16.4k tokens"
+        assert overview["seeds"] == "0"
+        for link in text.locator("a").all():
+            link.click()
+            report_browser.sidebar(page).locator("nav").get_by_text(link.inner_text()).wait_for()
+            assert report_browser.sidebar(page).locator("tbody tr").count() > 0
+
+
+@browses
+def test_the_report_shows_the_workflow_its_times_and_how_a_figure_was_made(finished: tuple[Path, str]) -> None:
+    with report_browser.reading(finished[0] / "results/smoke/report.html") as page:
+        assert report_browser.is_drawn(page.locator("#rulegraph canvas"))
+        report_browser.sidebar(page).get_by_text("Statistics").click()
+        assert report_browser.is_drawn(page.locator("#runtimes canvas"))
+        assert report_browser.is_drawn(page.locator("#timeline canvas"))
+        report_browser.open_folder(page, "2. Figures")
+        view, about = report_browser.buttons(page, "reported")
+        view.click()
+        assert report_browser.image(page).bounding_box()["y"] >= 0  # type: ignore[index]
+        about.click()
+        report_browser.sidebar(page).get_by_text("The paper's own figures, redrawn from its numbers").wait_for()
+        report_browser.sidebar(page).locator("li", has_text="draw_figure").locator("a").click()
+        report_browser.sidebar(page).get_by_text("python workflow/scripts/draw_figures.py").wait_for()
 
 
 def test_a_second_run_does_nothing_and_says_so(finished: tuple[Path, str]) -> None:
@@ -269,6 +357,8 @@ def test_deleted_tables_and_figures_are_redrawn_without_training(copy: Path) -> 
     expected, models = results_of(copy), sorted((copy / "results/smoke/runs").rglob("model.safetensors"))
     drawn = (copy / "figures/smoke/token_budget.csv").read_text()
     times = [model.stat().st_mtime_ns for model in models]
+    report = copy / "results/smoke/report.html"
+    before = report.stat().st_mtime_ns
     shutil.rmtree(copy / "results/smoke/tables")
     shutil.rmtree(copy / "figures/smoke")
     again = run_study(copy)
@@ -276,6 +366,15 @@ def test_deleted_tables_and_figures_are_redrawn_without_training(copy: Path) -> 
     assert results_of(copy) == expected
     assert (copy / "figures/smoke/token_budget.csv").read_text() == drawn
     assert [model.stat().st_mtime_ns for model in models] == times
+    assert report.stat().st_mtime_ns > before
+
+
+def test_a_page_that_was_made_anew_is_in_the_report(copy: Path) -> None:
+    report = copy / "results/smoke/report.html"
+    before = report.stat().st_mtime_ns
+    (copy / "results/smoke/pages/versions.html").unlink()
+    assert run_study(copy).returncode == 0
+    assert report.stat().st_mtime_ns > before
 
 
 def test_an_archive_makes_everything_again_without_torch(finished: tuple[Path, str], tmp_path: Path) -> None:

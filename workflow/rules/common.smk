@@ -26,7 +26,18 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 paths = study.paths
-PUBLISHED = ["main", "tasks", "efficiency", "accounting", "hyperparameters"]
+PUBLISHED = [
+    "verdicts",
+    "overview",
+    "main",
+    "tasks",
+    "efficiency",
+    "reported",
+    "hyperparameters",
+    "accounting",
+    "provenance",
+    "versions",
+]
 FIGURES = [
     "token_budget",
     "full_budget",
@@ -39,6 +50,15 @@ FIGURES = [
     "pareto",
     "reported",
 ]
+# The report sorts by name.
+CLAIMS, DRAWN, PRINTED, ACCOUNTS, ORIGINS, FILES = (
+    "1. Claims",
+    "2. Figures",
+    "3. Tables",
+    "4. Accounting",
+    "5. Provenance",
+    "6. Files",
+)
 ENVIRONMENT = f"../../envs/{'gpu' if study.config.cluster.gpus else 'cpu'}.yaml"
 
 # With --sdm conda, python is that of the rule's environment; without, that of the environment that runs Snakemake.

@@ -14,7 +14,7 @@ rule draw_figure:
         png=report(
             paths.figures / "{figure}.png",
             caption="../report/figure.rst",
-            category="Figures",
+            category=DRAWN,
             labels={"figure": "{figure}"},
         ),
         csv=paths.figures / "{figure}.csv",

@@ -13,25 +13,31 @@ rule tabulate:
         reported="config/reported.csv",
     output:
         config=paths.results / "config.yaml",
-        ledger=paths.results / "ledger.csv",
+        ledger=report(
+            paths.results / "ledger.csv",
+            caption="../report/ledger.rst",
+            category=FILES,
+            labels={"file": "ledger.csv"},
+        ),
         results=report(
             paths.results / "results.csv",
             caption="../report/results.rst",
-            category="Tables",
-            labels={"table": "results"},
+            category=FILES,
+            labels={"file": "results.csv"},
         ),
         efficiency=report(
             paths.results / "efficiency.csv",
             caption="../report/efficiency.rst",
-            category="Tables",
-            labels={"table": "efficiency"},
+            category=FILES,
+            labels={"file": "efficiency.csv"},
         ),
         times=report(
             paths.results / "times.csv",
             caption="../report/times.rst",
-            category="Tables",
-            labels={"table": "times"},
+            category=FILES,
+            labels={"file": "times.csv"},
         ),
+        provenance=paths.results / "provenance.csv",
         tables=[
             paths.tables / name
             for name in (
@@ -66,28 +72,23 @@ rule state_claims:
         gaps=report(
             paths.tables / "gaps.csv",
             caption="../report/gaps.rst",
-            category="Tables",
-            labels={"table": "gaps"},
+            category=FILES,
+            labels={"file": "gaps.csv"},
         ),
         task_gaps=report(
             paths.tables / "task_gaps.csv",
             caption="../report/task_gaps.rst",
-            category="Tables",
-            labels={"table": "task gaps"},
+            category=FILES,
+            labels={"file": "task_gaps.csv"},
         ),
         crossover=report(
             paths.tables / "crossover.csv",
             caption="../report/crossover.rst",
-            category="Tables",
-            labels={"table": "crossover"},
+            category=FILES,
+            labels={"file": "crossover.csv"},
         ),
         json=paths.results / "claims.json",
-        markdown=report(
-            paths.results / "claims.md",
-            caption="../report/claims.rst",
-            category="Claims",
-            labels={"text": "claims"},
-        ),
+        markdown=paths.results / "claims.md",
     log:
         paths.logs / "state_claims.log",
     localrule: True
@@ -110,13 +111,18 @@ rule publish_tables:
         rules.tabulate.output,
         rules.state_claims.output.gaps,
         rules.state_claims.output.task_gaps,
+        rules.state_claims.output.json,
     output:
-        report(
-            expand(paths.published / "{table}.md", table=PUBLISHED),
-            caption="../report/published.rst",
-            category="Printed tables",
-        ),
-        expand(paths.published / "{table}.{kind}", table=PUBLISHED, kind=["csv", "tex"]),
+        [
+            report(
+                paths.published / f"{table}.csv",
+                caption="../report/published.rst",
+                category=FILES,
+                labels={"file": f"printed/{table}.csv"},
+            )
+            for table in PUBLISHED
+        ],
+        expand(paths.published / "{table}.{kind}", table=PUBLISHED, kind=["md", "tex"]),
     log:
         paths.logs / "publish_tables.log",
     localrule: True

@@ -68,8 +68,8 @@ rule choose_learning_rates:
         table=report(
             paths.sweep.with_suffix(".csv"),
             caption="../report/sweep.rst",
-            category="Tables",
-            labels={"table": "sweep"},
+            category=FILES,
+            labels={"file": "sweep.csv"},
         ),
         chosen=paths.sweep,
     log:

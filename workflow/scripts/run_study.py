@@ -29,6 +29,7 @@ LOCK = STATE / "run_study.lock"
 SECONDS_TO_WAIT_FOR_AN_EARLIER_RUN = 60
 ERROR_MARKS = ("Error in rule", "RuleException", "WorkflowError", "LockException", "Exception in", "Error in file")
 PR_SET_PDEATHSIG = 1
+STYLESHEET = Path("workflow/report/report.css")
 
 
 def main() -> None:
@@ -51,7 +52,7 @@ def main() -> None:
             subprocess.run([*snakemake, "--unlock"], check=True, capture_output=True)
         progress = _run([*snakemake, "--show-failed-logs"], study, lock)
         report = study.paths.results / "report.html"
-        if _is_older(report, study.paths.results / "claims.json", study.paths.figures):
+        if _is_older(report, study):
             _write_report(snakemake, report)
     if warning := (study.paths.logs / "tabulate.log").read_text(encoding="utf-8"):
         _say(warning.rstrip())
@@ -172,17 +173,18 @@ def _interrupted_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
-def _is_older(report: Path, claims: Path, figures: Path) -> bool:
-    """Whether the report is missing, or was made before the claims or a figure."""
+def _is_older(report: Path, study: Study) -> bool:
+    """Whether the report is missing, or was made before a figure or page."""
     if not report.exists():
         return True
-    return any(file.stat().st_mtime > report.stat().st_mtime for file in (claims, *figures.glob("*.png")))
+    shown = (*study.paths.figures.glob("*.png"), *study.paths.pages.glob("*.html"))
+    return any(file.stat().st_mtime > report.stat().st_mtime for file in shown)
 
 
 def _write_report(snakemake: Sequence[str], report: Path) -> None:
     """Let Snakemake make the report; it takes its name when it is complete."""
     temporary = report.with_name("report.tmp.html")
-    command = [*snakemake, "--report", str(temporary)]
+    command = [*snakemake, "--report", str(temporary), "--report-stylesheet", str(STYLESHEET)]
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if result.returncode:
         raise UserError(f"the results are complete, but the report failed:\n{result.stdout}")

@@ -1,4 +1,4 @@
-"""Collect a study's ledger.csv, results.csv, efficiency.csv, times.csv and the tables behind claims and figures.
+"""Collect a study's ledger, results, efficiency, times and provenance, and the tables behind claims and figures.
 
 Fails when the two sides of a compared pair did not see the same tokens under the same recipe.
 """

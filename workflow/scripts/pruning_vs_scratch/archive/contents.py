@@ -6,7 +6,7 @@ from pathlib import Path
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import RECORDS
 from pruning_vs_scratch.study import Study
-from pruning_vs_scratch.tables.times import phase_manifests
+from pruning_vs_scratch.tables.times import manifest_paths
 
 CODE = (
     "Snakefile", "workflow", "config", "envs", "slurm", "requirements.lock", "pyproject.toml", "README.md", "LICENSE",
@@ -30,7 +30,7 @@ def archived_files(study: Study, weights: bool = False) -> list[Path]:
     files = {file for name in CODE for file in _below(Path(name))}
     files |= set(_below(paths.figures))
     files |= {file for file in _below(paths.results) if _is_of(study, file, weights)}
-    files |= {path for _, path in phase_manifests(study) if path.exists()}
+    files |= {path for _, path in manifest_paths(study) if path.exists()}
     return sorted(files)
 
 

@@ -41,7 +41,16 @@ def redraw(folder: Path, study_name: str) -> dict[str, Match]:
 def _derived(study: Study) -> list[Path]:
     """What is made from the records: files and folders."""
     results = study.paths.results
-    names = ("config.yaml", "ledger.csv", "results.csv", "efficiency.csv", "times.csv", "claims.json", "claims.md")
+    names = (
+        "config.yaml",
+        "ledger.csv",
+        "results.csv",
+        "efficiency.csv",
+        "times.csv",
+        "provenance.csv",
+        "claims.json",
+        "claims.md",
+    )
     figures = [study.paths.figures / f"{name}.{kind}" for name in FIGURES for kind in ("csv", *METADATA)]
     return [*(results / name for name in names), study.paths.tables, study.paths.published, *figures]
 

@@ -31,8 +31,3 @@ def _family(rows: pd.DataFrame) -> pd.DataFrame:
     granularity, pattern = rows["granularity"].iloc[0], rows["pattern"].iloc[0]
     name = f"{granularity}, {pattern}" if granularity == "sparse" else granularity
     return rows[rows["ratio"] == ratio].assign(panel=name)
-
-
-def first_seed(runs: str) -> str:
-    """The run of the first seed among those of a comparison."""
-    return runs.partition(";")[0]

@@ -20,15 +20,26 @@ MEASURES = {
     "attention_importance": "importance of\nattention channels",
 }
 
-COLUMNS = ["panel", "run", "method", "ratio", "seed", "measure", "block", "value", "low", "high", "removed"]
+BLOCK = ["method", "ratio", "measure", "block"]
+"""What is scored; seeds are averaged."""
+COLUMNS = [
+    "panel", *BLOCK, "value", "low", "high", "lowest", "highest", "removed", "seeds", "runs",
+]  # fmt: skip
 
 
 def data(tables: Tables) -> pd.DataFrame:
-    """What is drawn: a row per measure, ratio and block of the parent, for the first seed."""
+    """What is drawn: a row per measure, ratio and block of the parent; scores are means over the seeds.
+
+    ``low`` and ``high`` are the range of a block's channels; ``lowest`` and ``highest`` the extremes of the seeds.
+    ``removed`` counts the seeds in which the block goes.
+    """
     table = tables.importance
-    first = table[table["seed"] == table["seed"].min()]
-    scored = first.groupby(["method", "measure"])["value"].transform("count") > 0
-    drawn = first[scored].sort_values("measure", key=_place, kind="stable").reset_index(drop=True)
+    scored = table[table.groupby(["method", "measure"])["value"].transform("count") > 0]
+    means = scored.groupby(BLOCK, sort=False).agg(
+        value=("value", "mean"), low=("low", "mean"), high=("high", "mean"), lowest=("value", "min"),
+        highest=("value", "max"), removed=("removed", "sum"), seeds=("seed", "nunique"), runs=("run", ";".join),
+    )  # fmt: skip
+    drawn = means.reset_index().sort_values("measure", key=_place, kind="stable", ignore_index=True)
     names = drawn["method"].map(METHOD_LABELS).fillna(drawn["method"])
     return drawn.assign(panel=names + ": " + drawn["measure"]).reindex(columns=COLUMNS)
 
@@ -45,14 +56,14 @@ def draw(tables: Tables, study: str) -> Figure:
     for axes, _, rows in panels:
         _draw_panel(axes, rows, looks)
     if panels:
-        style.legend(figure, [look.marker_handle() for look in looks.values()], _note(tables, drawn), 2)
+        style.legend(figure, [look.marker_handle() for look in looks.values()], _note(drawn), 2)
     style.name_study(figure, tables, study)
     return figure
 
 
 def _looks(drawn: pd.DataFrame) -> dict[float, style.SeriesStyle]:
     """How each ratio looks at which blocks are removed."""
-    ratios = sorted(drawn.loc[drawn["removed"].astype(bool), "ratio"].unique())
+    ratios = sorted(drawn.loc[drawn["removed"] > 0, "ratio"].unique())
     return {
         ratio: style.SeriesStyle(f"removed at ratio {ratio:g}", style.COLOURS[i % len(style.COLOURS)], style.MARKERS[i])
         for i, ratio in enumerate(ratios)
@@ -66,7 +77,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, looks: dict[float, style.SeriesS
     for ratio in scores["ratio"].unique():
         colour = looks[ratio].colour if several and ratio in looks else style.SCRATCH_COLOUR
         _draw_scores(axes, scores[scores["ratio"] == ratio], colour)
-    _draw_removed(axes, rows[rows["removed"].astype(bool)], looks)
+    _draw_removed(axes, rows[rows["removed"] > 0], looks)
     axes.set_title(METHOD_LABELS.get(rows["method"].iloc[0], rows["method"].iloc[0]))
     axes.set_ylabel(MEASURES[rows["measure"].iloc[0]])
     axes.set_xlabel("block of the parent")
@@ -75,23 +86,30 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, looks: dict[float, style.SeriesS
 
 
 def _draw_scores(axes: Axes, line: pd.DataFrame, colour: str) -> None:
+    if line["seeds"].max() > 1:
+        style.band(axes, line["block"], line["lowest"], line["highest"], colour)
     around = [line["value"] - line["low"], line["high"] - line["value"]]
     axes.errorbar(line["block"], line["value"], yerr=around, color=colour, marker="o", linestyle="-", elinewidth=0.8)
 
 
 def _draw_removed(axes: Axes, removed: pd.DataFrame, looks: dict[float, style.SeriesStyle]) -> None:
-    """A row per ratio above the scores: a marker at every block that goes."""
+    """A row per ratio above the scores: a marker at every block that goes, hollow if it does not in every seed."""
     low, high = axes.get_ylim()
     ratios = sorted(removed["ratio"].unique())
     axes.set_ylim(low, low + (high - low) / (1 - ROW_SHARE * len(ratios)))
     for i, ratio in enumerate(ratios):
-        blocks = removed.loc[removed["ratio"] == ratio, "block"]
-        look, height = looks[ratio], [1 - ROW_SHARE * (i + 0.5)] * len(blocks)
-        axes.plot(blocks, height, look.marker, color=look.colour, transform=axes.get_xaxis_transform())
+        rows, look = removed[removed["ratio"] == ratio], looks[ratio]
+        for in_every, blocks in rows.groupby(rows["removed"] == rows["seeds"])["block"]:
+            height, fill = [1 - ROW_SHARE * (i + 0.5)] * len(blocks), look.colour if in_every else "white"
+            axes.plot(blocks, height, look.marker, color=look.colour, markerfacecolor=fill,
+                      transform=axes.get_xaxis_transform())  # fmt: skip
 
 
-def _note(tables: Tables, drawn: pd.DataFrame) -> str:
-    notes = ["Markers above the scores: blocks that go."] if drawn["removed"].any() else []
+def _note(drawn: pd.DataFrame) -> str:
+    removed = drawn["removed"]
+    notes = ["Markers above the scores: blocks that go."] if removed.any() else []
+    if ((removed > 0) & (removed < drawn["seeds"])).any():
+        notes.append("Hollow: not in every seed.")
     if not drawn["low"].equals(drawn["value"]):
         notes.append(f"Bars: from the {LOW}th to the {HIGH}th percentile of a block's channels.")
-    return " ".join([*notes, style.seed_shown(tables)])
+    return " ".join([*notes, style.seeds_shown(drawn["seeds"])])

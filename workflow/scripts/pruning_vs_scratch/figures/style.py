@@ -221,10 +221,16 @@ def coverage(drawn: pd.DataFrame, units: str) -> str:
     return f"{plural(seeds, 'seed')}; {drawn['confidence'].iloc[0]:.0%} intervals {covered}."
 
 
-def seed_shown(tables: Tables) -> str:
-    """'Seed 0, of 3 seeds.', for what cannot be averaged."""
-    seeds = tables.runs["seed"].unique()
-    return f"Seed {min(seeds)}, of {plural(len(seeds), 'seed')}."
+def seeds_shown(seeds: pd.Series) -> str:
+    """'1 seed.', or what means and bands are of several; for what has no intervals."""
+    least, most = int(seeds.min()), int(seeds.max())
+    count = f"{least} to {plural(most, 'seed')}" if least < most else plural(most, "seed")
+    return f"Means of {count}; bands: from the lowest to the highest." if most > 1 else f"{count}."
+
+
+def band(axes: Axes, x: pd.Series, low: pd.Series, high: pd.Series, colour: str) -> None:
+    """Where the seeds lie."""
+    axes.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
 
 
 def plural(count: int, noun: str) -> str:

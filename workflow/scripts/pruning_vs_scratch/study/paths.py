@@ -45,6 +45,11 @@ class Paths:
         """All of the study but its weights, in one file."""
         return self.results / f"{self.study}.tar.zst"
 
+    @property
+    def pages(self) -> Path:
+        """Texts and printed tables as the report shows them."""
+        return self.results / "pages"
+
     @staticmethod
     def download(file: str) -> Path:
         """A downloaded distribution, shared by all studies."""

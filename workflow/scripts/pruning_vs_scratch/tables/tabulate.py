@@ -11,6 +11,7 @@ from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.curves import curve_table
 from pruning_vs_scratch.tables.importance import importance_table
 from pruning_vs_scratch.tables.ledger import ledger_table, mixed_sources, verified_pairs
+from pruning_vs_scratch.tables.provenance import provenance_table
 from pruning_vs_scratch.tables.reported import reported_table
 from pruning_vs_scratch.tables.results import results_table
 from pruning_vs_scratch.tables.runs import efficiency_table, run_table
@@ -40,6 +41,7 @@ def tabulate(study: Study, reported: Path) -> None:
     speed = pd.read_csv(study.paths.speed) if study.config.evaluation.speed else None
     write_csv(results / "efficiency.csv", efficiency_table(study, runs, speed))
     write_csv(results / "times.csv", times_table(study))
+    write_csv(results / "provenance.csv", provenance_table(study))
     write_csv(tables / "runs.csv", runs)
     write_csv(tables / "pairs.csv", pairs)
     write_csv(tables / "reported.csv", reported_table(reported))

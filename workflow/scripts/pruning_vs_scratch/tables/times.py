@@ -4,7 +4,7 @@ Manifests know what Snakemake's benchmarks do not: training says how long all at
 Starting Python, tables, figures and the report are not in it: a few seconds each.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pruning_vs_scratch.data.hub import manifest_of
 from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.study import Study
 
+Manifest = dict[str, Any]
 COLUMNS = ("phase", "jobs", "seconds", "longest_seconds", "peak_memory_bytes")
 PHASES = {
     "parent": "pretrain", "pruned": "prune", "trunk": "shared trunks", "retrained": "retrain", "scratch": "scratch",
@@ -27,15 +28,21 @@ def times_table(study: Study) -> pd.DataFrame:
 
     Jobs may have run at the same time. A manifest that was deleted with what it describes is left out.
     """
-    found: dict[str, list[dict[str, Any]]] = {}
-    for phase, path in phase_manifests(study):
+    found = phase_manifests(study)
+    return pd.DataFrame([times_row(phase, manifests) for phase, manifests in found.items()], columns=list(COLUMNS))
+
+
+def phase_manifests(study: Study) -> dict[str, list[Manifest]]:
+    """The manifests that there are, by phase in the order of the pipeline."""
+    found: dict[str, list[Manifest]] = {}
+    for phase, path in manifest_paths(study):
         if path.exists():
             found.setdefault(phase, []).append(read_manifest(path))
-    return pd.DataFrame([_row(phase, manifests) for phase, manifests in found.items()], columns=list(COLUMNS))
+    return found
 
 
-def _row(phase: str, manifests: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    manifests = list(manifests)
+def times_row(phase: str, manifests: list[Manifest]) -> dict[str, Any]:
+    """What some jobs of a phase took (COLUMNS)."""
     seconds = [_seconds(manifest) for manifest in manifests]
     return {
         "phase": phase,
@@ -46,13 +53,13 @@ def _row(phase: str, manifests: Iterable[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _seconds(manifest: dict[str, Any]) -> float:
+def _seconds(manifest: Manifest) -> float:
     """Seconds of the last attempt, or those of all attempts of a training; a shared trunk is a job of its own."""
     ledger = manifest["facts"].get("ledger", {})
     return max(manifest["seconds"], ledger.get("wall_seconds", 0) - ledger.get("wall_seconds_trunk", 0))
 
 
-def phase_manifests(study: Study) -> Iterator[tuple[str, Path]]:
+def manifest_paths(study: Study) -> Iterator[tuple[str, Path]]:
     """Phases and their manifests, in the order of the pipeline."""
     paths = study.paths
     yield from (("download", paths.download(f"{source.file}.manifest.json")) for source in study.downloads.values())

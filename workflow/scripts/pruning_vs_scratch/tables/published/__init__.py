@@ -2,14 +2,29 @@
 
 from collections.abc import Callable
 
-from pruning_vs_scratch.tables.published import accounting, comparisons, efficiency, hyperparameters, tasks
+from pruning_vs_scratch.tables.published import (
+    accounting,
+    comparisons,
+    efficiency,
+    hyperparameters,
+    overview,
+    provenance,
+    reported,
+    tasks,
+    verdicts,
+)
 from pruning_vs_scratch.tables.published.stored import Published, Stored
 
 PUBLISHED: dict[str, Callable[[Stored], Published]] = {
+    "verdicts": verdicts.verdict_table,
+    "overview": overview.overview_table,
     "main": comparisons.main_table,
     "tasks": tasks.task_table,
     "efficiency": efficiency.efficiency_table,
-    "accounting": accounting.accounting_table,
+    "reported": reported.reported_table,
     "hyperparameters": hyperparameters.hyperparameter_table,
+    "accounting": accounting.accounting_table,
+    "provenance": provenance.provenance_table,
+    "versions": provenance.version_table,
 }
 """Every table by the name of its files."""

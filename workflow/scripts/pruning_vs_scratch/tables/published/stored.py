@@ -1,19 +1,26 @@
 """What printed tables are made from, and how they are written."""
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
 
 from pruning_vs_scratch.config import StudyConfig, parse_config
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import write_text
+from pruning_vs_scratch.files import read_json, write_text
 from pruning_vs_scratch.tables.load import Tables
 from pruning_vs_scratch.tables.write import write_csv
 
 MISSING = "–"
+NUMBER = re.compile(rf"{MISSING}$|[+-]?\d")
+"""How a cell begins that holds a number, perhaps with a unit or an interval, or none."""
+
+LONG_CELL, LONG_COLUMN = 50, r"0.3\linewidth"
+"""Signs from which LaTeX breaks the text of a column, and the column's width."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,17 @@ class Stored:
         return self._read("efficiency.csv")
 
     @cached_property
+    def provenance(self) -> pd.DataFrame:
+        """Code, hardware, versions, time and memory of each phase."""
+        return self._read("provenance.csv")
+
+    @cached_property
+    def claims(self) -> dict[str, Any]:
+        """The tested claims."""
+        found: dict[str, Any] = read_json(self.folder / "claims.json")
+        return found
+
+    @cached_property
     def config(self) -> StudyConfig:
         """The whole configuration, as it was run."""
         path = self.folder / "config.yaml"
@@ -66,11 +84,17 @@ class Published:
     numbers: pd.DataFrame
     printed: pd.DataFrame
 
+    @property
+    def alignments(self) -> list[str]:
+        """'right' for each column of nothing but numbers, 'left' for text."""
+        columns = [self.printed[name].astype(str) for name in self.printed]
+        return ["right" if cells.str.match(NUMBER).all() else "left" for cells in columns]
+
 
 def write(published: Published, name: str, folder: Path) -> None:
     """Write NAME.csv, NAME.md and NAME.tex."""
     write_csv(folder / f"{name}.csv", published.numbers)
-    cells = published.printed.to_markdown(index=False, disable_numparse=True)
+    cells = published.printed.to_markdown(index=False, disable_numparse=True, colalign=published.alignments)
     write_text(folder / f"{name}.md", f"# {published.title}\n\n{cells}\n")
     write_text(folder / f"{name}.tex", latex(published))
 
@@ -78,7 +102,10 @@ def write(published: Published, name: str, folder: Path) -> None:
 def latex(published: Published) -> str:
     """The table for LaTeX with the package booktabs."""
     style = published.printed.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
-    columns = "l" + "r" * (len(published.printed.columns) - 1)
+    columns = "".join(
+        rf"p{{{LONG_COLUMN}}}" if cells.astype(str).str.len().max() > LONG_CELL else alignment[0]
+        for (_, cells), alignment in zip(published.printed.items(), published.alignments, strict=True)
+    )
     text: str = style.to_latex(hrules=True, caption=_escaped(published.title), column_format=columns)
     return text
 

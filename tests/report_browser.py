@@ -1,0 +1,92 @@
+"""A study's report in headless Chromium, without a network: what a reader sees, clicks and downloads."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import FrameLocator, Locator, Page, sync_playwright
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+"""The machine's own browser; none is downloaded."""
+SECONDS_TO_WAIT = 60
+INK = """canvas => {
+    const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+    return pixels.some((value, i) => i % 4 < 3 && value < 200 && pixels[i - i % 4 + 3] > 0);
+}"""
+"""Whether something is drawn on a canvas."""
+
+
+@contextmanager
+def reading(report: Path) -> Iterator[Page]:
+    """The report in a browser that is offline. It may ask for nothing but itself, and must not report an error."""
+    problems: list[str] = []
+    requests: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER)
+        page = browser.new_context(viewport={"width": 1400, "height": 900}, offline=True).new_page()
+        page.set_default_timeout(1000 * SECONDS_TO_WAIT)
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(report.as_uri())
+        sidebar(page).wait_for()
+        yield page
+        browser.close()
+    assert problems == []
+    assert [address for address in requests if not address.startswith("data:")] == [report.as_uri()]
+
+
+def sidebar(page: Page) -> Locator:
+    """The column on the left; a navigation with the way to where one is lies in it."""
+    return page.locator("nav").first
+
+
+def contents(page: Page) -> dict[str, dict[str, str]]:
+    """What the report holds: by folder and name, the path of each result."""
+    found: dict[str, dict[str, list[str]]] = page.evaluate("categories")
+    return {
+        folder: {page.evaluate("path => Object.values(results[path].labels)[0]", path): path for path in paths}
+        for folder, (paths,) in ((folder, parts.values()) for folder, parts in found.items())
+    }
+
+
+def menu(page: Page) -> list[str]:
+    """The folders of results, from top to bottom."""
+    sidebar(page).locator("nav a").first.click()  # the house
+    return [text.strip() for text in sidebar(page).get_by_text(re.compile(r"^\d\. ")).all_inner_texts()]
+
+
+def open_folder(page: Page, name: str) -> list[str]:
+    """Open a folder of results; the names of what is in it, from top to bottom."""
+    menu(page)
+    sidebar(page).get_by_text(name).click()
+    return [text.strip() for text in sidebar(page).locator("tbody tr").all_inner_texts()]
+
+
+def buttons(page: Page, name: str) -> tuple[Locator, Locator]:
+    """The eye and the i beside a result of the folder that is open."""
+    row = sidebar(page).locator("tbody tr").filter(has=page.get_by_role("cell", name=name, exact=True))
+    return row.locator("a").nth(0), row.locator("a").nth(1)
+
+
+def image(page: Page) -> Locator:
+    """The picture that is shown, once it is decoded."""
+    shown = page.locator("#app .grow img")
+    shown.evaluate("image => image.decode()")
+    return shown
+
+
+def document(page: Page, heading: str) -> FrameLocator:
+    """The page that is shown, once its heading is seen."""
+    frame = page.frame_locator("iframe")
+    frame.get_by_role("heading", level=1, name=heading, exact=True).wait_for()
+    return frame
+
+
+def is_drawn(canvas: Locator) -> bool:
+    """Whether a chart is there, visible, and not empty."""
+    canvas.wait_for()
+    return bool(canvas.is_visible() and canvas.evaluate(INK))

@@ -1,0 +1,45 @@
+"""Where a study's numbers come from: code, hardware and versions of each phase, with its time and memory."""
+
+import pandas as pd
+
+from pruning_vs_scratch.files import canonical_json
+from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.tables.times import COLUMNS as TIMES
+from pruning_vs_scratch.tables.times import Manifest, phase_manifests, times_row
+
+HARDWARE = ("machine", "processor", "cores", "cpu_capability", "gpus")
+"""Facts of the hardware that are kept; a number of threads is a setting of the study."""
+COLUMNS = (*TIMES, "source_hash", *HARDWARE)
+"""The columns before those of the versions, one a package."""
+
+
+def provenance_table(study: Study) -> pd.DataFrame:
+    """A row a phase and environment (COLUMNS, and a version a package), in the order of the pipeline.
+
+    An environment is the code, the hardware and the versions: a phase whose jobs ran in several has several rows.
+    """
+    rows = [
+        times_row(phase, alike) | _environment(alike[0])
+        for phase, manifests in phase_manifests(study).items()
+        for alike in _by_environment(manifests)
+    ]
+    packages = sorted({name for row in rows for name in row} - set(COLUMNS), key=lambda name: (name != "python", name))
+    return pd.DataFrame(rows, columns=[*COLUMNS, *packages])
+
+
+def _by_environment(manifests: list[Manifest]) -> list[list[Manifest]]:
+    found: dict[str, list[Manifest]] = {}
+    for manifest in manifests:
+        found.setdefault(canonical_json(_environment(manifest)), []).append(manifest)
+    return list(found.values())
+
+
+def _environment(manifest: Manifest) -> dict[str, str | int | None]:
+    hardware = manifest["hardware"] | {"gpus": _counted(manifest["hardware"].get("gpus", []))}
+    kept = {name: hardware.get(name) for name in HARDWARE}
+    return {"source_hash": manifest["source_hash"], **kept, **manifest["versions"]}
+
+
+def _counted(gpus: list[str]) -> str | None:
+    """'2 x NVIDIA H100', or nothing."""
+    return ", ".join(f"{gpus.count(name)} x {name}" for name in dict.fromkeys(gpus)) or None
