@@ -24,6 +24,7 @@ include: "workflow/rules/acquire.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/prune.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/shapes.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
@@ -37,3 +38,4 @@ rule all:
         rules.publish_tables.output,
         expand(rules.draw_figure.output, figure=FIGURES),
         rules.choose_learning_rates.output if study.trials else [],
+        rules.choose_shapes.output if study.candidates else [],

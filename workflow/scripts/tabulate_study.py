@@ -21,6 +21,7 @@ from pruning_vs_scratch.tables.ledger import ledger_table, mixed_sources, verifi
 from pruning_vs_scratch.tables.reported import reported_table
 from pruning_vs_scratch.tables.results import results_table
 from pruning_vs_scratch.tables.runs import efficiency_table, run_table
+from pruning_vs_scratch.tables.shape_search import search_table, searches_of
 from pruning_vs_scratch.tables.times import times_table
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ def main() -> None:
     _write_csv(times_table(study), results / "times.csv")
     _write_csv(runs, tables / "runs.csv")
     _write_csv(pairs, tables / "pairs.csv")
+    _write_csv(search_table(study.paths, searches_of(study)), tables / "shape_search.csv")
     _write_csv(reported_table(args.reported), tables / "reported.csv")
     stored = {"losses": losses, "items": items, "curves": curve_table(study), "importance": importance_table(study)}
     for name, table in stored.items():

@@ -17,7 +17,7 @@ from pruning_vs_scratch.study import Study
 COLUMNS = ("phase", "jobs", "seconds", "longest_seconds", "peak_memory_bytes")
 PHASES = {
     "parent": "pretrain", "pruned": "prune", "trunk": "shared trunks", "retrained": "retrain", "scratch": "scratch",
-    "rewind": "rewind", "trial": "sweep",
+    "rewind": "rewind", "trial": "sweep", "candidate": "shape search",
 }  # fmt: skip
 """Phases by the role of a run, in the order of the pipeline."""
 

@@ -1,0 +1,39 @@
+"""Choose the shapes of width targets from a search's candidates: shape_search.csv, and the target files."""
+
+import argparse
+import logging
+
+from pruning_vs_scratch import cli
+from pruning_vs_scratch.cli import json_argument
+from pruning_vs_scratch.files import atomic_file, write_json
+from pruning_vs_scratch.study import Target
+from pruning_vs_scratch.study.candidates import shape_words
+from pruning_vs_scratch.study.paths import Paths
+from pruning_vs_scratch.tables.shape_search import chosen_targets, search_table
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--study", required=True, help="name of the study")
+    parser.add_argument(
+        "--searches", type=json_argument, required=True, help="JSON: by target, the candidates' targets by their runs"
+    )
+    args = parser.parse_args()
+    paths = Paths(args.study)
+    searches = {
+        name: {run: Target.from_dict(values) for run, values in candidates.items()}
+        for name, candidates in args.searches.items()
+    }
+    table = search_table(paths, searches)
+    for target in chosen_targets(table, searches):
+        log.info("%s: %s", target.name, shape_words(target.shape))
+        write_json(paths.target(target.name), target.to_dict())
+    with atomic_file(paths.shape_search) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+if __name__ == "__main__":
+    cli.run(main)
