@@ -29,7 +29,10 @@ def main() -> None:
     }
     table = search_table(paths, searches)
     for target in chosen_targets(table, searches):
-        log.info("%s: %s", target.name, shape_words(target.shape))
+        sizes = table.loc[table["target"] == target.name, "hidden_size"]
+        at_an_end = target.shape.hidden_size in (sizes.min(), sizes.max())
+        hint = "; no candidate lies beyond it: try more of them" if at_an_end else ""
+        log.info("%s: %s%s", target.name, shape_words(target.shape), hint)
         write_json(paths.target(target.name), target.to_dict())
     with atomic_file(paths.shape_search) as temporary:
         table.to_csv(temporary, index=False)

@@ -39,6 +39,9 @@ def _source_problems(config: StudyConfig) -> Iterator[str]:
             yield f"{path}.source: no source {documents.source!r} under corpus.sources; {hint}"
     for reserved in {"train", "calibration", "validation", "test"} & set(config.corpus.evaluation):
         yield f"corpus.evaluation.{reserved}: this name belongs to a split of corpus.train; choose another"
+    for name in set(config.publishing.data_licenses) - set(config.corpus.sources):
+        hint = nearest(name, config.corpus.sources)
+        yield f"publishing.data_licenses.{name}: no source {name!r} under corpus.sources; {hint}"
 
 
 def _domain_problems(config: StudyConfig) -> Iterator[str]:

@@ -11,6 +11,7 @@ from pruning_vs_scratch.config.evaluation import ClaimsConfig, EvaluationConfig
 from pruning_vs_scratch.config.figures import FiguresConfig
 from pruning_vs_scratch.config.model import PretrainedParent, TargetsConfig
 from pruning_vs_scratch.config.pruning import BaselinesConfig, Comparison, PruningConfig
+from pruning_vs_scratch.config.publishing import PublishingConfig
 from pruning_vs_scratch.config.shape_search import ShapeSearchConfig
 from pruning_vs_scratch.config.sweep import SweepConfig
 from pruning_vs_scratch.config.training import TrainingConfig
@@ -40,3 +41,4 @@ class StudyConfig(Section):
     claims: ClaimsConfig = ClaimsConfig()
     cluster: ClusterConfig = ClusterConfig()
     figures: FiguresConfig = FiguresConfig()
+    publishing: PublishingConfig = PublishingConfig()
