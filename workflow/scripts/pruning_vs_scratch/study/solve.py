@@ -105,7 +105,7 @@ def solved_widths(parent: ModelShape, ratio: float, *, tolerance: float, all_hea
     fitting = [shape for shape in nearest if abs(deviation(shape, parent, ratio)) <= tolerance]
     if fitting:
         first = min(fitting, key=lambda shape: (parent.heads - shape.heads, _unevenness(shape, parent)))
-        fitting.sort(key=lambda shape: (_distance(shape, first, parent), shape.hidden_size, shape.heads))
+        fitting.sort(key=lambda shape: (distance(shape, first, parent), shape.hidden_size, shape.heads))
     return Widths(fitting, nearest)
 
 
@@ -114,6 +114,7 @@ def _step(size: int) -> int:
     return 2 ** int(math.log2(min(max(size // SIZE_IN_STEPS, LEAST_STEP), MOST_STEP)))
 
 
-def _distance(shape: ModelShape, other: ModelShape, parent: ModelShape) -> float:
+def distance(shape: ModelShape, other: ModelShape, parent: ModelShape) -> float:
+    """How far two shapes lie from each other, in shares of the parent's hidden size, neurons and heads."""
     keys = ("hidden_size", "ffn_size", "heads")
     return sum(abs(getattr(shape, key) - getattr(other, key)) / getattr(parent, key) for key in keys)
