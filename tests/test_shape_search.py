@@ -172,7 +172,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "unequal": (
         {"shape_search": SEARCH | {"candidates": [*GIVEN, GIVEN[0] | {"ffn_size": 64}]}},
         "shape_search.candidates.2: hidden_size 24, ffn_size 64, heads 4 has 27,864 decoder parameters, +50.0% of the "
-        "18,576 that 0.5 leaves; shape_search.tolerance allows 2.0%; nearest: hidden_size 24, ffn_size 32, heads 4",
+        "18,576 that 0.5 leaves; shape_search.tolerance allows 2.0%; nearest: hidden_size 16, ffn_size 64, heads 4",
     ),
     "nothing fits": (
         {"shape_search": {"ratios": [0.5], "tokens": 2048, "tolerance": 1e-6}},
