@@ -93,6 +93,31 @@ def test_the_lineage_goes_from_the_parent_to_the_model_with_tokens_and_hashes(st
         assert manifest["outputs"]["model"]["sha256"] in line
 
 
+def test_a_baseline_that_keeps_trained_embeddings_descends_from_the_parent(
+    smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = written(finished(smoke | {"publishing": PUBLISHING, "baselines": {"redraw": "linear"}}))
+    assert [stage.run.name for stage in lineage(study, SCRATCH)] == [PARENT, PRUNED, SCRATCH]
+    _, data, text = exported(study, SCRATCH)
+    assert data["base_model"] == "someone/parent"
+    assert "embeddings and norms of the pruned model, other weights random" in text
+
+
+def test_the_card_of_a_searched_width_has_the_chosen_shape(
+    smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    search = {"ratios": [0.5], "tokens": 2048, "max": 3}
+    study = finished(smoke | {"targets": smoke["targets"] | {"width": []}, "shape_search": search})
+    chosen = list(study.candidates.values())[-1].run.target
+    write_json(study.paths.target("width-0.5"), chosen.to_dict() | {"name": "width-0.5"})
+    assert chosen.shape != study.targets["width-0.5"].shape
+    _, _, text = exported(written(study), "S8.19k-width-0.5-seed0")
+    assert f"| hidden size, neurons | {chosen.shape.hidden_size}, {chosen.shape.ffn_size} |" in text
+    assert f"| parameters | {chosen.shape.params_total:,} |" in text
+
+
 def test_every_score_is_in_the_card_with_its_error_and_what_guessing_scores(study: Study) -> None:
     _, _, text = exported(study, RETRAINED)
     table = pd.read_csv(study.paths.results / "results.csv")

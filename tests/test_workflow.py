@@ -396,6 +396,10 @@ def test_a_sweep_finds_the_rates_that_each_side_is_trained_at(copy: Path) -> Non
     assert ledger[ledger["phase"] == "sweep"]["tokens_seen"].tolist() == [2048] * 4
     again = snakemake(copy, *SMOKE, "config/swept.yaml")
     assert "Nothing to be done" in again.stdout + again.stderr
+    (copy / "config/look.yaml").write_text(yaml.safe_dump({"figures": {"size": "talk"}}))
+    other_look = snakemake(copy, "-n", *SMOKE, "config/swept.yaml", "config/look.yaml")
+    assert "draw_figure" in other_look.stdout + other_look.stderr
+    assert "train" not in other_look.stdout + other_look.stderr
 
 
 def test_a_search_finds_the_shape_that_pruned_and_scratch_runs_share(finished: tuple[Path, str], copy: Path) -> None:

@@ -78,7 +78,8 @@ rule choose_learning_rates:
     conda:
         ENVIRONMENT
     params:
-        config=study.config.model_dump_json(),
+        # Without what changes no run: all that the rates are for would be trained again.
+        config=study.config.model_dump_json(exclude={"cluster", "figures", "publishing"}),
     message:
         "Choose the learning rates"
     shell:
