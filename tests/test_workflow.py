@@ -399,7 +399,7 @@ def test_a_sweep_finds_the_rates_that_each_side_is_trained_at(copy: Path) -> Non
     (copy / "config/look.yaml").write_text(yaml.safe_dump({"figures": {"size": "talk"}}))
     other_look = snakemake(copy, "-n", *SMOKE, "config/swept.yaml", "config/look.yaml")
     assert "draw_figure" in other_look.stdout + other_look.stderr
-    assert "train" not in other_look.stdout + other_look.stderr
+    assert "Train " not in other_look.stdout + other_look.stderr
 
 
 def test_a_search_finds_the_shape_that_pruned_and_scratch_runs_share(finished: tuple[Path, str], copy: Path) -> None:
@@ -436,7 +436,7 @@ def test_a_search_finds_the_shape_that_pruned_and_scratch_runs_share(finished: t
     (copy / "config/searched.yaml").write_text(yaml.safe_dump(changed))
     again = snakemake(copy, "-n", *SMOKE, "config/searched.yaml")
     assert "choose_shapes" not in again.stdout + again.stderr
-    assert "train" not in again.stdout + again.stderr
+    assert "Train " not in again.stdout + again.stderr
 
 
 LOGITS = """
