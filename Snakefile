@@ -24,6 +24,7 @@ include: "workflow/rules/acquire.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/prune.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/shapes.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
@@ -39,3 +40,4 @@ rule all:
         expand(rules.draw_figure.output, figure=FIGURES),
         expand(rules.write_page.output, page=PAGES),
         rules.choose_learning_rates.output if study.trials else [],
+        rules.choose_shapes.output if study.candidates else [],

@@ -16,12 +16,12 @@ from pruning_vs_scratch.tables.crossover import crossover_table
 from pruning_vs_scratch.tables.gaps import gap_groups, gap_table
 from pruning_vs_scratch.tables.load import Tables
 from pruning_vs_scratch.tables.task_gaps import task_gap_table
-from synthetic_tables import BUDGETS, write_figure_tables, write_tables
+from synthetic_tables import BUDGETS, SEARCH, write_figure_tables, write_tables
 
 SETTINGS = ClaimsConfig(resamples=200)
 STUDIES: dict[str, dict[str, Any]] = {
-    "whole": {},
-    "seeds": {"seeds": (0, 1, 2)},
+    "whole": {"search": SEARCH},
+    "seeds": {"seeds": (0, 1, 2), "search": SEARCH[:3]},
     "one_budget": {"budgets": BUDGETS[:1]},
     "one_ratio": {"ratios": [0.5]},
     "five_budgets": {"budgets": [10 * 10**9, 30 * 10**9, 50 * 10**9, 250 * 10**9, 500 * 10**9]},

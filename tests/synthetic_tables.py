@@ -30,6 +30,12 @@ METHODS = {
 }
 SCRATCH_LOSS = 5.0
 
+Candidate = tuple[float, int, int, int, float]
+"""Ratio, hidden size, neurons, heads, and validation loss of a candidate of a shape search."""
+SEARCH: list[Candidate] = [
+    (0.5, 72, 136, 6, 4.21), (0.5, 66, 160, 6, 4.18), (0.5, 84, 104, 3, 4.4), (0.75, 48, 80, 6, 4.9),
+    (0.75, 42, 112, 6, float("inf")),
+]  # fmt: skip
 Gap = Callable[[str, str, float, int], float]
 """True gap by setting, granularity, ratio and budget."""
 
@@ -54,6 +60,7 @@ def write_tables(
     sequences: int = 64,
     noise: float = 0.002,
     items: bool = False,
+    search: Sequence[Candidate] = (),
     rng_seed: int = 0,
 ) -> Tables:
     """Write runs, pairs, losses and, if asked, items; 2:4 exists at ratio 0.5 only."""
@@ -91,9 +98,24 @@ def write_tables(
     pd.concat(losses).to_parquet(folder / "losses.parquet")
     pd.DataFrame([asdict(pair) for pair in pairs]).to_csv(folder / "pairs.csv", index=False)
     _runs(pairs).to_csv(folder / "runs.csv", index=False)
+    write_search(folder, search)
     if items:
         _items(list(means), rng).to_parquet(folder / "items.parquet")
     return Tables(folder)
+
+
+def write_search(folder: Path, candidates: Sequence[Candidate]) -> None:
+    """Write the candidates of a shape search; the first of the lowest loss is chosen."""
+    rows = [
+        {
+            "target": f"width-{ratio:g}", "ratio": ratio, "hidden_size": hidden, "ffn_size": ffn, "heads": heads,
+            "params_decoder": 1_000_000, "validation_loss": loss, "tokens_seen": BUDGETS[0], "flops": 10**9,
+            "run": f"candidate-{ratio:g}-{hidden}",
+            "chosen": loss == min(other[-1] for other in candidates if other[0] == ratio),
+        }
+        for ratio, hidden, ffn, heads, loss in candidates
+    ]  # fmt: skip
+    pd.DataFrame(rows, columns=list(COLUMNS["shape_search.csv"])).to_csv(folder / "shape_search.csv", index=False)
 
 
 def _pairs(method: str, pattern: str, ratio: float, budget: int, seed: int, full: bool) -> list[Pair]:

@@ -20,6 +20,7 @@ NOTHING = {
     ("tasks", "unmatched"): "This study compares no models on tasks.",
     ("training_curves", "unmatched"): "This study compares nothing at equal budgets.",
     ("importance", "sparse"): "No method of this study scores the parent's blocks.",
+    ("shape_search", "no_full"): "This study searches no shapes.",
     ("pareto", "unmatched"): "This study compares nothing at equal or full budgets.",
     ("reported", "unmatched"): "not in this study",
 }
@@ -133,6 +134,21 @@ def test_importance_draws_scores_and_the_blocks_that_go(figure_tables: dict[str,
         assert points(axes) == columns_of(rows, "block", "value")
 
 
+@pytest.mark.parametrize("study", ["whole", "seeds"])
+def test_shape_search_draws_every_candidate_and_marks_the_chosen(figure_tables: dict[str, Tables], study: str) -> None:
+    tables = figure_tables[study]
+    data = FIGURES["shape_search"].data(tables)
+    figure = drawn("shape_search", tables)
+    for axes, (_, rows) in zip(figure.axes, data.groupby("ratio"), strict=True):
+        *candidates, chosen = axes.lines
+        shown = [(float(x), float(y)) for line in candidates for x, y in line.get_xydata()]
+        assert sorted(shown) == sorted(columns_of(rows, "hidden_size", "validation_loss"))
+        best = rows.loc[rows["validation_loss"].idxmin()]
+        assert chosen.get_xydata().tolist() == [[best["hidden_size"], best["validation_loss"]]]
+        assert {text.get_text() for text in axes.texts} == set(rows["ffn_size"].astype(str))
+    assert ("1 candidate diverged" in words(figure)) == (study == "whole")
+
+
 def test_pareto_draws_every_model_and_the_fronts(figure_tables: dict[str, Tables]) -> None:
     tables = figure_tables["seeds"]
     data = FIGURES["pareto"].data(tables)
@@ -179,7 +195,9 @@ def test_numbers_that_were_read_off_look_different_and_are_named(figure_tables: 
     assert set(study) == {"o", "s"}
 
 
-@pytest.mark.parametrize("name", ["granularity", "tasks", "training_curves", "importance", "pareto", "reported"])
+@pytest.mark.parametrize(
+    "name", ["granularity", "tasks", "training_curves", "importance", "shape_search", "pareto", "reported"]
+)
 def test_files_are_complete_and_the_same_each_time(figure_tables: dict[str, Tables], tmp_path: Path, name: str) -> None:
     for folder in ("one", "two"):
         save(FIGURES[name], name, figure_tables["whole"], "demo", tmp_path / folder)

@@ -32,6 +32,7 @@ from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.calibration import calibration_flops
 from pruning_vs_scratch.study.costs import planned_costs
 from pruning_vs_scratch.study.plan import PruningPlan
+from pruning_vs_scratch.tables.published import PAGES
 from studies import studies
 
 Values = dict[str, Any]
@@ -42,7 +43,7 @@ BILLION = 10**9
 def plan_of(values: Values, device: str | None = None) -> Plan:
     study = Study(values)
     throughput = Throughput.read([REPOSITORY / SHIPPED])
-    return Plan(study, throughput, device or study.config.cluster.device, list(FIGURES))
+    return Plan(study, throughput, device or study.config.cluster.device, FIGURES, PAGES)
 
 
 def rate(**changes: Any) -> Rate:
@@ -149,7 +150,7 @@ def test_only_jobs_that_the_results_need_are_counted() -> None:
 
 @given(studies())
 def test_every_file_that_a_job_reads_is_made_by_another_and_every_run_by_one(study: Study) -> None:
-    graph = job_graph(study, FIGURES)
+    graph = job_graph(study, FIGURES, PAGES)
     made = [path for job in graph.jobs for path in job.outputs]
     assert len(set(made)) == len(made)
     assert {path for job in graph.jobs for path in job.inputs} <= set(made)

@@ -21,7 +21,7 @@ from pruning_vs_scratch.tables.items import chance_rows, task_mean_rows, task_ro
 from pruning_vs_scratch.tables.published import PUBLISHED
 from pruning_vs_scratch.tables.published.stored import Stored, write
 from pruning_vs_scratch.tables.task_gaps import task_gap_table
-from synthetic_tables import BUDGETS, PARENT_TOKENS, write_tables
+from synthetic_tables import BUDGETS, PARENT_TOKENS, SEARCH, write_tables
 
 SETTINGS = ClaimsConfig(resamples=300)
 
@@ -30,7 +30,7 @@ SETTINGS = ClaimsConfig(resamples=300)
 def stored(tmp_path: Path) -> Stored:
     """A results folder of a synthetic study."""
     results = tmp_path / "results"
-    tables = write_tables(results / "tables", items=True)
+    tables = write_tables(results / "tables", items=True, search=SEARCH)
     groups = gap_groups(tables, "test")
     gap_table(groups, SETTINGS).to_csv(results / "tables/gaps.csv", index=False)
     task_gap_table(groups, tables.items, SETTINGS).to_csv(results / "tables/task_gaps.csv", index=False)
@@ -110,6 +110,8 @@ def test_search_ranges_and_values_are_told(stored: Stored) -> None:
     table = PUBLISHED["hyperparameters"](stored).numbers.set_index("hyperparameter")
     assert table.loc["peak learning rate"].tolist() == ["0.003", "0.001, 0.003"]
     assert table.loc["sparsegpt: damping", "value"] == "0.01"
+    tried = "72/136/6, 66/160/6, 84/104/3"
+    assert table.loc["hidden size/neurons/heads of width-0.5"].tolist() == ["66/160/6", tried]
     assert table.loc["weight decay"].tolist() == ["0.1", "not searched"]
 
 

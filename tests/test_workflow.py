@@ -31,6 +31,7 @@ from pruning_vs_scratch.figures import FIGURES
 from pruning_vs_scratch.planning.jobs import job_graph
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.costs import planned_costs
+from pruning_vs_scratch.tables.published import PAGES
 
 pytestmark = pytest.mark.workflow
 
@@ -468,7 +469,7 @@ def test_a_bad_configuration_is_refused_before_any_job(tmp_path: Path, change: d
     assert not (folder / "results").exists()
 
 
-@pytest.mark.parametrize("study", ["demo", "smoke", "demo-seeds", "demo-wsd", "hub-evaluation", "paper"])
+@pytest.mark.parametrize("study", ["demo", "smoke", "demo-seeds", "demo-wsd", "demo-shapes", "hub-evaluation", "paper"])
 def test_the_shipped_studies_expand_to_the_jobs_that_their_plans_count(tmp_path: Path, study: str) -> None:
     overlay = [] if study == "demo" else ["--configfile", f"config/{study}.yaml"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -479,7 +480,8 @@ def test_the_shipped_studies_expand_to_the_jobs_that_their_plans_count(tmp_path:
     table = re.search(r"Job stats:\njob +count\n[- ]+\n(.*?)\ntotal", result.stdout + result.stderr, re.DOTALL)
     assert table is not None
     counted = {rule: int(count) for rule, count in map(str.split, table[1].splitlines())}
-    graph = job_graph(Study(load_config(study_files(study, REPOSITORY / "config")).model_dump(mode="json")), FIGURES)
+    config = load_config(study_files(study, REPOSITORY / "config"))
+    graph = job_graph(Study(config.model_dump(mode="json")), FIGURES, PAGES)
     assert Counter(job.rule for job in graph.jobs) | {"all": 1} == counted
 
 
@@ -602,3 +604,100 @@ def test_a_sweep_finds_the_rates_that_each_side_is_trained_at(copy: Path) -> Non
     assert ledger[ledger["phase"] == "sweep"]["tokens_seen"].tolist() == [2048] * 4
     again = snakemake(copy, *SMOKE, "config/swept.yaml")
     assert "Nothing to be done" in again.stdout + again.stderr
+    (copy / "config/look.yaml").write_text(yaml.safe_dump({"figures": {"size": "talk"}}))
+    other_look = snakemake(copy, "-n", *SMOKE, "config/swept.yaml", "config/look.yaml")
+    assert "draw_figure" in other_look.stdout + other_look.stderr
+    assert "Train " not in other_look.stdout + other_look.stderr
+
+
+def test_a_search_finds_the_shape_that_pruned_and_scratch_runs_share(finished: tuple[Path, str], copy: Path) -> None:
+    search = {"ratios": [0.5], "tokens": 2048, "max": 3}
+    matrix = [{"methods": ["minitron_width"], "ratios": [0.5], "retrain": [4096], "full": [4096]}]
+    overlay = {"targets": {"width": []}, "shape_search": search, "matrix": matrix}
+    (copy / "config/searched.yaml").write_text(yaml.safe_dump(overlay))
+    whole = snakemake(copy, *SMOKE, "config/searched.yaml")
+    assert whole.returncode == 0, whole.stderr
+
+    results, runs = copy / "results/smoke", copy / "results/smoke/runs"
+    table = pd.read_csv(results / "shape_search.csv")
+    assert len(table) == 3
+    assert table["params_decoder"].max() / table["params_decoder"].min() < 1.05
+    best = table.loc[table["validation_loss"].idxmin()]
+    assert table.loc[table["chosen"], "run"].tolist() == [best["run"]]
+    shape = json.loads((results / "targets/width-0.5.json").read_text())["shape"]
+    assert [shape["hidden_size"], shape["ffn_size"], shape["heads"]] == best[
+        ["hidden_size", "ffn_size", "heads"]
+    ].tolist()
+    for run in ("P16.4k-minitron_width-0.5-R4.1k-seed0", "S4.1k-width-0.5-seed0", "S21.5k-width-0.5-full-seed0"):
+        config = json.loads((runs / run / "model/config.json").read_text())
+        assert (config["hidden_size"], config["intermediate_size"]) == (best["hidden_size"], best["ffn_size"])
+    parameters = pd.read_csv(results / "results.csv").set_index("run").loc["S4.1k-width-0.5-seed0", "params_total"]
+    assert set(parameters) == {best["params_decoder"] + 512 * best["hidden_size"]}
+    ledger = pd.read_csv(results / "ledger.csv")
+    assert ledger.loc[ledger["phase"] == "shape_search", "tokens_seen"].tolist() == [2048] * 3
+    assert not list(runs.glob("P16.4k-minitron_width-0.5-h*/model"))
+    drawn = pd.read_csv(copy / "figures/smoke/shape_search.csv")
+    assert sorted(drawn["validation_loss"]) == sorted(table["validation_loss"])
+    assert pd.read_csv(finished[0] / "figures/smoke/shape_search.csv").empty
+
+    changed = {**overlay, "figures": {"size": "talk"}, "publishing": {"license": "mit"}}
+    (copy / "config/searched.yaml").write_text(yaml.safe_dump(changed))
+    again = snakemake(copy, "-n", *SMOKE, "config/searched.yaml")
+    assert "choose_shapes" not in again.stdout + again.stderr
+    assert "Train " not in again.stdout + again.stderr
+
+
+LOGITS = """
+import sys
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+folder, out = sys.argv[1:]
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder).eval()
+tokens = tokenizer("Shall I compare thee to a summer's day?", return_tensors="pt")["input_ids"]
+with torch.no_grad():
+    torch.save({"tokens": tokens, "logits": model(tokens).logits, "new": model.generate(tokens, max_new_tokens=4)}, out)
+"""
+
+
+@pytest.mark.parametrize(
+    "run", ["P16.4k-seed0", "P16.4k-wanda-0.5-2of4-R8.19k-seed0", "P16.4k-minitron_width-0.5-seed0"]
+)
+def test_an_exported_run_loads_without_a_network_and_gives_the_same_logits(
+    finished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: str
+) -> None:
+    import torch
+
+    folder, out = finished[0], tmp_path / "exported"
+    command = [sys.executable, "workflow/scripts/export_model.py", "--study", "smoke", "--run", run, "--out", str(out)]
+    exported = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert exported.returncode == 0, exported.stderr
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    found = []
+    for number, place in enumerate((out, folder / f"results/smoke/runs/{run}/model")):
+        file = tmp_path / f"{number}.pt"
+        subprocess.run([sys.executable, "-c", LOGITS, str(place), str(file)], cwd=tmp_path, check=True)
+        found.append(torch.load(file, weights_only=True))
+    for name in ("tokens", "logits", "new"):
+        assert torch.equal(found[0][name], found[1][name])
+    card = (out / "README.md").read_text()
+    assert str(folder) not in card
+    results = pd.read_csv(folder / "results/smoke/results.csv").set_index(["run", "dataset", "metric"])
+    score = results.loc[(run, "test", "loss")]
+    assert f"| test | loss | {score['value']:.4f} | {score['stderr']:.4f} | 16 |" in card
+    assert not list(out.glob(".*"))
+
+
+def test_an_exported_sparse_model_keeps_its_mask(finished: tuple[Path, str], tmp_path: Path) -> None:
+    from pruning_vs_scratch.models.tensors import load_tensors
+    from pruning_vs_scratch.pruning.masks import read_masks
+
+    out = tmp_path / "exported"
+    command = [sys.executable, "workflow/scripts/export_model.py", "--study", "smoke", "--out", str(out), "--run"]
+    subprocess.run([*command, "S8.19k-wanda-0.5-2of4-seed0"], cwd=finished[0], capture_output=True, check=True)
+    weights = load_tensors(out / "model.safetensors")
+    masks = read_masks(out / "mask.safetensors")
+    assert masks
+    assert all(weights[name][~mask].count_nonzero() == 0 for name, mask in masks.items())
+    assert "2:4 along the inputs" in (out / "README.md").read_text()

@@ -18,6 +18,7 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import canonical_json
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.evaluation import reading_options
+from pruning_vs_scratch.tables.shape_search import searches_of
 
 try:
     study = Study(config)
@@ -47,6 +48,7 @@ FIGURES = [
     "tasks",
     "training_curves",
     "importance",
+    "shape_search",
     "pareto",
     "reported",
 ]

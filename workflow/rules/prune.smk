@@ -8,12 +8,12 @@ rule target:
     log:
         paths.logs / "targets" / "{target}.log",
     wildcard_constraints:
-        target="|".join(map(re.escape, study.targets)),
+        target="|".join(map(re.escape, study.given_targets)),
     localrule: True
     conda:
         ENVIRONMENT
     params:
-        target=lambda wildcards: canonical_json(study.targets[wildcards.target].to_dict()),
+        target=lambda wildcards: canonical_json(study.given_targets[wildcards.target].to_dict()),
     message:
         "Write the target {wildcards.target}"
     shell:

@@ -10,6 +10,7 @@ rule tabulate:
         metrics=expand(paths.metrics("{run}"), run=study.trained_runs),
         pruned=expand(paths.model("{run}"), run=study.pruned_runs),
         importance=[paths.scores(run, method) for run, method in study.scorings],
+        targets=[paths.target(name) for name in study.searched_targets],
         reported="config/reported.csv",
     output:
         config=paths.results / "config.yaml",
@@ -47,6 +48,7 @@ rule tabulate:
                 "items.parquet",
                 "curves.parquet",
                 "importance.parquet",
+                "shape_search.csv",
                 "reported.csv",
             )
         ],

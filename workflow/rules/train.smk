@@ -29,7 +29,7 @@ rule train:
         threads=study.config.training.threads,
         plan=lambda wildcards: study.run(wildcards.run).plan.model_dump_json(),
         options=lambda wildcards: study.training_options(wildcards.run),
-        # A trial of a sweep leaves no checkpoint.
+        # A trial of a search leaves no checkpoint.
         out=lambda wildcards, output: [f"--out={path}" for path in [output.get("trained")] if path],
         work=paths.work / "train",
         report=[f"--report-to={name}" for name in study.config.training.report_to],
@@ -57,7 +57,7 @@ use rule train as train_trial with:
         metrics=paths.metrics("{run}"),
         manifest=paths.manifest("{run}"),
     wildcard_constraints:
-        run="|".join(map(re.escape, study.trials)) or "none",
+        run="|".join(map(re.escape, study.tried_runs)) or "none",
 
 
 rule choose_learning_rates:
@@ -78,7 +78,8 @@ rule choose_learning_rates:
     conda:
         ENVIRONMENT
     params:
-        config=study.config.model_dump_json(),
+        # Without what changes no run: all that the rates are for would be trained again.
+        config=study.config.model_dump_json(exclude={"cluster", "figures", "publishing"}),
     message:
         "Choose the learning rates"
     shell:

@@ -22,6 +22,7 @@ from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.manifest import ManifestWriter, source_hash
 from pruning_vs_scratch.resume_state import is_made, resume_state
 from pruning_vs_scratch.study import Target, TrainingPlan
+from pruning_vs_scratch.study.plan import TRIAL_PHASES
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
@@ -160,11 +161,11 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: P
 
 
 def _result(trainer: "Trainer") -> "TrainResult":
-    """Train; a trial of a sweep may diverge, which is a result too."""
+    """Train; a trial may diverge, which is a result too."""
     try:
         return trainer.train()
     except Diverged as error:
-        if trainer.plan.phase != "sweep":
+        if trainer.plan.phase not in TRIAL_PHASES:
             raise
         log.warning("%s", error)
         return trainer.result(validation_loss=None)

@@ -27,7 +27,7 @@ class LedgerRow:
 
     run: str
     phase: str
-    """pretrain, prune, retrain, scratch, rewind or trunk."""
+    """pretrain, prune, retrain, scratch, rewind, trunk, sweep or shape_search."""
     tokens_planned: int
     tokens_seen: int
     tokens_trunk: int = 0

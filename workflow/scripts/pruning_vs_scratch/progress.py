@@ -24,9 +24,9 @@ COUNT = re.compile(r"^(\d+) of (\d+) steps")
 def job_seconds(study: Study) -> dict[str, float]:
     """First guess of the seconds of each long job, by the message that Snakemake shows for it."""
     seconds = {}
-    for name in [*study.trained_runs, *study.trunks, *study.trials]:
+    for name in [*study.trained_runs, *study.trunks, *study.tried_runs]:
         seconds[f"Train {name}"] = START_SECONDS + study.training_flops(name) / FLOPS_PER_SECOND
-    for name in study.pruned_runs:
+    for name in [*study.pruned_runs, *study.pruned_candidates]:
         seconds[f"Prune {name}"] = START_SECONDS
     for group, runs in study.evaluation_groups.items():
         seconds[f"Evaluate the checkpoints of {group}"] = START_SECONDS + EVALUATION_SECONDS * len(runs)

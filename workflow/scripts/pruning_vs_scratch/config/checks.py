@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from pruning_vs_scratch.config.model import ShapeConfig, WidthTarget
 from pruning_vs_scratch.config.pruning import GRANULARITY, N_OF_M_RATIO, Comparison
+from pruning_vs_scratch.config.shape_search import ShapeSearchConfig
 from pruning_vs_scratch.config.steps import Step, parse_chain
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.config.training import CosineSchedule, WsdSchedule, sharing_problem
@@ -23,6 +24,7 @@ def problems(config: StudyConfig) -> list[str]:
         *_shape_problems(config),
         *_matrix_problems(config),
         *_sweep_problems(config),
+        *_shape_search_problems(config),
         *_evaluation_problems(config),
     ]
 
@@ -37,6 +39,9 @@ def _source_problems(config: StudyConfig) -> Iterator[str]:
             yield f"{path}.source: no source {documents.source!r} under corpus.sources; {hint}"
     for reserved in {"train", "calibration", "validation", "test"} & set(config.corpus.evaluation):
         yield f"corpus.evaluation.{reserved}: this name belongs to a split of corpus.train; choose another"
+    for name in set(config.publishing.data_licenses) - set(config.corpus.sources):
+        hint = nearest(name, config.corpus.sources)
+        yield f"publishing.data_licenses.{name}: no source {name!r} under corpus.sources; {hint}"
 
 
 def _domain_problems(config: StudyConfig) -> Iterator[str]:
@@ -72,6 +77,8 @@ def _batch_problems(config: StudyConfig) -> Iterator[str]:
 def _training_budgets(config: StudyConfig) -> Iterator[tuple[str, int]]:
     if config.sweep is not None:
         yield "sweep.tokens", config.sweep.tokens
+    if config.shape_search is not None:
+        yield "shape_search.tokens", config.shape_search.tokens
     yield "parent.tokens", config.parent.tokens
     for i, comparison in enumerate(config.matrix):
         for j, budget in enumerate(comparison.retrain):
@@ -111,6 +118,41 @@ def _sweep_problems(config: StudyConfig) -> Iterator[str]:
             Step.parse(text)
         except UserError as error:
             yield f"sweep.on.{i}: {error}"
+
+
+def _shape_search_problems(config: StudyConfig) -> Iterator[str]:
+    search = config.shape_search
+    if search is None:
+        return
+    pruned = {
+        ratio for block in config.matrix for ratio in block.ratios if "width" in map(GRANULARITY.get, block.methods)
+    }
+    for i, ratio in enumerate(search.ratios):
+        if search.ratios.index(ratio) < i:
+            yield f"shape_search.ratios.{i}: {ratio} is there twice"
+        if ratio not in pruned:
+            known = ", ".join(map(str, sorted(pruned))) or "none"
+            yield f"shape_search.ratios.{i}: no width method of the matrix prunes {ratio}; its width ratios: {known}"
+        if any(target.ratio == ratio for target in config.targets.width):
+            yield f"shape_search.ratios.{i}: targets.width has a shape for {ratio}; keep that, or search for one"
+        if sum(candidate.ratio == ratio for candidate in search.candidates) == 1:
+            yield f"shape_search.candidates: {ratio} has one candidate; give two or more, or none to have them solved"
+    for i, candidate in enumerate(search.candidates):
+        yield from _candidate_problems(config, search, i, candidate)
+
+
+def _candidate_problems(
+    config: StudyConfig, search: ShapeSearchConfig, index: int, candidate: WidthTarget
+) -> Iterator[str]:
+    path = f"shape_search.candidates.{index}"
+    if candidate.ratio not in search.ratios:
+        yield f"{path}.ratio: {candidate.ratio} is not one of shape_search.ratios {search.ratios}"
+    if search.candidates.index(candidate) < index:
+        yield f"{path}: the same shape is there twice"
+    yield from _width_problems(config, path, candidate)
+    yield from _kept_whole_problems(config, path, search.method, candidate)
+    if candidate.heads < config.parent.shape.heads and config.pruning.minitron_width.importance == "authors":
+        yield f"{path}.heads: pruning.minitron_width.importance: authors ranks no heads; keep all, or choose nvidia"
 
 
 def _shape_problems(config: StudyConfig) -> Iterator[str]:
@@ -168,15 +210,17 @@ def _matrix_problems(config: StudyConfig) -> Iterator[str]:
 
 def _method_problems(config: StudyConfig, path: str, method: str, ratios: list[float]) -> Iterator[str]:
     """What a single method needs beyond a target of its granularity."""
-    parent = config.parent.shape
     if method == "sheared_llama" and config.pruning.sheared_llama.tokens is None:
         yield f"{path}: sheared_llama learns its masks and needs pruning.sheared_llama.tokens"
     for i, width in enumerate(config.targets.width):
-        if GRANULARITY[method] != "width" or width.ratio not in ratios:
-            continue
-        for key in ("kv_heads", "layers"):
-            if method != "sheared_llama" and getattr(width, key) not in (None, getattr(parent, key)):
-                yield f"targets.width.{i}.{key}: {method} keeps all of the parent's; only sheared_llama drops any"
+        if GRANULARITY[method] == "width" and width.ratio in ratios:
+            yield from _kept_whole_problems(config, f"targets.width.{i}", method, width)
+
+
+def _kept_whole_problems(config: StudyConfig, path: str, method: str, width: WidthTarget) -> Iterator[str]:
+    for key in ("kv_heads", "layers"):
+        if method != "sheared_llama" and getattr(width, key) not in (None, getattr(config.parent.shape, key)):
+            yield f"{path}.{key}: {method} keeps all of the parent's; only sheared_llama drops any"
 
 
 def _chain_problems(config: StudyConfig, path: str, chain: list[str]) -> Iterator[str]:
@@ -192,6 +236,8 @@ def _chain_problems(config: StudyConfig, path: str, chain: list[str]) -> Iterato
             yield from _pattern_problems(config, path, step.pattern, shape)
             continue
         yield from _ratio_problems(config, path, step.method, [step.ratio])
+        if step.granularity == "width" and step.ratio in _searched_ratios(config):
+            yield f"{path}: the shape of {step} is searched; a chain needs one that is given under targets.width"
         left = _shape_after(config, step, shape)
         if left.layers > shape.layers:
             yield f"{path}: {step} would add blocks: its target has {left.layers}, but only {shape.layers} are left"
@@ -226,11 +272,17 @@ def _ratio_problems(config: StudyConfig, path: str, method: str, ratios: list[fl
     """Depth and width methods need a target for each ratio."""
     granularity = GRANULARITY[method]
     known = {target.ratio for target in getattr(config.targets, granularity)}
+    known |= _searched_ratios(config) if granularity == "width" else set()
     for ratio in ratios:
         if ratio not in known:
             closest = min(known, key=lambda r: abs(r - ratio), default=None)
             hint = f"nearest: {closest}" if closest else "there are none"
             yield f"{path}: {method} needs a target for {ratio} under targets.{granularity}; {hint}"
+
+
+def _searched_ratios(config: StudyConfig) -> set[float]:
+    """Width ratios whose shape a search finds."""
+    return set() if config.shape_search is None else set(config.shape_search.ratios)
 
 
 def _pattern_problems(config: StudyConfig, path: str, pattern: str, shape: ShapeConfig) -> Iterator[str]:

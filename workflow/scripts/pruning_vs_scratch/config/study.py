@@ -11,6 +11,8 @@ from pruning_vs_scratch.config.evaluation import ClaimsConfig, EvaluationConfig
 from pruning_vs_scratch.config.figures import FiguresConfig
 from pruning_vs_scratch.config.model import PretrainedParent, TargetsConfig
 from pruning_vs_scratch.config.pruning import BaselinesConfig, Comparison, PruningConfig
+from pruning_vs_scratch.config.publishing import PublishingConfig
+from pruning_vs_scratch.config.shape_search import ShapeSearchConfig
 from pruning_vs_scratch.config.sweep import SweepConfig
 from pruning_vs_scratch.config.training import TrainingConfig
 
@@ -33,7 +35,10 @@ class StudyConfig(Section):
     training: TrainingConfig
     sweep: SweepConfig | None = None
     """Search for the peak learning rate; none unless given."""
+    shape_search: ShapeSearchConfig | None = None
+    """Search for the shapes of width targets; none unless given."""
     evaluation: EvaluationConfig
     claims: ClaimsConfig = ClaimsConfig()
     cluster: ClusterConfig = ClusterConfig()
     figures: FiguresConfig = FiguresConfig()
+    publishing: PublishingConfig = PublishingConfig()

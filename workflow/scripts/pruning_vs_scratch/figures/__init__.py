@@ -13,6 +13,7 @@ from pruning_vs_scratch.figures import (
     pareto,
     ratio,
     reported,
+    shape_search,
     tasks,
     token_budget,
     training_curves,
@@ -39,6 +40,7 @@ FIGURES: dict[str, Drawing] = {
     "tasks": tasks,
     "training_curves": training_curves,
     "importance": importance,
+    "shape_search": shape_search,
     "pareto": pareto,
     "reported": reported,
 }

@@ -64,6 +64,7 @@ class Estimator:
             "tokenize_corpus": lambda corpus: self._text("tokenize", [corpus]),
             "score": self._score,
             "prune": self._prune,
+            "prune_candidate": self._prune,
             "train": self._train,
             "train_trunk": self._train,
             "train_trial": self._train,

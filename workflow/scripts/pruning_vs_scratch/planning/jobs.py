@@ -13,8 +13,8 @@ from pruning_vs_scratch.study.runs import Run
 from pruning_vs_scratch.study.study import Study
 
 STAGES = (
-    "text", "targets", "pretrain", "score", "prune", "sweep", "trunk", "retrain", "scratch", "rewind", "evaluate",
-    "tables",
+    "text", "targets", "pretrain", "score", "prune", "shape_search", "sweep", "trunk", "retrain", "scratch", "rewind",
+    "evaluate", "tables",
 )  # fmt: skip
 """Kinds of jobs in the order of the pipeline; those that make runs have the names of the ledger's phases."""
 
@@ -70,11 +70,13 @@ class JobGraph:
         return list(order)
 
 
-def job_graph(study: Study, figures: Collection[str]) -> JobGraph:
-    """The graph of ``snakemake`` without a target, with these figures."""
-    jobs = [*_acquire(study), *_text(study), *_models(study), *_evaluation(study), *_tables(study, figures)]
-    wanted = [output for job in _tables(study, figures) for output in job.outputs]
-    return JobGraph(jobs, [*wanted, *([study.paths.sweep] if study.trials else [])])
+def job_graph(study: Study, figures: Collection[str], pages: Collection[str]) -> JobGraph:
+    """The graph of ``snakemake`` without a target, with these figures and pages of the report."""
+    tables = _tables(study, figures, pages)
+    wanted = [output for job in tables for output in job.outputs]
+    wanted += [study.paths.sweep] if study.trials else []
+    wanted += [study.paths.shape_search] if study.candidates else []
+    return JobGraph([*_acquire(study), *_text(study), *_models(study), *_evaluation(study), *tables], wanted)
 
 
 def _job(rule: str, subject: str, stage: str, inputs: Iterable[Path], *outputs: Path) -> Job:
@@ -106,24 +108,27 @@ def _text(study: Study) -> Iterator[Job]:
 
 def _models(study: Study) -> Iterator[Job]:
     paths = study.paths
-    for target in study.targets:
+    for target in study.given_targets:
         yield _job("target", target, "targets", [], paths.target(target))
     for start, method in study.scorings:
         inputs = [paths.model(start), paths.tokens / "calibration", paths.tokenizer]
         yield _job("score", f"{start} {method}", "score", inputs, paths.scores(start, method))
-    for name in study.pruned_runs:
-        yield _prune(study, study.run(name))
+    for rule, names in {"prune": study.pruned_runs, "prune_candidate": study.pruned_candidates}.items():
+        yield from (_prune(study, study.run(name), rule) for name in names)
     for run in study.recorded_runs.values():
         if run.plan is not None:
             yield _train(study, run)
     if study.trials:
         yield _job("choose_learning_rates", "", "sweep", map(paths.manifest, study.trials), paths.sweep)
+    if study.candidates:
+        chosen = [paths.shape_search, *map(paths.target, study.searched_targets)]
+        yield _job("choose_shapes", "", "shape_search", map(paths.manifest, study.candidates), *chosen)
 
 
-def _prune(study: Study, run: Run) -> Job:
+def _prune(study: Study, run: Run, rule: str) -> Job:
     paths = study.paths
     inputs = [*study.pruning_inputs(run.name).values(), paths.model(str(run.start)), paths.target(run.target.name)]
-    return _job("prune", run.name, "prune", [*inputs, paths.tokenizer], paths.model(run.name), paths.manifest(run.name))
+    return _job(rule, run.name, "prune", [*inputs, paths.tokenizer], paths.model(run.name), paths.manifest(run.name))
 
 
 def _train(study: Study, run: Run) -> Job:
@@ -133,6 +138,7 @@ def _train(study: Study, run: Run) -> Job:
     rule, made = {
         "trunk": ("train_trunk", [paths.state(name)]),
         "trial": ("train_trial", []),
+        "candidate": ("train_trial", []),
     }.get(run.role, ("train", [paths.model(name)]))
     outputs = [*made, paths.metrics(name), paths.manifest(name)]
     return _job(rule, name, run.plan.phase, [*inputs, paths.tokenizer], *outputs)
@@ -148,7 +154,7 @@ def _evaluation(study: Study) -> Iterator[Job]:
         yield _job("measure_speed", "", "evaluate", map(paths.model, study.measured_runs.values()), paths.speed)
 
 
-def _tables(study: Study, figures: Collection[str]) -> list[Job]:
+def _tables(study: Study, figures: Collection[str], pages: Collection[str]) -> list[Job]:
     paths = study.paths
     inputs = [
         *map(paths.manifest, study.recorded_runs),
@@ -158,12 +164,14 @@ def _tables(study: Study, figures: Collection[str]) -> list[Job]:
     inputs += [paths.scores(*scored) for scored in study.scorings]
     inputs += [paths.speed] if study.config.evaluation.speed is not None else []
     ledger, claims = paths.results / "ledger.csv", paths.results / "claims.json"
+    printed = paths.published / "main.csv"
     return [
         _job("tabulate", "", "tables", inputs, ledger),
         _job("state_claims", "", "tables", [ledger], claims),
-        _job("publish_tables", "", "tables", [ledger, claims], paths.published / "main.csv"),
+        _job("publish_tables", "", "tables", [ledger, claims], printed),
         *(
             _job("draw_figure", figure, "tables", [ledger, claims], paths.figures / f"{figure}.csv")
             for figure in figures
         ),
+        *(_job("write_page", page, "tables", [printed], paths.pages / f"{page}.html") for page in pages),
     ]

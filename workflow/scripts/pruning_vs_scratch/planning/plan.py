@@ -28,10 +28,12 @@ class Plan:
         UserError: the throughput table has no rate for some of its work.
     """
 
-    def __init__(self, study: Study, throughput: Throughput, device: str, figures: Collection[str]) -> None:
+    def __init__(
+        self, study: Study, throughput: Throughput, device: str, figures: Collection[str], pages: Collection[str]
+    ) -> None:
         self.study = study
         self.device = device
-        self.graph = job_graph(study, figures)
+        self.graph = job_graph(study, figures, pages)
         estimator = Estimator(study, throughput, device)
         self.loads: dict[Job, Load] = {job: estimator.load(job) for job in self.graph.jobs}
         self.precision = estimator.precision

@@ -11,7 +11,7 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study import names
 from pruning_vs_scratch.study.plan import Phase, PruningPlan, TrainingPlan
 from pruning_vs_scratch.study.runs import Pair, Run, Setting
-from pruning_vs_scratch.study.targets import parent_target, pipelines_of, target_of
+from pruning_vs_scratch.study.targets import Target, parent_target, pipelines_of, target_of
 
 
 class Expansion:
@@ -61,6 +61,21 @@ class Expansion:
         start = self.runs[pruned]
         masked = self._add_mask_of_baselines(self._parent(start.seed), start)
         return self._retrained(start, budget), self._scratch(masked, budget)
+
+    def candidate(self, step: Step, target: Target, budget: int) -> tuple[Run, Run]:
+        """The first parent pruned to a shape, and that retrained on a budget; neither becomes part of the study."""
+        tokens, seed = self.config.parent.tokens, self.config.seeds[0]
+        label = names.candidate_target_name(names.pruning_label([step]), target.shape)
+        name = names.pruned_name(tokens, label, seed)
+        pruning = self._pruning_plan(name, step.method, seed)
+        pruned = Run(
+            name, "candidate", target, seed, pruning=pruning, method=step.method, start=names.parent_name(tokens, seed),
+            tokens_parent=tokens, tokens_prune=pruning.tokens,
+        )  # fmt: skip
+        retrained = names.retrained_name(tokens, label, budget, seed)
+        plan = self._training_plan(retrained, "retrain", seed, tokens, budget)
+        plan = plan.model_copy(update={"phase": "shape_search"})
+        return pruned, replace(pruned, name=retrained, plan=plan, pruning=None, start=pruned.name)
 
     def _add(self, run: Run) -> Run:
         known = self.runs.setdefault(run.name, run)

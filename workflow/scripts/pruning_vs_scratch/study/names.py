@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pruning_vs_scratch.config.steps import Step
+from pruning_vs_scratch.study.shape import ModelShape
 
 LABEL_DIGITS = 3
 UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
@@ -64,6 +65,11 @@ def trunk_name(run: str, seed: int) -> str:
 def trial_name(run: str, rate: float, seed: int) -> str:
     """A run of a sweep at one learning rate: 'S50B-depth-0.5-lr0.001-seed0'."""
     return f"{run.removesuffix(f'-seed{seed}')}-lr{rate:g}-seed{seed}"
+
+
+def candidate_target_name(name: str, shape: ModelShape) -> str:
+    """A target, or what is pruned to it, at one shape that a search tries: 'width-0.5-h24f32a4'."""
+    return f"{name}-h{shape.hidden_size}f{shape.ffn_size}a{shape.heads}"
 
 
 def rewound_name(pruned: str, tokens: int, seed: int) -> str:

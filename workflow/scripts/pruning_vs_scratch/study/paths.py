@@ -91,6 +91,11 @@ class Paths:
         return self.results / "sweep.json"
 
     @property
+    def shape_search(self) -> Path:
+        """The candidates of a shape search; the chosen shapes are target files."""
+        return self.results / "shape_search.csv"
+
+    @property
     def targets(self) -> Path:
         """One file a target."""
         return self.results / "targets"

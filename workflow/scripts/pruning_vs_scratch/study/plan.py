@@ -23,7 +23,9 @@ EXECUTION = frozenset(
 )  # fmt: skip
 """Fields of a training plan that say how it is carried out: they change time, memory and rounding, not the run."""
 
-Phase = Literal["pretrain", "prune", "retrain", "scratch", "rewind", "trunk", "sweep"]
+Phase = Literal["pretrain", "prune", "retrain", "scratch", "rewind", "trunk", "sweep", "shape_search"]
+TRIAL_PHASES: frozenset[Phase] = frozenset({"sweep", "shape_search"})
+"""Phases whose runs are tried only: they leave no checkpoint, and may diverge."""
 
 
 def initial_seed(seed: int, phase: Phase) -> int:

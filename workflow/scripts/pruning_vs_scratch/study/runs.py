@@ -6,13 +6,13 @@ from typing import Literal
 from pruning_vs_scratch.study.plan import PruningPlan, TrainingPlan
 from pruning_vs_scratch.study.targets import Target
 
-Role = Literal["parent", "pruned", "retrained", "scratch", "rewind", "trunk", "trial"]
+Role = Literal["parent", "pruned", "retrained", "scratch", "rewind", "trunk", "trial", "candidate"]
 Setting = Literal["equal", "full", "rewind"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One model of the study, a trunk that some of them share, or a trial of a sweep, and how it comes to be."""
+    """One model of the study, a trunk that some of them share, or a trial of a search, and how it comes to be."""
 
     name: str
     role: Role

@@ -26,6 +26,7 @@ from pruning_vs_scratch.study.paths import Paths
 from pruning_vs_scratch.study.plan import PruningPlan
 from pruning_vs_scratch.study.runs import Pair, Run
 from pruning_vs_scratch.study.shape import ModelShape
+from pruning_vs_scratch.study.shape_search import candidates_of
 from pruning_vs_scratch.study.sweep import side_of, trials_of
 from pruning_vs_scratch.study.targets import Target
 from pruning_vs_scratch.study.trunks import with_trunks
@@ -50,10 +51,12 @@ class Study:
             self.runs, self.trunks = with_trunks(self.runs)
         self.trials = {trial.run.name: trial for trial in trials_of(self.config, expansion)}
         """Of a sweep: in no table but the ledger and the sweep's own."""
+        self.candidates = {candidate.run.name: candidate for candidate in candidates_of(self.config, expansion)}
+        """Of a shape search: in no table but the ledger and the search's own."""
         self.pairs: list[Pair] = expansion.pairs
 
     def run(self, name: str) -> Run:
-        """A run, trunk or trial by name.
+        """A run, trunk, trial or candidate by name.
 
         Raises:
             UserError: there is none; the nearest name is given.
@@ -64,18 +67,41 @@ class Study:
 
     @cached_property
     def recorded_runs(self) -> dict[str, Run]:
-        """Runs, trunks and trials by name: all that has a manifest and a row in the ledger."""
-        return self.runs | self.trunks | {name: trial.run for name, trial in self.trials.items()}
+        """Runs, trunks, trials and candidates by name: all that has a manifest and a row in the ledger."""
+        tried = {name: trial.run for name, trial in self.trials.items()}
+        tried |= {run.name: run for candidate in self.candidates.values() for run in (candidate.pruned, candidate.run)}
+        return self.runs | self.trunks | tried
 
     @cached_property
     def targets(self) -> dict[str, Target]:
         """Targets by name, the parent's own shape included."""
         return {run.target.name: run.target for run in self.runs.values()}
 
+    @cached_property
+    def searched_targets(self) -> list[str]:
+        """Names of the targets whose shape a search finds: their files are written by its choice."""
+        return list(dict.fromkeys(candidate.target for candidate in self.candidates.values()))
+
+    @cached_property
+    def given_targets(self) -> dict[str, Target]:
+        """Targets by name whose shape is known beforehand, those of a search's candidates included."""
+        tried = {candidate.run.target.name: candidate.run.target for candidate in self.candidates.values()}
+        return {name: target for name, target in self.targets.items() if name not in self.searched_targets} | tried
+
     @property
     def pruned_runs(self) -> list[str]:
         """Names of the runs that a pruning method makes."""
         return [run.name for run in self.runs.values() if run.role == "pruned"]
+
+    @property
+    def pruned_candidates(self) -> list[str]:
+        """Names of the pruned models of a shape search, which go when they are retrained."""
+        return [candidate.pruned.name for candidate in self.candidates.values()]
+
+    @property
+    def tried_runs(self) -> list[str]:
+        """Names of the runs that are trained for their validation loss alone."""
+        return [*self.trials, *self.candidates]
 
     @property
     def trained_runs(self) -> list[str]:
@@ -175,7 +201,7 @@ class Study:
     def rate_from_sweep(self, name: str) -> str | None:
         """Which learning rate of the sweep a run is trained at; None for that of its plan."""
         run, sweep = self.run(name), self.config.sweep
-        if sweep is None or sweep.use == "none" or run.role in ("parent", "trial"):
+        if sweep is None or sweep.use == "none" or run.role in ("parent", "trial", "candidate"):
             return None
         return "shared" if sweep.use == "shared" else side_of(run)
 
@@ -223,8 +249,8 @@ class Study:
     def scorings(self) -> dict[tuple[str, str], list[str]]:
         """Pruned runs that share scores, by the run that is scored and the method."""
         shared: dict[tuple[str, str], list[str]] = {}
-        for name in filter(self.is_scored_once, self.pruned_runs):
-            shared.setdefault((str(self.runs[name].start), self.pruning_plan(name).method), []).append(name)
+        for name in filter(self.is_scored_once, [*self.pruned_runs, *self.pruned_candidates]):
+            shared.setdefault((str(self.run(name).start), self.pruning_plan(name).method), []).append(name)
         return shared
 
     def scoring_options(self, start: str, method: str) -> list[str]:
@@ -267,7 +293,7 @@ class Study:
         training, evaluation = self.config.training, self.config.evaluation.perplexity
         needs = []
         if corpus == "train":
-            plans = [run.plan or (run.pruning and run.pruning.training) for run in self.runs.values()]
+            plans = [run.plan or (run.pruning and run.pruning.training) for run in self.recorded_runs.values()]
             needs.append((max(plan.window_end for plan in plans if plan), training.sequence_length))
         if corpus == "calibration":
             calibration = self.config.pruning.calibration
@@ -300,11 +326,12 @@ class Study:
         return 0
 
     def priority(self, name: str) -> int:
-        """Scheduling priority of a run: parents first (all pruning waits for them), then the longest.
+        """Scheduling priority of a run: what many wait for (parents, and candidates of a search), then the longest.
 
         A trunk is as long as what hangs on it.
         """
-        return self._flops_to_the_end(name) // 10**6 * (1000 if self.run(name).role == "parent" else 1)
+        awaited = self.run(name).role in ("parent", "candidate")
+        return self._flops_to_the_end(name) // 10**6 * (1000 if awaited else 1)
 
     def _flops_to_the_end(self, name: str) -> int:
         """FLOPs of a run, and if it is a trunk, of the longest chain of runs that go on from it."""

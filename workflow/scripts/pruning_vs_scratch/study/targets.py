@@ -8,6 +8,7 @@ from pruning_vs_scratch.config import StudyConfig
 from pruning_vs_scratch.config.pruning import Comparison, Granularity
 from pruning_vs_scratch.config.steps import Step, method_of, parse_chain, ratio_of
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.study.candidates import candidate_shapes
 from pruning_vs_scratch.study.names import pruning_label, target_name
 from pruning_vs_scratch.study.shape import ModelShape
 
@@ -77,7 +78,11 @@ def pipelines_of(comparison: Comparison) -> list[tuple[Step, ...]]:
 
 
 def target_of(config: StudyConfig, steps: Sequence[Step]) -> Target:
-    """The target of a method or chain. Methods that make the same shape share one; each mask has its own."""
+    """The target of a method or chain. Methods that make the same shape share one; each mask has its own.
+
+    Where the shape is searched, it is here the first candidate's, which has the size of all; the target's file has
+    the chosen one.
+    """
     shape, last = parent_shape(config), steps[-1]
     for step in steps:
         shape = _shape_after(config, shape, step)
@@ -98,5 +103,7 @@ def _shape_after(config: StudyConfig, shape: ModelShape, step: Step) -> ModelSha
     if step.granularity == "depth":
         return shape.with_depth(next(t for t in config.targets.depth if t.ratio == step.ratio))
     if step.granularity == "width":
+        if config.shape_search is not None and step.ratio in config.shape_search.ratios:
+            return candidate_shapes(config, shape, step.ratio)[0]
         return shape.with_width(next(t for t in config.targets.width if t.ratio == step.ratio))
     return shape

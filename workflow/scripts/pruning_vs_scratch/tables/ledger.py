@@ -10,6 +10,7 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.ledger import COLUMNS_OF_A_MATCH, COLUMNS_OF_A_TRUNK, COLUMNS_OF_AN_EQUAL_MATCH, LedgerRow
 from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.study import Pair, Run, Study
+from pruning_vs_scratch.study.plan import TRIAL_PHASES
 
 Rows = dict[str, dict[Any, Any]]
 """Ledger rows by run."""
@@ -42,8 +43,8 @@ def verified_pairs(study: Study, ledger: pd.DataFrame) -> pd.DataFrame:
 
 
 def _short_runs(ledger: pd.DataFrame) -> list[str]:
-    # A trial of a sweep may diverge: its table says so.
-    short = ledger[(ledger["tokens_seen"] != ledger["tokens_planned"]) & (ledger["phase"] != "sweep")]
+    # A trial may diverge: its own table says so.
+    short = ledger[(ledger["tokens_seen"] != ledger["tokens_planned"]) & ~ledger["phase"].isin(TRIAL_PHASES)]
     return [
         f"{row.run} ({row.phase}) saw {row.tokens_seen} of {row.tokens_planned} planned tokens"
         for row in short.itertuples()

@@ -36,6 +36,10 @@ COLUMNS = {
     ),
     "curves.parquet": ("run", "kind", "tokens", "loss"),
     "importance.parquet": ("run", "method", "ratio", "seed", "measure", "block", "value", "low", "high", "removed"),
+    "shape_search.csv": (
+        "target", "ratio", "hidden_size", "ffn_size", "heads", "params_decoder", "validation_loss", "tokens_seen",
+        "flops", "run", "chosen",
+    ),
     "reported.csv": ("figure", "setting", "method", "ratio", "budget_b", "quantity", "value", "precision"),
     "efficiency.csv": ("run", "metric", "value"),
 }  # fmt: skip
@@ -98,6 +102,11 @@ class Tables:
     def importance(self) -> pd.DataFrame:
         """A row per pruned parent, measure and block (tables.importance)."""
         return self._read("importance.parquet")
+
+    @cached_property
+    def shape_search(self) -> pd.DataFrame:
+        """A row per candidate of a shape search (tables.shape_search); none without a search."""
+        return self._read("shape_search.csv")
 
     @cached_property
     def reported(self) -> pd.DataFrame:

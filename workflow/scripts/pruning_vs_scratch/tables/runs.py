@@ -7,6 +7,7 @@ import pandas as pd
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.study import Run, Study
+from pruning_vs_scratch.tables.shape_search import made_shape
 
 EFFICIENCY_LENGTH = 2048
 """Sequence length of the paper's efficiency table."""
@@ -32,7 +33,7 @@ def _run_row(study: Study, run: Run, parent: Run) -> dict[str, Any]:
         "pattern": run.target.pattern,
         "target_ratio": run.target.ratio,
         "achieved_ratio": 1 - nonzero / parent.target.shape.params_total,
-        "params_total": run.target.shape.params_total,
+        "params_total": made_shape(study, run).params_total,
         "params_nonzero": nonzero,
         "tokens_parent": run.tokens_parent,
         "tokens_prune": run.tokens_prune,
@@ -44,7 +45,7 @@ def _run_row(study: Study, run: Run, parent: Run) -> dict[str, Any]:
 
 def params_nonzero(study: Study, run: Run) -> int:
     """Parameters that the mask keeps; all of them for a dense model."""
-    return run.target.shape.params_total - _masked(study, run)
+    return made_shape(study, run).params_total - _masked(study, run)
 
 
 def _masked(study: Study, run: Run) -> int:
@@ -73,7 +74,7 @@ def efficiency_table(study: Study, runs: pd.DataFrame, speed: pd.DataFrame | Non
 
 
 def _efficiency(study: Study, run: Run) -> dict[str, int]:
-    shape, masked = run.target.shape, _masked(study, run)
+    shape, masked = made_shape(study, run), _masked(study, run)
     density = 1 - masked / (shape.layers * shape.block_linear_params)
     return {
         "params_total": shape.params_total,

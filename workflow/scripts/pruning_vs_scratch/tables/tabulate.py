@@ -15,6 +15,7 @@ from pruning_vs_scratch.tables.provenance import provenance_table
 from pruning_vs_scratch.tables.reported import reported_table
 from pruning_vs_scratch.tables.results import results_table
 from pruning_vs_scratch.tables.runs import efficiency_table, run_table
+from pruning_vs_scratch.tables.shape_search import search_table, searches_of
 from pruning_vs_scratch.tables.times import times_table
 from pruning_vs_scratch.tables.write import write_csv, write_parquet
 
@@ -44,6 +45,7 @@ def tabulate(study: Study, reported: Path) -> None:
     write_csv(results / "provenance.csv", provenance_table(study))
     write_csv(tables / "runs.csv", runs)
     write_csv(tables / "pairs.csv", pairs)
+    write_csv(tables / "shape_search.csv", search_table(study.paths, searches_of(study)))
     write_csv(tables / "reported.csv", reported_table(reported))
     write_parquet(tables / "losses.parquet", losses)
     write_parquet(tables / "items.parquet", items)

@@ -18,7 +18,7 @@ Manifest = dict[str, Any]
 COLUMNS = ("phase", "jobs", "seconds", "longest_seconds", "peak_memory_bytes")
 PHASES = {
     "parent": "pretrain", "pruned": "prune", "trunk": "shared trunks", "retrained": "retrain", "scratch": "scratch",
-    "rewind": "rewind", "trial": "sweep",
+    "rewind": "rewind", "trial": "sweep", "candidate": "shape search",
 }  # fmt: skip
 """Phases by the role of a run, in the order of the pipeline."""
 

@@ -28,3 +28,6 @@ PUBLISHED: dict[str, Callable[[Stored], Published]] = {
     "versions": provenance.version_table,
 }
 """Every table by the name of its files."""
+
+PAGES = ("claims", *PUBLISHED)
+"""What the report shows as pages: the text of the claims, and every table."""

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from pruning_vs_scratch.config import StudyConfig
+from pruning_vs_scratch.study.plan import TRIAL_PHASES
 from pruning_vs_scratch.tables.published.stored import Published, Stored
 
 FIXED = "not searched"
@@ -24,13 +25,14 @@ OPTIMIZER = {
 def hyperparameter_table(stored: Stored) -> Published:
     """Name, value and search range of everything that training and pruning were told."""
     config, used = stored.config, stored.ledger.dropna(subset=["peak_lr"])
-    trained = used[used["phase"] != "sweep"]
+    trained = used[~used["phase"].isin(TRIAL_PHASES)]
     rows = [
         ("peak learning rate", _values(trained["peak_lr"]), _searched(config)),
         ("schedule", _values(trained["schedule"]), FIXED),
         ("precision", _values(trained["precision"]), FIXED),
         *((name, getattr(config.training, key), FIXED) for name, key in TRAINING.items()),
         *((name, getattr(config.training.optimizer, key), FIXED) for name, key in OPTIMIZER.items()),
+        *_shapes(stored.tables.shape_search),
         ("seeds", ", ".join(map(str, config.seeds)), FIXED),
         *((name, value, FIXED) for name, value in _pruning(config)),
     ]
@@ -46,6 +48,15 @@ def _searched(config: StudyConfig) -> str:
     if config.sweep is None:
         return FIXED
     return ", ".join(f"{rate:g}" for rate in config.sweep.peak_learning_rates)
+
+
+def _shapes(search: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """The shapes that a search chose, and all that it tried."""
+    words = search.apply(lambda row: f"{row['hidden_size']}/{row['ffn_size']}/{row['heads']}", axis=1)
+    return [
+        (f"hidden size/neurons/heads of {name}", words[rows.index[rows["chosen"]]].item(), ", ".join(words[rows.index]))
+        for name, rows in search.groupby("target", sort=False)
+    ]
 
 
 def _pruning(config: StudyConfig) -> list[tuple[str, Any]]:
