@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from pruning_vs_scratch.config.model import ShapeConfig, WidthTarget
+from pruning_vs_scratch.config.model import PretrainedParent, ShapeConfig, WidthTarget
 from pruning_vs_scratch.config.pruning import GRANULARITY, N_OF_M_RATIO, Comparison
 from pruning_vs_scratch.config.steps import Step, parse_chain
 from pruning_vs_scratch.config.study import StudyConfig
+from pruning_vs_scratch.config.tokenizer import BpeTokenizer
 from pruning_vs_scratch.config.training import CosineSchedule, WsdSchedule, sharing_problem
 from pruning_vs_scratch.errors import UserError, nearest
 
@@ -19,6 +20,7 @@ def problems(config: StudyConfig) -> list[str]:
     return [
         *_source_problems(config),
         *_domain_problems(config),
+        *_parent_problems(config),
         *_batch_problems(config),
         *_shape_problems(config),
         *_matrix_problems(config),
@@ -44,6 +46,26 @@ def _domain_problems(config: StudyConfig) -> Iterator[str]:
     total = sum(domain.proportion for domain in domains.values())
     if domains and abs(total - 1) > PROPORTION_TOLERANCE:
         yield f"corpus.domains: the proportions sum to {total:g}, not to 1"
+
+
+def _parent_problems(config: StudyConfig) -> Iterator[str]:
+    """A published parent brings its tokenizer, and leaves out what only a pretrained one has."""
+    tokenizer = config.tokenizer
+    own = isinstance(tokenizer, BpeTokenizer) or tokenizer.source is not None
+    if isinstance(config.parent, PretrainedParent):
+        if not own:
+            yield "tokenizer.source: this key is required, since the parent is pretrained and brings no tokenizer"
+        return
+    if own:
+        yield "tokenizer: a published parent reads its own tokens; use {kind: checkpoint, vocab_size: N}"
+    for i, comparison in enumerate(config.matrix):
+        if comparison.full and config.parent.tokens is None:
+            yield (
+                f"matrix.{i}.full: no baseline can have the full pipeline's tokens, since those of the parent are not "
+                "known; leave full out, or give parent.tokens if its publisher says them"
+            )
+        if comparison.rewind:
+            yield f"matrix.{i}.rewind: the weights that a published parent began with are not known; leave rewind out"
 
 
 def _batch_problems(config: StudyConfig) -> Iterator[str]:
@@ -72,7 +94,8 @@ def _batch_problems(config: StudyConfig) -> Iterator[str]:
 def _training_budgets(config: StudyConfig) -> Iterator[tuple[str, int]]:
     if config.sweep is not None:
         yield "sweep.tokens", config.sweep.tokens
-    yield "parent.tokens", config.parent.tokens
+    if isinstance(config.parent, PretrainedParent):
+        yield "parent.tokens", config.parent.tokens
     for i, comparison in enumerate(config.matrix):
         for j, budget in enumerate(comparison.retrain):
             yield f"matrix.{i}.retrain.{j}", budget
