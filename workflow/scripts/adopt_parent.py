@@ -12,6 +12,9 @@ from pruning_vs_scratch.manifest import ManifestWriter, source_hash
 from pruning_vs_scratch.parents.adopt import adopt
 from pruning_vs_scratch.study import Target
 
+PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+"""Names of dtypes as the ledger has them."""
+
 
 def main() -> None:
     """Entry point."""
@@ -32,7 +35,8 @@ def main() -> None:
     dtype = adopt(args.checkpoint, shape, args.positions, args.out)
     row = LedgerRow(
         run=args.run, phase="acquire", tokens_planned=0, tokens_seen=0, window_start=0, window_end=0,
-        sequence_length=0, global_batch_size=0, steps=0, peak_lr=None, schedule=None, precision=dtype, seed=args.seed,
+        sequence_length=0, global_batch_size=0, steps=0, peak_lr=None, schedule=None,
+        precision=PRECISIONS.get(dtype, dtype), seed=args.seed,
         flops=0, wall_seconds=round(time.monotonic() - start, 3), world_size=1,
         spec_hash=sha256_of_value(manifest.inputs), source_hash=source_hash(),
     )  # fmt: skip

@@ -41,8 +41,7 @@ def main() -> None:
     runs = run_table(study)
     losses, items = (_scores(study, table) for table in ("losses", "items"))
     results, tables = study.paths.results, study.paths.tables
-    config = study.config.model_dump(mode="json") | {"corpus": without_folders(study.config.corpus)}
-    write_text(results / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    write_text(results / "config.yaml", yaml.safe_dump(without_folders(study.config), sort_keys=False))
     _write_csv(ledger, results / "ledger.csv")
     _write_csv(results_table(study, runs, losses, items), results / "results.csv")
     speed = pd.read_csv(study.paths.speed) if study.config.evaluation.speed else None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pruning_vs_scratch.cli import relative_name
+from pruning_vs_scratch.config.base import Section
 from pruning_vs_scratch.config.corpus import CorpusConfig, DocumentSet, PathSource, PypiSource
 from pruning_vs_scratch.data.documents import (
     Document,
@@ -118,10 +119,13 @@ def _facts(name: str, documents: list[Document], report: OverlapReport | None) -
     return {**facts, **(asdict(report) if report else {})}
 
 
-def without_folders(corpus: CorpusConfig) -> dict[str, Any]:
-    """The corpus section as an output may hold it: without this machine's folders."""
-    values = corpus.model_dump(mode="json")
-    for source in values["sources"].values():
-        if "path" in source:
-            source["path"] = relative_name(Path(source["path"]))
-    return values
+def without_folders(section: Section) -> dict[str, Any]:
+    """A section of the configuration as an output may hold it: without this machine's folders."""
+    values: dict[str, Any] = section.model_dump(mode="json")
+    return {key: _relative(key, value) for key, value in values.items()}
+
+
+def _relative(key: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {inner: _relative(inner, held) for inner, held in value.items()}
+    return relative_name(Path(value)) if key == "path" else value

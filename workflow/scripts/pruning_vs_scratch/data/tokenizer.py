@@ -88,12 +88,14 @@ def take_tokenizer(checkpoint: Path, vocab_size: int, out: Path, *, exactly: boo
     """
     entries = max(load_tokenizer(checkpoint).get_vocab().values()) + 1
     if entries > vocab_size or (exactly and entries != vocab_size):
-        raise UserError(f"tokenizer.vocab_size: the tokenizer of {checkpoint.name} has {entries} entries, not {vocab_size}")
+        raise UserError(
+            f"tokenizer.vocab_size: the tokenizer of {checkpoint.name} has {entries} entries, not {vocab_size}"
+        )
     separator = separator_of(checkpoint)
     if separator is None:
         raise UserError(
-            f"the tokenizer of {checkpoint.name} has no end-of-text token ({', '.join(END_OF_TEXT)}, or an eos_token in "
-            "tokenizer_config.json), which separates documents; use another checkpoint"
+            f"the tokenizer of {checkpoint.name} has no end-of-text token ({', '.join(END_OF_TEXT)}, or the eos_token "
+            "of tokenizer_config.json), which separates documents; use another checkpoint"
         )
     with atomic_directory(out) as temporary:
         copy_tokenizer(checkpoint, temporary)

@@ -74,7 +74,7 @@ def refuse_remote_code(folder: Path, label: str) -> None:
     """
     for name in (CONFIG_FILE, "tokenizer_config.json"):
         if (folder / name).exists() and "auto_map" in read_json(folder / name):
-            raise UserError(f"{label} needs code of its own (auto_map in {name}), which is never run; use a plain Llama")
+            raise UserError(f"{label} needs code of its own (auto_map in {name}), never run here: use a plain Llama")
 
 
 def require_space(folder: Path, needed: int, label: str) -> None:

@@ -67,7 +67,7 @@ def _read(file: Path, label: str) -> dict[str, Any]:
     except (ValueError, KeyError, IndexError) as error:
         raise UserError(f"{label} is no GGUF file that can be read ({error}): fetch it again") from error
     if architecture != ARCHITECTURE:
-        raise UserError(f"{label} is a GGUF of architecture {architecture!r}; only Llamas ({ARCHITECTURE!r}) are pruned")
+        raise UserError(f"{label} is a GGUF of architecture {architecture!r}; only {ARCHITECTURE!r} can be pruned")
     return {
         "quantisations": sorted({tensor.tensor_type.name for tensor in reader.tensors}),
         "weights": int(sum(tensor.n_elements for tensor in reader.tensors)),

@@ -48,7 +48,7 @@ def pruned_name(parent: str, target: str, seed: int) -> str:
 
 
 def retrained_name(parent: str, target: str, tokens: int, seed: int) -> str:
-    """A pruned and retrained model: 'P200B-wanda-0.5-R50B-seed0' (the paper's P200-R50), 'Meta-wanda-0.5-R50B-seed0'."""
+    """A pruned and retrained model: 'P200B-wanda-0.5-R50B-seed0' or 'Meta-...' (the paper's P200-R50, Meta-R50)."""
     return f"{parent}-{target}-R{token_label(tokens)}-seed{seed}"
 
 
