@@ -5,7 +5,7 @@ from typing import Literal
 
 from pruning_vs_scratch.config import StudyConfig
 from pruning_vs_scratch.config.checkpoint import CheckpointSource, HubCheckpoint, PathCheckpoint, PypiCheckpoint
-from pruning_vs_scratch.config.model import HubParent, PathParent, PypiParent
+from pruning_vs_scratch.config.model import PretrainedParent
 from pruning_vs_scratch.config.tokenizer import CheckpointTokenizer
 
 Content = Literal["model", "tokenizer"]
@@ -27,9 +27,13 @@ class Acquisition:
 def parent_acquisition(config: StudyConfig) -> Acquisition | None:
     """The published parent; None for one that the study pretrains."""
     parent = config.parent
-    kinds = {HubParent: HubCheckpoint, PypiParent: PypiCheckpoint, PathParent: PathCheckpoint}
-    kind = kinds.get(type(parent))
-    return Acquisition(kind(**parent.model_dump(include=set(kind.model_fields))), "model") if kind else None
+    if isinstance(parent, PretrainedParent):
+        return None
+    kinds: dict[str, type[HubCheckpoint | PypiCheckpoint | PathCheckpoint]] = {
+        "hub": HubCheckpoint, "pypi": PypiCheckpoint, "path": PathCheckpoint
+    }  # fmt: skip
+    kind = kinds[parent.kind]
+    return Acquisition(kind(**parent.model_dump(include=set(kind.model_fields))), "model")
 
 
 def tokenizer_acquisition(config: StudyConfig) -> Acquisition | None:

@@ -120,9 +120,9 @@ def recommendation(
         if is_there
         else "It is still to be trained, and scratch may use its tokens too; retraining takes"
     )
+    of_parent = token_label(parent) if parent else "unknown"
     lines = [
-        f"Parent of {token_label(parent) if parent else 'unknown'} tokens. {setting} {token_label(tokens)} tokens, ratio {ratio:g}. "
-        f"Study {study}:",
+        f"Parent of {of_parent} tokens. {setting} {token_label(tokens)} tokens, ratio {ratio:g}. Study {study}:",
         "",
         f"{'method':<24} {'advice':<13} {'expected gap (nats)':<26} remark",
     ]
