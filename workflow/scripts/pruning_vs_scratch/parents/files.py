@@ -102,11 +102,11 @@ def check_pinned(folder: Path, pinned: dict[str, str], names: Iterable[str], lab
     for name, expected in pinned.items():
         if name not in taken:
             raise UserError(f"sha256: {label} has no file {name!r}; it has {', '.join(sorted(taken))}")
-        refuse_difference(folder / name, expected, sha256_of_file(folder / name), label)
+        refuse_difference(folder / name, name, expected, sha256_of_file(folder / name), label)
 
 
-def refuse_difference(file: Path, expected: str, found: str, label: str) -> None:
-    """Delete a file whose hash is not the expected one.
+def refuse_difference(file: Path, name: str, expected: str, found: str, label: str) -> None:
+    """Delete a file, called ``name`` where it comes from, whose hash is not the expected one.
 
     Raises:
         UserError: the two differ.
@@ -114,6 +114,6 @@ def refuse_difference(file: Path, expected: str, found: str, label: str) -> None
     if found != expected:
         file.unlink()
         raise UserError(
-            f"{file.name} of {label} is not the pinned file: expected {expected}, found {found}. It was not kept: run "
+            f"{name} of {label} is not the pinned file: expected {expected}, found {found}. It was not kept: run "
             "again, and if that does not help check the hash and the place that it comes from"
         )

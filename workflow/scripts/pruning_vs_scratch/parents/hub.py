@@ -84,7 +84,7 @@ def _fetch(source: HubCheckpoint, file: Any, out: Path) -> None:
         except FAILURES as error:
             raise UserError(_unavailable(source, error)) from error
     expected, found = _hashes(partial, file, source)
-    refuse_difference(partial, expected, found, source.label)
+    refuse_difference(partial, out.name, expected, found, source.label)
     os.replace(partial, out)
 
 
