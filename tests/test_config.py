@@ -21,7 +21,7 @@ Edit = Callable[[Values], Any]
 
 CONFIG = REPOSITORY / "config"
 SCHEMA = REPOSITORY / "workflow/schemas/study.schema.json"
-STUDIES = ("demo", "smoke", "demo-seeds", "demo-wsd")
+STUDIES = ("demo", "smoke", "demo-seeds", "demo-wsd", "smollm2")
 
 
 def mistake(values: Values, edit: Edit) -> str:
@@ -424,7 +424,7 @@ def test_all_problems_are_listed_at_once(smoke: Values) -> None:
     assert "training.micro_batch_size" in message
 
 
-@pytest.mark.parametrize("overlay", ["smoke", "demo-seeds", "demo-wsd"])
+@pytest.mark.parametrize("overlay", ["smoke", "demo-seeds", "demo-wsd", "smollm2"])
 def test_overlays_merge_as_snakemake_merges_them(overlay: str, study_values: Callable[[str], Values]) -> None:
     merged: Values = {}
     for file in ("config.yaml", f"{overlay}.yaml"):

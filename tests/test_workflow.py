@@ -269,7 +269,7 @@ def test_a_bad_configuration_is_refused_before_any_job(tmp_path: Path, change: d
     assert not (folder / "results").exists()
 
 
-@pytest.mark.parametrize("study", ["demo", "demo-seeds", "demo-wsd"])
+@pytest.mark.parametrize("study", ["demo", "demo-seeds", "demo-wsd", "smollm2"])
 def test_the_shipped_studies_expand(tmp_path: Path, study: str) -> None:
     overlay = [] if study == "demo" else ["--configfile", f"config/{study}.yaml"]
     result = snakemake(checkout(tmp_path / "checkout"), "-n", *overlay)
