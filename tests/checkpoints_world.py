@@ -13,11 +13,13 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM
 
 from models import SHAPE, randomised
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.data.tokenizer import save_tokenizer, train_bpe
+from pruning_vs_scratch.files import write_json
 from pruning_vs_scratch.models.checkpoint import save_llama
 from pruning_vs_scratch.models.llama import llama_config
 
@@ -47,6 +49,18 @@ def write_published(folder: Path, model: Any = None, dtype: torch.dtype = torch.
         file.unlink()
     (folder / "made").rmdir()
     return folder
+
+
+def with_special(folder: Path, eos: Any, *tokens: str) -> Path:
+    """A tokenizer folder with more special tokens and another eos_token."""
+    made = write_published(folder)
+    tokenizer = Tokenizer.from_file(str(made / "tokenizer.json"))
+    values = json.loads(tokenizer.to_str().replace("<|endoftext|>", "<|begin|>"))
+    tokenizer = Tokenizer.from_str(json.dumps(values))
+    tokenizer.add_special_tokens(list(tokens))
+    tokenizer.save(str(made / "tokenizer.json"))
+    write_json(made / "tokenizer_config.json", {"eos_token": eos})
+    return made
 
 
 def write_gguf(path: Path, model: LlamaForCausalLM, architecture: str = "llama", quantised: bool = False) -> Path:

@@ -1,6 +1,5 @@
 """A parent that others trained: what its study may ask for, how its runs are called, and what is known of it."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,9 +11,8 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.text import Text
-from tokenizers import Tokenizer
 
-from checkpoints_world import POSITIONS, PUBLISHED, VOCABULARY, published_llama, write_published
+from checkpoints_world import POSITIONS, PUBLISHED, VOCABULARY, published_llama, with_special, write_published
 from figure_world import drawn, stored
 from models import tiny_mistral
 from pruning_vs_scratch.cli import REPOSITORY
@@ -24,7 +22,6 @@ from pruning_vs_scratch.data.tokenizer import load_tokenizer, separator_of, take
 from pruning_vs_scratch.data.tokens import TokenStore, token_dtype, write_tokens
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.figures import FIGURES
-from pruning_vs_scratch.files import write_json
 from pruning_vs_scratch.models.llama import llama_config, random_like, random_llama, shape_of, with_shape
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.checkpoints import Acquisition
@@ -162,18 +159,6 @@ def test_random_weights_like_our_own_models_are_the_same_weights() -> None:
     like = random_like(with_shape(llama_config(shape, 64), shape), shape, seed=5).state_dict()
     assert ours.keys() == like.keys()
     assert all(torch.equal(ours[name], like[name]) for name in ours)
-
-
-def with_special(folder: Path, eos: Any, *tokens: str) -> Path:
-    """A tokenizer folder with more special tokens and another eos_token."""
-    made = write_published(folder)
-    tokenizer = Tokenizer.from_file(str(made / "tokenizer.json"))
-    values = json.loads(tokenizer.to_str().replace("<|endoftext|>", "<|begin|>"))
-    tokenizer = Tokenizer.from_str(json.dumps(values))
-    tokenizer.add_special_tokens(list(tokens))
-    tokenizer.save(str(made / "tokenizer.json"))
-    write_json(made / "tokenizer_config.json", {"eos_token": eos})
-    return made
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from checkpoints_world import (
     published_llama,
     shape_values,
     wheel_source,
+    with_special,
     write_published,
     write_wheel,
 )
@@ -209,3 +210,22 @@ def test_a_local_folder_of_known_tokens_has_full_budgets_and_its_rotary_scaling(
     assert links == {(folder / "model.safetensors").stat().st_ino}
     assert str(folder) not in (results / "config.yaml").read_text()
     assert folder.name in (results / "config.yaml").read_text()
+
+
+def test_a_study_pretrains_with_the_tokenizer_of_a_checkpoint(mini: Path, tmp_path: Path) -> None:
+    folder = with_special(tmp_path / "published", "</s>", "</s>")
+    tokenizer = {"kind": "checkpoint", "vocab_size": VOCABULARY + 1, "source": {"kind": "path", "path": str(folder)}}
+    (mini / "config/taken.yaml").write_text(yaml.safe_dump({"study": "taken", "tokenizer": tokenizer}))
+    parent = Path("results/taken/runs/P16.4k-seed0")
+    files = ["config/smoke.yaml", "config/taken.yaml"]
+    result = snakemake(mini, str(parent / "manifest.json"), "--configfile", *files)
+    assert result.returncode == 0, result.stdout + result.stderr
+    config = json.loads((mini / parent / "model/config.json").read_text())
+    separator = VOCABULARY
+    assert (config["vocab_size"], config["bos_token_id"], config["eos_token_id"]) == (separator + 1, *[separator] * 2)
+    tokens = np.fromfile(mini / "resources/taken/tokens/train/shard-00000.bin", dtype="<u2")
+    documents = (mini / "resources/taken/corpora/train.jsonl").read_text().count("\n")
+    assert tokens[0] == separator
+    assert (tokens == separator).sum() == documents
+    [acquired] = (mini / "resources/checkpoints").glob("*--tokenizer")
+    assert not (acquired / "model.safetensors").exists()

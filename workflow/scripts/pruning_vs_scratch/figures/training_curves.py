@@ -27,7 +27,7 @@ COLUMNS = ["panel", "ratio", "budget", "role", "method", "pattern", "run", "kind
 def data(tables: Tables) -> pd.DataFrame:
     """What is drawn: the curves of the first seed, at each family's ratio with the most budgets and largest budget.
 
-    A parent or baseline that all methods of a panel share has no method.
+    A parent or baseline that all methods of a panel share has no method. A published parent has no curve.
     """
     gaps = choose.measured(tables, "equal", "full")
     equal = choose.families(gaps[gaps["setting"] == "equal"])
