@@ -23,6 +23,8 @@ class HubServer:
     authorizations: set[str] = field(default_factory=set)
     """Every header Authorization that was sent."""
     address: str = ""
+    storage: str = ""
+    """Address of another server that downloads are sent on to, as the hub does for large files."""
     gated: set[str] = field(default_factory=set)
     """Repositories that are shown to requests with a token only."""
     cuts: dict[str, list[int]] = field(default_factory=dict)
@@ -128,6 +130,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self.refuse("EntryNotFound")
         if self.is_closed(name):
             return self.refuse("GatedRepo", 401)
+        if self.hub.storage:
+            return self.send_on(self.hub.storage + self.path)
         content = file.read_bytes()
         if path in self.hub.corrupted:
             content = content[:-1] + bytes([content[-1] ^ 1])
@@ -146,6 +150,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content[start : start + cuts.pop(0)] if cuts else content[start:])
             self.close_connection = True
         return None
+
+    def send_on(self, address: str) -> None:
+        self.send_response(302)
+        self.send_header("Location", address)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def json(self, value: Any) -> None:
         content = json.dumps(value).encode()

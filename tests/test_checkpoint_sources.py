@@ -193,6 +193,16 @@ def test_a_token_is_sent_and_written_nowhere(hub: HubServer, tmp_path: Path) -> 
     assert TOKEN not in result.stdout + result.stderr
 
 
+def test_a_token_is_not_sent_on_to_where_the_files_are_stored(hub: HubServer, tmp_path: Path) -> None:
+    with hub_server(hub.root, hub.revisions) as storage:
+        hub.storage = storage.address
+        result = fetch(hub, tmp_path, HF_TOKEN=TOKEN)
+    assert result.returncode == 0, result.stderr
+    assert hub.authorizations == {f"Bearer {TOKEN}"}
+    assert set(storage.ranges) == TAKEN
+    assert storage.authorizations == set()
+
+
 def test_a_machine_that_is_offline_is_told_so(hub: HubServer, tmp_path: Path) -> None:
     assert_refused(fetch(hub, tmp_path, HF_HUB_OFFLINE="1"), tmp_path, "HF_HUB_OFFLINE is set: unset it")
 

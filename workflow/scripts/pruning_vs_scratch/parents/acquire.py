@@ -8,6 +8,7 @@ from typing import Any
 from pruning_vs_scratch.config.checkpoint import CheckpointSource, HubCheckpoint, PathCheckpoint
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import atomic_directory, file_facts
+from pruning_vs_scratch.locks import exclusive
 from pruning_vs_scratch.parents import folder as local
 from pruning_vs_scratch.parents.files import check_pinned, refuse_remote_code
 from pruning_vs_scratch.study.checkpoints import Content
@@ -45,8 +46,9 @@ def acquire(source: CheckpointSource, content: Content, package: Path | None, ou
 def _from_hub(source: HubCheckpoint, content: Content, partial: Path, folder: Path) -> None:
     from pruning_vs_scratch.parents.hub import download
 
-    names = download(source, content, partial)
-    check_pinned(partial, source.sha256, names, source.label)
-    for name in names:
-        os.replace(partial / name, folder / name)
-    shutil.rmtree(partial)
+    with exclusive(partial):  # studies share it
+        names = download(source, content, partial)
+        check_pinned(partial, source.sha256, names, source.label)
+        for name in names:
+            os.replace(partial / name, folder / name)
+        shutil.rmtree(partial)

@@ -66,7 +66,7 @@ def _fetch_all(source: HubCheckpoint, files: dict[str, Any], names: list[str], f
     missing = [name for name in names if not (folder / name).exists()]
     partials = [_partial(folder / name) for name in missing]
     there = sum(partial.stat().st_size for partial in partials if partial.exists())
-    require_space(folder, sum(files[name].size for name in missing) - there, source.label)
+    require_space(folder, sum(files[name].size or 0 for name in missing) - there, source.label)
     for name in missing:
         _fetch(source, files[name], folder / name)
 
@@ -76,9 +76,10 @@ def _fetch(source: HubCheckpoint, file: Any, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     partial, url = _partial(out), hf_hub_url(source.repository, file.rfilename, revision=source.revision)
     with partial.open("ab") as stream:
-        if stream.tell() > file.size:
+        if stream.tell() > (file.size or 0):  # of another file, or a mirror says no sizes
             stream.truncate(0)
-        log.info("downloading %s from byte %d of %d", file.rfilename, stream.tell(), file.size)
+            stream.seek(0)
+        log.info("downloading %s from byte %d of %s", file.rfilename, stream.tell(), file.size or "unknown")
         try:
             http_get(url, stream, resume_size=stream.tell(), headers=build_hf_headers(), expected_size=file.size)
         except FAILURES as error:
