@@ -1,4 +1,4 @@
-"""A small server that answers as the Hugging Face hub does, for data sets in a folder."""
+"""A small server that answers as the Hugging Face hub does, for data sets and models in a folder."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 @dataclass
 class HubServer:
-    """Serves OWNER/NAME/FILE under a folder, each data set at one revision."""
+    """Serves OWNER/NAME/FILE under a folder, each data set or model at one revision."""
 
     root: Path
     revisions: dict[str, str]
@@ -23,6 +23,16 @@ class HubServer:
     authorizations: set[str] = field(default_factory=set)
     """Every header Authorization that was sent."""
     address: str = ""
+    storage: str = ""
+    """Address of another server that downloads are sent on to, as the hub does for large files."""
+    gated: set[str] = field(default_factory=set)
+    """Repositories that are shown to requests with a token only."""
+    cuts: dict[str, list[int]] = field(default_factory=dict)
+    """By file, after how many bytes of an answer the connection breaks: one number an answer, then none does."""
+    ranges: dict[str, list[int]] = field(default_factory=dict)
+    """By file, the first byte that each download of it asked for."""
+    corrupted: set[str] = field(default_factory=set)
+    """Files whose last byte is another than the listed hash says."""
 
 
 @contextmanager
@@ -59,9 +69,11 @@ class _Handler(BaseHTTPRequestHandler):
         if token := self.headers.get("Authorization"):
             self.hub.authorizations.add(token)
         parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
-        if parts[0] == "datasets" and parts[3] == "resolve":
-            self.file("/".join(parts[1:3]), parts[4], "/".join(parts[5:]))
-        elif parts[:2] == ["api", "datasets"]:
+        if parts[0] == "datasets":
+            parts = parts[1:]
+        if parts[2:3] == ["resolve"]:
+            self.file("/".join(parts[:2]), parts[3], "/".join(parts[4:]))
+        elif parts[0] == "api":
             self.api("/".join(parts[2:4]), parts[4:], body)
         else:
             self.refuse("EntryNotFound")
@@ -70,16 +82,31 @@ class _Handler(BaseHTTPRequestHandler):
         kind, revision = rest[0] if rest else "revision", rest[1] if len(rest) > 1 else "main"
         if name not in self.hub.revisions:
             return self.refuse("RepoNotFound", 401)
+        if self.is_closed(name):
+            return self.refuse("GatedRepo", 401)
         if revision not in ("main", self.hub.revisions[name]):
             return self.refuse("RevisionNotFound")
         if kind == "revision":
-            siblings = [{"rfilename": path} for path in self.files(name)]
+            siblings = [self.sibling(name, path) for path in self.files(name)]
             facts = {"_id": "0" * 24, "id": name, "author": name.split("/")[0], "private": False, "tags": []}
             return self.json(facts | {"sha": self.hub.revisions[name], "siblings": siblings})
         if kind == "tree":
             return self.json(self.tree(name, "/".join(rest[2:])))
         wanted = json.loads(body)["paths"] if body.startswith(b"{") else parse_qs(body.decode())["paths"]
         return self.json([entry for entry in self.tree(name, "") if entry["path"] in wanted])
+
+    def is_closed(self, name: str) -> bool:
+        return name in self.hub.gated and not self.headers.get("Authorization")
+
+    def sibling(self, name: str, path: str) -> dict[str, Any]:
+        """As the hub lists a file: large ones, which are safetensors here, with their SHA-256, others with git's."""
+        content = (self.hub.root / name / path).read_bytes()
+        entry: dict[str, Any] = {"rfilename": path, "size": len(content)}
+        entry["blobId"] = _digest(b"blob %d\0" % len(content) + content)
+        if path.endswith(".safetensors"):
+            sha256 = hashlib.sha256(content).hexdigest()
+            entry |= {"blobId": _digest(b"pointer"), "lfs": {"size": len(content), "sha256": sha256, "pointerSize": 1}}
+        return entry
 
     def tree(self, name: str, under: str) -> list[dict[str, Any]]:
         folder = self.hub.root / name
@@ -101,7 +128,13 @@ class _Handler(BaseHTTPRequestHandler):
             return self.refuse("RevisionNotFound")
         if not file.is_file():
             return self.refuse("EntryNotFound")
+        if self.is_closed(name):
+            return self.refuse("GatedRepo", 401)
+        if self.hub.storage:
+            return self.send_on(self.hub.storage + self.path)
         content = file.read_bytes()
+        if path in self.hub.corrupted:
+            content = content[:-1] + bytes([content[-1] ^ 1])
         start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
         self.send_response(206 if start else 200)
         self.send_header("X-Repo-Commit", self.hub.revisions[name])
@@ -112,8 +145,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content[start:])
+            self.hub.ranges.setdefault(path, []).append(start)
+            cuts = self.hub.cuts.get(path)
+            self.wfile.write(content[start : start + cuts.pop(0)] if cuts else content[start:])
+            self.close_connection = True
         return None
+
+    def send_on(self, address: str) -> None:
+        self.send_response(302)
+        self.send_header("Location", address)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def json(self, value: Any) -> None:
         content = json.dumps(value).encode()

@@ -19,7 +19,7 @@ from pruning_vs_scratch.study.names import (
 )
 from pruning_vs_scratch.tables.load import COLUMNS, Tables
 
-PARENT_TOKENS = 524288
+PARENT_TOKENS, PARENT = 524288, "P524k"
 BUDGETS = (32768, 65536, 131072)
 RATIOS = (0.5, 0.75)
 METHODS = {
@@ -126,9 +126,9 @@ def _pairs(method: str, pattern: str, ratio: float, budget: int, seed: int, full
     return [
         Pair(
             setting,
-            retrained=retrained_name(PARENT_TOKENS, label, budget, seed),
+            retrained=retrained_name(PARENT, label, budget, seed),
             scratch=scratch_name(target, tokens, seed),
-            parent=parent_name(PARENT_TOKENS, seed),
+            parent=parent_name(PARENT, seed),
             method=method,
             granularity=granularity,
             pattern=pattern,

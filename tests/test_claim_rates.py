@@ -35,7 +35,7 @@ def all_true(setting: str, granularity: str, ratio: float, budget: int) -> float
     if setting == "full":
         return 0.05 if granularity == "sparse" else -0.05
     doublings = np.log2(budget / FIRST)
-    return 0.1 - 0.02 * doublings if ratio == min(RATIOS) else 0.016 - 0.004 * doublings
+    return 0.1 - 0.02 * doublings if ratio == min(RATIOS) else 0.014 - 0.003 * doublings
 
 
 def but(value: float, setting: str = "equal", ratio: float = 0.5, budget: int | None = None) -> Gap:

@@ -21,7 +21,7 @@ Edit = Callable[[Values], Any]
 
 CONFIG = REPOSITORY / "config"
 SCHEMA = REPOSITORY / "workflow/schemas/study.schema.json"
-STUDIES = ("demo", "smoke", "demo-seeds", "demo-wsd", "paper")
+STUDIES = ("demo", "smoke", "demo-seeds", "demo-wsd", "paper", "smollm2")
 
 
 def mistake(values: Values, edit: Edit) -> str:

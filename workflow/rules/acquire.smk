@@ -1,4 +1,4 @@
-"""Downloads: pinned files and data sets, checked by hash, before anything else. No other rule needs a network."""
+"""Downloads: pinned files, data sets and checkpoints, checked by hash. No other rule needs a network."""
 
 DOWNLOADS = {source.file: source for source in study.downloads.values()}
 
@@ -47,9 +47,60 @@ rule freeze_dataset:
         " --manifest {output.manifest:q} 2> {log:q}"
 
 
+rule acquire_checkpoint:
+    """Fetch a checkpoint that others trained, or its tokenizer alone: safetensors, configuration and tokenizer."""
+    input:
+        lambda wildcards: study.acquisition_inputs(wildcards.key),
+    output:
+        checkpoint=directory(paths.checkpoint("{key}")),
+        manifest=manifest_of(paths.checkpoint("{key}")),
+    log:
+        paths.logs / "acquire_checkpoint" / "{key}.log",
+    wildcard_constraints:
+        key="|".join(map(re.escape, study.acquisitions)) or "none",
+    retries: 2
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        options=lambda wildcards: study.acquisition_options(wildcards.key),
+    message:
+        "Acquire the checkpoint {wildcards.key}"
+    shell:
+        "python workflow/scripts/acquire_checkpoint.py {params.options:q} --out {output.checkpoint:q}"
+        " --manifest {output.manifest:q} 2> {log:q}"
+
+
+rule adopt_parent:
+    """Take an acquired checkpoint for the parent, if it is what the study says."""
+    input:
+        checkpoint=[study.parent_folder] if study.parent_folder else [],
+        target=paths.target("parent"),
+    output:
+        model=directory(paths.model("{run}")),
+        manifest=paths.manifest("{run}"),
+    log:
+        paths.logs / "adopt" / "{run}.log",
+    wildcard_constraints:
+        run="|".join(map(re.escape, study.adopted_parents)) or "none",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        positions=study.longest_sequence,
+        seed=lambda wildcards: study.run(wildcards.run).seed,
+    message:
+        "Adopt the parent {wildcards.run}"
+    shell:
+        "python workflow/scripts/adopt_parent.py --run {wildcards.run:q} --checkpoint {input.checkpoint:q}"
+        " --target {input.target:q} --positions {params.positions} --seed {params.seed}"
+        " --out {output.model:q} --manifest {output.manifest:q} 2> {log:q}"
+
+
 rule freeze:
     """Everything that needs a network, and nothing else: for machines whose compute nodes have none."""
     input:
         [paths.download(file) for file in DOWNLOADS],
         [paths.frozen(key) for key in study.frozen],
+        [paths.checkpoint(key) for key in study.acquisitions],
     localrule: True

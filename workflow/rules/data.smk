@@ -27,35 +27,59 @@ rule extract_documents:
         " --out {params.out:q} --manifest {output.manifest:q} 2> {log:q}"
 
 
-rule train_tokenizer:
-    """Train the byte-level BPE on the training split."""
-    input:
-        paths.corpora / "train.jsonl",
-    output:
-        tokenizer=directory(paths.tokenizer),
-        manifest=paths.resources / "tokenizer.manifest.json",
-    log:
-        paths.logs / "train_tokenizer.log",
-    benchmark:
-        paths.benchmarks / "train_tokenizer.tsv"
-    conda:
-        ENVIRONMENT
-    resources:
-        **allocation.text,
-    params:
-        vocab_size=study.config.tokenizer.vocab_size,
-    message:
-        "Train the tokenizer"
-    shell:
-        "python workflow/scripts/train_tokenizer.py --documents {input:q} --vocab-size {params.vocab_size}"
-        " --out {output.tokenizer:q} --manifest {output.manifest:q} 2> {log:q}"
+if study.tokenizer_folder is None:
+
+    rule train_tokenizer:
+        """Train the byte-level BPE on the training split."""
+        input:
+            paths.corpora / "train.jsonl",
+        output:
+            tokenizer=directory(paths.tokenizer),
+            manifest=paths.resources / "tokenizer.manifest.json",
+        log:
+            paths.logs / "train_tokenizer.log",
+        benchmark:
+            paths.benchmarks / "train_tokenizer.tsv"
+        conda:
+            ENVIRONMENT
+        resources:
+            **allocation.text,
+        params:
+            vocab_size=study.config.tokenizer.vocab_size,
+        message:
+            "Train the tokenizer"
+        shell:
+            "python workflow/scripts/train_tokenizer.py --documents {input:q} --vocab-size {params.vocab_size}"
+            " --out {output.tokenizer:q} --manifest {output.manifest:q} 2> {log:q}"
+
+else:
+
+    rule take_tokenizer:
+        """Take the tokenizer of a checkpoint, if its vocabulary is the one that the study says."""
+        input:
+            study.tokenizer_folder,
+        output:
+            tokenizer=directory(paths.tokenizer),
+            manifest=paths.resources / "tokenizer.manifest.json",
+        log:
+            paths.logs / "take_tokenizer.log",
+        localrule: True
+        conda:
+            ENVIRONMENT
+        params:
+            options=study.tokenizer_options,
+        message:
+            "Take the tokenizer of the checkpoint"
+        shell:
+            "python workflow/scripts/take_tokenizer.py --checkpoint {input:q} {params.options:q}"
+            " --out {output.tokenizer:q} --manifest {output.manifest:q} 2> {log:q}"
 
 
 rule tokenize_corpus:
     """Write one corpus as shards of tokens."""
     input:
         documents=paths.corpora / "{corpus}.jsonl",
-        tokenizer=rules.train_tokenizer.output.tokenizer,
+        tokenizer=paths.tokenizer,
     output:
         tokens=directory(paths.tokens / "{corpus}"),
         manifest=paths.tokens / "{corpus}.manifest.json",

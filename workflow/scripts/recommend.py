@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+import pandas as pd
+
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import positive_integer
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
@@ -30,7 +32,8 @@ def main() -> None:
     ) if measured is not None else ClaimsConfig()  # fmt: skip
     groups = gap_groups(tables, settings.dataset)
     found = answers(groups, args.tokens, args.ratio, settings, parent_is_there=not args.train_parent)
-    studied = int(tables.runs["tokens_parent"].max())
+    most = tables.runs["tokens_parent"].max()
+    studied = None if pd.isna(most) else int(most)
     text = recommendation(
         found,
         args.tokens,

@@ -7,9 +7,10 @@ from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.data.documents import read_documents
 from pruning_vs_scratch.data.domains import DomainStream
-from pruning_vs_scratch.data.tokenizer import SEPARATOR, load_tokenizer
+from pruning_vs_scratch.data.tokenizer import load_tokenizer, separator_of
 from pruning_vs_scratch.data.tokens import TokenStore, write_tokens
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
+from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import sha256_of_file
 from pruning_vs_scratch.manifest import ManifestWriter
 
@@ -32,9 +33,11 @@ def main() -> None:
     manifest.add_input("documents", args.documents)
     manifest.add_input("tokenizer", args.tokenizer / "tokenizer.json")
     tokenizer = load_tokenizer(args.tokenizer)
-    separator = tokenizer.token_to_id(SEPARATOR)
+    separator = separator_of(args.tokenizer)
+    if separator is None:
+        raise UserError(f"the tokenizer {args.tokenizer} has no end-of-text token to stand between documents")
     stream = DomainStream(read_documents(args.documents), dict(args.domains))
-    documents = stream.tokenised(lambda text: [separator, *tokenizer.encode(text).ids])
+    documents = stream.tokenised(lambda text: [separator, *tokenizer.encode(text, add_special_tokens=False).ids])
     index = write_tokens(
         args.out,
         documents,

@@ -13,11 +13,19 @@ from typing import TYPE_CHECKING, Any, get_args
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.config.training import ReporterName
-from pruning_vs_scratch.data.tokenizer import SEPARATOR, load_tokenizer
+from pruning_vs_scratch.data.tokenizer import copy_tokenizer, separator_of
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
 from pruning_vs_scratch.errors import Diverged, UserError
-from pruning_vs_scratch.files import MASK_FILE, RECORDS, atomic_file, read_json, sha256_of_value, weight_bytes
+from pruning_vs_scratch.files import (
+    CONFIG_FILE,
+    MASK_FILE,
+    RECORDS,
+    atomic_file,
+    read_json,
+    sha256_of_value,
+    weight_bytes,
+)
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.manifest import ManifestWriter, source_hash
 from pruning_vs_scratch.resume_state import is_made, resume_state
@@ -45,6 +53,8 @@ def main() -> None:
     plan = _with_chosen_rate(TrainingPlan.parse(args.plan, "--plan"), args)
     if args.cut_like is not None and args.target is None:
         raise UserError("--cut-like cuts random weights: give it with --target, the shape before the cut")
+    if args.like is not None and args.target is None:
+        raise UserError("--like completes the shape of random weights: give it with --target")
     if args.state_metrics is not None and args.state is None:
         raise UserError("--state-metrics is the curve that led to a state: give it with --state")
 
@@ -56,6 +66,8 @@ def main() -> None:
                 _train(args, plan, world, state)
             return
         manifest = ManifestWriter("train", {"plan": plan.model_dump(mode="json")})
+        if args.like is not None:
+            manifest.add_input("like", args.like / CONFIG_FILE)
         for name in INPUTS:
             if getattr(args, name) is not None:
                 manifest.add_input(name, getattr(args, name), ignore=RECORDS)
@@ -91,6 +103,7 @@ def _arguments() -> argparse.Namespace:
     start.add_argument(
         "--redraw-linears", type=Path, help="checkpoint: start from its weights, with its blocks' linear layers redrawn"
     )
+    parser.add_argument("--like", type=Path, help="checkpoint: random weights take over all but the target's shape")
     parser.add_argument("--cut-like", type=Path, help="pruned checkpoint: cut the random weights as it was cut")
     parser.add_argument("--teacher", type=Path, help="checkpoint to learn from, for a plan with distillation")
     parser.add_argument("--mask", type=Path, help="pruned checkpoint: keep the zeros of its mask")
@@ -116,7 +129,6 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: P
 
     import torch
 
-    from pruning_vs_scratch.models.checkpoint import copy_tokenizer
     from pruning_vs_scratch.models.device import keep_freed_memory
     from pruning_vs_scratch.models.llama import empty_llama
     from pruning_vs_scratch.pruning.masks import read_masks
@@ -142,7 +154,7 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: P
             validation=Windows(stores["validation"], plan.sequence_length, EVALUATION_SEED),
             work=work,
             world=world,
-            separator=load_tokenizer(args.tokenizer).token_to_id(SEPARATOR),
+            separator=separator_of(args.tokenizer),
             teacher=_teacher(args, config, world),
             trunk=args.state,
             reporters=shown,
@@ -234,16 +246,19 @@ def _initial_model(args: argparse.Namespace, plan: TrainingPlan, text: TokenStor
 
 
 def _starting_weights(args: argparse.Namespace, plan: TrainingPlan) -> "LlamaForCausalLM":
-    from pruning_vs_scratch.models.checkpoint import load_llama
-    from pruning_vs_scratch.models.llama import random_llama, shape_of, with_linears_of
+    from pruning_vs_scratch.models.checkpoint import load_llama, read_llama_config
+    from pruning_vs_scratch.models.llama import random_like, random_llama, shape_of, with_linears_of
     from pruning_vs_scratch.pruning.record import cut_like
 
     if args.model is not None:
         return load_llama(args.model)
     if args.redraw_linears is not None:
         trained = load_llama(args.redraw_linears)
-        return with_linears_of(trained, random_llama(shape_of(trained.config), plan.sequence_length, plan.init_seed))
-    model = random_llama(Target.from_dict(read_json(args.target)).shape, plan.sequence_length, plan.init_seed)
+        return with_linears_of(trained, random_like(trained.config, shape_of(trained.config), plan.init_seed))
+    shape = Target.from_dict(read_json(args.target)).shape
+    if args.like is not None:
+        return random_like(read_llama_config(args.like), shape, plan.init_seed)
+    model = random_llama(shape, plan.sequence_length, plan.init_seed, separator_of(args.tokenizer) or 0)
     return model if args.cut_like is None else cut_like(model, args.cut_like)
 
 

@@ -24,6 +24,23 @@ MASK_LEARNING_FILE = "mask_learning.jsonl"
 """The steps in which a checkpoint's structure was learned, in its folder."""
 STATE_FILE = "state.json"
 """The counters of a training state, in its folder."""
+SINGLE_FILE = "model.safetensors"
+"""All weights of a checkpoint, if one file holds them."""
+INDEX_FILE = "model.safetensors.index.json"
+"""Which of several files holds which weights of a checkpoint."""
+CONFIG_FILE = "config.json"
+"""The configuration of a checkpoint."""
+TOKENIZER_FILE = "tokenizer.json"
+"""The fast tokenizer of a checkpoint."""
+TOKENIZER_FILES = (
+    TOKENIZER_FILE,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
+"""All files of a tokenizer; only the first is needed."""
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+"""Files of weights that can run code when they are read."""
 RECORDS = frozenset({PRUNING_FILE, MASK_LEARNING_FILE, STATE_FILE})
 """Files of a checkpoint or state that hold times, and so are no part of its identity."""
 
@@ -132,6 +149,25 @@ def sha256_of_path(path: Path, ignore: Collection[str] = ()) -> str:
 def weight_bytes(model: Path) -> int:
     """Bytes of the weights in a checkpoint folder."""
     return sum(file.stat().st_size for file in Path(model).glob("model*.safetensors"))
+
+
+def file_facts(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and hash of every file of a folder but for hidden ones, by relative name."""
+    return {
+        str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": sha256_of_file(file)}
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not file.name.startswith(".")
+    }
+
+
+def damaged_file(folder: Path, facts: dict[str, dict[str, Any]]) -> Path | None:
+    """The first file of a folder that is missing or no longer what ``file_facts`` said; None if all are right."""
+    for name, expected in facts.items():
+        file = folder / name
+        size = file.stat().st_size if file.exists() else None
+        if size != expected["bytes"] or sha256_of_file(file) != expected["sha256"]:
+            return file
+    return None
 
 
 def sha256_of_value(value: Any) -> str:

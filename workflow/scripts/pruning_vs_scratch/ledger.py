@@ -27,7 +27,8 @@ class LedgerRow:
 
     run: str
     phase: str
-    """pretrain, prune, retrain, scratch, rewind, trunk, sweep or shape_search."""
+    """pretrain, acquire, prune, retrain, scratch, rewind, trunk, sweep or shape_search. A published parent (acquire)
+    was trained elsewhere: nothing of it was counted here, so its row has no tokens."""
     tokens_planned: int
     tokens_seen: int
     tokens_trunk: int = 0

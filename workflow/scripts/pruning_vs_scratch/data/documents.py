@@ -1,7 +1,8 @@
 """Documents: a name and clean text, read from an archive, a folder, or a corpus file that this project wrote.
 
 Nothing is extracted to disk. A document's name is its path in the archive or folder; a line of a ``.jsonl`` file adds
-``#`` and the line number, with leading zeros, so that sorting by name keeps the order of the lines.
+``#`` and the line number, with leading zeros, so that sorting by name keeps the order of the lines. A row of an
+``.arrow`` file is named likewise.
 """
 
 import difflib
@@ -26,6 +27,7 @@ from pruning_vs_scratch.errors import UserError
 
 FILE_KINDS = (".txt", ".jsonl", ".jsonl.gz", ".jsonl.zst")
 LINE_DIGITS = 9
+ARROW = ".arrow"
 READ_BYTES = 1 << 20
 DOS_END_OF_FILE = "\x1a"
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError)
@@ -46,19 +48,25 @@ class Document:
     text: str
 
 
-def read_archive(archive: Path, selected: DocumentSet) -> Iterator[Document]:
+def read_archive(archive: Path, selected: DocumentSet, text_key: str = "text") -> Iterator[Document]:
     """Read the selected members of a ``.tar.gz``, ``.zip`` or ``.whl``, in the order of their names.
 
-    The archive's hash must have been checked before. Empty documents are left out.
+    The archive's hash must have been checked before. Empty documents are left out. A member in the Arrow format has
+    a document a row, in the column ``text_key``; a text that several rows share (a passage with several questions) is
+    one document.
 
     Raises:
-        UserError: the archive is damaged, a pattern matches no member, or a member is not UTF-8.
+        UserError: the archive is damaged, a pattern matches no member, a member is not UTF-8, or it lacks the column.
     """
     with _damage_reported(archive):
         names, contents = _zip_members(archive, selected) if _is_zip(archive) else _tar_members(archive, selected)
     check_patterns([*selected.include, *selected.exclude], names, relative_name(archive))
     for name in sorted(contents):
-        yield from _document(name, contents[name])
+        if name.endswith(ARROW):
+            with _damage_reported(archive):
+                yield from _arrow_documents(name, contents[name], text_key)
+        else:
+            yield from _document(name, contents[name])
 
 
 def read_folder(source: PathSource, selected: DocumentSet) -> Iterator[Document]:
@@ -145,6 +153,23 @@ def _document(name: str, data: bytes) -> Iterator[Document]:
     text = normalise(data, name)
     if text:
         yield Document(name, text)
+
+
+def _arrow_documents(name: str, data: bytes, text_key: str) -> Iterator[Document]:
+    import pyarrow as pa
+
+    try:
+        table = pa.ipc.open_stream(data).read_all()
+    except pa.ArrowInvalid as error:
+        raise EOFError(f"{name}: {error}") from error
+    if text_key not in table.schema.names:
+        raise UserError(f"{name} has no column {text_key!r}; it has {', '.join(table.schema.names)}")
+    first_row: dict[str, int] = {}
+    for row, text in enumerate(table[text_key].to_pylist()):
+        first_row.setdefault(clean(text), row)
+    for text, row in first_row.items():
+        if text:
+            yield Document(f"{name}#{row:0{LINE_DIGITS}d}", text)
 
 
 def _is_zip(archive: Path) -> bool:

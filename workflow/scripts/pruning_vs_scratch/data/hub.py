@@ -17,7 +17,7 @@ from pruning_vs_scratch.config.corpus import HubSource
 from pruning_vs_scratch.config.hub import HubDataset
 from pruning_vs_scratch.data.documents import Document, clean
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import atomic_directory, sha256_of_file
+from pruning_vs_scratch.files import atomic_directory, damaged_file, file_facts
 from pruning_vs_scratch.manifest import read_manifest
 
 CACHE = "datasets"
@@ -51,11 +51,7 @@ def freeze(dataset: HubDataset, out: Path) -> dict[str, Any]:
         "revision": prepared.name,
         "items": {name: split["num_examples"] for name, split in splits.items()},
         "source": "cache" if found else "hub",
-        "files": {
-            str(file.relative_to(out)): {"bytes": file.stat().st_size, "sha256": sha256_of_file(file)}
-            for file in sorted(out.rglob("*"))
-            if file.is_file()
-        },
+        "files": file_facts(out),
     }
 
 
@@ -73,11 +69,8 @@ def verify_frozen(folder: Path) -> None:
     again = f"fetch it where there is a network: {FREEZE}"
     if not folder.is_dir() or not manifest_of(folder).is_file():
         raise UserError(f"the data set {folder.name} is missing under {folder.parent}; {again}")
-    for name, facts in read_manifest(manifest_of(folder))["facts"]["files"].items():
-        file = folder / name
-        size = file.stat().st_size if file.exists() else None
-        if size != facts["bytes"] or sha256_of_file(file) != facts["sha256"]:
-            raise UserError(f"{file} is damaged; delete {folder} and {again}")
+    if file := damaged_file(folder, read_manifest(manifest_of(folder))["facts"]["files"]):
+        raise UserError(f"{file} is damaged; delete {folder} and {again}")
 
 
 def link_home(folders: Iterable[Path], home: Path) -> None:

@@ -17,7 +17,7 @@ from unearth.auth import MultiDomainBasicAuth
 from unearth.fetchers import PyPIClient
 from unearth.preparer import HTTPErrors
 
-from pruning_vs_scratch.config.corpus import PypiSource
+from pruning_vs_scratch.config.pypi import PypiFile
 from pruning_vs_scratch.data.pip_settings import IndexSettings, read_index_settings, redacted
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import atomic_file, sha256_of_file
@@ -33,7 +33,7 @@ class RefusedError(Exception):
 FAILURES: tuple[type[Exception], ...] = (*HTTPErrors, RefusedError)
 
 
-def fetch(source: PypiSource, out: Path) -> bool:
+def fetch(source: PypiFile, out: Path) -> bool:
     """Make sure that ``out`` is the pinned file; return whether it had to be downloaded.
 
     A file that is already there with the right hash is kept, without any network access.
@@ -53,7 +53,7 @@ def fetch(source: PypiSource, out: Path) -> bool:
     raise UserError(_not_found(source, out, problems))
 
 
-def verify(path: Path, source: PypiSource) -> None:
+def verify(path: Path, source: PypiFile) -> None:
     """Compare a file's SHA-256 with the pinned one.
 
     Raises:
@@ -64,7 +64,7 @@ def verify(path: Path, source: PypiSource) -> None:
     _compare(sha256_of_file(path), source, f"{path} was left as it is; move it away to fetch it again")
 
 
-def _compare(found: str, source: PypiSource, advice: str) -> None:
+def _compare(found: str, source: PypiFile, advice: str) -> None:
     if found != source.sha256:
         raise UserError(
             f"{source.file} is not the pinned file: expected sha256 {source.sha256}, found {found}. {advice}"
@@ -97,7 +97,7 @@ def _certificates(cert: str) -> ssl.SSLContext:
         raise UserError(f"pip's setting cert names {cert}, which cannot be read ({error.strerror or error})") from error
 
 
-def _links(session: PyPIClient, settings: IndexSettings, source: PypiSource, problems: list[str]) -> Iterator[Link]:
+def _links(session: PyPIClient, settings: IndexSettings, source: PypiFile, problems: list[str]) -> Iterator[Link]:
     """Every place that offers the file; a place that fails is noted and the next one is asked."""
     places = [{"find_links": [link]} for link in settings.find_links]
     places += [{"index_urls": [url]} for url in settings.index_urls]
@@ -111,20 +111,20 @@ def _links(session: PyPIClient, settings: IndexSettings, source: PypiSource, pro
             problems.append(f"{where}: {type(error).__name__}")
 
 
-def _links_of_place(session: PyPIClient, place: dict[str, list[str]], source: PypiSource) -> list[Link]:
+def _links_of_place(session: PyPIClient, place: dict[str, list[str]], source: PypiFile) -> list[Link]:
     finder = PackageFinder(session, ignore_compatibility=True, **place)  # type: ignore[arg-type]
     packages = finder.find_matches(_requirement(source), allow_yanked=True, allow_prereleases=True)
     return [package.link for package in packages if package.link.filename == source.file]
 
 
-def _requirement(source: PypiSource) -> Requirement:
+def _requirement(source: PypiFile) -> Requirement:
     try:
         return Requirement(f"{source.project}=={source.version}")
     except InvalidRequirement as error:
         raise UserError(f"{source.version!r} is not a version of {source.project}: use one like 1.0") from error
 
 
-def _downloaded(session: PyPIClient, link: Link, source: PypiSource, out: Path, problems: list[str]) -> bool:
+def _downloaded(session: PyPIClient, link: Link, source: PypiFile, out: Path, problems: list[str]) -> bool:
     """Download one link to ``out``; a connection that fails is noted, a wrong hash is an error."""
     logger.info("downloading %s", source.file)
     try:
@@ -153,7 +153,7 @@ def _stream_to(session: PyPIClient, link: Link, path: Path) -> str:
     return digest.hexdigest()
 
 
-def _not_found(source: PypiSource, out: Path, problems: list[str]) -> str:
+def _not_found(source: PypiFile, out: Path, problems: list[str]) -> str:
     told = "".join(f"\n  {problem}" for problem in problems)
     return (
         f"cannot get {source.file} ({source.project}=={source.version}): no package index offered it.{told}\n"

@@ -1,15 +1,19 @@
-"""The study's tokenizer: a byte-level BPE, trained on the training split."""
+"""The study's tokenizer: a byte-level BPE, trained on the training split, or that of a checkpoint."""
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import atomic_directory
+from pruning_vs_scratch.files import TOKENIZER_FILE, TOKENIZER_FILES, atomic_directory, read_json
 
 SEPARATOR = "<|endoftext|>"
 """Stands before each document in the token stream; also BOS, EOS and padding."""
+END_OF_TEXT = (SEPARATOR, "<|end_of_text|>")
+"""Tokens that end a document wherever a vocabulary has them: of a model tuned for chats, EOS ends a turn."""
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -54,9 +58,53 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     Raises:
         UserError: there is no tokenizer.
     """
-    file = Path(folder) / "tokenizer.json"
+    file = Path(folder) / TOKENIZER_FILE
     if not file.exists():
-        raise UserError(f"no tokenizer in {folder} (tokenizer.json is missing)")
+        raise UserError(f"no tokenizer in {folder} ({TOKENIZER_FILE} is missing)")
     tokenizer = Tokenizer.from_file(str(file))
     tokenizer.encode_special_tokens = True
     return tokenizer
+
+
+def separator_of(folder: Path) -> int | None:
+    """The token that stands before each document: the tokenizer's end-of-text token; None if it has none.
+
+    Raises:
+        UserError: there is no tokenizer.
+    """
+    tokenizer = load_tokenizer(folder)
+    settings = Path(folder) / "tokenizer_config.json"
+    eos: Any = read_json(settings).get("eos_token") if settings.exists() else None
+    names = (*END_OF_TEXT, eos.get("content") if isinstance(eos, dict) else eos)
+    tokens = (tokenizer.token_to_id(name) for name in names if name is not None)
+    return next((token for token in tokens if token is not None), None)
+
+
+def take_tokenizer(checkpoint: Path, vocab_size: int, out: Path, *, exactly: bool) -> dict[str, Any]:
+    """Copy the tokenizer of a checkpoint to a folder of its own; returns its entries and separator.
+
+    Raises:
+        UserError: it has more entries than ``vocab_size`` (with ``exactly``: another number), or no end-of-text token.
+    """
+    entries = max(load_tokenizer(checkpoint).get_vocab().values()) + 1
+    if entries > vocab_size or (exactly and entries != vocab_size):
+        raise UserError(
+            f"tokenizer.vocab_size: the tokenizer of {checkpoint.name} has {entries} entries, not {vocab_size}"
+        )
+    separator = separator_of(checkpoint)
+    if separator is None:
+        raise UserError(
+            f"the tokenizer of {checkpoint.name} has no end-of-text token ({', '.join(END_OF_TEXT)}, or the eos_token "
+            "of tokenizer_config.json), which separates documents; use another checkpoint"
+        )
+    with atomic_directory(out) as temporary:
+        copy_tokenizer(checkpoint, temporary)
+    return {"entries": entries, "separator": separator}
+
+
+def copy_tokenizer(tokenizer: Path, folder: Path) -> None:
+    """Put a tokenizer's files into an existing folder, such as that of the weights."""
+    for name in TOKENIZER_FILES:
+        source = Path(tokenizer) / name
+        if source.exists():
+            shutil.copyfile(source, folder / name)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 from transformers import AutoTokenizer
 
-from pruning_vs_scratch.data.tokenizer import SEPARATOR, load_tokenizer
+from pruning_vs_scratch.data.tokenizer import separator_of
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.evaluation.harness import SharedHarness, load_task, task_scores
 from pruning_vs_scratch.evaluation.perplexity import Reading, checked_store, corpus_losses
@@ -61,7 +61,7 @@ class Evaluation:
             checked_store(self.tokens / corpus, self.checkpoint / "tokenizer.json"),
             self.corpora[corpus],
             self.reading,
-            bos_token=load_tokenizer(self.checkpoint).token_to_id(SEPARATOR),
+            bos_token=separator_of(self.checkpoint),
             batch_size=self.batch_size,
             world=self.world,
         )

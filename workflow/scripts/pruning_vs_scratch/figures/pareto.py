@@ -19,6 +19,8 @@ COSTS = {
     "forward_flops_theoretical": "FLOPs of a forward pass",
     "tokens_total": "tokens read, pretraining\nincluded (logarithmic)",
 }
+WITHOUT_PRETRAINING = "tokens read since the\nparent's pretraining (logarithmic)"
+"""Label of the last where nobody says what the parent was trained on."""
 MODEL = ["role", "method", "granularity", "pattern", "target_ratio", "tokens_train"]
 """What one model is; its seeds are averaged."""
 FRONT_POINTS, HALO_POINTS = 4.0, 9.0
@@ -48,9 +50,12 @@ def _models(tables: Tables, dataset: str) -> pd.DataFrame:
         index="run", columns="metric", values="value"
     )
     runs = tables.runs[["run", "seed", "tokens_total", *MODEL]]
+    if not _pretraining_is_known(tables):
+        since = tables.runs["tokens_prune"] + tables.runs["tokens_train"]
+        runs = runs.assign(tokens_total=since.where(since > 0))
     runs = runs[runs["role"].isin(["parent", "retrained", "scratch"])]
     runs = runs.merge(losses.agg(loss="mean", sequences="size"), on="run")
-    runs = runs.merge(efficiency.reset_index(), on="run").dropna(subset=["loss", *COSTS])
+    runs = runs.merge(efficiency.reset_index(), on="run").dropna(subset=["loss", *efficiency.columns])
     by_model = runs.groupby(MODEL, sort=False, dropna=False)
     means = by_model.agg(
         loss=("loss", "mean"), sequences=("sequences", "min"), seeds=("seed", "nunique"), runs=("run", ";".join),
@@ -59,10 +64,14 @@ def _models(tables: Tables, dataset: str) -> pd.DataFrame:
     return means.reset_index().assign(dataset=dataset)
 
 
+def _pretraining_is_known(tables: Tables) -> bool:
+    return bool(tables.runs["tokens_parent"].notna().all())
+
+
 def on_front(cost: pd.Series, loss: pd.Series) -> pd.Series:
-    """Whether no other model is better in one of the two and at least as good in the other."""
+    """Whether no other model is better in one of the two and at least as good in the other; not where cost is none."""
     at_most = [(cost <= c) & (loss <= q) & ((cost < c) | (loss < q)) for c, q in zip(cost, loss, strict=True)]
-    return pd.Series([not better.any() for better in at_most], index=cost.index, dtype=bool)
+    return pd.Series([not better.any() for better in at_most], index=cost.index, dtype=bool) & cost.notna()
 
 
 def draw(tables: Tables, study: str) -> Figure:
@@ -76,7 +85,7 @@ def draw(tables: Tables, study: str) -> Figure:
         panels = figure.subplots(1, len(COSTS), sharey=True)
         for axes, (cost, label) in zip(panels, COSTS.items(), strict=True):
             _draw_panel(axes, drawn, cost, styles)
-            axes.set_xlabel(label)
+            axes.set_xlabel(label if cost != "tokens_total" or _pretraining_is_known(tables) else WITHOUT_PRETRAINING)
         panels[0].set_ylabel(f"loss on {drawn['dataset'].iloc[0]} (nats per token)")
         style.legend(figure, _handles(drawn, styles), _note(drawn), columns=4)
     style.name_study(figure, tables, study)

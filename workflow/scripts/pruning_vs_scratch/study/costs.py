@@ -74,6 +74,8 @@ def _costs(study: Study, run: Run) -> Costs:
             tokens_trunk=tokens_trunk,
             **training_costs(run.plan, tokens_trunk, run.target.shape, teacher),
         )
+    if run.role == "parent":
+        return Costs(run=run.name, phase="acquire", tokens_planned=0, flops=0)
     pruning = study.pruning_plan(run.name)
     flops = study.training_flops(run.name) if pruning.training is not None else _calibration(study, run)
     return Costs(run=run.name, phase="prune", tokens_planned=pruning.tokens, flops=flops)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pruning_vs_scratch.config import StudyConfig
+from pruning_vs_scratch.config.model import PretrainedParent
 from pruning_vs_scratch.config.pruning import CALIBRATION_FREE, Comparison, ShearedLlamaOptions
 from pruning_vs_scratch.config.steps import Step, method_of
 from pruning_vs_scratch.config.training import TrainingConfig
@@ -19,6 +20,9 @@ class Expansion:
 
     def __init__(self, config: StudyConfig) -> None:
         self.config = config
+        self._label = names.parent_label(config.parent)
+        # A published parent has read none of the study's text.
+        self._first_token = config.parent.tokens if isinstance(config.parent, PretrainedParent) else 0
         self.runs: dict[str, Run] = {}
         self.pairs: list[Pair] = []
         self.steps: dict[str, tuple[Step, ...]] = {}
@@ -64,16 +68,17 @@ class Expansion:
 
     def candidate(self, step: Step, target: Target, budget: int) -> tuple[Run, Run]:
         """The first parent pruned to a shape, and that retrained on a budget; neither becomes part of the study."""
-        tokens, seed = self.config.parent.tokens, self.config.seeds[0]
+        seed = self.config.seeds[0]
         label = names.candidate_target_name(names.pruning_label([step]), target.shape)
-        name = names.pruned_name(tokens, label, seed)
+        name = names.pruned_name(self._label, label, seed)
         pruning = self._pruning_plan(name, step.method, seed)
         pruned = Run(
-            name, "candidate", target, seed, pruning=pruning, method=step.method, start=names.parent_name(tokens, seed),
-            tokens_parent=tokens, tokens_prune=pruning.tokens,
+            name, "candidate", target, seed, pruning=pruning, method=step.method,
+            start=names.parent_name(self._label, seed), tokens_parent=self.config.parent.tokens,
+            tokens_prune=pruning.tokens,
         )  # fmt: skip
-        retrained = names.retrained_name(tokens, label, budget, seed)
-        plan = self._training_plan(retrained, "retrain", seed, tokens, budget)
+        retrained = names.retrained_name(self._label, label, budget, seed)
+        plan = self._training_plan(retrained, "retrain", seed, self._first_token, budget)
         plan = plan.model_copy(update={"phase": "shape_search"})
         return pruned, replace(pruned, name=retrained, plan=plan, pruning=None, start=pruned.name)
 
@@ -91,13 +96,14 @@ class Expansion:
             self.pairs.append(pair)
 
     def _parent(self, seed: int) -> Run:
-        tokens = self.config.parent.tokens
-        name = names.parent_name(tokens, seed)
-        plan = self._training_plan(name, "pretrain", seed, 0, tokens)
+        parent, name = self.config.parent, names.parent_name(self._label, seed)
+        if not isinstance(parent, PretrainedParent):
+            return Run(name, "parent", parent_target(self.config), seed, tokens_parent=parent.tokens)
+        plan = self._training_plan(name, "pretrain", seed, 0, parent.tokens)
         return Run(name, "parent", parent_target(self.config), seed, plan)
 
     def _pruned(self, parent: Run, before: Run, steps: tuple[Step, ...]) -> Run:
-        name = names.pruned_name(self.config.parent.tokens, names.pruning_label(steps), parent.seed)
+        name = names.pruned_name(self._label, names.pruning_label(steps), parent.seed)
         self.steps[name] = steps
         plan = self._pruning_plan(name, steps[-1].method, parent.seed)
         return Run(
@@ -127,24 +133,25 @@ class Expansion:
         """Masks are learned on the sequences behind those of the longest retraining, which no other run needs."""
         assert options.tokens is not None
         longest = max(budget for comparison in self.config.matrix for budget in comparison.retrain)
-        start_token = self.config.parent.tokens + longest
+        start_token = self._first_token + longest
         return mask_learning_plan(self.config.training, options, run, seed, start_token, options.tokens)
 
     def _retrained(self, pruned: Run, budget: int) -> Run:
-        tokens, seed = self.config.parent.tokens, pruned.seed
-        name = names.retrained_name(tokens, names.pruning_label(self.steps[pruned.name]), budget, seed)
-        plan = self._training_plan(name, "retrain", seed, tokens, budget)
+        seed = pruned.seed
+        name = names.retrained_name(self._label, names.pruning_label(self.steps[pruned.name]), budget, seed)
+        plan = self._training_plan(name, "retrain", seed, self._first_token, budget)
         return replace(pruned, name=name, role="retrained", plan=plan, pruning=None, start=pruned.name)
 
     def _scratch(self, masked: Run, budget: int) -> Run:
         name = names.scratch_name(masked.target.name, budget, masked.seed)
-        return self._baseline(name, masked, start_token=self.config.parent.tokens, tokens=budget)
+        return self._baseline(name, masked, start_token=self._first_token, tokens=budget)
 
     def _scratch_full(self, pruned: Run, masked: Run, budget: int) -> Run:
         """The whole pipeline's tokens: parent, retraining, and pruning, rounded up to a global batch."""
         training = self.config.training
         batch = training.global_batch_size * training.sequence_length
-        spent = self.config.parent.tokens + budget + pruned.tokens_prune
+        assert pruned.tokens_parent is not None, "the configuration allows no full budget where tokens are not known"
+        spent = pruned.tokens_parent + budget + pruned.tokens_prune
         tokens = -(-spent // batch) * batch
         return self._baseline(self._full_name(masked, tokens), masked, start_token=0, tokens=tokens)
 
@@ -172,7 +179,7 @@ class Expansion:
 
     def _rewound(self, pruned: Run, budget: int) -> Run:
         name = names.rewound_name(names.pruning_label(self.steps[pruned.name]), budget, pruned.seed)
-        plan = self._training_plan(name, "rewind", pruned.seed, self.config.parent.tokens, budget)
+        plan = self._training_plan(name, "rewind", pruned.seed, self._first_token, budget)
         return Run(
             name, "rewind", pruned.target, pruned.seed, plan, method=pruned.method, mask=pruned.mask,
             rewound=pruned.name,

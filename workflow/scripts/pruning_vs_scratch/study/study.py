@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from pruning_vs_scratch.config import StudyConfig, parse_config
+from pruning_vs_scratch.config.checkpoint import PypiCheckpoint
 from pruning_vs_scratch.config.corpus import HubSource, PathSource, PypiSource, Source
 from pruning_vs_scratch.config.evaluation import BenchmarkName
 from pruning_vs_scratch.config.hub import HubDataset
 from pruning_vs_scratch.config.pruning import scored_once
+from pruning_vs_scratch.config.pypi import PypiFile
 from pruning_vs_scratch.data.benchmarks import PACKAGE
 from pruning_vs_scratch.errors import UserError, nearest
 from pruning_vs_scratch.files import canonical_json
+from pruning_vs_scratch.study.checkpoints import Acquisition, parent_acquisition, tokenizer_acquisition
 from pruning_vs_scratch.study.evaluation import (
     TaskRequest,
     benchmark_datasets,
@@ -121,10 +124,62 @@ class Study:
         return {name: source for name, source in corpus.sources.items() if name in used}
 
     @cached_property
-    def downloads(self) -> dict[str, PypiSource]:
+    def downloads(self) -> dict[str, PypiFile]:
         """Files of packages to fetch, by the name of their source, or of what else reads them."""
-        found = {name: s for name, s in self.used_sources.items() if isinstance(s, PypiSource)}
-        return found | ({PACKAGE.project: PACKAGE} if self.packaged_benchmarks else {})
+        found: dict[str, PypiFile] = {n: s for n, s in self.used_sources.items() if isinstance(s, PypiSource)}
+        found |= {key: a.source for key, a in self.acquisitions.items() if isinstance(a.source, PypiCheckpoint)}
+        found |= {PACKAGE.project: PACKAGE} if self.packaged_benchmarks else {}
+        fields = set(PypiFile.model_fields)
+        return {name: PypiFile(**source.model_dump(include=fields)) for name, source in found.items()}
+
+    @cached_property
+    def acquisitions(self) -> dict[str, Acquisition]:
+        """Checkpoints that others trained, or their tokenizers alone, by their keys."""
+        wanted = (parent_acquisition(self.config), tokenizer_acquisition(self.config))
+        return {acquisition.key: acquisition for acquisition in wanted if acquisition is not None}
+
+    def acquisition_inputs(self, key: str) -> list[Path]:
+        """Files that a checkpoint is taken from, where they are on this machine already or fetched by another rule."""
+        source = self.acquisitions[key].source
+        if isinstance(source, PypiCheckpoint):
+            return [self.paths.download(source.file)]
+        folder = Path(source.path) if source.kind == "path" else None
+        return sorted(file for file in folder.rglob("*") if file.is_file()) if folder else []
+
+    def acquisition_options(self, key: str) -> list[str]:
+        """Options of acquire_checkpoint.py beyond what is written."""
+        acquisition = self.acquisitions[key]
+        options = [f"--source={acquisition.source.model_dump_json()}", f"--content={acquisition.content}"]
+        package = isinstance(acquisition.source, PypiCheckpoint)
+        return [*options, *([f"--package={self.acquisition_inputs(key)[0]}"] if package else [])]
+
+    @property
+    def tokenizer_options(self) -> list[str]:
+        """Options of take_tokenizer.py beyond its checkpoint and what is written."""
+        own = self.parent_folder is None
+        return [f"--vocab-size={self.config.tokenizer.vocab_size}", *(["--exactly"] if own else [])]
+
+    @cached_property
+    def adopted_parents(self) -> list[str]:
+        """Names of the runs that are a published parent."""
+        return [run.name for run in self.runs.values() if run.role == "parent" and run.plan is None]
+
+    @property
+    def parent_folder(self) -> Path | None:
+        """Where a published parent lies once it is acquired; None for a parent that the study pretrains."""
+        acquisition = parent_acquisition(self.config)
+        return self.paths.checkpoint(acquisition.key) if acquisition else None
+
+    @property
+    def tokenizer_folder(self) -> Path | None:
+        """Where the checkpoint lies whose tokenizer is taken; None for a tokenizer that the study trains."""
+        acquisition = tokenizer_acquisition(self.config)
+        return self.paths.checkpoint(acquisition.key) if acquisition else None
+
+    @property
+    def longest_sequence(self) -> int:
+        """Tokens that any step of the study runs through a model at once."""
+        return max(self.config.training.sequence_length, self.config.pruning.calibration.sequence_length)
 
     @cached_property
     def frozen(self) -> dict[str, HubDataset]:
@@ -180,7 +235,10 @@ class Study:
         return groups
 
     def starting_point(self, name: str) -> dict[str, Path]:
-        """What a training run starts from, by option of train.py: a checkpoint or a target, a mask, and a trunk."""
+        """What a training run starts from, by option of train.py: a checkpoint or a target, a mask, and a trunk.
+
+        A target is filled in by the configuration of a published parent, so that both sides share all but the weights.
+        """
         run = self.run(name)
         if run.start is not None:
             start = {"model": self.paths.model(run.start)}
@@ -190,6 +248,8 @@ class Study:
             start = {"target": self.paths.target("parent"), "cut-like": self.paths.model(run.rewound)}
         else:
             start = {"target": self.paths.target(run.target.name)}
+        if "target" in start and self.parent_folder is not None:
+            start |= {"like": self.paths.model(self.parent_of(run).name)}
         if run.plan is not None and run.plan.distillation is not None:
             start |= {"teacher": self.paths.model(self.parent_of(run).name)}
         if self.rate_from_sweep(name) is not None:

@@ -41,7 +41,7 @@ def trials_of(config: StudyConfig, expansion: Expansion) -> Iterator[Trial]:
         return
     seed = config.seeds[0]
     for i, text in enumerate(config.sweep.on):
-        pruned = names.pruned_name(config.parent.tokens, names.pruning_label([Step.parse(text)]), seed)
+        pruned = names.pruned_name(names.parent_label(config.parent), names.pruning_label([Step.parse(text)]), seed)
         if pruned not in expansion.runs:
             known = ", ".join(str(steps[-1]) for steps in expansion.steps.values() if len(steps) == 1)
             raise UserError(f"sweep.on.{i}: {text} is not in the matrix, which has: {known}")

@@ -70,14 +70,22 @@ def _free_columns(study: Study) -> set[str]:
 
 
 def _full_differences(study: Study, pair: Pair, rows: Rows) -> list[str]:
-    """The full-budget side saw what the parent, pruning and retraining saw, rounded up to a global batch."""
+    """The full-budget side saw what the parent, pruning and retraining saw, rounded up to a global batch.
+
+    What a published parent saw was not counted here, but is given by its publisher.
+    """
     retrained, scratch, parent = (rows[name] for name in (pair.retrained, pair.scratch, pair.parent))
+    before = study.runs[pair.parent].tokens_parent or parent["tokens_seen"]
     pruning = sum(rows[step]["tokens_seen"] for step in study.pruning_steps(pair.retrained))
     batch = scratch["global_batch_size"] * scratch["sequence_length"]
-    spent = parent["tokens_seen"] + pruning + retrained["tokens_seen"]
+    spent = before + pruning + retrained["tokens_seen"]
     tokens = -(-spent // batch) * batch
     start = parent["window_start"]
-    expected = {"tokens_seen": tokens, "window_start": start, "window_end": start + tokens // parent["sequence_length"]}
+    expected = {
+        "tokens_seen": tokens,
+        "window_start": start,
+        "window_end": start + tokens // scratch["sequence_length"],
+    }
     return [
         f"{column}: {scratch[column]} for {pair.scratch}, {value} for the full pipeline of {pair.retrained}"
         for column, value in expected.items()

@@ -102,33 +102,48 @@ def _crossover_text(line: GapLine, settings: ClaimsConfig) -> str:
 
 
 def recommendation(
-    found: Sequence[Answer], tokens: int, ratio: float, *, study: str, studied_parent: int, parent: int, is_there: bool
+    found: Sequence[Answer],
+    tokens: int,
+    ratio: float,
+    *,
+    study: str,
+    studied_parent: int | None,
+    parent: int | None,
+    is_there: bool,
 ) -> str:
-    """The answer in words: one line a method, then how far it can be trusted. ``parent`` is in tokens."""
+    """The answer in words: one line a method, then how far it can be trusted.
+
+    ``parent`` and ``studied_parent`` are in tokens; None where nobody says how many.
+    """
     setting = (
         "It is there; both sides train on"
         if is_there
         else "It is still to be trained, and scratch may use its tokens too; retraining takes"
     )
+    of_parent = token_label(parent) if parent else "unknown"
     lines = [
-        f"Parent of {token_label(parent)} tokens. {setting} {token_label(tokens)} tokens, ratio {ratio:g}. "
-        f"Study {study}:",
+        f"Parent of {of_parent} tokens. {setting} {token_label(tokens)} tokens, ratio {ratio:g}. Study {study}:",
         "",
         f"{'method':<24} {'advice':<13} {'expected gap (nats)':<26} remark",
     ]
     for answer in found:
         gap = f"{answer.gap:+.3f} [{answer.low:+.3f}, {answer.high:+.3f}]"
         lines.append(f"{answer.label:<24} {answer.advice:<13} {gap:<26} {answer.remark}")
-    return "\n".join([*lines, "", *_reach(found, ratio, parent / studied_parent)]) + "\n"
+    return (
+        "\n".join([*lines, "", *_reach(found, ratio, parent / studied_parent if parent and studied_parent else None)])
+        + "\n"
+    )
 
 
-def _reach(found: Sequence[Answer], ratio: float, parents: float) -> Iterator[str]:
+def _reach(found: Sequence[Answer], ratio: float, parents: float | None) -> Iterator[str]:
     """How far the answer goes beyond what was run."""
     beyond = max(answer.beyond for answer in found)
     if beyond > 1:
         far = " That is far: take it as a guess." if beyond > FAR else ""
         yield f"The budget lies outside of those that were run by a factor of up to {beyond:.3g}.{far}"
-    if parents != 1:
+    if parents is None:
+        yield "Nobody says what the study's parent was trained on, so it cannot be compared with yours."
+    elif parents != 1:
         yield f"The study's parent was trained on {1 / parents:.3g} times the tokens of yours."
     others = sorted({answer.ratio for answer in found} - {ratio})
     if others:

@@ -31,6 +31,8 @@ def results_table(study: Study, runs: pd.DataFrame, losses: pd.DataFrame, items:
     counts = {name: 0 for name in runs.columns if pd.api.types.is_integer_dtype(runs[name])}
     guessing = pd.concat(guesses, ignore_index=True).assign(run=CHANCE, role=CHANCE, **counts)
     table = pd.concat([table, guessing], ignore_index=True)
+    if items.empty:
+        table = table.assign(split=None)
     table.insert(0, "study", study.name)
     return table
 

@@ -17,14 +17,19 @@ MEASURED_COLUMNS = ("metric", "value", "low", "high", "n", "hardware")
 
 
 def run_table(study: Study) -> pd.DataFrame:
-    """One row a run; its columns open results.csv and efficiency.csv too."""
+    """One row a run; its columns open results.csv and efficiency.csv too.
+
+    Where nobody says what a published parent was trained on, tokens_parent and tokens_total are empty.
+    """
     parents = {run.seed: run for run in study.runs.values() if run.role == "parent"}
-    return pd.DataFrame([_run_row(study, run, parents[run.seed]) for run in study.runs.values()])
+    table = pd.DataFrame([_run_row(study, run, parents[run.seed]) for run in study.runs.values()])
+    return table.astype({"tokens_parent": "Int64", "tokens_total": "Int64"})
 
 
 def _run_row(study: Study, run: Run, parent: Run) -> dict[str, Any]:
     tokens_train = run.plan.tokens if run.plan else 0
     nonzero = params_nonzero(study, run)
+    read_here = run.tokens_prune + tokens_train
     return {
         "run": run.name,
         "role": run.role,
@@ -38,7 +43,7 @@ def _run_row(study: Study, run: Run, parent: Run) -> dict[str, Any]:
         "tokens_parent": run.tokens_parent,
         "tokens_prune": run.tokens_prune,
         "tokens_train": tokens_train,
-        "tokens_total": run.tokens_parent + run.tokens_prune + tokens_train,
+        "tokens_total": None if run.tokens_parent is None else run.tokens_parent + read_here,
         "seed": run.seed,
     }
 

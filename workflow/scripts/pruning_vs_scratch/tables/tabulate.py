@@ -35,8 +35,7 @@ def tabulate(study: Study, reported: Path) -> None:
     runs = run_table(study)
     losses, items = (_scores(study, table) for table in ("losses", "items"))
     results, tables = study.paths.results, study.paths.tables
-    config = study.config.model_dump(mode="json") | {"corpus": study.config.corpus.without_folders()}
-    write_text(results / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    write_text(results / "config.yaml", yaml.safe_dump(study.config.without_folders(), sort_keys=False))
     write_csv(results / "ledger.csv", ledger)
     write_csv(results / "results.csv", results_table(study, runs, losses, items))
     speed = pd.read_csv(study.paths.speed) if study.config.evaluation.speed else None

@@ -64,12 +64,14 @@ def manifest_paths(study: Study) -> Iterator[tuple[str, Path]]:
     paths = study.paths
     yield from (("download", paths.download(f"{source.file}.manifest.json")) for source in study.downloads.values())
     yield from (("download", manifest_of(paths.frozen(key))) for key in study.frozen)
+    yield from (("download", manifest_of(paths.checkpoint(key))) for key in study.acquisitions)
     text = [paths.corpora / "manifest.json", paths.resources / "tokenizer.manifest.json"]
     text += [paths.tokens / f"{corpus}.manifest.json" for corpus in study.corpora]
     text += [task.path.with_suffix(".manifest.json") for task in study.tasks if task.data != "hub"]
     yield from (("text", path) for path in text)
     runs = study.recorded_runs.values()
-    yield from (("pretrain", paths.manifest(run.name)) for run in runs if run.role == "parent")
+    parents = [run for run in runs if run.role == "parent"]
+    yield from (("pretrain" if run.plan else "adopt", paths.manifest(run.name)) for run in parents)
     yield from (("score", paths.scores(*scored).with_suffix(".manifest.json")) for scored in study.scorings)
     for role, phase in list(PHASES.items())[1:]:
         yield from ((phase, paths.manifest(run.name)) for run in runs if run.role == role)

@@ -7,11 +7,11 @@ import pandas as pd
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.gaps import series_label
 from pruning_vs_scratch.tables.load import records
-from pruning_vs_scratch.tables.published.stored import Published, Stored
+from pruning_vs_scratch.tables.published.stored import MISSING, Published, Stored
 
 
 def accounting_table(stored: Stored) -> Published:
-    """A row per compared pair, with the tokens that the ledger counted."""
+    """A row per compared pair, with the tokens that the ledger counted; those of a published parent may be unknown."""
     ledger = stored.ledger.set_index("run")
     runs = stored.tables.runs.set_index("run")
     rows = [_row(pair, ledger, runs) for pair in records(stored.tables.pairs)]
@@ -23,7 +23,7 @@ def accounting_table(stored: Stored) -> Published:
             "ratio": numbers["ratio"].map("{:g}".format),
             "seed": numbers["seed"],
             **{
-                heading: numbers[column].map(token_label)
+                heading: [MISSING if pd.isna(tokens) else token_label(int(tokens)) for tokens in numbers[column]]
                 for heading, column in {
                     "parent": "tokens_parent", "pruning": "tokens_prune", "retraining": "tokens_retrain",
                     "pipeline": "tokens_pipeline", "scratch": "tokens_scratch",
@@ -44,8 +44,8 @@ def accounting_table(stored: Stored) -> Published:
 def _row(pair: dict[str, Any], ledger: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Any]:
     retrained, scratch = ledger.loc[pair["retrained"]], ledger.loc[pair["scratch"]]
     facts = runs.loc[pair["retrained"]]
-    parts = {
-        "tokens_parent": int(facts["tokens_parent"]),
+    parts: dict[str, int | None] = {
+        "tokens_parent": None if pd.isna(facts["tokens_parent"]) else int(facts["tokens_parent"]),
         "tokens_prune": int(facts["tokens_prune"]),
         "tokens_retrain": int(retrained["tokens_seen"]),
     }
@@ -53,7 +53,7 @@ def _row(pair: dict[str, Any], ledger: pd.DataFrame, runs: pd.DataFrame) -> dict
     return {
         **{name: pair[name] for name in names},
         **parts,
-        "tokens_pipeline": sum(parts.values()),
+        "tokens_pipeline": None if parts["tokens_parent"] is None else sum(parts.values()),
         "tokens_scratch": int(scratch["tokens_seen"]),
         "steps_scratch": int(scratch["steps"]),
         "flops_retrain": int(retrained["flops"]),

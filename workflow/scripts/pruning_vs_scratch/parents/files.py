@@ -1,0 +1,119 @@
+"""Which files of a published checkpoint are taken: safetensors, configuration and tokenizer, nothing that is run."""
+
+import shutil
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import (
+    CONFIG_FILE,
+    INDEX_FILE,
+    PICKLE_SUFFIXES,
+    SINGLE_FILE,
+    TOKENIZER_FILE,
+    TOKENIZER_FILES,
+    read_json,
+    sha256_of_file,
+)
+from pruning_vs_scratch.study.checkpoints import Content
+
+GENERATION_FILE = "generation_config.json"
+MIB = 1 << 20
+
+
+def weight_entry(names: Collection[str], label: str) -> str:
+    """The file that holds all weights, or the index of those that do.
+
+    Raises:
+        UserError: there are no safetensors; pickles are never read.
+    """
+    for name in (SINGLE_FILE, INDEX_FILE):
+        if name in names:
+            return name
+    pickles = sorted(name for name in names if name.endswith(PICKLE_SUFFIXES))
+    if pickles:
+        raise UserError(
+            f"{label} has its weights as pickles only ({pickles[0]}), which can run code when they are read; take a "
+            "repository or revision with safetensors, or convert them where you trust them"
+        )
+    raise UserError(f"{label} has no weights (neither {SINGLE_FILE} nor {INDEX_FILE})")
+
+
+def shards_of(index: Path, names: Collection[str], label: str) -> list[str]:
+    """The files that an index names.
+
+    Raises:
+        UserError: one of them is missing, or lies outside of the checkpoint.
+    """
+    shards = sorted(set(read_json(index)["weight_map"].values()))
+    for shard in shards:
+        if shard not in names or Path(shard).name != shard or not shard.endswith(".safetensors"):
+            raise UserError(f"{label} lacks {shard}, which its {INDEX_FILE} names: it is incomplete")
+    return shards
+
+
+def small_files(names: Collection[str], content: Content, label: str) -> list[str]:
+    """Configuration and tokenizer, or the tokenizer alone.
+
+    Raises:
+        UserError: one that is needed is missing.
+    """
+    if TOKENIZER_FILE not in names:
+        raise UserError(f"{label} has no {TOKENIZER_FILE}: its tokenizer must be a fast one, as transformers saves it")
+    if content == "model" and CONFIG_FILE not in names:
+        raise UserError(f"{label} has no {CONFIG_FILE}: it is no checkpoint")
+    wanted = TOKENIZER_FILES if content == "tokenizer" else (CONFIG_FILE, GENERATION_FILE, *TOKENIZER_FILES)
+    return [name for name in wanted if name in names]
+
+
+def refuse_remote_code(folder: Path, label: str) -> None:
+    """Refuse a configuration that asks for code of its repository.
+
+    Raises:
+        UserError: names the key.
+    """
+    for name in (CONFIG_FILE, "tokenizer_config.json"):
+        if (folder / name).exists() and "auto_map" in read_json(folder / name):
+            raise UserError(f"{label} needs code of its own (auto_map in {name}), never run here: use a plain Llama")
+
+
+def require_space(folder: Path, needed: int, label: str) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Raises:
+        UserError: gives both figures.
+    """
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise UserError(
+            f"{label} needs {needed / MIB:,.0f} MiB, but only {free / MIB:,.0f} MiB are free under {existing.name}; "
+            "free some space, then run again"
+        )
+
+
+def check_pinned(folder: Path, pinned: dict[str, str], names: Iterable[str], label: str) -> None:
+    """Compare files with the hashes of the configuration.
+
+    Raises:
+        UserError: one differs, or a file that has a hash is none of the checkpoint's.
+    """
+    taken = set(names)
+    for name, expected in pinned.items():
+        if name not in taken:
+            raise UserError(f"sha256: {label} has no file {name!r}; it has {', '.join(sorted(taken))}")
+        refuse_difference(folder / name, name, expected, sha256_of_file(folder / name), label)
+
+
+def refuse_difference(file: Path, name: str, expected: str, found: str, label: str) -> None:
+    """Delete a file, called ``name`` where it comes from, whose hash is not the expected one.
+
+    Raises:
+        UserError: the two differ.
+    """
+    if found != expected:
+        file.unlink()
+        raise UserError(
+            f"{name} of {label} is not the pinned file: expected {expected}, found {found}. It was not kept: run "
+            "again, and if that does not help check the hash and the place that it comes from"
+        )
