@@ -91,7 +91,8 @@ def _note(tables: Tables, drawn: pd.DataFrame) -> str:
     diverged = len(tables.shape_search) - len(drawn)
     lost = f" {style.plural(diverged, 'candidate')} diverged." if diverged else ""
     budget = token_label(int(drawn["tokens_seen"].max()))
+    seeds = tables.runs["seed"].unique()
     return (
         f"Numbers at the markers: neurons of a feed-forward block. Pruned and retrained on {budget} tokens.{lost} "
-        "1 seed."
+        f"Seed {min(seeds)}, of {style.plural(len(seeds), 'seed')}."
     )

@@ -64,7 +64,9 @@ def manifest_paths(study: Study) -> Iterator[tuple[str, Path]]:
     paths = study.paths
     yield from (("download", paths.download(f"{source.file}.manifest.json")) for source in study.downloads.values())
     yield from (("download", manifest_of(paths.frozen(key))) for key in study.frozen)
-    yield from (("download", manifest_of(paths.checkpoint(key))) for key in study.acquisitions)
+    # A local folder is no download, and its name here follows from where it lies on this machine.
+    remote = [key for key, acquisition in study.acquisitions.items() if acquisition.source.kind != "path"]
+    yield from (("download", manifest_of(paths.checkpoint(key))) for key in remote)
     text = [paths.corpora / "manifest.json", paths.resources / "tokenizer.manifest.json"]
     text += [paths.tokens / f"{corpus}.manifest.json" for corpus in study.corpora]
     text += [task.path.with_suffix(".manifest.json") for task in study.tasks if task.data != "hub"]
