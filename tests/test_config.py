@@ -15,6 +15,7 @@ from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config import load_config, parse_config
 from pruning_vs_scratch.config.schema import config_schema
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.study import Run, Study
 
 Values = dict[str, Any]
 Edit = Callable[[Values], Any]
@@ -422,6 +423,25 @@ def test_all_problems_are_listed_at_once(smoke: Values) -> None:
     message = mistake(smoke, edit)
     assert "parent.tokens" in message
     assert "training.micro_batch_size" in message
+
+
+def test_the_papers_other_track_retrains_the_same_models_and_has_no_full_budgets() -> None:
+    paper, meta = (runs_of("config", *overlays) for overlays in (["paper"], ["paper", "paper-meta"]))
+    assert retrained(paper) == retrained(meta) != set()
+    assert [run.name for run in meta if run.role == "parent"] == ["Meta-seed0"]
+    assert any("-full-" in run.name for run in paper)
+    assert not any("-full-" in run.name for run in meta)
+
+
+def runs_of(*files: str) -> list[Run]:
+    """All runs of a study, from files of config/."""
+    config = load_config([CONFIG / f"{file}.yaml" for file in files])
+    return list(Study(config.model_dump(mode="json")).runs.values())
+
+
+def retrained(runs: list[Run]) -> set[tuple[str | None, str, int]]:
+    """Methods, targets and budgets of the retrained runs."""
+    return {(run.method, run.target.name, run.plan.tokens) for run in runs if run.role == "retrained" and run.plan}
 
 
 @pytest.mark.parametrize("overlay", STUDIES[1:])

@@ -360,7 +360,7 @@ OWN_BUDGET = {"study": "own", "parent": {"tokens": 1000}}
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--study", "papr"], ["no study 'papr'", "there are: demo, demo-seeds, ", ", own, paper, "]),
+        (["--study", "papr"], ["no study 'papr'", "there are: demo, demo-seeds, ", ", own, "]),
         (["--study", "paper", "--device", "h1000"], ["'h1000'", "did you mean 'h100'?"]),
         (["--study", "paper", "--device", "cpu"], ["in bf16", "'cpu'"]),
         (["--study", "own"], ["parent.tokens: 1000 tokens is not a multiple", "nearest: 2048"]),
