@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import FrameLocator, Locator, Page, sync_playwright
+from playwright.sync_api import Download, FrameLocator, Locator, Page, sync_playwright
+from playwright.sync_api import TimeoutError as Dropped
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 """The machine's own browser; none is downloaded."""
-SECONDS_TO_WAIT = 60
+SECONDS_TO_WAIT, SECONDS_TO_BEGIN = 60, 5
 INK = """canvas => {
     const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
     return pixels.some((value, i) => i % 4 < 3 && value < 200 && pixels[i - i % 4 + 3] > 0);
@@ -84,6 +85,18 @@ def document(page: Page, heading: str) -> FrameLocator:
     frame = page.frame_locator("iframe")
     frame.get_by_role("heading", level=1, name=heading, exact=True).wait_for()
     return frame
+
+
+def downloaded(page: Page, view: Locator) -> Download:
+    """What a click downloads. Of clicks that come faster than a person's, Chromium drops some: those are repeated."""
+    for _ in range(SECONDS_TO_WAIT // SECONDS_TO_BEGIN):
+        try:
+            with page.expect_download(timeout=1000 * SECONDS_TO_BEGIN) as download:
+                view.click()
+            return download.value
+        except Dropped as error:
+            dropped = error
+    raise dropped
 
 
 def is_drawn(canvas: Locator) -> bool:
