@@ -18,11 +18,6 @@ settings.load_profile("project")
 Values = dict[str, Any]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files with the slow tests come first, so that no process is left alone with one of them at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("workflow") is None)
-
-
 @cache
 def _stored(overlay: str) -> Values:
     files = ["config.yaml"] if overlay == "demo" else ["config.yaml", f"{overlay}.yaml"]
