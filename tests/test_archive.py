@@ -12,10 +12,12 @@ import pytest
 import zstandard
 
 from pruning_vs_scratch.archive.compare import Match, compare
+from pruning_vs_scratch.archive.contents import archived_files
 from pruning_vs_scratch.archive.listing import LISTING, METADATA, Listing
 from pruning_vs_scratch.archive.pack import pack
 from pruning_vs_scratch.archive.unpack import unpack
 from pruning_vs_scratch.errors import UserError
+from test_tables import finished
 
 FILES = {"results/tiny/results.csv": b"a,b\n1,2\n" * 4000, "config/tiny.yaml": b"study: tiny\n"}
 Change = Callable[[dict[str, bytes]], None]
@@ -162,3 +164,28 @@ def test_tables_of_many_rows_are_compared_too(tmp_path: Path) -> None:
 def test_the_second_file_is_the_description(archive: Path) -> None:
     with tarfile.open(fileobj=BytesIO(zstandard.ZstdDecompressor().stream_reader(archive.read_bytes()).read())) as tar:
         assert tar.getnames()[:2] == [f"tiny/{LISTING}", f"tiny/{METADATA}"]
+
+
+def test_by_products_and_stale_runs_stay_out_whatever_the_study_is_called(
+    smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = finished(smoke | {"study": "logs"})
+    with pytest.raises(UserError, match=r"claims\.json is missing: run study logs to its end first"):
+        archived_files(study)
+    run, results = next(iter(study.runs)), study.paths.results
+    kept = {results / "claims.json", study.paths.figures / "ratio.png", study.paths.manifest(run)}
+    weights = study.paths.model(run) / "model.safetensors"
+    left_out = {
+        results / "logs/a.log",
+        results / "benchmarks/b.tsv",
+        results / ".c.tmp",
+        results / "runs/old/manifest.json",
+    }
+    for file in (*kept, weights, *left_out):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    found = set(archived_files(study))
+    assert kept <= found
+    assert not found & {weights, *left_out}
+    assert set(archived_files(study, weights=True)) == found | {weights}

@@ -36,10 +36,12 @@ def archived_files(study: Study, weights: bool = False) -> list[Path]:
 
 def _below(path: Path) -> Iterator[Path]:
     """A file, or those of a folder that are no by-product."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    for file in files:
-        parts = [part for part in file.parts if part in LEFT_OUT or part.endswith(SUFFIXES_LEFT_OUT)]
-        if not parts and not file.name.startswith("."):
+    if path.is_file():
+        yield path
+    for file in path.rglob("*"):
+        parts = file.relative_to(path).parts
+        by_product = any(part in LEFT_OUT or part.endswith(SUFFIXES_LEFT_OUT) for part in parts)
+        if file.is_file() and not by_product and not file.name.startswith("."):
             yield file
 
 
