@@ -30,7 +30,6 @@ from pruning_vs_scratch.data.tokenizer import load_tokenizer, separator_of, trai
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.models.llama import shape_of
-from pruning_vs_scratch.parents import files as parent_files
 from pruning_vs_scratch.parents.acquire import acquire as acquired
 
 NAME, REVISION, OTHER = "tiny/llama", "a" * 40, "b" * 40
@@ -250,11 +249,11 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(
     hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "free")
-    monkeypatch.setattr(parent_files.shutil, "disk_usage", lambda _: usage(20_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(20_000))
     checkpoint = HubCheckpoint.model_validate(source())
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.address)
     monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", hub.address)
-    with pytest.raises(UserError, match=r"needs 0 MiB, but only 0 MiB are free under .*; free some space"):
+    with pytest.raises(UserError, match=r"needs 0 MiB, but only 0 MiB are free there; free some space"):
         acquired(checkpoint, "model", None, tmp_path / "out")
     assert downloads_of(hub, WEIGHTS) == 0
 

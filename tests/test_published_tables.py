@@ -130,6 +130,17 @@ def test_every_claim_has_a_line_with_its_verdict_and_reason(stored: Stored) -> N
     assert dict(zip(printed["claim"], printed["verdict"], strict=True))["C1"] == "supported"
 
 
+def test_the_overview_says_what_is_known_of_a_published_parents_tokens(stored: Stored) -> None:
+    file = stored.folder / "tables/runs.csv"
+    runs = pd.read_csv(file)
+    runs.loc[runs["role"] == "parent", "tokens_train"] = 0
+    for tokens, said in ((10**12, "trained on 1T tokens"), (None, "published, on how many tokens is not known")):
+        runs.loc[runs["role"] == "retrained", "tokens_parent"] = tokens
+        runs.to_csv(file, index=False)
+        facts = PUBLISHED["overview"](Stored(stored.folder)).printed.set_index("fact")["value"]
+        assert facts["parent"] == said
+
+
 def test_the_overview_counts_models_pairs_and_tokens(stored: Stored) -> None:
     facts = PUBLISHED["overview"](stored).printed.set_index("fact")["value"]
     runs, pairs = stored.tables.runs, stored.tables.pairs

@@ -24,6 +24,10 @@ from checkpoints_world import (
     write_wheel,
 )
 from pruning_vs_scratch.files import sha256_of_file
+from pruning_vs_scratch.planning.measure import measured_rates
+from pruning_vs_scratch.publishing.export import export_model
+from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.tables.published.stored import Stored
 from test_workflow import checkout, snakemake
 
 pytestmark = pytest.mark.workflow
@@ -110,6 +114,28 @@ def test_a_miniature_of_smollm2_runs_to_its_claims(mini: Path) -> None:
     assert not (parent / "metrics.jsonl").exists()
     scores = pd.read_csv(results / "results.csv").set_index("run")
     assert set(scores.loc["Tiny-seed0", "dataset"]) == set(CORPORA)
+
+
+def test_nothing_is_measured_of_what_others_trained(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(mini)
+    study = Study(yaml.safe_load(Path("results/mini/config.yaml").read_text()))
+    rates = measured_rates(study, pd.read_csv("results/mini/ledger.csv"), "cpu")
+    assert all(rate.rate > 0 for rate in rates)
+    assert {rate.work for rate in rates} == {"train", "forward", "extract", "tokenize"}
+
+
+def test_a_card_does_not_say_that_a_published_parent_was_trained_here(
+    mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mini)
+    cards = {}
+    for run in ("Tiny-seed0", "Tiny-wanda-0.5-R256-seed0"):
+        export_model(Stored(Path("results/mini")), run, tmp_path / run)
+        cards[run] = (tmp_path / run / "README.md").read_text()
+        assert "| `Tiny-seed0` | a parent that others published, unchanged | 0 | – |" in cards[run]
+        assert "| tokens read | not known |" in cards[run]
+    assert "trained on windows of 32 tokens" in cards["Tiny-wanda-0.5-R256-seed0"]
+    assert "trained on windows" not in cards["Tiny-seed0"]
 
 
 def test_tokens_that_nobody_counted_are_in_no_table(mini: Path) -> None:

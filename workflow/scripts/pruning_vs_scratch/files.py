@@ -180,6 +180,12 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
+def free_bytes(folder: Path) -> int:
+    """Free space where a folder lies or will lie."""
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(existing).free
+
+
 @contextmanager
 def _write_errors(path: Path) -> Iterator[None]:
     try:
@@ -203,6 +209,5 @@ def _umask() -> int:
 
 
 def _disk_hint(folder: Path) -> str:
-    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    free = shutil.disk_usage(existing).free / 2**20
+    free = free_bytes(folder) / 2**20
     return f"{free:,.0f} MiB are free there; free some space or check the permissions, then run again"

@@ -1,6 +1,5 @@
 """Which files of a published checkpoint are taken: safetensors, configuration and tokenizer, nothing that is run."""
 
-import shutil
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from pruning_vs_scratch.files import (
     SINGLE_FILE,
     TOKENIZER_FILE,
     TOKENIZER_FILES,
+    free_bytes,
     read_json,
     sha256_of_file,
 )
@@ -83,11 +83,10 @@ def require_space(folder: Path, needed: int, label: str) -> None:
     Raises:
         UserError: gives both figures.
     """
-    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_bytes(folder)
     if needed > free:
         raise UserError(
-            f"{label} needs {needed / MIB:,.0f} MiB, but only {free / MIB:,.0f} MiB are free under {existing.name}; "
+            f"{label} needs {needed / MIB:,.0f} MiB, but only {free / MIB:,.0f} MiB are free there; "
             "free some space, then run again"
         )
 

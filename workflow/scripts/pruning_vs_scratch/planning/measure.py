@@ -68,10 +68,12 @@ def _row(study: Study, row: dict[str, Any], units: int) -> dict[str, Any]:
 
 
 def _work(study: Study, name: str) -> Work | None:
-    plan = study.run(name).pruning
-    if plan is None or plan.training is not None:
+    run = study.run(name)
+    if run.plan is not None or (run.pruning is not None and run.pruning.training is not None):
         return "train"
-    return None if study.is_scored_once(name) or not plan.sequences else "forward"
+    if run.pruning is None or study.is_scored_once(name) or not run.pruning.sequences:
+        return None  # others trained it, or another job did the work
+    return "forward"
 
 
 def _by_size(runs: pd.DataFrame, device: str, precision: str, work: str, source: str) -> Iterator[Rate]:
@@ -98,9 +100,10 @@ def _text_rates(study: Study, source: str) -> Iterator[Rate]:
     tokens = {corpus: manifest["facts"]["tokens"] for corpus, manifest in tokenized.items()}
     spent = {
         "extract": (sum(tokens.values()), read_manifest(paths.corpora / "manifest.json")),
-        "train_tokenizer": (tokens["train"], read_manifest(paths.resources / "tokenizer.manifest.json")),
         "tokenize": (tokens["train"], tokenized["train"]),
     }
+    if study.tokenizer_folder is None:
+        spent["train_tokenizer"] = (tokens["train"], read_manifest(paths.resources / "tokenizer.manifest.json"))
     for work, (count, manifest) in spent.items():
         rate = float(f"{count / manifest['seconds']:.4g}")
         yield Rate.from_option(

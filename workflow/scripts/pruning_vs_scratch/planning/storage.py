@@ -45,7 +45,7 @@ def _kinds(study: Study) -> Iterator[Stored]:
         f"at {TEXT_BYTES_A_TOKEN} bytes a token; " + ("frozen and extracted" if copies > 1 else "extracted"),
     )  # fmt: skip
     yield Stored("tokens", len(tokens), width * total, f"{width} bytes a token, of what is needed")
-    models = [run for run in study.runs.values() if run.plan is not None or run.pruning is not None]
+    models = list(study.runs.values())
     yield Stored("checkpoints", len(models), sum(map(_weight_bytes, models)), "weights in fp32")
     masks = [run for run in models if run.pruning is not None and run.mask == run.name]
     yield Stored("masks", len(masks), sum(map(_mask_bytes, masks)), "a bit a weight")

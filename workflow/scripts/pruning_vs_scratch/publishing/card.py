@@ -104,7 +104,7 @@ def _what(stage: Stage) -> str:
     run = stage.run
     made_by = f"{series_label(str(run.method), run.target.pattern)} at ratio {run.target.ratio:g}"
     if run.role == "parent":
-        return "a parent, trained from random weights"
+        return "a parent, trained from random weights" if run.plan else "a parent that others published, unchanged"
     if run.role == "pruned":
         return f"its parent, pruned by {made_by}"
     if run.role == "retrained":
@@ -125,7 +125,7 @@ def _lineage(subject: Subject) -> Iterator[str]:
     for stage in subject.stages:
         row = stage.ledger
         rate, schedule = number(row.peak_lr, "g"), row.schedule or "–"
-        windows = f"{row.window_start}–{row.window_end}, {row.sequence_length} tokens each"
+        windows = f"{row.window_start}–{row.window_end}, {row.sequence_length} tokens each" if row.tokens_seen else "–"
         yield (
             f"| `{row.run}` | {_what(stage)} | {row.tokens_seen:,} | {windows} | {row.seed} | {rate} | {schedule} "
             f"| `{stage.sha256}` |"
@@ -164,8 +164,9 @@ def _loading(subject: Subject) -> Iterator[str]:
     yield 'inputs = tokenizer("Once upon a time", return_tensors="pt")'
     yield "print(tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0]))"
     yield "```"
-    yield ""
-    yield f"It was {'pruned' if subject.stage.run.role == 'pruned' else 'trained'} on windows of {length} tokens."
+    if length:
+        yield ""
+        yield f"It was {'pruned' if subject.stage.run.role == 'pruned' else 'trained'} on windows of {length} tokens."
 
 
 def _sparsity(subject: Subject) -> Iterator[str]:

@@ -21,7 +21,7 @@ def overview_table(stored: Stored) -> Published:
     )
     facts = {
         "study": stored.claims["study"],
-        "parent": f"trained on {_tokens(runs.loc[runs['role'] == 'parent', 'tokens_train'])} tokens",
+        "parent": _parent(runs),
         "pruned by": _listed(map(series_label, series["method"], series["pattern"])),
         "ratios": _listed(f"{ratio:g}" for ratio in sorted(pairs["ratio"].unique())),
         "retraining": f"{_tokens(pairs['budget'])} tokens, and as many for scratch",
@@ -35,6 +35,12 @@ def overview_table(stored: Stored) -> Published:
     }
     table = pd.DataFrame(facts.items(), columns=["fact", "value"])
     return Published("What was run", table, table)
+
+
+def _parent(runs: pd.DataFrame) -> str:
+    """What the parent was trained on, here or by its publisher; that may be known to nobody."""
+    known = runs.loc[runs["role"] == "retrained", "tokens_parent"].dropna()
+    return f"trained on {_tokens(known)} tokens" if len(known) else "published, on how many tokens is not known"
 
 
 def _tokens(counts: pd.Series) -> str:
