@@ -166,8 +166,9 @@ def _items(runs: list[str], rng: np.random.Generator) -> pd.DataFrame:
 def item_table(run: str, task: str, scores: Sequence[float], **changes: Any) -> pd.DataFrame:
     """Scores of one run on a task of four choices, each item by itself."""
     values = {
-        "run": run, "task": task, "metric": "acc", "shots": 0, "split": "test", "item": range(len(scores)),
-        "score": np.asarray(scores, dtype=float), "cluster": [str(i) for i in range(len(scores))], "chance": 0.25,
+        "run": run, "task": task, "metric": "acc", "shots": 0, "in_domain": False, "split": "test",
+        "item": range(len(scores)), "chance": 0.25,
+        "score": np.asarray(scores, dtype=float), "cluster": [str(i) for i in range(len(scores))],
     }  # fmt: skip
     return pd.DataFrame(values | changes)
 

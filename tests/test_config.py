@@ -144,8 +144,8 @@ UNKNOWN_NAMES: dict[str, tuple[Edit, str]] = {
         "parent.kind: 'pretrian' is not valid; did you mean 'pretrain'?",
     ),
     "source": (
-        lambda v: v["corpus"]["train"].update(source="shakespear"),
-        "corpus.train.source: no source 'shakespear' under corpus.sources; did you mean 'shakespeare'?",
+        lambda v: v["corpus"]["train"][0].update(source="shakespear"),
+        "corpus.train.0.source: no source 'shakespear' under corpus.sources; did you mean 'shakespeare'?",
     ),
     "evaluated corpus": (
         lambda v: v["evaluation"]["perplexity"]["corpora"].update(miltons=8),
@@ -198,6 +198,10 @@ RULES: dict[str, tuple[Edit, str]] = {
     "few shots without examples": (
         benchmarks({"names": ["piqa"], "data": "package", "shots": [0, 5]}),
         "evaluation.tasks.benchmarks.0.shots: the package has no training items",
+    ),
+    "in-domain scores of a task that is not asked for": (
+        benchmarks({"names": ["piqa"], "data": "package", "in_domain": ["boolq"]}),
+        "evaluation.tasks.benchmarks.0.in_domain: boolq is not among the names of this block",
     ),
     "one score twice": (
         benchmarks({"names": ["piqa", "sciq"], "data": "hub"}, {"names": ["piqa"], "data": "package"}),

@@ -276,7 +276,7 @@ def corpus(tmp_path: Path) -> CorpusConfig:
         (folder / f"{name}.txt").write_text(text)
     return CorpusConfig(
         sources={"s": folder_source(folder)},
-        train=DocumentSet(source="s", exclude=["other.txt"]),
+        train=[DocumentSet(source="s", exclude=["other.txt"])],
         splits=glob_splits(),
         evaluation={"elsewhere": EvaluationSet(source="s", include=["other.txt"])},
     )
@@ -295,6 +295,20 @@ def test_corpora_are_divided_and_protected(corpus: CorpusConfig, tmp_path: Path)
         "test": 10,
         "elsewhere": 0,
     }
+
+
+def test_training_text_of_several_sources_is_divided_as_one(corpus: CorpusConfig, tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "t2.txt").write_text("Text of its own.\n\nValidation text of its own.")
+    sources = corpus.sources | {"more": folder_source(tmp_path / "more")}
+    changed = corpus.model_copy(update={"sources": sources, "train": [*corpus.train, DocumentSet(source="more")]})
+    changed = changed.model_copy(update={"overlap_words": 5})
+    with pytest.raises(UserError, match="nothing is left of the corpus validation"):
+        extract_corpora(changed, {}, tmp_path / "out")
+    (tmp_path / "source" / "validation.txt").write_text("Other validation text of its own, and more beside.")
+    facts = extract_corpora(changed.model_copy(update={"overlap_words": 8}), {}, tmp_path / "out")
+    assert facts["train"]["documents"] == 2
+    assert [d.id for d in read_documents(tmp_path / "out" / "train.jsonl")] == ["t1.txt", "t2.txt"]
 
 
 def test_text_that_is_read_as_the_authors_do_stays_as_it_is(corpus: CorpusConfig, tmp_path: Path) -> None:

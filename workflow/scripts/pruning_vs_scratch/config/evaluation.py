@@ -49,6 +49,8 @@ class BenchmarksConfig(Section):
     """Numbers of solved examples shown before the question; every number is a score of its own."""
     limit: PositiveInt | None = None
     """The first items only."""
+    in_domain: list[BenchmarkName] = []
+    """Those about the training text, such as BoolQ where its passages are trained on: every table says so."""
 
 
 class TasksConfig(Section):

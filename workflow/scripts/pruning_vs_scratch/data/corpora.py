@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def _training_documents(
 ) -> Iterator[Document]:
     """Yield the training split and put the documents of the other splits aside."""
     divider = Divider(corpus.splits)
-    for document in _read(corpus, fetched, corpus.train):
+    for document in chain.from_iterable(_read(corpus, fetched, selected) for selected in corpus.train):
         split = divider.split_of(document.id)
         if split == TRAIN:
             facts["documents"] += 1

@@ -116,6 +116,7 @@ def task_scores(harness: SharedHarness, task: Any, request: TaskRequest) -> pd.D
             "task": request.name,
             "metric": metric,
             "shots": request.shots,
+            "in_domain": request.in_domain,
             "split": split,
             "item": sample["doc_id"],
             "score": float(sample[metric]),

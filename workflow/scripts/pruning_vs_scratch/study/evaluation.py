@@ -24,11 +24,13 @@ class TaskRequest:
     """Solved examples shown before the question."""
     limit: int | None = None
     """The first items only."""
+    in_domain: bool = False
+    """Whether its questions are about the training text."""
 
     @property
     def key(self) -> str:
-        """Name of its scores, in which shots count: those of few shots never stand for those of none."""
-        return task_label(self.name, self.shots)
+        """Name of its scores: those of few shots never stand for those of none, nor in-domain ones for others."""
+        return task_label(self.name, self.shots, self.in_domain)
 
     @property
     def definition(self) -> str | None:
@@ -45,9 +47,9 @@ class TaskRequest:
         return cls(**(values | {"path": Path(values["path"])}))
 
 
-def task_label(name: str, shots: int) -> str:
-    """A task's name in the tables: 'piqa', 'piqa@5shot'."""
-    return f"{name}@{shots}shot" if shots else name
+def task_label(name: str, shots: int, in_domain: bool) -> str:
+    """A task's name in the tables: 'piqa', 'piqa@5shot', 'boolq@in-domain'."""
+    return name + (f"@{shots}shot" if shots else "") + ("@in-domain" if in_domain else "")
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def task_requests(config: StudyConfig, paths: Paths) -> list[TaskRequest]:
     tasks = config.evaluation.tasks
     local = [TaskRequest(name, "local", paths.task_items / f"{name}.jsonl") for name in tasks.local]
     benchmarks = [
-        TaskRequest(name, block.data, path, shots, block.limit)
+        TaskRequest(name, block.data, path, shots, block.limit, name in block.in_domain)
         for block in tasks.benchmarks
         for name in block.names
         for path in [

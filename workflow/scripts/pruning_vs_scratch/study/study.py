@@ -120,7 +120,7 @@ class Study:
     def used_sources(self) -> dict[str, Source]:
         """Sources that some corpus reads, by name."""
         corpus = self.config.corpus
-        used = {documents.source for documents in (corpus.train, *corpus.evaluation.values())}
+        used = {documents.source for documents in (*corpus.train, *corpus.evaluation.values())}
         return {name: source for name, source in corpus.sources.items() if name in used}
 
     @cached_property

@@ -17,14 +17,13 @@ HEADLINE = "accuracy"
 """Its metric: of each task the score that the paper quotes, acc or acc_norm."""
 CHANCE = "chance"
 """Run and role of the rows that say what guessing scores."""
-TASK = ("task", "shots", "metric")
 
 
 def with_labels(items: pd.DataFrame) -> pd.DataFrame:
-    """The items with a column ``dataset``: the task, and the number of shots where there are any."""
-    names = items[["task", "shots"]].drop_duplicates()
-    labels = {(task, shots): task_label(task, shots) for task, shots in names.itertuples(index=False)}
-    return items.assign(dataset=[labels[key] for key in zip(items["task"], items["shots"], strict=True)])
+    """The items with a column ``dataset``: the task, its shots if there are any, and whether it is in-domain."""
+    facts = ["task", "shots", "in_domain"]
+    labels = {key: task_label(*key) for key in items[facts].drop_duplicates().itertuples(index=False, name=None)}
+    return items.assign(dataset=[labels[key] for key in items[facts].itertuples(index=False, name=None)])
 
 
 def headline_items(items: pd.DataFrame) -> pd.DataFrame:

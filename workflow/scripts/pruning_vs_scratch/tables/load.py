@@ -19,7 +19,9 @@ COLUMNS = {
     ),
     "pairs.csv": (*GROUP, "retrained", "scratch", "parent", "seed"),
     "losses.parquet": ("run", "dataset", "sequence", "loss", "mode"),
-    "items.parquet": ("run", "task", "metric", "shots", "split", "item", "score", "cluster", "chance"),
+    "items.parquet": (
+        "run", "task", "metric", "shots", "in_domain", "split", "item", "score", "cluster", "chance",
+    ),
     "gaps.csv": (
         *GROUP, "loss_retrained", "loss_retrained_low", "loss_retrained_high", "loss_scratch", "loss_scratch_low",
         "loss_scratch_high", "loss_parent", "gap", "low", "high", "p_value", "seeds", "sequences", "retrained",
