@@ -14,6 +14,7 @@ from studies_on_slurm import SNAKEMAKE, overlay
 from test_workflow import SMOKE, checkout
 
 GPUS = {"cluster": {"gpus": True}}
+SLOW = {"cluster": {"evaluation_minutes": 5}}
 
 
 @pytest.fixture
@@ -50,14 +51,16 @@ def test_an_account_where_there_are_none(folder: Path) -> None:
 
 
 def test_jobs_longer_than_the_partition_allows(folder: Path) -> None:
-    (problem,) = problems(folder, SBATCH_PARTITION="brief")
+    overlay(folder, "slow", SLOW)
+    (problem,) = problems(folder, "slow", SBATCH_PARTITION="brief")
     assert problem.startswith("evaluation jobs ask for up to")
     assert "but brief allows 10: set max_hours: 0.167 in slurm/site.yaml" in problem
 
 
 def test_evaluation_that_does_not_fit_in_the_longest_job(folder: Path) -> None:
+    overlay(folder, "slow", SLOW)
     (folder / "slurm/site.yaml").write_text("cpu: {max_hours: 0.15}\n")
-    (problem,) = problems(folder)
+    (problem,) = problems(folder, "slow")
     assert problem.startswith("evaluation jobs need up to") and "cannot go on in another job" in problem
 
 
