@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+LARGE = (".safetensors", ".zst", ".parquet")
+
 
 @dataclass
 class HubServer:
@@ -99,11 +101,10 @@ class _Handler(BaseHTTPRequestHandler):
         return name in self.hub.gated and not self.headers.get("Authorization")
 
     def sibling(self, name: str, path: str) -> dict[str, Any]:
-        """As the hub lists a file: large ones, which are safetensors here, with their SHA-256, others with git's."""
+        """As the hub lists a file: large ones, by their kind here, with their SHA-256, others with git's."""
         content = (self.hub.root / name / path).read_bytes()
-        entry: dict[str, Any] = {"rfilename": path, "size": len(content)}
-        entry["blobId"] = _digest(b"blob %d\0" % len(content) + content)
-        if path.endswith(".safetensors"):
+        entry: dict[str, Any] = {"rfilename": path, "size": len(content), "blobId": _git_digest(content)}
+        if path.endswith(LARGE):
             sha256 = hashlib.sha256(content).hexdigest()
             entry |= {"blobId": _digest(b"pointer"), "lfs": {"size": len(content), "sha256": sha256, "pointerSize": 1}}
         return entry
@@ -113,10 +114,14 @@ class _Handler(BaseHTTPRequestHandler):
         found = []
         for path in sorted(folder.rglob("*")):
             relative = str(path.relative_to(folder))
-            kind = "file" if path.is_file() else "directory"
-            size = path.stat().st_size if path.is_file() else 0
-            if not under or relative.startswith(f"{under}/"):
-                found.append({"type": kind, "path": relative, "size": size, "oid": _digest(relative.encode())})
+            if under and not relative.startswith(f"{under}/"):
+                continue
+            if path.is_file():
+                entry = self.sibling(name, relative)
+                lfs = {"lfs": entry["lfs"] | {"oid": entry["lfs"]["sha256"]}} if "lfs" in entry else {}
+                found.append({"type": "file", "path": relative, "size": entry["size"], "oid": entry["blobId"]} | lfs)
+            else:
+                found.append({"type": "directory", "path": relative, "oid": _digest(relative.encode())})
         return found
 
     def files(self, name: str) -> list[str]:
@@ -170,6 +175,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("X-Error-Code", code)
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+
+def _git_digest(content: bytes) -> str:
+    return _digest(b"blob %d\0" % len(content) + content)
 
 
 def _digest(content: bytes) -> str:

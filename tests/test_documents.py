@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.corpus import CorpusConfig, DocumentSet, EvaluationSet, PathSource, SplitRule, Splits
 from pruning_vs_scratch.data.corpora import extract_corpora
-from pruning_vs_scratch.data.documents import Document, normalise, read_archive, read_documents, read_folder
+from pruning_vs_scratch.data.documents import Document, LeftOut, normalise, read_archive, read_documents, read_folder
 from pruning_vs_scratch.data.overlap import BLANK_LINES, RunHasher, drop_shared, normalised_words, shared_runs
 from pruning_vs_scratch.data.splits import HELD_OUT, TRAIN, Divider, hash_position
 from pruning_vs_scratch.errors import UserError
@@ -33,7 +33,7 @@ def folder_source(folder: Path) -> PathSource:
 
 
 def ids_and_texts(folder: Path, selected: DocumentSet = EVERYTHING) -> list[tuple[str, str]]:
-    return [(document.id, document.text) for document in read_folder(folder_source(folder), selected)]
+    return [(document.id, document.text) for document in read_folder(folder_source(folder), selected, LeftOut(0))]
 
 
 def test_a_folder_of_every_kind(tmp_path: Path) -> None:

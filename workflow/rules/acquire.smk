@@ -102,5 +102,6 @@ rule freeze:
     input:
         [paths.download(file) for file in DOWNLOADS],
         [paths.frozen(key) for key in study.frozen],
+        study.acquired_parts.values(),
         [paths.checkpoint(key) for key in study.acquisitions],
     localrule: True

@@ -81,4 +81,5 @@ wildcard_constraints:
     target="[^/]+",
     group="[^/]+",
     corpus="[^/]+",
+    part="part-[0-9]+",
     file="[^/]+",

@@ -1,30 +1,35 @@
 """Text to token windows: documents, splits, tokenizer, shards, and items for the local tasks."""
 
+if study.parts:
 
-rule extract_documents:
-    """Read the documents, divide them into splits, and drop held-out text that overlaps the training text."""
-    input:
-        study.source_files,
-    output:
-        corpora=expand(paths.corpora / "{corpus}.jsonl", corpus=study.corpora),
-        manifest=paths.corpora / "manifest.json",
-    log:
-        paths.logs / "extract_documents.log",
-    benchmark:
-        paths.benchmarks / "extract_documents.tsv"
-    conda:
-        ENVIRONMENT
-    resources:
-        **allocation.text,
-    params:
-        corpus=study.config.corpus.model_dump_json(),
-        fetched=[f"--fetched={name}={path}" for name, path in study.fetched.items()],
-        out=paths.corpora,
-    message:
-        "Extract the documents of the corpora"
-    shell:
-        "python workflow/scripts/extract_documents.py --corpus {params.corpus:q} {params.fetched:q}"
-        " --out {params.out:q} --manifest {output.manifest:q} 2> {log:q}"
+    include: "parts.smk"
+
+else:
+
+    rule extract_documents:
+        """Read the documents, divide them into splits, and drop held-out text that overlaps the training text."""
+        input:
+            study.source_files,
+        output:
+            corpora=expand(paths.corpora / "{corpus}.jsonl", corpus=study.extracted_corpora),
+            manifest=paths.corpora / "manifest.json",
+        log:
+            paths.logs / "extract_documents.log",
+        benchmark:
+            paths.benchmarks / "extract_documents.tsv"
+        conda:
+            ENVIRONMENT
+        resources:
+            **allocation.text,
+        params:
+            corpus=lambda wildcards: study.config.corpus.model_dump_json(),
+            fetched=[f"--fetched={name}={path}" for name, path in study.fetched.items()],
+            out=paths.corpora,
+        message:
+            "Extract the documents of the corpora"
+        shell:
+            "python workflow/scripts/extract_documents.py --corpus {params.corpus:q} {params.fetched:q}"
+            " --out {params.out:q} --manifest {output.manifest:q} 2> {log:q}"
 
 
 if study.tokenizer_folder is None:
@@ -88,7 +93,7 @@ rule tokenize_corpus:
     benchmark:
         paths.benchmarks / "tokenize" / "{corpus}.tsv"
     wildcard_constraints:
-        corpus="|".join(study.corpora),
+        corpus="|".join(study.extracted_corpora),
     conda:
         ENVIRONMENT
     resources:

@@ -58,7 +58,7 @@ rule tabulate:
     conda:
         ENVIRONMENT
     params:
-        config=study.config.model_dump_json(),
+        config=lambda wildcards: study.config.model_dump_json(),
     message:
         "Collect the results and check that compared runs are matched"
     shell:

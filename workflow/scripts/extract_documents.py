@@ -24,20 +24,8 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--corpus",
-        type=cli.json_argument,
-        required=True,
-        help="the corpus section of a configuration: JSON text or a file",
-    )
-    parser.add_argument(
-        "--fetched",
-        type=cli.named_path,
-        action="append",
-        default=[],
-        metavar="NAME=PATH",
-        help="downloaded file of a package source, or frozen folder of a hub source; repeat it for each",
-    )
+    cli.add_corpus(parser)
+    cli.add_fetched(parser)
     parser.add_argument("--out", required=True, type=Path, help="folder for one .jsonl file a corpus")
     parser.add_argument("--manifest", required=True, type=Path, help="manifest to write")
     return parser

@@ -4,14 +4,13 @@ import argparse
 from pathlib import Path
 
 from pruning_vs_scratch import cli
-from pruning_vs_scratch.cli import json_argument
+from pruning_vs_scratch.cli import add_windows, json_argument, positive_integer
 from pruning_vs_scratch.data.documents import read_documents
 from pruning_vs_scratch.data.domains import DomainStream
-from pruning_vs_scratch.data.tokenizer import load_tokenizer, separator_of
-from pruning_vs_scratch.data.tokens import TokenStore, write_tokens
-from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
-from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import sha256_of_file
+from pruning_vs_scratch.data.tokenizer import Encoder
+from pruning_vs_scratch.data.tokens import write_tokens
+from pruning_vs_scratch.data.windows import require_windows
+from pruning_vs_scratch.files import TOKENIZER_FILE
 from pruning_vs_scratch.manifest import ManifestWriter
 
 
@@ -24,30 +23,26 @@ def main() -> None:
     parser.add_argument(
         "--domains", type=json_argument, default=[], help="JSON: pairs of a domain and patterns on document names"
     )
-    parser.add_argument("--windows", type=json_argument, default=[], help="JSON: pairs of windows needed and length")
+    add_windows(parser)
+    parser.add_argument("--threads", type=positive_integer, default=1, help="CPU threads (default: 1)")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
     args = parser.parse_args()
 
     manifest = ManifestWriter("tokenize_corpus", {"shard_tokens": args.shard_tokens, "domains": args.domains})
     manifest.add_input("documents", args.documents)
-    manifest.add_input("tokenizer", args.tokenizer / "tokenizer.json")
-    tokenizer = load_tokenizer(args.tokenizer)
-    separator = separator_of(args.tokenizer)
-    if separator is None:
-        raise UserError(f"the tokenizer {args.tokenizer} has no end-of-text token to stand between documents")
+    manifest.add_input("tokenizer", args.tokenizer / TOKENIZER_FILE)
+    encoder = Encoder(args.tokenizer, args.threads)
     stream = DomainStream(read_documents(args.documents), dict(args.domains))
-    documents = stream.tokenised(lambda text: [separator, *tokenizer.encode(text, add_special_tokens=False).ids])
     index = write_tokens(
         args.out,
-        documents,
+        stream.tokenised(encoder.encode),
         domains=stream.ranges,
-        vocab_size=tokenizer.get_vocab_size(),
+        vocab_size=encoder.vocab_size,
         shard_tokens=args.shard_tokens,
-        tokenizer_sha256=sha256_of_file(args.tokenizer / "tokenizer.json"),
+        tokenizer_sha256=encoder.sha256,
     )
-    for sequences, length in args.windows:
-        Windows(TokenStore(args.out), length, EVALUATION_SEED).require(sequences, "the study")
+    require_windows(args.out, args.windows)
     manifest.write(args.manifest, {"tokens": args.out}, {"tokens": index["tokens"]})
 
 

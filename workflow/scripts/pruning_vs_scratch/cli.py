@@ -55,6 +55,26 @@ def json_argument(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"neither JSON nor a readable JSON file: {error}") from error
 
 
+def add_corpus(parser: argparse.ArgumentParser) -> None:
+    """Add the option that gives a study's corpora."""
+    parser.add_argument(
+        "--corpus", type=json_argument, required=True, help="the corpus section of a configuration: JSON text or a file"
+    )
+
+
+def add_fetched(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where sources were downloaded to."""
+    parser.add_argument(
+        "--fetched", type=named_path, action="append", default=[], metavar="NAME=PATH",
+        help="downloaded file of a package source, or frozen folder of a hub source; repeat it for each",
+    )  # fmt: skip
+
+
+def add_windows(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says what will be read of a text."""
+    parser.add_argument("--windows", type=json_argument, default=[], help="JSON: pairs of windows needed and length")
+
+
 def positive_integer(text: str) -> int:
     """An option's value that is a whole number above 0 (argparse ``type``)."""
     if not text.isdigit() or int(text) == 0:

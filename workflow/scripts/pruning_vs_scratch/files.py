@@ -16,6 +16,7 @@ from typing import Any
 from pruning_vs_scratch.errors import UserError
 
 HASH_BLOCK_BYTES = 1 << 20
+MIB = 1 << 20
 MASK_FILE = "mask.safetensors"
 """The mask of a sparse model, in its checkpoint folder."""
 PRUNING_FILE = "pruning.json"
@@ -184,6 +185,34 @@ def free_bytes(folder: Path) -> int:
     """Free space where a folder lies or will lie."""
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     return shutil.disk_usage(existing).free
+
+
+def require_space(folder: Path, needed: int, label: str) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Raises:
+        UserError: gives both figures.
+    """
+    free = free_bytes(folder)
+    if needed > free:
+        raise UserError(
+            f"{label} needs {needed / MIB:,.0f} MiB, but only {free / MIB:,.0f} MiB are free there; "
+            "free some space, then run again"
+        )
+
+
+def refuse_difference(file: Path, name: str, expected: str, found: str, label: str) -> None:
+    """Delete a file, called ``name`` where it comes from, whose hash is not the expected one.
+
+    Raises:
+        UserError: the two differ.
+    """
+    if found != expected:
+        file.unlink()
+        raise UserError(
+            f"{name} of {label} is not the pinned file: expected {expected}, found {found}. It was not kept: run "
+            "again, and if that does not help check the hash and the place that it comes from"
+        )
 
 
 @contextmanager

@@ -37,6 +37,11 @@ class Allocation:
         """Rules that read or tokenise text."""
         return _resources(self._text(), lambda _: self._text())
 
+    def part(self, threads: int) -> Resources:
+        """Rules that read or tokenise one part of the training text, with so many threads."""
+        request = self._part(threads)
+        return _resources(request, lambda _: request)
+
     @property
     def pruning(self) -> Resources:
         """Rules that score or prune one model (wildcard: run)."""
@@ -69,7 +74,7 @@ class Allocation:
         """The longest job of each kind."""
         trained = [name for name, run in self.study.recorded_runs.items() if run.plan is not None]
         kinds = (
-            [self._text()],
+            [self._part(1) if self.study.parts else self._text()],
             map(self._pruning, self.study.pruned_runs),
             map(self._training, trained),
             map(self._evaluation, self.study.evaluation_groups),
@@ -77,8 +82,17 @@ class Allocation:
         return [max(requests, key=lambda request: (request.minutes, request.megabytes)) for requests in kinds]
 
     def _text(self) -> Request:
-        tokens = max(number * (length + 1) for number, length in self.study.windows_needed("train"))
+        """Reading or tokenising all of a corpus; where the training text is read in parts, of the others."""
+        corpora = [corpus for corpus in self.study.extracted_corpora if self.study.windows_needed(corpus)]
+        needs = [need for corpus in corpora for need in self.study.windows_needed(corpus)]
+        tokens = max(number * (length + 1) for number, length in needs)
         return Request("text", text_minutes(tokens), START_MEGABYTES, self.site.cpu)
+
+    def _part(self, threads: int) -> Request:
+        source = self.study.numbered_source
+        assert source is not None
+        tokens = source.files_per_part * source.tokens_per_file
+        return Request("text", text_minutes(tokens, threads), START_MEGABYTES, self.site.cpu, cpus=threads)
 
     def _pruning(self, name: str) -> Request:
         """Scoring or pruning of a run: what is read is the run itself, or what it is pruned from."""

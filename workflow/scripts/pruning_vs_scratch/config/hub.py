@@ -8,14 +8,15 @@ from pydantic import Field
 from pruning_vs_scratch.config.base import Section
 
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+DatasetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")]
+"""Owner and name, such as allenai/ai2_arc."""
 DIGITS_OF_A_REVISION = 8
 
 
 class HubDataset(Section):
     """One configuration of a data set on the hub."""
 
-    dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")]
-    """Owner and name, such as allenai/ai2_arc."""
+    dataset: DatasetName
     config: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")] | None = None
     """Configuration, such as ARC-Easy; none for a data set with a single one."""
     revision: Revision | None = None

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from pruning_vs_scratch.config.corpus import CorpusConfig, DocumentSet, PathSource, PypiSource
+from pruning_vs_scratch.config.corpus import CorpusConfig, DocumentSet, HubFilesSource, PathSource, PypiSource
 from pruning_vs_scratch.data.documents import (
     Document,
+    LeftOut,
     is_selected,
     read_archive,
     read_documents,
@@ -18,13 +19,15 @@ from pruning_vs_scratch.data.documents import (
     write_documents,
 )
 from pruning_vs_scratch.data.hub import read_hub, verify_frozen
-from pruning_vs_scratch.data.overlap import OverlapReport, RunHasher, drop_shared, shared_runs
+from pruning_vs_scratch.data.overlap import Hashes, OverlapReport, RunHasher, drop_shared, shared_runs
 from pruning_vs_scratch.data.sources import verify
 from pruning_vs_scratch.data.splits import HELD_OUT, TRAIN, Divider
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import atomic_file
 
 CALIBRATION = "calibration"
+Corpora = dict[str, list[Document]]
+"""Documents by corpus."""
 
 
 def extract_corpora(corpus: CorpusConfig, fetched: dict[str, Path], folder: Path) -> dict[str, dict[str, Any]]:
@@ -39,80 +42,123 @@ def extract_corpora(corpus: CorpusConfig, fetched: dict[str, Path], folder: Path
         UserError: an archive is not the pinned one, a pattern matches nothing, a split or corpus is empty, or a
             document is damaged.
     """
+    sources = Sources(corpus, fetched)
     train_file = folder / f"{TRAIN}.jsonl"
-    held_out: dict[str, list[Document]] = {name: [] for name in HELD_OUT}
-    train_facts = {"documents": 0, "characters": 0}
+    held_out: Corpora = {name: [] for name in HELD_OUT}
+    train_facts: dict[str, Any] = {"documents": 0, "characters": 0}
     with atomic_file(train_file) as temporary:
-        write_documents(temporary, _training_documents(corpus, fetched, held_out, train_facts))
-        for name, selected in corpus.evaluation.items():
-            held_out[name] = list(_read(corpus, fetched, selected))
-        as_authors = {name for name, selected in corpus.evaluation.items() if selected.mode == "authors"}
-        kept_apart = {name: documents for name, documents in held_out.items() if name not in as_authors}
-        reports = _protect(kept_apart, temporary, RunHasher(corpus.overlap_words))
-        held_out |= kept_apart
-        facts = {name: _facts(name, documents, reports.get(name)) for name, documents in held_out.items()}
-        for name, documents in held_out.items():
-            with atomic_file(folder / f"{name}.jsonl") as other:
-                write_documents(other, documents)
-    return {TRAIN: train_facts, **facts}
+        write_documents(temporary, _training_documents(corpus, sources, held_out, train_facts))
+        held_out |= sources.evaluation_sets()
+        hasher = RunHasher(corpus.overlap_words)
+        shared = shared_runs(in_one(kept_apart(corpus, held_out)), read_documents(temporary), hasher)
+        facts = write_held_out(corpus, held_out, shared, hasher, folder)
+    return {TRAIN: train_facts | sources.left_out, **facts}
 
 
-def _read(corpus: CorpusConfig, fetched: dict[str, Path], selected: DocumentSet) -> Iterator[Document]:
-    """The selected documents of a source; an archive's hash is compared before it is opened."""
-    source = corpus.sources.get(selected.source)
-    if source is None:
-        raise UserError(f"corpus.sources has no source {selected.source!r}; it has {', '.join(corpus.sources)}")
-    if isinstance(source, PathSource):
-        return read_folder(source, selected)
-    if selected.source not in fetched:
-        raise UserError(f"nothing is given for the source {selected.source}: add --fetched {selected.source}=PATH")
-    if isinstance(source, PypiSource):
-        verify(fetched[selected.source], source)
-        return read_archive(fetched[selected.source], selected, source.text_key)
-    verify_frozen(fetched[selected.source])
-    return (d for d in read_hub(source, fetched[selected.source]) if is_selected(d.id, selected))
+class Sources:
+    """Reads document sets; of hub and package sources, ``fetched`` says where they are."""
+
+    def __init__(self, corpus: CorpusConfig, fetched: dict[str, Path]) -> None:
+        self._corpus = corpus
+        self._fetched = fetched
+        self._left_out: list[LeftOut] = []
+
+    @property
+    def left_out(self) -> dict[str, Any]:
+        """Broken lines that were left out so far, by file, as a fact; nothing if there were none."""
+        lines = {name: count for left_out in self._left_out for name, count in left_out.lines.items()}
+        return {"broken_lines": lines} if lines else {}
+
+    def evaluation_sets(self) -> Corpora:
+        """All evaluation corpora."""
+        return {name: list(self.read(selected)) for name, selected in self._corpus.evaluation.items()}
+
+    def training_sets(self) -> Iterator[Document]:
+        """All documents that the splits divide."""
+        return chain.from_iterable(map(self.read, self._corpus.train))
+
+    def read(self, selected: DocumentSet) -> Iterator[Document]:
+        """The selected documents of a source; an archive's hash is compared before it is opened.
+
+        Raises:
+            UserError: there is no such source, or it is damaged.
+        """
+        source = self._corpus.sources.get(selected.source)
+        if source is None:
+            known = ", ".join(self._corpus.sources)
+            raise UserError(f"corpus.sources has no source {selected.source!r}; it has {known}")
+        if isinstance(source, HubFilesSource):
+            raise UserError(f"the source {selected.source} is read in parts (tokenize_part.py)")
+        if isinstance(source, PathSource):
+            self._left_out.append(LeftOut(source.broken_lines))
+            return read_folder(source, selected, self._left_out[-1])
+        if selected.source not in self._fetched:
+            raise UserError(f"nothing is given for the source {selected.source}: add --fetched {selected.source}=PATH")
+        place = self._fetched[selected.source]
+        if isinstance(source, PypiSource):
+            verify(place, source)
+            return read_archive(place, selected, source.text_key)
+        verify_frozen(place)
+        return (document for document in read_hub(source, place) if is_selected(document.id, selected))
+
+
+def kept_apart(corpus: CorpusConfig, held_out: Corpora) -> Corpora:
+    """The held-out corpora but for those that are read as the authors do."""
+    as_authors = {name for name, selected in corpus.evaluation.items() if selected.mode == "authors"}
+    return {name: documents for name, documents in held_out.items() if name not in as_authors}
+
+
+def in_one(corpora: Corpora) -> Iterator[Document]:
+    """All documents of all corpora."""
+    return chain.from_iterable(corpora.values())
+
+
+def write_held_out(
+    corpus: CorpusConfig, held_out: Corpora, shared_with_train: Hashes, hasher: RunHasher, folder: Path
+) -> dict[str, dict[str, Any]]:
+    """Drop what overlaps, and write ``folder/NAME.jsonl`` of each held-out corpus; return facts of each.
+
+    Raises:
+        UserError: nothing is left of one.
+    """
+    apart = kept_apart(corpus, held_out)
+    reports = _protect(apart, shared_with_train, hasher)
+    corpora = held_out | apart
+    facts = {name: _facts(name, documents, reports.get(name)) for name, documents in corpora.items()}
+    for name, documents in corpora.items():
+        with atomic_file(folder / f"{name}.jsonl") as other:
+            write_documents(other, documents)
+    return facts
 
 
 def _training_documents(
-    corpus: CorpusConfig,
-    fetched: dict[str, Path],
-    held_out: dict[str, list[Document]],
-    facts: dict[str, int],
+    corpus: CorpusConfig, sources: Sources, held_out: Corpora, facts: dict[str, Any]
 ) -> Iterator[Document]:
     """Yield the training split and put the documents of the other splits aside."""
     divider = Divider(corpus.splits)
-    for document in chain.from_iterable(_read(corpus, fetched, selected) for selected in corpus.train):
-        split = divider.split_of(document.id)
-        if split == TRAIN:
-            facts["documents"] += 1
-            facts["characters"] += len(document.text)
-            yield document
-        else:
-            held_out[split].append(document)
+    for document in divider.training_split(sources.training_sets(), held_out):
+        facts["documents"] += 1
+        facts["characters"] += len(document.text)
+        yield document
     divider.check_complete()
 
 
-def _protect(held_out: dict[str, list[Document]], train_file: Path, hasher: RunHasher) -> dict[str, OverlapReport]:
+def _protect(held_out: Corpora, shared_with_train: Hashes, hasher: RunHasher) -> dict[str, OverlapReport]:
     """Drop overlapping paragraphs in place; calibration text first, since the others must not overlap it either."""
-    shared_with_train = shared_runs(_all(held_out.values()), read_documents(train_file), hasher)
     reports = {}
     held_out[CALIBRATION], reports[CALIBRATION] = drop_shared(held_out[CALIBRATION], shared_with_train, hasher)
-    others = [name for name in held_out if name != CALIBRATION]
-    shared_with_calibration = shared_runs(_all(held_out[name] for name in others), held_out[CALIBRATION], hasher)
+    others = {name: documents for name, documents in held_out.items() if name != CALIBRATION}
+    shared_with_calibration = shared_runs(in_one(others), held_out[CALIBRATION], hasher)
     shared = np.union1d(shared_with_train, shared_with_calibration)
     for name in others:
         held_out[name], reports[name] = drop_shared(held_out[name], shared, hasher)
     return reports
 
 
-def _all(corpora: Iterable[list[Document]]) -> Iterator[Document]:
-    for documents in corpora:
-        yield from documents
-
-
-def _facts(name: str, documents: list[Document], report: OverlapReport | None) -> dict[str, Any]:
-    if not documents:
+def _facts(name: str, documents: Iterable[Document], report: OverlapReport | None) -> dict[str, Any]:
+    characters = [len(document.text) for document in documents]
+    if not characters:
         reason = "all of its text overlaps the training text" if report else "its documents are empty"
         raise UserError(f"nothing is left of the corpus {name}: {reason}")
-    facts = {"documents": len(documents), "characters": sum(len(d.text) for d in documents)}
+    facts = {"documents": len(characters), "characters": sum(characters)}
     return {**facts, **(asdict(report) if report else {})}

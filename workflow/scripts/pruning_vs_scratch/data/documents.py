@@ -14,20 +14,22 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
 import zstandard
 
 from pruning_vs_scratch.cli import relative_name
-from pruning_vs_scratch.config.corpus import DocumentSet, PathSource
+from pruning_vs_scratch.config.corpus import DocumentSet, HubFilesSource, PathSource
 from pruning_vs_scratch.errors import UserError
 
 FILE_KINDS = (".txt", ".jsonl", ".jsonl.gz", ".jsonl.zst")
 LINE_DIGITS = 9
 ARROW = ".arrow"
+PARQUET = ".parquet"
 READ_BYTES = 1 << 20
 DOS_END_OF_FILE = "\x1a"
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError)
@@ -46,6 +48,34 @@ class Document:
 
     id: str
     text: str
+
+
+@dataclass
+class LeftOut:
+    """Counts lines without a document; more of them than a share of their file's lines is an error.
+
+    Raises:
+        UserError: the share is 0 and there is one, or at a file's end, there were too many.
+    """
+
+    share: float
+    lines: dict[str, int] = field(default_factory=dict)
+    """By file, how many were left out; files without any are not named."""
+
+    def add(self, name: str, problem: UserError) -> None:
+        """Leave one line out, for this reason."""
+        if not self.share:
+            raise problem
+        self.lines[name] = self.lines.get(name, 0) + 1
+
+    def check(self, name: str, lines: int) -> None:
+        """At the end of a file that has so many lines."""
+        found = self.lines.get(name, 0)
+        if found > self.share * lines:
+            raise UserError(
+                f"{name}: {found:,} of its {lines:,} lines hold no document, more than broken_lines: {self.share:g} "
+                "allows; mend the file, or allow more"
+            )
 
 
 def read_archive(archive: Path, selected: DocumentSet, text_key: str = "text") -> Iterator[Document]:
@@ -69,10 +99,10 @@ def read_archive(archive: Path, selected: DocumentSet, text_key: str = "text") -
             yield from _document(name, contents[name])
 
 
-def read_folder(source: PathSource, selected: DocumentSet) -> Iterator[Document]:
+def read_folder(source: PathSource, selected: DocumentSet, left_out: LeftOut) -> Iterator[Document]:
     """Read the selected ``.txt`` and ``.jsonl`` files of a folder, in the order of their names.
 
-    Empty documents are left out.
+    Empty documents are left out, and so are broken lines, as far as the source allows them.
 
     Raises:
         UserError: the folder is missing, a pattern matches no file, a file is not UTF-8 or damaged, or a line is
@@ -86,7 +116,20 @@ def read_folder(source: PathSource, selected: DocumentSet) -> Iterator[Document]
     check_patterns([*selected.include, *selected.exclude], names, source.path)
     for name in names:
         if is_selected(name, selected):
-            yield from _file_documents(folder / name, name, source.text_key)
+            yield from _file_documents(folder / name, name, source.text_key, left_out)
+
+
+def read_part(source: HubFilesSource, folder: Path, names: Iterable[str], left_out: LeftOut) -> Iterator[Document]:
+    """Read some files of a numbered source, in their order; empty documents and broken lines are left out.
+
+    Raises:
+        UserError: a file is damaged, has no such column, or holds more broken lines than the source allows.
+    """
+    for name in names:
+        if name.endswith(PARQUET):
+            yield from _parquet_documents(folder / name, name, source.text_key)
+        else:
+            yield from _file_documents(folder / name, name, source.text_key, left_out)
 
 
 def read_documents(path: Path) -> Iterator[Document]:
@@ -97,7 +140,8 @@ def read_documents(path: Path) -> Iterator[Document]:
     """
     if not path.is_file():
         raise UserError(f"{path} is missing: run the step that extracts the documents again")
-    for number, record in _json_lines(path, relative_name(path)):
+    for number, line in _lines_of(path):
+        record = _json_object(line, f"{relative_name(path)}, line {number}")
         if not isinstance(record.get("id"), str) or not isinstance(record.get("text"), str):
             raise UserError(f"{path}, line {number}: not a document; delete the file and extract it again")
         yield Document(record["id"], record["text"])
@@ -203,14 +247,40 @@ def _damage_reported(path: Path) -> Iterator[None]:
         raise UserError(f"{path} is damaged ({error}): delete it and fetch or write it again") from error
 
 
-def _file_documents(path: Path, name: str, text_key: str) -> Iterator[Document]:
+def _parquet_documents(path: Path, name: str, text_key: str) -> Iterator[Document]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with _damage_reported(path):
+        try:
+            file = parquet.ParquetFile(path)
+            if text_key not in file.schema_arrow.names:
+                columns = ", ".join(file.schema_arrow.names)
+                raise UserError(f"{name} has no column {text_key!r}; it has {columns}")
+            batches = file.iter_batches(columns=[text_key])
+            texts = chain.from_iterable(batch.column(0).to_pylist() for batch in batches)
+            for row, text in enumerate(texts, start=1):
+                if cleaned := clean(text or ""):
+                    yield Document(f"{name}#{row:0{LINE_DIGITS}d}", cleaned)
+        except pa.ArrowInvalid as error:
+            raise EOFError(str(error)) from error
+
+
+def _file_documents(path: Path, name: str, text_key: str, left_out: LeftOut) -> Iterator[Document]:
     if path.suffix == ".txt":
         yield from _document(name, path.read_bytes())
         return
-    for number, record in _json_lines(path, name):
-        text = clean(_text_of(record, text_key, f"{name}, line {number}"))
+    number = 0
+    for number, line in _lines_of(path):
+        place = f"{name}, line {number}"
+        try:
+            text = clean(_text_of(_json_object(line, place), text_key, place))
+        except UserError as problem:
+            left_out.add(name, problem)
+            continue
         if text:
             yield Document(f"{name}#{number:0{LINE_DIGITS}d}", text)
+    left_out.check(name, number)
 
 
 def _text_of(record: dict[str, Any], text_key: str, place: str) -> str:
@@ -224,12 +294,12 @@ def _text_of(record: dict[str, Any], text_key: str, place: str) -> str:
     return text
 
 
-def _json_lines(path: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line numbers, from 1, and objects of a plain or compressed ``.jsonl`` file; blank lines are left out."""
+def _lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Line numbers, from 1, and lines of a plain or compressed ``.jsonl`` file; blank ones are left out."""
     with _damage_reported(path), _opened(path) as stream:
         for number, line in enumerate(stream, start=1):
             if line.strip():
-                yield number, _json_object(line, f"{name}, line {number}")
+                yield number, line
 
 
 def _json_object(line: bytes, place: str) -> dict[str, Any]:

@@ -44,10 +44,10 @@ class DomainStream:
         self._domains = domains
         self.ranges: Ranges = {}
 
-    def tokenised(self, encode: Callable[[str], list[int]]) -> Iterator[list[int]]:
+    def tokenised(self, encode: Callable[[Iterable[str]], Iterator[list[int]]]) -> Iterator[list[int]]:
         """The tokens of each document."""
         if not self._domains:
-            yield from (encode(document.text) for document in self._documents)
+            yield from encode(document.text for document in self._documents)
             return
         groups: dict[str, list[Document]] = {name: [] for name in self._domains}
         for document in self._documents:
@@ -55,8 +55,7 @@ class DomainStream:
         position = 0
         for name, documents in groups.items():
             start = position
-            for document in documents:
-                tokens = encode(document.text)
+            for tokens in encode(document.text for document in documents):
                 position += len(tokens)
                 yield tokens
             self.ranges[name] = (start, position)

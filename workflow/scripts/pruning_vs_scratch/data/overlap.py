@@ -30,6 +30,9 @@ BLANK_LINES = re.compile(r"(\n(?:[ \t]*\n)+)")
 INDENTED_LINE = re.compile(r"\n(?=[ \t]+\S)")
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
+MOST_WORDS = 1 << 21
+"""Distinct words whose hashes are kept: English has fewer, but the web has not."""
+
 Hashes = NDArray[np.uint64]
 
 
@@ -64,6 +67,8 @@ class RunHasher:
     def _hash(self, word: str) -> int:
         found = self._word_hashes.get(word)
         if found is None:
+            if len(self._word_hashes) >= MOST_WORDS:
+                self._word_hashes.clear()
             found = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
             self._word_hashes[word] = found
         return found

@@ -2,9 +2,11 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
 from pruning_vs_scratch.config.corpus import SplitRule, Splits
+from pruning_vs_scratch.data.documents import Document
 from pruning_vs_scratch.errors import UserError
 
 HELD_OUT = ("calibration", "validation", "test")
@@ -37,6 +39,19 @@ class Divider:
         split = named[0] if named else self._split_by_hash(document_id)
         self._counts[split] += 1
         return split
+
+    def training_split(self, documents: Iterable[Document], held_out: dict[str, list[Document]]) -> Iterator[Document]:
+        """Yield the documents of the training split, and append the others to the splits of ``held_out``.
+
+        Raises:
+            UserError: the patterns of two splits name one.
+        """
+        for document in documents:
+            split = self.split_of(document.id)
+            if split == TRAIN:
+                yield document
+            else:
+                held_out[split].append(document)
 
     def check_complete(self) -> None:
         """After the last document: every pattern must have matched one, and every split must hold one.

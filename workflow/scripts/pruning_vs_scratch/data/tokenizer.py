@@ -1,19 +1,23 @@
 """The study's tokenizer: a byte-level BPE, trained on the training split, or that of a checkpoint."""
 
+import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import TOKENIZER_FILE, TOKENIZER_FILES, atomic_directory, read_json
+from pruning_vs_scratch.files import TOKENIZER_FILE, TOKENIZER_FILES, atomic_directory, read_json, sha256_of_file
 
 SEPARATOR = "<|endoftext|>"
 """Stands before each document in the token stream; also BOS, EOS and padding."""
 END_OF_TEXT = (SEPARATOR, "<|end_of_text|>")
 """Tokens that end a document wherever a vocabulary has them: of a model tuned for chats, EOS ends a turn."""
+TEXTS_AT_ONCE = 256
+"""Texts that are tokenised together."""
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -64,6 +68,33 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     tokenizer = Tokenizer.from_file(str(file))
     tokenizer.encode_special_tokens = True
     return tokenizer
+
+
+class Encoder:
+    """The tokenizer of a folder and its separator of documents, with so many threads.
+
+    The number of threads holds for the whole process, from its first text on.
+
+    Raises:
+        UserError: there is no tokenizer, or it has no end-of-text token.
+    """
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        os.environ |= {"TOKENIZERS_PARALLELISM": "true", "RAYON_NUM_THREADS": str(threads)}
+        self._tokenizer = load_tokenizer(folder)
+        self.vocab_size: int = self._tokenizer.get_vocab_size()
+        self.sha256 = sha256_of_file(folder / TOKENIZER_FILE)
+        separator = separator_of(folder)
+        if separator is None:
+            raise UserError(f"the tokenizer {folder} has no end-of-text token to stand between documents")
+        self._separator = separator
+
+    def encode(self, texts: Iterable[str]) -> Iterator[list[int]]:
+        """The separator and the tokens of each text; some texts at a time are shared among the threads."""
+        remaining = iter(texts)
+        while some := list(islice(remaining, TEXTS_AT_ONCE)):
+            for encoding in self._tokenizer.encode_batch_fast(some, add_special_tokens=False):
+                yield [self._separator, *encoding.ids]
 
 
 def separator_of(folder: Path) -> int | None:

@@ -4,7 +4,9 @@ A folder holds ``index.json`` and ``shard-00000.bin``, ``shard-00001.bin``, ... 
 integers, 16 bits wide when the vocabulary fits and 32 otherwise. Each document starts with the separator.
 """
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import atomic_directory, read_json, sha256_of_file, write_json
 
 INDEX = "index.json"
+HASHED_BYTES = 1 << 34
+"""Of a store whose shards are hashed whenever it is opened; of a larger one, that takes longer than a job may."""
 
 
 def token_dtype(vocab_size: int) -> np.dtype:
@@ -33,39 +37,72 @@ def write_tokens(
 ) -> dict[str, Any]:
     """Write tokenised documents as shards and return the index; ``domains`` are recorded once all are written."""
     dtype = token_dtype(vocab_size)
-    shards: list[dict[str, Any]] = []
-    count = 0
     with atomic_directory(folder) as temporary:
-        for shard in _shards(documents, shard_tokens):
-            name = f"shard-{len(shards):05d}.bin"
-            np.asarray(shard, dtype=dtype).tofile(temporary / name)
-            shards.append({"file": name, "tokens": len(shard), "sha256": sha256_of_file(temporary / name)})
-            count += len(shard)
-        index = {
-            "dtype": dtype.str,
-            "vocab_size": vocab_size,
-            "tokens": count,
-            "tokenizer_sha256": tokenizer_sha256,
-            "shards": shards,
-        } | ({"domains": domains} if domains else {})
+        shards = list(_written(documents, shard_tokens, dtype, temporary))
+        index = _index(shards, dtype, vocab_size, tokenizer_sha256) | ({"domains": domains} if domains else {})
         write_json(temporary / INDEX, index)
     return index
 
 
-def _shards(documents: Iterable[list[int]], shard_tokens: int) -> Iterable[list[int]]:
-    """Cut the concatenation of documents into runs of ``shard_tokens`` tokens (the last may be shorter)."""
-    pending: list[int] = []
+def join_tokens(folder: Path, parts: Sequence[Path]) -> dict[str, Any]:
+    """Write a folder of tokens that is only an index: the shards stay where they are, in the parts' folders.
+
+    Raises:
+        UserError: the parts were tokenised by different tokenizers.
+    """
+    indices = {part: read_json(part / INDEX) for part in parts}
+    first = indices[parts[0]]
+    shards = []
+    for part, index in indices.items():
+        if index["tokenizer_sha256"] != first["tokenizer_sha256"]:
+            raise UserError(f"{part} was tokenised by another tokenizer than {parts[0]}; delete it and run again")
+        place = Path(os.path.relpath(part, folder))
+        shards += [shard | {"file": str(place / shard["file"])} for shard in index["shards"]]
+    joined = _index(shards, np.dtype(first["dtype"]), first["vocab_size"], first["tokenizer_sha256"])
+    with atomic_directory(folder) as temporary:
+        write_json(temporary / INDEX, joined)
+    return joined
+
+
+def _index(shards: list[dict[str, Any]], dtype: np.dtype, vocab_size: int, tokenizer_sha256: str) -> dict[str, Any]:
+    return {
+        "dtype": dtype.str,
+        "vocab_size": vocab_size,
+        "tokens": sum(shard["tokens"] for shard in shards),
+        "tokenizer_sha256": tokenizer_sha256,
+        "shards": shards,
+    }
+
+
+def _written(
+    documents: Iterable[list[int]], shard_tokens: int, dtype: np.dtype, folder: Path
+) -> Iterator[dict[str, Any]]:
+    """Write the concatenation of documents in files of ``shard_tokens`` tokens (the last may be shorter)."""
+    pieces = _cut(documents, shard_tokens)
+    for number, (_, shard) in enumerate(groupby(pieces, key=lambda piece: piece[0])):
+        path, count = folder / f"shard-{number:05d}.bin", 0
+        with path.open("wb") as stream:
+            for _, tokens in shard:
+                np.asarray(tokens, dtype=dtype).tofile(stream)
+                count += len(tokens)
+        yield {"file": path.name, "tokens": count, "sha256": sha256_of_file(path)}
+
+
+def _cut(documents: Iterable[list[int]], shard_tokens: int) -> Iterator[tuple[int, list[int]]]:
+    """Documents, or parts of them, each with the number of the shard that it belongs to."""
+    position = 0
     for document in documents:
-        pending.extend(document)
-        while len(pending) >= shard_tokens:
-            yield pending[:shard_tokens]
-            pending = pending[shard_tokens:]
-    if pending:
-        yield pending
+        while document:
+            shard, used = divmod(position, shard_tokens)
+            taken, document = document[: shard_tokens - used], document[shard_tokens - used :]
+            yield shard, taken
+            position += len(taken)
 
 
 class TokenStore:
     """Read-only view of a folder of token shards as one array.
+
+    Of a store beyond 16 GiB the sizes of the shards are compared, but not their hashes.
 
     Raises:
         UserError: the index is missing, or a shard is missing, truncated or altered.
@@ -77,6 +114,7 @@ class TokenStore:
         self.index = read_json(self.folder / INDEX)
         self.dtype = np.dtype(self.index["dtype"])
         self.vocab_size: int = self.index["vocab_size"]
+        self._hashed = self.index["tokens"] * self.dtype.itemsize <= HASHED_BYTES
         self._shards = [self._open(shard) for shard in self.index["shards"]]
         self._starts = np.cumsum([0, *(len(shard) for shard in self._shards)])
 
@@ -133,7 +171,7 @@ class TokenStore:
         again = f"delete {self.folder} and run again to tokenise the corpus anew"
         if found != expected:
             raise UserError(f"token shard {path} is truncated: {found} of {expected} bytes; {again}")
-        if sha256_of_file(path) != shard["sha256"]:
+        if self._hashed and sha256_of_file(path) != shard["sha256"]:
             raise UserError(f"token shard {path} does not match its hash; {again}")
         return np.memmap(path, dtype=self.dtype, mode="r")
 

@@ -6,6 +6,8 @@ token, and the batch of a step is a pure function of (plan, step, rank).
 """
 
 import hashlib
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from pruning_vs_scratch.data.tokens import TokenArray, TokenStore
 from pruning_vs_scratch.errors import UserError
 
 FEISTEL_ROUNDS = 6
+MORE_TEXT = "add text or lower the budgets"
 EVALUATION_SEED = 0
 """Order in which held-out windows are read, the same for every run and seed, so that losses are paired."""
 
@@ -68,7 +71,7 @@ class Windows:
         self.seed = seed
         self.count = len(store) // (length + 1)
 
-    def require(self, sequences: int, purpose: str) -> None:
+    def require(self, sequences: int, purpose: str, remedy: str = MORE_TEXT) -> None:
         """Refuse a plan that needs more sequences than the corpus has.
 
         Raises:
@@ -78,13 +81,24 @@ class Windows:
             needed, have = sequences * self.length, self.count * self.length
             raise UserError(
                 f"{purpose} needs {needed:,} tokens of {self.store.name}, which holds {have:,} in windows of "
-                f"{self.length}: {needed - have:,} are missing; add text or lower the budgets"
+                f"{self.length}: {needed - have:,} are missing; {remedy}"
             )
 
     def read(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
         """Tokens of some sequences, shape (n, length + 1): inputs are [:, :-1], targets are [:, 1:]."""
         windows, width = permuted(sequences, self.count, self.seed), self.length + 1
         return np.stack([self.store.read(w * width, (w + 1) * width) for w in windows.tolist()])
+
+
+def require_windows(folder: Path, needs: Iterable[tuple[int, int]], remedy: str = MORE_TEXT) -> None:
+    """Refuse a folder of tokens that is too small, for any of some numbers of windows and their lengths.
+
+    Raises:
+        UserError: says how many tokens are missing.
+    """
+    store = TokenStore(folder)
+    for sequences, length in needs:
+        Windows(store, length, EVALUATION_SEED).require(sequences, "the study", remedy)
 
 
 def step_sequences(

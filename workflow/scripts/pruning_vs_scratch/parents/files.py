@@ -11,14 +11,13 @@ from pruning_vs_scratch.files import (
     SINGLE_FILE,
     TOKENIZER_FILE,
     TOKENIZER_FILES,
-    free_bytes,
     read_json,
+    refuse_difference,
     sha256_of_file,
 )
 from pruning_vs_scratch.study.checkpoints import Content
 
 GENERATION_FILE = "generation_config.json"
-MIB = 1 << 20
 
 
 def weight_entry(names: Collection[str], label: str) -> str:
@@ -77,20 +76,6 @@ def refuse_remote_code(folder: Path, label: str) -> None:
             raise UserError(f"{label} needs code of its own (auto_map in {name}), never run here: use a plain Llama")
 
 
-def require_space(folder: Path, needed: int, label: str) -> None:
-    """Refuse to begin what the disk cannot hold.
-
-    Raises:
-        UserError: gives both figures.
-    """
-    free = free_bytes(folder)
-    if needed > free:
-        raise UserError(
-            f"{label} needs {needed / MIB:,.0f} MiB, but only {free / MIB:,.0f} MiB are free there; "
-            "free some space, then run again"
-        )
-
-
 def check_pinned(folder: Path, pinned: dict[str, str], names: Iterable[str], label: str) -> None:
     """Compare files with the hashes of the configuration.
 
@@ -102,17 +87,3 @@ def check_pinned(folder: Path, pinned: dict[str, str], names: Iterable[str], lab
         if name not in taken:
             raise UserError(f"sha256: {label} has no file {name!r}; it has {', '.join(sorted(taken))}")
         refuse_difference(folder / name, name, expected, sha256_of_file(folder / name), label)
-
-
-def refuse_difference(file: Path, name: str, expected: str, found: str, label: str) -> None:
-    """Delete a file, called ``name`` where it comes from, whose hash is not the expected one.
-
-    Raises:
-        UserError: the two differ.
-    """
-    if found != expected:
-        file.unlink()
-        raise UserError(
-            f"{name} of {label} is not the pinned file: expected {expected}, found {found}. It was not kept: run "
-            "again, and if that does not help check the hash and the place that it comes from"
-        )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pruning_vs_scratch.config.checkpoint import PathCheckpoint
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import INDEX_FILE
-from pruning_vs_scratch.parents.files import require_space, shards_of, small_files, weight_entry
+from pruning_vs_scratch.files import INDEX_FILE, require_space
+from pruning_vs_scratch.parents.files import shards_of, small_files, weight_entry
 from pruning_vs_scratch.study.checkpoints import Content
 
 NO_LINK = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)

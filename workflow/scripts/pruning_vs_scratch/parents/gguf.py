@@ -9,7 +9,7 @@ import numpy as np
 from pruning_vs_scratch.config.checkpoint import PypiCheckpoint
 from pruning_vs_scratch.data.sources import verify
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.parents.files import require_space
+from pruning_vs_scratch.files import require_space
 from pruning_vs_scratch.study.checkpoints import Content
 
 ARCHITECTURE = "llama"

@@ -62,6 +62,10 @@ class Estimator:
             "extract_documents": lambda _: self._text("extract", self.study.corpora),
             "train_tokenizer": lambda _: self._text("train_tokenizer", ["train"]),
             "tokenize_corpus": lambda corpus: self._text("tokenize", [corpus]),
+            "tokenize_part": self._tokenize_part,
+            "find_overlap": self._find_overlap,
+            "gather_held_out": lambda _: self._text("extract", self.study.extracted_corpora),
+            "drop_overlap": lambda _: self._text("extract", self.study.extracted_corpora),
             "score": self._score,
             "prune": self._prune,
             "prune_candidate": self._prune,
@@ -78,6 +82,20 @@ class Estimator:
         rate = self._rate(PROCESSOR, None, work)
         # Text is read three times; its tokens are there from the last on.
         return Load(tokens if work == "tokenize" else 0, seconds=OTHER_SECONDS + tokens / rate.rate)
+
+    def _tokenize_part(self, name: str) -> Load:
+        tokens, threads = self._tokens_of_part(name), self.study.config.training.threads
+        rate = self._rate(PROCESSOR, None, "tokenize")
+        return Load(tokens, seconds=OTHER_SECONDS + tokens / rate.rate / threads, cores=threads)
+
+    def _find_overlap(self, name: str) -> Load:
+        rate = self._rate(PROCESSOR, None, "extract")
+        return Load(seconds=OTHER_SECONDS + self._tokens_of_part(name) / rate.rate)
+
+    def _tokens_of_part(self, name: str) -> int:
+        """A part's share of the tokens that are needed; all shares add up to them."""
+        needed, count, place = tokens_of(self.study, "train"), len(self.study.parts), list(self.study.parts).index(name)
+        return (place + 1) * needed // count - place * needed // count
 
     def _train(self, name: str) -> Load:
         costs, shape = self.costs[name], self.study.run(name).target.shape

@@ -98,8 +98,11 @@ def _acquire(study: Study) -> Iterator[Job]:
 
 def _text(study: Study) -> Iterator[Job]:
     paths = study.paths
-    documents = {corpus: paths.corpora / f"{corpus}.jsonl" for corpus in study.corpora}
-    yield _job("extract_documents", "", "text", study.source_files, *documents.values())
+    documents = {corpus: paths.corpora / f"{corpus}.jsonl" for corpus in study.extracted_corpora}
+    if study.parts:
+        yield from _parts(study, documents.values())
+    else:
+        yield _job("extract_documents", "", "text", study.source_files, *documents.values())
     if study.tokenizer_folder is None:
         yield _job("train_tokenizer", "", "text", [documents["train"]], paths.tokenizer)
     else:
@@ -109,6 +112,21 @@ def _text(study: Study) -> Iterator[Job]:
     for task in study.tasks:
         if task.data == "local":
             yield _job("make_task_items", task.name, "text", [documents["test"]], task.path)
+
+
+def _parts(study: Study, documents: Iterable[Path]) -> Iterator[Job]:
+    """The jobs that extract and tokenise a training text part by part."""
+    paths = study.paths
+    for name, acquired in study.acquired_parts.items():
+        made = paths.part(name)
+        yield _job("acquire_part", name, "text", [], acquired)
+        yield _job("tokenize_part", name, "text", [acquired, paths.tokenizer], made / "tokens", made / "held_out")
+        yield _job("find_overlap", name, "text", [acquired, paths.held_out], paths.part_overlap(name))
+    held_out = [paths.part(name) / "held_out" for name in study.parts]
+    yield _job("gather_held_out", "", "text", [*held_out, *study.source_files], paths.held_out)
+    yield _job("drop_overlap", "", "text", [paths.held_out, *map(paths.part_overlap, study.parts)], *documents)
+    tokens = [paths.part(name) / "tokens" for name in study.parts]
+    yield _job("join_parts", "", "text", tokens, paths.tokens / "train")
 
 
 def _models(study: Study) -> Iterator[Job]:

@@ -81,6 +81,19 @@ class Paths:
         return self.resources / "tokenizer"
 
     @property
+    def held_out(self) -> Path:
+        """Held-out text of all parts, as it is; of a study whose training text is read in parts."""
+        return self.resources / "held_out"
+
+    def part(self, name: str) -> Path:
+        """What is made of one part of the training text: tokens/, held_out/, and what it shares with held-out text."""
+        return self.resources / "parts" / name
+
+    def part_overlap(self, name: str) -> Path:
+        """Runs of words that a part shares with held-out text."""
+        return self.part(name) / "overlap.npy"
+
+    @property
     def tokens(self) -> Path:
         """One folder of token shards a corpus."""
         return self.resources / "tokens"

@@ -8,7 +8,7 @@ from typing import Any
 
 from pruning_vs_scratch.config import StudyConfig, parse_config
 from pruning_vs_scratch.config.checkpoint import PypiCheckpoint
-from pruning_vs_scratch.config.corpus import HubSource, PathSource, PypiSource, Source
+from pruning_vs_scratch.config.corpus import HubFilesSource, HubSource, PathSource, PypiSource, Source
 from pruning_vs_scratch.config.evaluation import BenchmarkName
 from pruning_vs_scratch.config.hub import HubDataset
 from pruning_vs_scratch.config.pruning import scored_once
@@ -25,6 +25,7 @@ from pruning_vs_scratch.study.evaluation import (
     task_requests,
 )
 from pruning_vs_scratch.study.expand import Expansion, corpora_of
+from pruning_vs_scratch.study.parts import Part, parts_of
 from pruning_vs_scratch.study.paths import Paths
 from pruning_vs_scratch.study.plan import PruningPlan
 from pruning_vs_scratch.study.runs import Pair, Run
@@ -57,6 +58,8 @@ class Study:
         self.candidates = {candidate.run.name: candidate for candidate in candidates_of(self.config, expansion)}
         """Of a shape search: in no table but the ledger and the search's own."""
         self.pairs: list[Pair] = expansion.pairs
+        self.parts: dict[str, Part] = self._needed_parts()
+        """Parts of the training text that the budgets need, by name; none where one process reads all of it."""
 
     def run(self, name: str) -> Run:
         """A run, trunk, trial or candidate by name.
@@ -115,6 +118,11 @@ class Study:
     def corpora(self) -> list[str]:
         """Every tokenised corpus."""
         return list(corpora_of(self.config))
+
+    @property
+    def extracted_corpora(self) -> list[str]:
+        """Corpora of which there is a file of documents: all but a training text that is tokenised in parts."""
+        return [corpus for corpus in self.corpora if not (self.parts and corpus == "train")]
 
     @cached_property
     def used_sources(self) -> dict[str, Source]:
@@ -196,14 +204,34 @@ class Study:
         return {
             name: self.paths.download(s.file) if isinstance(s, PypiSource) else self.paths.frozen(s.key)
             for name, s in self.used_sources.items()
-            if not isinstance(s, PathSource)
+            if isinstance(s, PypiSource | HubSource)
         }
 
     @cached_property
     def source_files(self) -> list[Path]:
-        """Everything that the corpora are read from: what was fetched, and the files of local folders."""
+        """Everything that corpora are read from but for parts: what was fetched, and the files of local folders."""
         folders = [Path(s.path) for s in self.used_sources.values() if isinstance(s, PathSource)]
         return [*self.fetched.values(), *(f for folder in folders for f in sorted(folder.rglob("*")) if f.is_file())]
+
+    @property
+    def numbered_source(self) -> HubFilesSource | None:
+        """The source of the training text, if it is read in parts."""
+        source = self.config.corpus.sources[self.config.corpus.train[0].source]
+        return source if isinstance(source, HubFilesSource) else None
+
+    def _needed_parts(self) -> dict[str, Part]:
+        source, splits = self.numbered_source, self.config.corpus.splits
+        if source is None:
+            return {}
+        held_out = sum(rule.fraction or 0 for rule in (splits.calibration, splits.validation, splits.test))
+        tokens = max(number * (length + 1) for number, length in self.windows_needed("train"))
+        return parts_of(source, tokens, 1 - held_out)
+
+    @property
+    def acquired_parts(self) -> dict[str, Path]:
+        """Where the files of each part lie once they are fetched."""
+        source = self.numbered_source
+        return {name: self.paths.frozen(source.key) / name for name in self.parts} if source is not None else {}
 
     @cached_property
     def packaged_benchmarks(self) -> list[BenchmarkName]:

@@ -1,0 +1,80 @@
+"""A training text in parts through real Snakemake: from a hub to windows; a larger budget reads another part alone."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from checkpoints_world import VOCABULARY, write_published
+from hub_server import HubServer, hub_server
+from pruning_vs_scratch.data.documents import read_documents
+from pruning_vs_scratch.data.splits import HELD_OUT
+from pruning_vs_scratch.data.tokens import TokenStore
+from pruning_vs_scratch.data.windows import Windows
+from test_parts import NAME, NAMES, REVISION, source, write_pages
+from test_workflow import checkout, snakemake
+
+pytestmark = pytest.mark.workflow
+
+STUDY = ("--configfile", "config/smoke.yaml", "config/pages.yaml")
+PARTS = 2
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[HubServer]:
+    write_pages(tmp_path / "root" / NAME)
+    with hub_server(tmp_path / "root", {NAME: REVISION}) as server:
+        yield server
+
+
+def test_a_text_of_many_files_is_made_part_by_part(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = checkout(tmp_path / "checkout")
+    write_published(folder / "data/tokenizer")
+    overlay = {
+        "study": "pages",
+        "corpus": {
+            "sources": {"pages": source(tokens_per_file=8_000, files_per_part=2).model_dump()},
+            "train": [{"source": "pages"}],
+            "splits": {name: {"include": None, "fraction": 0.1} for name in HELD_OUT},
+        },
+        "tokenizer": {
+            "kind": "checkpoint", "vocab_size": VOCABULARY, "source": {"kind": "path", "path": "data/tokenizer"},
+        },
+        "parent": {"tokens": 8_192},
+    }  # fmt: skip
+    (folder / "config/pages.yaml").write_text(yaml.safe_dump(overlay))
+    monkeypatch.setenv("HF_ENDPOINT", hub.address)
+    hub.cuts[NAMES[0]] = [50]
+    corpora = [f"resources/pages/tokens/{corpus}" for corpus in ("train", *HELD_OUT, "milton")]
+    result = snakemake(folder, *corpora, *STUDY)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert hub.ranges[NAMES[0]][1:] in ([0], [50])  # gone on with, or begun anew where too little came to be kept
+
+    store = TokenStore(folder / "resources/pages/tokens/train")
+    manifests = [
+        json.loads((folder / f"resources/pages/parts/part-0000{i}/manifest.json").read_text()) for i in range(PARTS)
+    ]
+    assert [manifest["facts"]["tokens"] for manifest in manifests] == [
+        sum(shard["tokens"] for shard in store.index["shards"] if f"part-0000{i}/" in shard["file"])
+        for i in range(PARTS)
+    ]
+    windows = Windows(store, 128, 0)
+    assert windows.read(np.arange(windows.count)).shape == (windows.count, 129)
+    held_out = [d.id for name in HELD_OUT for d in read_documents(folder / f"resources/pages/corpora/{name}.jsonl")]
+    assert {name.partition("#")[0] for name in held_out} <= set(NAMES)
+    assert str(tmp_path) not in json.dumps(manifests)
+
+    again = snakemake(folder, "-n", *corpora, *STUDY)
+    assert "Nothing to be done" in again.stdout + again.stderr
+    # Larger budgets ask for another part; what was made of the others stays.
+    overlay["parent"] = {"tokens": 16_384}
+    (folder / "config/pages.yaml").write_text(yaml.safe_dump(overlay))
+    more = snakemake(folder, *corpora, *STUDY, "-n", "--quiet", "rules")
+    assert more.returncode == 0, more.stderr
+    jobs = dict(line.split() for line in (more.stdout + more.stderr).splitlines() if len(line.split()) == 2)
+    assert (jobs["acquire_part"], jobs["tokenize_part"]) == ("1", "1")
