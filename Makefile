@@ -19,7 +19,7 @@ smoke: $(VENV)/run.done ## Run the smallest study
 	@$(BIN)/python workflow/scripts/run_study.py --cores $(CORES) --configfile config/smoke.yaml
 
 plan: $(VENV)/run.done ## Say what STUDY (default: the demo) would cost, on DEVICE (default: the study's), without running it
-	@$(BIN)/python workflow/scripts/plan_study.py $(if $(STUDY),--study '$(STUDY)') $(if $(DEVICE),--device '$(DEVICE)')
+	@$(BIN)/python workflow/scripts/plan_study.py $(if $(STUDY),--study $(foreach name,$(STUDY),'$(name)')) $(if $(DEVICE),--device '$(DEVICE)')
 
 archive: $(VENV)/run.done ## Write the finished study of CONFIGFILE (default: the demo) as one file; WEIGHTS=yes for its checkpoints too
 	@$(BIN)/python workflow/scripts/write_archive.py $(if $(CONFIGFILE),--configfile '$(CONFIGFILE)') $(if $(WEIGHTS),--weights)

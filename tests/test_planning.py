@@ -339,6 +339,13 @@ def test_the_command_writes_the_plan_and_its_figure_and_prints_it(folder: Path) 
     assert str(folder) not in written + long.to_csv()
 
 
+def test_a_plan_is_of_a_study_and_what_goes_over_it(folder: Path) -> None:
+    result = call(folder, "--study", "paper", "paper-meta")
+    assert result.stdout.startswith("# Plan of study paper-meta on h100"), result.stderr
+    assert "train Meta-" in result.stdout
+    assert "pretrain" not in result.stdout
+
+
 def test_the_command_needs_no_torch(folder: Path) -> None:
     code = f"""
 import runpy, sys

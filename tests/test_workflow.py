@@ -195,7 +195,7 @@ def test_the_plan_of_a_study_is_what_its_ledger_and_its_files_show(finished: tup
     assert planned.returncode == 0, planned.stderr
     plan = pd.read_csv(folder / "results/smoke/plan.csv", dtype=str)
     ledger = pd.read_csv(folder / "results/smoke/ledger.csv")
-    study = Study(load_config(study_files("smoke", REPOSITORY / "config")).model_dump(mode="json"))
+    study = Study(load_config(study_files(["smoke"], REPOSITORY / "config")).model_dump(mode="json"))
     costs = pd.DataFrame([asdict(row) for row in planned_costs(study)])
     pd.testing.assert_frame_equal(costs, ledger[list(costs.columns)])
     assert (ledger["tokens_seen"] == costs["tokens_planned"]).all()
@@ -481,7 +481,7 @@ def test_the_shipped_studies_expand_to_the_jobs_that_their_plans_count(tmp_path:
     table = re.search(r"Job stats:\njob +count\n[- ]+\n(.*?)\ntotal", result.stdout + result.stderr, re.DOTALL)
     assert table is not None
     counted = {rule: int(count) for rule, count in map(str.split, table[1].splitlines())}
-    config = load_config(study_files(study, REPOSITORY / "config"))
+    config = load_config(study_files([study], REPOSITORY / "config"))
     graph = job_graph(Study(config.model_dump(mode="json")), FIGURES, PAGES)
     assert Counter(job.rule for job in graph.jobs) | {"all": 1} == counted
 

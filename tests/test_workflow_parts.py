@@ -10,10 +10,13 @@ import yaml
 
 from checkpoints_world import VOCABULARY, write_published
 from hub_server import HubServer, hub_server
+from pruning_vs_scratch.config import load_config
 from pruning_vs_scratch.data.documents import read_documents
 from pruning_vs_scratch.data.splits import HELD_OUT
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.data.windows import Windows
+from pruning_vs_scratch.planning.measure import time_of_text
+from pruning_vs_scratch.study import Study
 from test_parts import NAME, NAMES, REVISION, source, write_pages
 from test_workflow import checkout, snakemake
 
@@ -68,6 +71,12 @@ def test_a_text_of_many_files_is_made_part_by_part(
     held_out = [d.id for name in HELD_OUT for d in read_documents(folder / f"resources/pages/corpora/{name}.jsonl")]
     assert {name.partition("#")[0] for name in held_out} <= set(NAMES)
     assert str(tmp_path) not in json.dumps(manifests)
+
+    monkeypatch.chdir(folder)
+    config = load_config([Path(f"config/{name}.yaml") for name in ("config", "smoke", "pages")])
+    spent = time_of_text(Study(config.model_dump()))
+    assert {work: count for work, (count, _) in spent.items()} == dict.fromkeys(("extract", "tokenize"), len(store))
+    assert spent["tokenize"][1] == sum(manifest["seconds"] for manifest in manifests)
 
     again = snakemake(folder, "-n", *corpora, *STUDY)
     assert "Nothing to be done" in again.stdout + again.stderr

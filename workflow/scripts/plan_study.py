@@ -34,7 +34,10 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--study", default="demo", help="config/STUDY.yaml; demo is config/config.yaml (default: demo)")
+    parser.add_argument(
+        "--study", nargs="+", default=["demo"], metavar="STUDY",
+        help="config/STUDY.yaml, and what goes over it; demo is config/config.yaml (default: demo)",
+    )  # fmt: skip
     parser.add_argument("--device", help="device of the throughput table (default: cluster.device of the study)")
     parser.add_argument(
         "--throughput", type=Path, nargs="+", default=[USER, SHIPPED],

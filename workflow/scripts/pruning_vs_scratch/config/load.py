@@ -29,20 +29,20 @@ def load_config(paths: Sequence[Path]) -> StudyConfig:
     return parse_config(merged)
 
 
-def study_files(name: str, folder: Path = Path("config")) -> list[Path]:
-    """The files of a study by its name: the default study's, and unless that is meant, the overlay NAME.yaml.
+def study_files(names: Sequence[str], folder: Path = Path("config")) -> list[Path]:
+    """The files of a study: the default study's, and the overlay NAME.yaml of each name but the default's.
 
     Raises:
         UserError: there is no such study; lists those that there are.
     """
     base = folder / "config.yaml"
     overlays = {file.stem: file for file in sorted(folder.glob("*.yaml")) if file != base}
-    if name == DEFAULT_STUDY:
-        return [base]
-    if name not in overlays:
-        known = ", ".join([DEFAULT_STUDY, *overlays])
-        raise UserError(f"no study {name!r}: there is no {folder / name}.yaml; there are: {known}")
-    return [base, overlays[name]]
+    chosen = [name for name in names if name != DEFAULT_STUDY]
+    for name in chosen:
+        if name not in overlays:
+            known = ", ".join([DEFAULT_STUDY, *overlays])
+            raise UserError(f"no study {name!r}: there is no {folder / name}.yaml; there are: {known}")
+    return [base, *(overlays[name] for name in chosen)]
 
 
 def parse_config(values: Mapping[str, Any]) -> StudyConfig:

@@ -95,17 +95,8 @@ def _by_size(runs: pd.DataFrame, device: str, precision: str, work: str, source:
 
 
 def _text_rates(study: Study, source: str) -> Iterator[Rate]:
-    paths = study.paths
-    tokenized = {corpus: read_manifest(paths.tokens / f"{corpus}.manifest.json") for corpus in study.corpora}
-    tokens = {corpus: manifest["facts"]["tokens"] for corpus, manifest in tokenized.items()}
-    spent = {
-        "extract": (sum(tokens.values()), read_manifest(paths.corpora / "manifest.json")),
-        "tokenize": (tokens["train"], tokenized["train"]),
-    }
-    if study.tokenizer_folder is None:
-        spent["train_tokenizer"] = (tokens["train"], read_manifest(paths.resources / "tokenizer.manifest.json"))
-    for work, (count, manifest) in spent.items():
-        rate = float(f"{count / manifest['seconds']:.4g}")
+    for work, (count, seconds) in time_of_text(study).items():
+        rate = float(f"{count / seconds:.4g}")
         yield Rate.from_option(
             "a measured rate",
             {
@@ -113,3 +104,37 @@ def _text_rates(study: Study, source: str) -> Iterator[Rate]:
                 "source": f"{source}, {count:,} tokens",
             },
         )  # fmt: skip
+
+
+def time_of_text(study: Study) -> dict[str, tuple[int, float]]:
+    """By kind of work, tokens of the training text and seconds of one core.
+
+    Raises:
+        UserError: a manifest is missing.
+    """
+    return _text_in_parts(study) if study.parts else _whole_text(study)
+
+
+def _whole_text(study: Study) -> dict[str, tuple[int, float]]:
+    paths = study.paths
+    tokenized = {corpus: read_manifest(paths.tokens / f"{corpus}.manifest.json") for corpus in study.corpora}
+    tokens = {corpus: manifest["facts"]["tokens"] for corpus, manifest in tokenized.items()}
+    spent = {
+        "extract": (sum(tokens.values()), read_manifest(paths.corpora / "manifest.json")["seconds"]),
+        "tokenize": (tokens["train"], tokenized["train"]["seconds"]),
+    }
+    if study.tokenizer_folder is None:
+        trained = read_manifest(paths.resources / "tokenizer.manifest.json")
+        spent["train_tokenizer"] = (tokens["train"], trained["seconds"])
+    return spent
+
+
+def _text_in_parts(study: Study) -> dict[str, tuple[int, float]]:
+    """Over all parts: several threads tokenise one, and one compares it with the held-out text."""
+    tokenized = [read_manifest(study.paths.part(name) / "manifest.json") for name in study.parts]
+    compared = [read_manifest(study.paths.part(name) / "overlap.manifest.json") for name in study.parts]
+    tokens = sum(manifest["facts"]["tokens"] for manifest in tokenized)
+    return {
+        "extract": (tokens, sum(manifest["seconds"] for manifest in compared)),
+        "tokenize": (tokens, sum(manifest["seconds"] * manifest["facts"]["threads"] for manifest in tokenized)),
+    }
