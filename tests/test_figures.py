@@ -1,5 +1,6 @@
 """Figures show what their data file says, are labelled, legible, and the same bytes each time."""
 
+import shutil
 import subprocess
 import sys
 from itertools import combinations, product
@@ -80,6 +81,18 @@ def test_token_budget_draws_its_data(figure_tables: dict[str, Tables], study: st
         assert list(pruned.get_xdata()) == list(rows["budget"])
         assert list(pruned.get_ydata()) == list(rows["loss_retrained"])
         assert [text.get_text()[:4] for text in axes.texts] == [f"{gap:.2f}"[:4] for gap in rows["gap"]]
+
+
+def test_a_baseline_that_methods_share_is_drawn_at_the_budgets_of_all(
+    figure_tables: dict[str, Tables], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(figure_tables["whole"].folder, tmp_path / "tables"))
+    gaps = pd.read_csv(folder / "gaps.csv")
+    at_most = gaps[(gaps["method"] == "shortgpt") & (gaps["budget"] == gaps["budget"].max())]
+    pd.concat([at_most.assign(method="minitron_depth"), gaps]).to_csv(folder / "gaps.csv", index=False)
+    depth = drawn("token_budget", Tables(folder)).axes[0]
+    (scratch,) = (line for line in depth.lines if line.get_label() == "from scratch")
+    assert list(scratch.get_xdata()) == list(BUDGETS)
 
 
 def test_full_budget_draws_its_data(figure_tables: dict[str, Tables]) -> None:

@@ -45,9 +45,11 @@ def draw(tables: Tables, study: str) -> Figure:
 def _draw_panel(axes: Axes, name: str, rows: pd.DataFrame, styles: style.Styles) -> None:
     shared = rows.groupby("budget")["scratch"].nunique().max() == 1
     lines = [(styles[key], line) for key, line in style.series(rows)]
-    for i, (look, line) in enumerate(lines):
-        if i == 0 or not shared:
-            _scratch_line(axes, line, style.SCRATCH_COLOUR if shared else look.colour)
+    if shared:  # by all methods, of which one may have budgets that another has not
+        _scratch_line(axes, rows.drop_duplicates("budget").sort_values("budget"), style.SCRATCH_COLOUR)
+    for look, line in lines:
+        if not shared:
+            _scratch_line(axes, line, look.colour)
         tokens, pruned = line["budget"], line["loss_retrained"]
         axes.fill_between(tokens, pruned, line["loss_scratch"], color=look.colour, alpha=0.1, lw=0)
         axes.plot(tokens, pruned, color=look.colour, marker=look.marker, label=look.label)
