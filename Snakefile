@@ -34,6 +34,7 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
+        rules.check_text.output,
         rules.tabulate.output,
         rules.state_claims.output,
         rules.publish_tables.output,

@@ -525,6 +525,33 @@ def test_a_study_grows_by_learned_masks_a_chain_and_a_rewound_baseline(copy: Pat
     assert target["steps"] == ["minitron_depth@0.5", "wanda@2:4"]
 
 
+def planned_jobs(folder: Path, *arguments: str) -> dict[str, int]:
+    """Jobs by rule of a dry run."""
+    result = snakemake(folder, *arguments, "-n", "--quiet", "rules")
+    assert result.returncode == 0, result.stdout + result.stderr
+    table = re.findall(r"^(\w+) +(\d+)$", result.stdout + result.stderr, re.MULTILINE)
+    return {rule: int(count) for rule, count in table}
+
+
+def test_a_larger_budget_trains_nothing_again(copy: Path) -> None:
+    smoke = yaml.safe_load((copy / "config/smoke.yaml").read_text())
+    smoke["matrix"][0]["retrain"].append(32768)
+    (copy / "config/larger.yaml").write_text(yaml.safe_dump({"matrix": smoke["matrix"]}))
+    jobs = planned_jobs(copy, *SMOKE, "config/larger.yaml")
+    assert jobs.get("train") == 2, jobs
+    assert jobs["check_text"] == 1
+    assert not {"tokenize_corpus", "prune", "score"} & set(jobs)
+
+
+def test_too_little_text_is_told_before_anything_is_trained(copy: Path) -> None:
+    (copy / "config/large.yaml").write_text(yaml.safe_dump({"parent": {"tokens": 2**26}}))
+    result = snakemake(copy, *SMOKE, "config/large.yaml")
+    assert result.returncode == 1
+    log = (copy / "results/smoke/logs/check_text.log").read_text()
+    assert re.search(r"the study needs 67,1\d\d,\d\d\d tokens of resources/smoke/tokens/train, which holds", log)
+    assert not list((copy / "results/smoke/runs").glob("P67*"))
+
+
 def test_two_processes_a_run_give_the_same_study(finished: tuple[Path, str], copy: Path) -> None:
     overlay = {
         "matrix": [{"methods": ["wanda"], "ratios": [0.5], "patterns": ["2:4"], "retrain": [8192], "full": [8192]}],

@@ -100,15 +100,39 @@ rule tokenize_corpus:
         **allocation.text,
     params:
         shard_tokens=study.config.tokenizer.shard_tokens,
-        windows=lambda wildcards: canonical_json(study.windows_needed(wildcards.corpus)),
         domains=lambda wildcards: canonical_json(study.domains_of(wildcards.corpus)),
     message:
         "Tokenise the corpus {wildcards.corpus}"
     shell:
         "python workflow/scripts/tokenize_corpus.py --documents {input.documents:q}"
         " --tokenizer {input.tokenizer:q} --shard-tokens {params.shard_tokens}"
-        " --windows {params.windows:q} --domains {params.domains:q}"
-        " --out {output.tokens:q} --manifest {output.manifest:q} 2> {log:q}"
+        " --domains {params.domains:q} --out {output.tokens:q} --manifest {output.manifest:q} 2> {log:q}"
+
+
+rule check_text:
+    """Compare the tokens of all corpora with what the study reads of them, before any model is trained."""
+    input:
+        expand(paths.tokens / "{corpus}", corpus=study.corpora),
+    output:
+        # No input of training: a larger budget would train all runs again (and Snakemake 9.27 forgets new runs behind
+        # an ancient input whose own rule changed).
+        paths.text_check,
+    log:
+        paths.logs / "check_text.log",
+    # Before any run begins that waits for the same text.
+    priority: 2**100
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        tokens=paths.tokens,
+        needs=canonical_json(study.text_needs),
+        parts=["--in-parts"] if study.parts else [],
+    message:
+        "Check that there is enough text"
+    shell:
+        "python workflow/scripts/check_text.py --tokens {params.tokens:q} --needs {params.needs:q} {params.parts}"
+        " --manifest {output:q} 2> {log:q}"
 
 
 rule make_task_items:

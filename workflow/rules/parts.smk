@@ -148,10 +148,8 @@ rule join_parts:
         ENVIRONMENT
     resources:
         **allocation.text,
-    params:
-        windows=canonical_json(study.windows_needed("train")),
     message:
         "Join the tokens of all parts"
     shell:
-        "python workflow/scripts/join_parts.py --parts {input:q} --windows {params.windows:q}"
-        " --out {output.tokens:q} --manifest {output.manifest:q} 2> {log:q}"
+        "python workflow/scripts/join_parts.py --parts {input:q} --out {output.tokens:q}"
+        " --manifest {output.manifest:q} 2> {log:q}"

@@ -79,7 +79,9 @@ rule choose_learning_rates:
         ENVIRONMENT
     params:
         # Without what changes no run: all that the rates are for would be trained again.
-        config=lambda wildcards: study.config.model_dump_json(exclude={"cluster", "figures", "publishing"}),
+        config=lambda wildcards: study.config.model_dump_json(
+            exclude={"cluster", "figures", "publishing"}
+        ),
     message:
         "Choose the learning rates"
     shell:

@@ -1,11 +1,10 @@
-"""Join the tokens of all parts to one training text, and check that it holds the windows that will be read."""
+"""Join the tokens of all parts to one training text, without a copy."""
 
 import argparse
 from pathlib import Path
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.data.tokens import join_tokens
-from pruning_vs_scratch.data.windows import require_windows
 from pruning_vs_scratch.manifest import ManifestWriter
 
 
@@ -13,14 +12,11 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", type=Path, nargs="+", required=True, help="folders of tokens, in order")
-    cli.add_windows(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder to write: an index of what lies in the parts")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
     args = parser.parse_args()
     manifest = ManifestWriter("join_parts", {})
     index = join_tokens(args.out, args.parts)
-    remedy = "lower tokens_per_file of the source, so that more files are asked for"
-    require_windows(args.out, args.windows, remedy)
     manifest.write(args.manifest, {"tokens": args.out}, {"tokens": index["tokens"], "parts": len(args.parts)})
 
 

@@ -1,15 +1,14 @@
-"""Tokenise the documents of one corpus into shards, and check that they hold the windows that will be read."""
+"""Tokenise the documents of one corpus into shards."""
 
 import argparse
 from pathlib import Path
 
 from pruning_vs_scratch import cli
-from pruning_vs_scratch.cli import add_windows, json_argument, positive_integer
+from pruning_vs_scratch.cli import json_argument, positive_integer
 from pruning_vs_scratch.data.documents import read_documents
 from pruning_vs_scratch.data.domains import DomainStream
 from pruning_vs_scratch.data.tokenizer import Encoder
 from pruning_vs_scratch.data.tokens import write_tokens
-from pruning_vs_scratch.data.windows import require_windows
 from pruning_vs_scratch.files import TOKENIZER_FILE
 from pruning_vs_scratch.manifest import ManifestWriter
 
@@ -23,7 +22,6 @@ def main() -> None:
     parser.add_argument(
         "--domains", type=json_argument, default=[], help="JSON: pairs of a domain and patterns on document names"
     )
-    add_windows(parser)
     parser.add_argument("--threads", type=positive_integer, default=1, help="CPU threads (default: 1)")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
@@ -42,7 +40,6 @@ def main() -> None:
         shard_tokens=args.shard_tokens,
         tokenizer_sha256=encoder.sha256,
     )
-    require_windows(args.out, args.windows)
     manifest.write(args.manifest, {"tokens": args.out}, {"tokens": index["tokens"]})
 
 

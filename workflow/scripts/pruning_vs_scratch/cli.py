@@ -70,11 +70,6 @@ def add_fetched(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_windows(parser: argparse.ArgumentParser) -> None:
-    """Add the option that says what will be read of a text."""
-    parser.add_argument("--windows", type=json_argument, default=[], help="JSON: pairs of windows needed and length")
-
-
 def positive_integer(text: str) -> int:
     """An option's value that is a whole number above 0 (argparse ``type``)."""
     if not text.isdigit() or int(text) == 0:

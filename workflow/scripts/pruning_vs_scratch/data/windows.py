@@ -6,8 +6,6 @@ token, and the batch of a step is a pure function of (plan, step, rank).
 """
 
 import hashlib
-from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +15,7 @@ from pruning_vs_scratch.errors import UserError
 
 FEISTEL_ROUNDS = 6
 MORE_TEXT = "add text or lower the budgets"
+MORE_FILES = "lower tokens_per_file of the training text, so that more files are asked for"
 EVALUATION_SEED = 0
 """Order in which held-out windows are read, the same for every run and seed, so that losses are paired."""
 
@@ -88,17 +87,6 @@ class Windows:
         """Tokens of some sequences, shape (n, length + 1): inputs are [:, :-1], targets are [:, 1:]."""
         windows, width = permuted(sequences, self.count, self.seed), self.length + 1
         return np.stack([self.store.read(w * width, (w + 1) * width) for w in windows.tolist()])
-
-
-def require_windows(folder: Path, needs: Iterable[tuple[int, int]], remedy: str = MORE_TEXT) -> None:
-    """Refuse a folder of tokens that is too small, for any of some numbers of windows and their lengths.
-
-    Raises:
-        UserError: says how many tokens are missing.
-    """
-    store = TokenStore(folder)
-    for sequences, length in needs:
-        Windows(store, length, EVALUATION_SEED).require(sequences, "the study", remedy)
 
 
 def step_sequences(

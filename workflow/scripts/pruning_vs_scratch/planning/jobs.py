@@ -74,6 +74,7 @@ def job_graph(study: Study, figures: Collection[str], pages: Collection[str]) ->
     """The graph of ``snakemake`` without a target, with these figures and pages of the report."""
     tables = _tables(study, figures, pages)
     wanted = [output for job in tables for output in job.outputs]
+    wanted += [study.paths.text_check]
     wanted += [study.paths.sweep] if study.trials else []
     wanted += [study.paths.shape_search] if study.candidates else []
     return JobGraph([*_acquire(study), *_text(study), *_models(study), *_evaluation(study), *tables], wanted)
@@ -109,6 +110,7 @@ def _text(study: Study) -> Iterator[Job]:
         yield _job("take_tokenizer", "", "text", [study.tokenizer_folder], paths.tokenizer)
     for corpus, file in documents.items():
         yield _job("tokenize_corpus", corpus, "text", [file, paths.tokenizer], paths.tokens / corpus)
+    yield _job("check_text", "", "text", [paths.tokens / corpus for corpus in study.corpora], paths.text_check)
     for task in study.tasks:
         if task.data == "local":
             yield _job("make_task_items", task.name, "text", [documents["test"]], task.path)

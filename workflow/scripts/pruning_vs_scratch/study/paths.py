@@ -99,6 +99,11 @@ class Paths:
         return self.resources / "tokens"
 
     @property
+    def text_check(self) -> Path:
+        """That all corpora hold what the study reads of them."""
+        return self.resources / "text_check.json"
+
+    @property
     def task_items(self) -> Path:
         """One .jsonl of items a local task."""
         return self.resources / "tasks"

@@ -377,7 +377,7 @@ class Study:
         return [*options, *(["--low-memory"] if plan.low_memory else [])]
 
     def windows_needed(self, corpus: str) -> list[tuple[int, int]]:
-        """How many windows of which length the study reads of a corpus, so that too little text is found at once."""
+        """How many windows of which length the study reads of a corpus."""
         training, evaluation = self.config.training, self.config.evaluation.perplexity
         needs = []
         if corpus == "train":
@@ -391,6 +391,11 @@ class Study:
         if corpus in evaluation.corpora and evaluation.stride is None:
             needs.append((evaluation.corpora[corpus], evaluation.sequence_length))
         return needs
+
+    @property
+    def text_needs(self) -> dict[str, list[tuple[int, int]]]:
+        """The same of every corpus."""
+        return {corpus: self.windows_needed(corpus) for corpus in self.corpora}
 
     def domains_of(self, corpus: str) -> list[tuple[str, list[str]]]:
         """Domains and their patterns on document names, in order, for the corpora by which masks are learned."""

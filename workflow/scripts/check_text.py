@@ -1,0 +1,34 @@
+"""Check that the tokenised corpora hold the windows that a study reads of them."""
+
+import argparse
+from pathlib import Path
+
+from pruning_vs_scratch import cli
+from pruning_vs_scratch.data.tokens import TokenStore
+from pruning_vs_scratch.data.windows import EVALUATION_SEED, MORE_FILES, MORE_TEXT, Windows
+from pruning_vs_scratch.manifest import ManifestWriter
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tokens", type=Path, required=True, help="folder with a folder of tokens for each corpus")
+    parser.add_argument(
+        "--needs", type=cli.json_argument, required=True, help="JSON: {CORPUS: [[windows, length], ...], ...}"
+    )
+    parser.add_argument("--in-parts", action="store_true", help="the training text was fetched as far as needed")
+    parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
+    args = parser.parse_args()
+    manifest = ManifestWriter("check_text", {"needs": args.needs})
+    remedy = MORE_FILES if args.in_parts else MORE_TEXT
+    found = {}
+    for corpus, needs in args.needs.items():
+        store = TokenStore(args.tokens / corpus)
+        found[corpus] = len(store)
+        for windows, length in needs:
+            Windows(store, length, EVALUATION_SEED).require(windows, "the study", remedy)
+    manifest.write(args.manifest, {}, {"tokens": found})
+
+
+if __name__ == "__main__":
+    cli.run(main)
