@@ -9,7 +9,7 @@ import pandas as pd
 
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.gaps import series_label
-from pruning_vs_scratch.tables.items import mean_accuracy
+from pruning_vs_scratch.tables.items import mean_accuracy, with_labels
 from pruning_vs_scratch.tables.load import Tables
 
 WIDTH = 110
@@ -100,7 +100,7 @@ def _accuracy_lines(tables: Tables) -> Iterator[str]:
     accuracy = mean_accuracy(tables.items)
     if accuracy.empty:
         return
-    tasks = tables.items.loc[tables.items["shots"] == 0, "task"].unique()
+    tasks = with_labels(tables.items[tables.items["shots"] == 0])["dataset"].unique()
     yield from textwrap.wrap(f"Mean accuracy, 0-shot, over {len(tasks)} tasks: {', '.join(sorted(tasks))}", WIDTH)
     yield ""
     parents = tables.runs.loc[tables.runs["role"] == "parent", "run"]

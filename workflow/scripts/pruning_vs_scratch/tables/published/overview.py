@@ -25,7 +25,7 @@ def overview_table(stored: Stored) -> Published:
         "pruned by": _listed(map(series_label, series["method"], series["pattern"])),
         "ratios": _listed(f"{ratio:g}" for ratio in sorted(pairs["ratio"].unique())),
         "retraining": f"{_tokens(pairs['budget'])} tokens, and as many for scratch",
-        "full budgets of scratch": f"{_tokens(full['tokens_seen'])} tokens",
+        "full budgets of scratch": f"{_tokens(full['tokens_seen'])} tokens" if len(full) else "none",
         "seeds": _listed(str(seed) for seed in sorted(runs["seed"].unique())),
         "models": str(len(runs)),
         "matched pairs": str(len(pairs)),
