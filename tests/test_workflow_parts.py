@@ -17,6 +17,7 @@ from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.planning.measure import time_of_text
 from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.tables.times import times_table
 from test_parts import NAME, NAMES, REVISION, source, write_pages
 from test_workflow import checkout, planned_jobs, snakemake
 
@@ -74,7 +75,10 @@ def test_a_text_of_many_files_is_made_part_by_part(
 
     monkeypatch.chdir(folder)
     config = load_config([Path(f"config/{name}.yaml") for name in ("config", "smoke", "pages")])
-    spent = time_of_text(Study(config.model_dump()))
+    study = Study(config.model_dump())
+    spent = time_of_text(study)
+    times = times_table(study).set_index("phase")["jobs"]
+    assert (times["text"], times["download"]) == (2 * PARTS + len(study.extracted_corpora) + 5, PARTS + 1)
     assert {work: count for work, (count, _) in spent.items()} == dict.fromkeys(("extract", "tokenize"), len(store))
     assert spent["tokenize"][1] == sum(manifest["seconds"] for manifest in manifests)
 

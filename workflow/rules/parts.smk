@@ -33,7 +33,7 @@ rule tokenize_part:
     output:
         tokens=directory(paths.part("{part}") / "tokens"),
         held_out=directory(paths.part("{part}") / "held_out"),
-        manifest=paths.part("{part}") / "manifest.json",
+        manifest=paths.part_manifest("{part}"),
     log:
         paths.logs / "tokenize_part" / "{part}.log",
     benchmark:
@@ -63,7 +63,7 @@ rule gather_held_out:
         parts=[paths.part(part) / "held_out" for part in study.parts],
     output:
         held_out=directory(paths.held_out),
-        manifest=paths.resources / "held_out.manifest.json",
+        manifest=manifest_of(paths.held_out),
     log:
         paths.logs / "gather_held_out.log",
     benchmark:
@@ -89,7 +89,7 @@ rule find_overlap:
         held_out=paths.held_out,
     output:
         overlap=paths.part_overlap("{part}"),
-        manifest=paths.part("{part}") / "overlap.manifest.json",
+        manifest=manifest_of(paths.part_overlap("{part}")),
     log:
         paths.logs / "find_overlap" / "{part}.log",
     benchmark:

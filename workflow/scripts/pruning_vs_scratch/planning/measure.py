@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from pruning_vs_scratch.data.hub import manifest_of
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.planning.throughput import PROCESSOR, Rate, Work
@@ -131,8 +132,8 @@ def _whole_text(study: Study) -> dict[str, tuple[int, float]]:
 
 def _text_in_parts(study: Study) -> dict[str, tuple[int, float]]:
     """Over all parts: several threads tokenise one, and one compares it with the held-out text."""
-    tokenized = [read_manifest(study.paths.part(name) / "manifest.json") for name in study.parts]
-    compared = [read_manifest(study.paths.part(name) / "overlap.manifest.json") for name in study.parts]
+    tokenized = [read_manifest(study.paths.part_manifest(name)) for name in study.parts]
+    compared = [read_manifest(manifest_of(study.paths.part_overlap(name))) for name in study.parts]
     tokens = sum(manifest["facts"]["tokens"] for manifest in tokenized)
     return {
         "extract": (tokens, sum(manifest["seconds"] for manifest in compared)),

@@ -89,6 +89,10 @@ class Paths:
         """What is made of one part of the training text: tokens/, held_out/, and what it shares with held-out text."""
         return self.resources / "parts" / name
 
+    def part_manifest(self, name: str) -> Path:
+        """How a part was divided and tokenised."""
+        return self.part(name) / "manifest.json"
+
     def part_overlap(self, name: str) -> Path:
         """Runs of words that a part shares with held-out text."""
         return self.part(name) / "overlap.npy"
