@@ -6,6 +6,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,31 @@ class WatchedStudy:
             if process is not None and (now := self._saved(run)) > step:
                 return self._job(process), process, now
             time.sleep(0.05)
+
+    @contextmanager
+    def held(self, run: str, but: psutil.Process | None = None) -> Iterator[None]:
+        """Let the processes that train a run, except for one, stand still meanwhile: it would come to its end."""
+        over = threading.Event()
+        stopped: list[psutil.Process] = []
+
+        def hold() -> None:
+            while not over.wait(0.05):
+                process = self._trainer(run)
+                if process is not None and process != but and process not in stopped:
+                    with suppress(psutil.NoSuchProcess):
+                        process.suspend()
+                        stopped.append(process)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            for process in stopped:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
 
     def _started(self) -> subprocess.Popen:
         with self.log.open("a") as log:

@@ -54,7 +54,9 @@ def disturb_in_turn(study: WatchedStudy) -> None:
     step = 0
     for disturb in (cancel, kill_the_process, requeue, kill_the_node, restart_snakemake, restart_the_controller):
         job, process, step = study.advanced(RETRAINED, step)
-        disturb(study, job, process)
+        # Its process is what a fault is done to, but Snakemake's own end leaves it running.
+        with study.held(RETRAINED, but=process if disturb is not restart_snakemake else None):
+            disturb(study, job, process)
 
 
 def kill_the_process(study: WatchedStudy, job: str, process: psutil.Process) -> None:
