@@ -12,8 +12,7 @@ from pruning_vs_scratch.manifest import ManifestWriter
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", type=Path, required=True, help="folder of the part, with its manifest beside it")
-    parser.add_argument("--files", nargs="+", required=True, help="its files, in order")
+    cli.add_part(parser)
     cli.add_corpus(parser)
     parser.add_argument("--held-out", type=Path, required=True, help="folder that gather_held_out.py wrote")
     parser.add_argument("--out", type=Path, required=True, help="hashes to write (.npy)")

@@ -15,8 +15,7 @@ from pruning_vs_scratch.manifest import ManifestWriter
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", type=Path, required=True, help="folder of the part, with its manifest beside it")
-    parser.add_argument("--files", nargs="+", required=True, help="its files, in order")
+    cli.add_part(parser)
     cli.add_corpus(parser)
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
     parser.add_argument("--shard-tokens", type=cli.positive_integer, required=True, help="tokens in one file")

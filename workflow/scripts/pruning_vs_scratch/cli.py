@@ -62,6 +62,12 @@ def add_corpus(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_part(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what a part of the training text is."""
+    parser.add_argument("--part", type=Path, required=True, help="folder of the part, with its manifest beside it")
+    parser.add_argument("--files", nargs="+", required=True, help="its files, in order")
+
+
 def add_fetched(parser: argparse.ArgumentParser) -> None:
     """Add the option that says where sources were downloaded to."""
     parser.add_argument(

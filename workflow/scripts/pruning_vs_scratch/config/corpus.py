@@ -178,3 +178,9 @@ class CorpusConfig(Section):
     """Further corpora for perplexity; parts that overlap training text are dropped."""
     overlap_words: Annotated[int, Field(ge=4)] = 8
     """An evaluation paragraph sharing a run of this many words with the training split is dropped."""
+
+    @property
+    def numbered_source(self) -> HubFilesSource | None:
+        """The source of the training text, if it is read in parts."""
+        source = self.sources.get(self.train[0].source)
+        return source if isinstance(source, HubFilesSource) else None

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pruning_vs_scratch.config.corpus import CorpusConfig, HubFilesSource
+from pruning_vs_scratch.config.corpus import CorpusConfig
 from pruning_vs_scratch.data.corpora import Corpora, Sources, in_one, kept_apart, write_held_out
 from pruning_vs_scratch.data.documents import Document, LeftOut, read_documents, read_part, write_documents
 from pruning_vs_scratch.data.hub import verify_frozen
@@ -40,8 +40,10 @@ class PartReader:
 
     def __post_init__(self) -> None:
         verify_frozen(self.folder)
-        self._source = numbered_source(self.corpus)
-        self._left_out = LeftOut(self._source.broken_lines)
+        source = self.corpus.numbered_source
+        if source is None:
+            raise UserError(f"the source {self.corpus.train[0].source} has no parts: use extract_documents.py")
+        self._source, self._left_out = source, LeftOut(source.broken_lines)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -55,18 +57,6 @@ class PartReader:
             self.documents += 1
             self.characters += len(document.text)
             yield document
-
-
-def numbered_source(corpus: CorpusConfig) -> HubFilesSource:
-    """The source that is read in parts.
-
-    Raises:
-        UserError: the training text is of another kind.
-    """
-    source = corpus.sources.get(corpus.train[0].source)
-    if not isinstance(source, HubFilesSource):
-        raise UserError(f"the source {corpus.train[0].source} has no parts: extract_documents.py reads it as a whole")
-    return source
 
 
 def write_corpora(folder: Path, corpora: Corpora) -> None:

@@ -216,8 +216,7 @@ class Study:
     @property
     def numbered_source(self) -> HubFilesSource | None:
         """The source of the training text, if it is read in parts."""
-        source = self.config.corpus.sources[self.config.corpus.train[0].source]
-        return source if isinstance(source, HubFilesSource) else None
+        return self.config.corpus.numbered_source
 
     def _needed_parts(self) -> dict[str, Part]:
         source, splits = self.numbered_source, self.config.corpus.splits
