@@ -12,6 +12,7 @@ from models import tiny_llama
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.training.attention import NAME, causal_attention, use_fastest_attention
 from pruning_vs_scratch.training.compiling import pays
+from pruning_vs_scratch.training.linear import linear, use_fastest_linear
 from training_world import make_trainer, random_store, untimed_metrics
 
 
@@ -63,6 +64,48 @@ def test_it_is_taken_only_where_it_is_faster(device: str, precision: str, length
     use_fastest_attention(model, length, torch.device(device), precision)  # type: ignore[arg-type]
     assert (model.config._attn_implementation == NAME) == written_out
     assert NAME not in model.config.to_json_string()
+
+
+@given(
+    rows=st.lists(st.integers(1, 5), min_size=1, max_size=3), read=st.integers(1, 9), written=st.integers(1, 9),
+    wanted=st.tuples(st.booleans(), st.booleans()).filter(any), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_a_linear_layer_is_torchs_own(
+    rows: list[int], read: int, written: int, wanted: tuple[bool, bool], seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(*rows, read), (written, read)]
+    ours = [torch.randn(s, generator=generator).requires_grad_(w) for s, w in zip(shapes, wanted, strict=True)]
+    theirs = [tensor.detach().clone().requires_grad_(tensor.requires_grad) for tensor in ours]
+    found, expected = linear(*ours), torch.nn.functional.linear(*theirs)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    weight = torch.randn(found.shape, generator=generator)
+    (found * weight).sum().backward()
+    (expected * weight).sum().backward()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "processor", "avx512", "ours"),
+    [
+        ("cpu", "fp32", "AMD EPYC", True, True),
+        ("cpu", "bf16", "AMD EPYC", True, False),
+        ("cuda", "fp32", "AMD EPYC", True, False),
+        ("cpu", "fp32", "AMD EPYC", False, False),
+        ("cpu", "fp32", "Intel(R) Xeon(R)", True, False),
+    ],
+)
+def test_it_is_taken_only_where_torchs_own_is_slow(
+    monkeypatch: pytest.MonkeyPatch, device: str, precision: str, processor: str, avx512: bool, ours: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": processor, "avx512_f": avx512})
+    model, tokens = tiny_llama(vocab_size=300), torch.arange(40).view(2, 20)
+    expected = model(input_ids=tokens).logits
+    use_fastest_linear(model, torch.device(device), precision)  # type: ignore[arg-type]
+    torch.testing.assert_close(model(input_ids=tokens).logits, expected, rtol=1e-4, atol=1e-5)
+    layer = model.model.layers[-1].mlp.down_proj
+    assert (layer(torch.ones(2, layer.in_features)).grad_fn.name() == "_LinearBackward") == ours
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")

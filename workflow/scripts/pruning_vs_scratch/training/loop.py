@@ -28,6 +28,7 @@ from pruning_vs_scratch.training.compiling import compile_blocks, pays
 from pruning_vs_scratch.training.distillation import Teacher, distilled_loss_sums
 from pruning_vs_scratch.training.gradients import clip_gradients
 from pruning_vs_scratch.training.interrupt import StopRequest
+from pruning_vs_scratch.training.linear import use_fastest_linear
 from pruning_vs_scratch.training.loss import loss_sum, sequence_losses
 from pruning_vs_scratch.training.metrics import METRICS_FILE, Metrics
 from pruning_vs_scratch.training.optimizer import build_optimizer, set_learning_rates, weight_groups
@@ -109,6 +110,8 @@ class Trainer:
         self.compiled = plan.compile is True or (plan.compile == "auto" and pays(flops, world.device))
         if self.compiled:
             compile_blocks(self.llama, world.device)
+        else:
+            use_fastest_linear(self.llama, world.device, self.precision)
         self.chunk = plan.loss_chunk_tokens or (TOKENS_IN_CACHE if world.device.type == "cpu" else None)
         self.whole = distributed_model(self.llama, world, self.precision)
         self.model.to(world.device)
@@ -170,12 +173,13 @@ class Trainer:
         tokens = self.plan.global_batch_size * self.plan.sequence_length
         parts = [self._accumulate(micro, tokens) for micro in share.split(self.plan.micro_batch_size)]
         loss, cross_entropy, seen = self.world.sums(*sum(parts[1:], parts[0]).tolist(), share[:, 1:].numel())
-        self.backward_penalty()
-        norm = self._clip_and_mask_gradients()
-        self._require_finite(loss, norm)
-        set_learning_rates(self.optimizer, step, self.plan.steps, self.plan.schedule)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        with self.passes.cores_kept_free():
+            self.backward_penalty()
+            norm = self._clip_and_mask_gradients()
+            self._require_finite(loss, norm)
+            set_learning_rates(self.optimizer, step, self.plan.steps, self.plan.schedule)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
         self.state.step += 1
         self.state.tokens_seen += round(seen)
         self.finish_step()
@@ -243,11 +247,8 @@ class Trainer:
         return torch.from_numpy(self.windows.read(sequences))
 
     def passes_at_once(self) -> int:
-        """How many parts of a micro-batch go forward and backward at the same time.
-
-        One in bf16, in which oneDNN's products of parts are slower by what the threads save.
-        """
-        if self.world.size > 1 or self.precision != "fp32" or self.compiled:
+        """How many parts of a micro-batch go forward and backward at the same time."""
+        if self.world.size > 1 or self.compiled:
             return 1
         tokens = self.plan.micro_batch_size * self.plan.sequence_length
         return fitting_passes(tokens, list(self.model.parameters()), self.world.device)

@@ -4,8 +4,9 @@ torch splits every operation among its threads, which wait for each other at the
 operations take some ten microseconds, that is a quarter of the time. Passes over parts of the batch wait only once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 
@@ -47,10 +48,28 @@ class Passes:
             total.backward()
             return numbers
         found = self._run(loss, micro.split(-(-len(micro) // self.count)))
-        for gradients, _ in found:
-            for parameter, gradient in zip(self._parameters, gradients, strict=True):
-                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-        return torch.stack([numbers for _, numbers in found]).sum(dim=0)
+        with self.cores_kept_free():
+            for gradients, _ in found:
+                for parameter, gradient in zip(self._parameters, gradients, strict=True):
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+            return torch.stack([numbers for _, numbers in found]).sum(dim=0)
+
+    @contextmanager
+    def cores_kept_free(self) -> Iterator[None]:
+        """Between passes: operations take one thread.
+
+        After each operation torch's threads look for the next one for some milliseconds, on the cores that the next
+        passes need by then.
+        """
+        if self.count == 1:
+            yield
+            return
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
     def _run(self, loss: Loss, parts: Sequence[torch.Tensor]) -> list[tuple[tuple[torch.Tensor, ...], torch.Tensor]]:
         """Gradients and numbers of each part."""
