@@ -31,7 +31,7 @@ def causal_attention(
     sequences, heads, length, channels = query.shape
     groups = key.shape[1]
     stacked = (sequences, groups, heads // groups * length)
-    scores = torch.matmul((query * scale).reshape(*stacked, channels), key.transpose(-1, -2))
+    scores = torch.matmul(query.reshape(*stacked, channels), (key * scale).transpose(-1, -2))
     if allowed is None:
         allowed = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
     bias = torch.zeros(allowed.shape, dtype=scores.dtype, device=query.device).masked_fill_(~allowed, -torch.inf)
