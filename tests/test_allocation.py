@@ -77,7 +77,26 @@ def test_text_stays_away_from_gpus(smoke: Values) -> None:
     assert with_gpus.text["slurm_partition"] == "small"
     assert "gres" not in with_gpus.text
     for resources in (with_gpus.pruning, with_gpus.evaluation):
-        assert (resources["slurm_partition"], resources["gres"]) == ("big", "gpu:1")
+        assert resources["slurm_partition"] == "big"
+    assert with_gpus.evaluation["gres"] == with_gpus.pruning["gres"](PARENT) == "gpu:1"
+
+
+def test_masks_are_learned_by_several_processes_of_one_node(smoke: Values) -> None:
+    smoke["pruning"] |= {
+        "processes": 4,
+        "sheared_llama": {"tokens": 512, "global_batch_size": 4, "micro_batch_size": 1},
+    }
+    smoke["training"]["threads"] = 3
+    smoke["matrix"][0] |= {"methods": ["minitron_width", "sheared_llama"], "ratios": [0.5]}
+    learned, other = (SimpleNamespace(run=f"P16.4k-{name}-0.5-seed0") for name in ("sheared_llama", "minitron_width"))
+    alone, together = (
+        allocation(smoke | {"pruning": smoke["pruning"] | {"processes": n}}, gpus=True).pruning for n in (1, 4)
+    )
+    assert [together["gres"](wildcards) for wildcards in (PARENT, other, learned)] == ["gpu:1", "gpu:1", "gpu:4"]
+    assert [together["processes"](wildcards) for wildcards in (PARENT, other, learned)] == [1, 1, 4]
+    assert {"mpi", "tasks", "nodes"} & together.keys() == set()
+    assert together["mem_mb"](learned, attempt=1) > alone["mem_mb"](learned, attempt=1)
+    assert together["mem_mb"](other, attempt=1) == alone["mem_mb"](other, attempt=1)
 
 
 def test_no_job_is_longer_than_the_site_allows(smoke: Values) -> None:

@@ -220,6 +220,11 @@ RULES: dict[str, tuple[Edit, str]] = {
         "training.processes: 3 processes cannot share a global batch of 8 sequences in micro-batches of 2; "
         "valid: 1, 2, 4; or lower micro_batch_size",
     ),
+    "processes that learn masks": (
+        lambda v: v["pruning"].update(processes=3, sheared_llama={"global_batch_size": 4, "micro_batch_size": 2}),
+        "pruning.processes: 3 processes cannot share a global batch of 4 sequences in micro-batches of 2; valid: 1, 2; "
+        "or lower micro_batch_size",
+    ),
     "micro batch": (
         lambda v: v["training"].update(micro_batch_size=3),
         "training.micro_batch_size: 3 does not divide the global batch of 8 sequences; valid: 1, 2, 4, 8",

@@ -29,7 +29,8 @@ from pruning_vs_scratch.pruning.methods.shape_masks import ShapeMasks
 from pruning_vs_scratch.pruning.methods.sheared_llama import DomainText, MaskedLlama, MaskLearner
 from pruning_vs_scratch.study import TrainingPlan
 from pruning_vs_scratch.study.expand import mask_learning_plan
-from training_world import unmeasured
+from pruning_vs_scratch.training.world import World
+from training_world import ALONE, unmeasured
 
 
 @pytest.fixture(autouse=True)
@@ -69,10 +70,10 @@ def learning_plan(first: int = 0) -> TrainingPlan:
     return mask_learning_plan(recipe, options, "run", 3, first * LENGTH, STEPS * BATCH * LENGTH)
 
 
-def learner(work: Path) -> MaskLearner:
+def learner(work: Path, processes: World = ALONE, **changes: Any) -> MaskLearner:
     """Learns masks for a parent that is not trained yet."""
     work.mkdir(exist_ok=True)
-    plan = learning_plan()
+    plan = learning_plan().model_copy(update=changes)
     tokens, ranges = two_domains(60, seed=0)
     windows = Windows(TokenArray(np.array(tokens), "text"), LENGTH, plan.seed)
     held_out, held_out_ranges = two_domains(6, seed=1)
@@ -81,9 +82,10 @@ def learner(work: Path) -> MaskLearner:
     }
     llama = random_llama(PARENT, LENGTH, 0)
     loader = DomainLoader(windows, ranges, NOISY, plan.window_start, plan.seed)
-    domains = DomainText(loader, validation, llama, plan.micro_batch_size)
+    domains = DomainText(loader, validation)
     model = MaskedLlama(llama, ShapeMasks(PARENT, GOAL, plan.init_seed))
-    return MaskLearner(plan, model, ShearedLlamaOptions(**OPTIONS), train=windows, domains=domains, work=work)
+    options = ShearedLlamaOptions(**OPTIONS)
+    return MaskLearner(plan, model, options, train=windows, domains=domains, work=work, world=processes)
 
 
 def records(work: Path) -> list[dict[str, float]]:
@@ -100,7 +102,8 @@ def test_weights_move_towards_the_domain_whose_loss_lags(tmp_path: Path) -> None
     found = learner(tmp_path)
     found.train()
     assert found.domains is not None
-    lag = {name: loss - found.domains.references[name] for name, loss in found.domains.losses(found.llama, 2).items()}
+    losses = found.domain_losses(found.domains)
+    lag = {name: loss - found.domains.references[name] for name, loss in losses.items()}
     assert lag["words"] < 0 < lag["noise"]
     weights = loader_in(found).weights
     assert weights["noise"] > 0.52

@@ -25,8 +25,9 @@ from pruning_vs_scratch.pruning.methods.shape_masks import ShapeMasks
 from pruning_vs_scratch.pruning.methods.sheared_llama import MaskedLlama, MaskLearner, step_generator
 from pruning_vs_scratch.study import Target, TrainingPlan
 from pruning_vs_scratch.study.expand import mask_learning_plan
+from pruning_vs_scratch.training.world import World as TrainingWorld
 from pruning_world import LENGTH, PARENT, World, random_tokens, weight_files
-from training_world import unmeasured
+from training_world import ALONE, unmeasured
 
 GOAL: dict[str, int] = {"layers": 3, "hidden_size": 15, "ffn_size": 23, "heads": 3, "kv_heads": 1}
 BATCH, STEPS = 4, 6
@@ -188,7 +189,12 @@ def plan_of(steps: int, start: int = 0, micro_batch_size: int = BATCH, **changes
 
 
 def learner(
-    folder: Path, steps: int, goal: dict[str, int] = GOAL, micro_batch_size: int = BATCH, **changes: Any
+    folder: Path,
+    steps: int,
+    goal: dict[str, int] = GOAL,
+    micro_batch_size: int = BATCH,
+    processes: TrainingWorld = ALONE,
+    **changes: Any,
 ) -> MaskLearner:
     """A learner on random text, from the tiny Llama to a goal."""
     torch.set_num_threads(1)
@@ -198,7 +204,8 @@ def learner(
     text = TokenArray(random_tokens(steps * BATCH * (LENGTH + 1)), "text")
     masks = ShapeMasks(PARENT, replace(PARENT, **goal), plan.init_seed)
     model = MaskedLlama(tiny_llama(vocab_size=PARENT.vocab_size), masks)
-    return MaskLearner(plan, model, options, train=Windows(text, LENGTH, plan.seed), domains=None, work=folder)
+    train = Windows(text, LENGTH, plan.seed)
+    return MaskLearner(plan, model, options, train=train, domains=None, work=folder, world=processes)
 
 
 def parameters_of(found: MaskLearner) -> dict[str, torch.Tensor]:

@@ -491,7 +491,10 @@ ADDITIONS = {
         {"methods": ["sheared_llama"], "ratios": [0.5], "retrain": [4096], "full": [4096]},
         {"chains": [["minitron_depth@0.5", "wanda@2:4"]], "retrain": [4096], "rewind": [4096]},
     ],
-    "pruning": {"sheared_llama": {"tokens": 1024, "global_batch_size": 2, "micro_batch_size": 2}},
+    "pruning": {
+        "processes": 2,
+        "sheared_llama": {"tokens": 1024, "global_batch_size": 2, "micro_batch_size": 1},
+    },
 }
 
 
@@ -512,6 +515,7 @@ def test_a_study_grows_by_learned_masks_a_chain_and_a_rewound_baseline(copy: Pat
     ledger = pd.read_csv(copy / "results/smoke/ledger.csv").set_index("run")
     learned, chained = "P16.4k-sheared_llama-0.5", "minitron_depth-0.5+wanda-0.5-2of4"
     assert ledger.loc[f"{learned}-seed0", ["phase", "tokens_seen", "window_start"]].tolist() == ["prune", 1024, 192]
+    assert ledger.loc[f"{learned}-seed0", "world_size"] == 2
     assert ledger.loc["S21.5k-width-0.5-full-seed0", "tokens_seen"] == 16384 + 4096 + 1024
     steps = [f"P16.4k-{name}-seed0" for name in ("minitron_depth-0.5", chained)]
     assert ledger.loc[steps, "tokens_seen"].tolist() == [1024, 1024]

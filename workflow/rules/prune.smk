@@ -71,7 +71,7 @@ rule prune:
     priority: lambda wildcards: study.priority(wildcards.run)
     conda:
         ENVIRONMENT
-    threads: study.config.training.threads
+    threads: lambda wildcards: study.config.training.threads * study.pruning_processes(wildcards.run)
     resources:
         **allocation.pruning,
     params:
@@ -81,6 +81,7 @@ rule prune:
     message:
         "Prune {wildcards.run}"
     shell:
-        "python workflow/scripts/launch.py --threads {params.threads} workflow/scripts/prune.py --run {wildcards.run:q}"
+        "python workflow/scripts/launch.py --processes {resources.processes} --threads {params.threads}"
+        " workflow/scripts/prune.py --run {wildcards.run:q}"
         " --model {input.model:q} --target {input.target:q} --tokenizer {input.tokenizer:q} {params.options:q} --work {params.work:q} --out {output.model:q}"
         " --manifest {output.manifest:q} 2> {log:q}"

@@ -8,7 +8,7 @@ import logging
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
@@ -21,19 +21,38 @@ from pruning_vs_scratch.pruning.calibration_text import add_text_arguments, requ
 from pruning_vs_scratch.pruning.goal import SHAPE_KEYS, wanted_target
 from pruning_vs_scratch.resume_state import is_made, resume_state
 
+if TYPE_CHECKING:
+    from pruning_vs_scratch.models.blockwise import BlockwiseModel
+    from pruning_vs_scratch.pruning.method import Request
+    from pruning_vs_scratch.training.world import World
+
 log = logging.getLogger(__name__)
 
 
 def main() -> None:
     """Entry point."""
     args = _arguments()
+    require_paths(args)
+    _require_replaceable(args)
+
+    from pruning_vs_scratch.training.world import joined_world
+
+    with joined_world() as world:
+        if world.size > 1 and args.method not in LEARNED:
+            raise UserError(f"{args.method} prunes in one process; several can learn the masks of sheared_llama")
+        if world.is_first:
+            _prune_once(args, world)
+        elif (work := world.from_first(None)) is not None:
+            _take_part(args, work, world)
+
+
+def _prune_once(args: argparse.Namespace, world: "World") -> None:
+    """Prune and write the manifest, unless another job did so meanwhile."""
     names = (
         "run", "method", "options", "ratio", "pattern", "shape", "seed", "sequences", "sequence_length", "batch_size",
         "threads", "low_memory", "mask_learning", "domains",
     )  # fmt: skip
     manifest = ManifestWriter("prune", {name: getattr(args, name) for name in names})
-    require_paths(args)
-    _require_replaceable(args)
     for name in ("model", "target", "tokenizer", "scores", "validation"):
         if getattr(args, name) is not None:
             manifest.add_input(name, getattr(args, name), ignore=RECORDS)
@@ -45,9 +64,26 @@ def main() -> None:
     with resume_state(args.work, args.run, spec_hash) if args.method in LEARNED else nullcontext() as work:
         if work is not None and is_made(args.manifest, [args.out], spec_hash):
             log.info("%s is pruned already, by another job", args.run)
+            world.from_first(None)
             return
-        facts = _prune(args, work, spec_hash, manifest.inputs["model"])
+        facts = _prune(args, world.from_first(work), world, spec_hash, manifest.inputs["model"])
         manifest.write(args.manifest, {"model": args.out}, facts)
+
+
+def _take_part(args: argparse.Namespace, work: Path, world: "World") -> None:
+    """Learn masks with the first process, which goes on with them alone."""
+    from pruning_vs_scratch.pruning.choose import learn_masks
+    from pruning_vs_scratch.pruning.session import open_model
+
+    model = open_model(args)
+    learn_masks(args, model, _request(args, model), work, world)
+
+
+def _request(args: argparse.Namespace, model: "BlockwiseModel") -> "Request":
+    """What the command asks of its method."""
+    from pruning_vs_scratch.pruning.method import Request, options_of
+
+    return Request(wanted_target(args, model.shape), options_of(args.method, args.options), args.seed)
 
 
 def _arguments() -> argparse.Namespace:
@@ -99,29 +135,29 @@ def _require_replaceable(args: argparse.Namespace) -> None:
         )
 
 
-def _prune(args: argparse.Namespace, work: Path | None, spec_hash: str, model_sha256: str) -> dict[str, Any]:
+def _prune(
+    args: argparse.Namespace, work: Path | None, world: "World", spec_hash: str, model_sha256: str
+) -> dict[str, Any]:
     """Prune, write the checkpoint, and return the manifest's facts."""
     from pruning_vs_scratch.data.tokenizer import copy_tokenizer
     from pruning_vs_scratch.models.device import peak_device_memory_bytes
     from pruning_vs_scratch.pruning.choose import choose
     from pruning_vs_scratch.pruning.export import export
-    from pruning_vs_scratch.pruning.method import Request, options_of
     from pruning_vs_scratch.pruning.record import earlier_step
     from pruning_vs_scratch.pruning.session import open_model
 
     start = time.monotonic()
-    options = options_of(args.method, args.options)
     model = open_model(args)
-    target = wanted_target(args, model.shape)
+    request = _request(args, model)
     with atomic_directory(args.out) as temporary:
-        choice = choose(args, model, Request(target, options, args.seed), temporary, work, model_sha256)
+        choice = choose(args, model, request, temporary, work, world, model_sha256)
         exported = export(choice.model, choice.kept, choice.blocks, temporary, low_memory=args.low_memory)
         copy_tokenizer(args.tokenizer or args.model, temporary)
         seconds, spent = round(time.monotonic() - start, 3), choice.spent()
         record = {
             "method": args.method,
-            "options": options.model_dump(),
-            "target": target.to_dict(),
+            "options": request.options.model_dump(),
+            "target": request.target.to_dict(),
             "parent": model.shape.to_dict(),
             "kept": choice.kept.to_dict(),
             "dropped": choice.kept.dropped(model.shape),
@@ -140,7 +176,7 @@ def _prune(args: argparse.Namespace, work: Path | None, spec_hash: str, model_sh
         phase="prune",
         seed=args.seed,
         wall_seconds=seconds,
-        world_size=1,
+        world_size=world.size,
         spec_hash=spec_hash,
         source_hash=source_hash(),
         **spent,

@@ -130,32 +130,30 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: P
     import torch
 
     from pruning_vs_scratch.models.device import keep_freed_memory
-    from pruning_vs_scratch.models.llama import empty_llama
     from pruning_vs_scratch.pruning.masks import read_masks
     from pruning_vs_scratch.training.export import write_checkpoint
     from pruning_vs_scratch.training.loop import Trainer
     from pruning_vs_scratch.training.metrics import begin_metrics
     from pruning_vs_scratch.training.reporters import reporters
+    from pruning_vs_scratch.training.sharding import same_model
 
     torch.set_num_threads(plan.threads)
     keep_freed_memory()
-    # The other processes get their shards of the first one's weights.
-    model = _initial_model(args, plan, stores["tokens"]) if world.is_first else None
-    config = world.from_first(model.config if model is not None else None)
+    model = same_model(lambda: _initial_model(args, plan, stores["tokens"]), world)
     if world.is_first:
         begin_metrics(work, args.state_metrics)
     # Beside the state, which is removed at the end.
     with reporters(args.report_to if world.is_first else [], args.work.parent, plan.run) as shown:
         trainer = Trainer(
             plan,
-            model if model is not None else empty_llama(config),
+            model,
             masks=read_masks(args.mask / MASK_FILE) if args.mask else {},
             train=Windows(stores["tokens"], plan.sequence_length, plan.seed),
             validation=Windows(stores["validation"], plan.sequence_length, EVALUATION_SEED),
             work=work,
             world=world,
             separator=separator_of(args.tokenizer),
-            teacher=_teacher(args, config, world),
+            teacher=_teacher(args, model.config, world),
             trunk=args.state,
             reporters=shown,
         )
@@ -214,24 +212,23 @@ def _ledger_row(trainer: "Trainer", result: "TrainResult", spec_hash: str) -> Le
 
 
 def _teacher(args: argparse.Namespace, student: Any, world: "World") -> Any:
-    """The model that a run learns from; on all processes but the first without its weights.
+    """The model that a run learns from.
 
     Raises:
         UserError: its vocabulary is another one than the student's.
     """
     from pruning_vs_scratch.models.checkpoint import load_llama
-    from pruning_vs_scratch.models.llama import empty_llama
+    from pruning_vs_scratch.training.sharding import same_model
 
     if args.teacher is None:
         return None
-    teacher = load_llama(args.teacher) if world.is_first else None
-    config = world.from_first(teacher.config if teacher is not None else None)
-    if config.vocab_size != student.vocab_size:
+    teacher = same_model(lambda: load_llama(args.teacher), world)
+    if teacher.config.vocab_size != student.vocab_size:
         raise UserError(
-            f"the teacher {args.teacher} has a vocabulary of {config.vocab_size}, the student one of "
+            f"the teacher {args.teacher} has a vocabulary of {teacher.config.vocab_size}, the student one of "
             f"{student.vocab_size}; a student learns from the model that it was pruned from"
         )
-    return teacher if teacher is not None else empty_llama(config)
+    return teacher
 
 
 def _initial_model(args: argparse.Namespace, plan: TrainingPlan, text: TokenStore) -> "LlamaForCausalLM":

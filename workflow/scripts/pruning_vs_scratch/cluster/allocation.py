@@ -44,8 +44,11 @@ class Allocation:
 
     @property
     def pruning(self) -> Resources:
-        """Rules that score or prune one model (wildcard: run)."""
-        return _resources(self._pruning(self.study.pruned_runs[0]), lambda wildcards: self._pruning(wildcards.run))
+        """Rules that score or prune one model (wildcard: run), in one process or in several."""
+        resources = _resources(self._pruning(self.study.pruned_runs[0]), lambda wildcards: self._pruning(wildcards.run))
+        if self.cluster.gpus:
+            resources["gres"] = lambda wildcards: self._pruning(wildcards.run).geometry["gres"]
+        return resources | {"processes": lambda wildcards: self.study.pruning_processes(wildcards.run)}
 
     @property
     def evaluation(self) -> Resources:
@@ -99,10 +102,13 @@ class Allocation:
         run, calibration = self.study.run(name), self.study.config.pruning.calibration
         shape = self._shape(name if run.pruning is None else str(run.start))
         flops = CALIBRATION_PASSES * shape.forward_flops(calibration.sequences, calibration.sequence_length)
-        learning = self.study.training_flops(name) if run.pruning is not None else 0
-        return self._single_node(
-            "pruning", pruning_minutes(flops + learning, shape, self.cluster), model_megabytes(shape)
-        )
+        processes, megabytes = self.study.pruning_processes(name), model_megabytes(shape)
+        if run.pruning is not None:
+            flops += self.study.training_flops(name)
+            if (plan := run.pruning.training) is not None:
+                megabytes = training_megabytes(shape, plan, processes, nodes=1, gpus=self.cluster.gpus)
+        minutes = pruning_minutes(flops, shape, processes, self.cluster)
+        return self._single_node("pruning", minutes, megabytes, processes)
 
     def _evaluation(self, group: str) -> Request:
         return self._scoring("evaluation", self.study.evaluation_groups[group], self.study.config.evaluation.processes)

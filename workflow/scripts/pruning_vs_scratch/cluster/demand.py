@@ -29,9 +29,9 @@ def training_minutes(flops: int, shape: ModelShape, processes: int, cluster: Clu
     return _minutes(flops / processes, cluster.teraflops.train, shape)
 
 
-def pruning_minutes(flops: int, shape: ModelShape, cluster: ClusterConfig) -> int:
+def pruning_minutes(flops: int, shape: ModelShape, processes: int, cluster: ClusterConfig) -> int:
     """Minutes to prune a model of a shape with so many operations, of learning its masks or on calibration text."""
-    return _minutes(flops, cluster.teraflops.prune, shape)
+    return _minutes(flops / processes, cluster.teraflops.prune, shape)
 
 
 def evaluation_minutes(checkpoints: int, cluster: ClusterConfig) -> int:

@@ -106,8 +106,12 @@ def _batch_problems(config: StudyConfig) -> Iterator[str]:
                 f"{path}.micro_batch_size: {batch.micro_batch_size} does not divide the global batch of "
                 f"{batch.global_batch_size} sequences; valid: {', '.join(map(str, divisors))}"
             )
-    if problem := sharing_problem(config.training, config.training.processes):
-        yield f"training.processes: {problem}"
+    for path, processes, batch in (
+        ("training", config.training.processes, config.training),
+        ("pruning", config.pruning.processes, learning),
+    ):
+        if problem := sharing_problem(batch, processes):
+            yield f"{path}.processes: {problem}"
     if config.training.processes % config.cluster.nodes:
         yield (
             f"cluster.nodes: {config.cluster.nodes} nodes cannot share training.processes = "

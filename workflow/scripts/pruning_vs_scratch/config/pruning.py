@@ -139,6 +139,8 @@ class PruningConfig(Section):
     """Read each block from disk when its turn comes, rather than the whole model at once."""
     host_buffer_gib: Annotated[float, Field(gt=0)] = 16.0
     """Hidden states of calibration text wait in memory up to this size, beyond it in a file."""
+    processes: PositiveInt = 1
+    """Processes that learn the masks of a run together, on one machine: one for each GPU where there are any."""
     minitron_depth: MinitronDepthOptions = MinitronDepthOptions()
     minitron_width: MinitronWidthOptions = MinitronWidthOptions()
     sheared_llama: ShearedLlamaOptions = ShearedLlamaOptions()

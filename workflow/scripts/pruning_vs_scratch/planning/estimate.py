@@ -111,7 +111,8 @@ class Estimator:
         plan, costs, shape = self.study.pruning_plan(name), self.costs[name], self._shape(self.study.run(name).start)
         if self.study.is_scored_once(name):
             return self._computed(0, 0, "forward", shape, 1)
-        return self._computed(costs.tokens, costs.own_flops, "train" if plan.training else "forward", shape, 1)
+        work: Work = "train" if plan.training else "forward"
+        return self._computed(costs.tokens, costs.own_flops, work, shape, self.study.pruning_processes(name))
 
     def _evaluate(self, runs: list[str]) -> Load:
         perplexity = self.study.config.evaluation.perplexity

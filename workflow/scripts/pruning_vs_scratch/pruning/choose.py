@@ -1,14 +1,13 @@
 """Letting a method choose what to keep of a checkpoint."""
 
 import argparse
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import LlamaForCausalLM
 
 from pruning_vs_scratch.config.pruning import CALIBRATION_FREE, ShearedLlamaOptions, scored_once
 from pruning_vs_scratch.config.training import TrainingConfig, ValidationConfig
@@ -23,7 +22,7 @@ from pruning_vs_scratch.models.tensors import HeldTensors
 from pruning_vs_scratch.pruning.calibration_text import calibration_windows
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.method import PrunedBlock, Request, Scores
-from pruning_vs_scratch.pruning.methods.sheared_llama import DomainText, learn
+from pruning_vs_scratch.pruning.methods.sheared_llama import DomainText, Learned, learn
 from pruning_vs_scratch.pruning.registry import SPARSE, STRUCTURED
 from pruning_vs_scratch.pruning.scores import NO_TEXT, TextRead, read_scores, score
 from pruning_vs_scratch.pruning.session import calibration_stream
@@ -31,7 +30,9 @@ from pruning_vs_scratch.pruning.sparse import sparse_blocks
 from pruning_vs_scratch.pruning.structured import structured_blocks
 from pruning_vs_scratch.study import TrainingPlan
 from pruning_vs_scratch.study.expand import mask_learning_plan
-from pruning_vs_scratch.training.accounting import training_fields
+from pruning_vs_scratch.training.metrics import METRICS_FILE
+from pruning_vs_scratch.training.sharding import same_model
+from pruning_vs_scratch.training.world import World
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,14 @@ def choose(
     request: Request,
     folder: Path,
     work: Path | None,
+    world: World,
     model_sha256: str,
 ) -> Choice:
     """Let the method of a pruning command choose.
 
-    Files beside the weights go to ``folder``, resume state of a method that trains to ``work``; ``model_sha256`` is the
-    checkpoint's hash, by which its scores are known.
+    Files beside the weights go to ``folder``. A method that trains keeps its resume state in ``work``, and the other
+    processes of the world take part in it by ``learn_masks``. ``model_sha256`` is the checkpoint's hash, by which its
+    scores are known.
 
     Raises:
         UserError: the text, the options or the checkpoint do not allow it.
@@ -72,7 +75,7 @@ def choose(
     if args.scores is not None:
         raise UserError(f"{args.method} has no scores that serve every ratio: leave --scores out")
     if work is not None:
-        return _learned(args, model, request, folder, work)
+        return _learned(args, model, request, folder, work, world)
     return _sparse(args, model, request, folder)
 
 
@@ -101,28 +104,34 @@ def _sparse(args: argparse.Namespace, model: BlockwiseModel, request: Request, f
     return Choice(model, Kept(), blocks, {}, lambda: _spent(TextRead.by(stream), args))
 
 
-def _learned(args: argparse.Namespace, model: BlockwiseModel, request: Request, folder: Path, work: Path) -> Choice:
+def learn_masks(
+    args: argparse.Namespace, model: BlockwiseModel, request: Request, work: Path, world: World
+) -> Learned | None:
+    """What a method that trains learns, together with the other processes of the world; the first one gets it.
+
+    Raises:
+        UserError: the text, the options, the checkpoint or the number of processes do not allow it.
+    """
     windows = calibration_windows(args, model.shape, model.config.max_position_embeddings)
     plan = _mask_learning_plan(args, request.options, windows)
-    llama = load_llama(args.model)
-    nn.Module.to(llama, model.device)
-    domains = _domain_text(args, request.options, plan, windows, llama)
-    learned = learn(llama, request, plan, windows, domains, work, folder / MASK_LEARNING_FILE)
+    domains = _domain_text(args, request.options, plan, windows)
+    return learn(same_model(lambda: load_llama(args.model), world), request, plan, windows, domains, work, world)
+
+
+def _learned(
+    args: argparse.Namespace, model: BlockwiseModel, request: Request, folder: Path, work: Path, world: World
+) -> Choice:
+    learned = learn_masks(args, model, request, work, world)
+    assert learned is not None
+    shutil.copyfile(work / METRICS_FILE, folder / MASK_LEARNING_FILE)
     weights = {name: tensor.to(model.stored_dtype) for name, tensor in learned.weights.items()}
     trained = BlockwiseModel(model.config, HeldTensors(weights), model.device)
-    spent = training_fields(plan, learned.result, model.shape)
-    if domains is not None:
-        spent["window_end"] = domains.loader.last_sequence + 1
     blocks = structured_blocks(trained, learned.kept)
-    return Choice(trained, learned.kept, blocks, {"open_shares": learned.open_shares}, lambda: spent)
+    return Choice(trained, learned.kept, blocks, {"open_shares": learned.open_shares}, lambda: learned.spent)
 
 
 def _domain_text(
-    args: argparse.Namespace,
-    options: ShearedLlamaOptions,
-    plan: TrainingPlan,
-    windows: Windows,
-    llama: LlamaForCausalLM,
+    args: argparse.Namespace, options: ShearedLlamaOptions, plan: TrainingPlan, windows: Windows
 ) -> DomainText | None:
     """The domains of the text and of the validation text; None for text of one kind.
 
@@ -144,7 +153,7 @@ def _domain_text(
             )
         chosen = validation_windows.read(sequences[: options.domain_sequences])
         validation[name] = torch.from_numpy(chosen)
-    return DomainText(loader, validation, llama, plan.micro_batch_size)
+    return DomainText(loader, validation)
 
 
 def _store_with_domains(args: argparse.Namespace, option: str) -> TokenStore:

@@ -354,6 +354,12 @@ class Study:
         layers = sorted({target.layers for target in self.config.targets.depth if target.layers < shape.layers})
         return [replace(shape, layers=number) for number in layers]
 
+    def pruning_processes(self, name: str) -> int:
+        """Processes that prune a run together: several where masks are learned."""
+        run = self.run(name)
+        learns = run.pruning is not None and run.pruning.training is not None
+        return self.config.pruning.processes if learns else 1
+
     def pruning_options(self, name: str) -> list[str]:
         """Options of prune.py for a pruned run, beyond its model and target."""
         plan = self.pruning_plan(name)

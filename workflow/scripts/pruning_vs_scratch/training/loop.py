@@ -200,15 +200,19 @@ class Trainer:
         """Mean loss on the validation windows, recorded in the metrics; None for a plan without validation."""
         if self.validation is None:
             return None
-        self.model.eval()
-        losses = self.world.gathered(self._sequence_losses(self._share_of_validation(self.validation)))
-        let_go(self.whole)
-        self.model.train()
-        # Window i lies with process i modulo their number.
-        loss = float(losses.T.flatten()[: len(self.validation)].mean())
+        loss = self.mean_loss(self.validation)
         if self.metrics is not None:
             self.metrics.add_validation(self.state.step, loss)
         return loss
+
+    def mean_loss(self, windows: torch.Tensor) -> float:
+        """Mean loss in nats per token on windows of shape (n, length + 1), of which each process takes a share."""
+        self.model.eval()
+        losses = self.world.gathered(self._sequence_losses(self._share_of_windows(windows)))
+        let_go(self.whole)
+        self.model.train()
+        # Window i lies with process i modulo their number.
+        return float(losses.T.flatten()[: len(windows)].mean())
 
     def write_state(self, folder: Path) -> None:
         """Write the state as an output of its own, from which other runs go on."""
@@ -311,7 +315,7 @@ class Trainer:
         windows.require(self.plan.validation.sequences, "training.validation.sequences")
         return torch.from_numpy(windows.read(np.arange(self.plan.validation.sequences)))
 
-    def _share_of_validation(self, windows: torch.Tensor) -> torch.Tensor:
+    def _share_of_windows(self, windows: torch.Tensor) -> torch.Tensor:
         """This process's windows, as many as every other's: FSDP2 gathers a block for all processes at once."""
         count = -(-len(windows) // self.world.size)
         return windows[(torch.arange(count) * self.world.size + self.world.rank) % len(windows)]

@@ -12,6 +12,7 @@ from torch import distributed, nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from pruning_vs_scratch.models.llama import empty_llama
 from pruning_vs_scratch.training.precision import Precision
 from pruning_vs_scratch.training.world import World
 
@@ -50,6 +51,13 @@ def distributed_model(model: Any, world: World, precision: Precision) -> Whole:
             module.set_force_sum_reduction_for_comms(True)
             module.set_gradient_divide_factor(1.0)
     return whole
+
+
+def same_model(load: Callable[[], Any], world: World) -> Any:
+    """A Llama that the first process loads; the others get its shape now, and weights when it is sharded."""
+    model = load() if world.is_first else None
+    config = world.from_first(model.config if model is not None else None)
+    return model if model is not None else empty_llama(config)
 
 
 def let_go(whole: Whole) -> None:

@@ -1,7 +1,7 @@
 """The processes that train one model together: one alone, or those that torchrun or launch.py started."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,11 @@ class World:
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in some process."""
         return self.sums(float(flag))[0] > 0
+
+    def add_up_(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Put the sums over all processes in place of tensors that each process holds whole."""
+        for tensor in tensors if self.size > 1 else ():
+            distributed.all_reduce(tensor)
 
     def gathered(self, tensor: torch.Tensor) -> torch.Tensor:
         """Tensors of one shape on the CPU, one a process, in the order of ranks: shape (processes, ...)."""

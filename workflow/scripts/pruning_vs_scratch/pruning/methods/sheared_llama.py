@@ -10,7 +10,6 @@ learning rates is the study's. See shape_masks.py for heads under grouped-query 
 """
 
 import hashlib
-import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,6 @@ from pruning_vs_scratch.config.pruning import ShearedLlamaOptions
 from pruning_vs_scratch.data.domains import DomainLoader, updated_weights
 from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.models.device import best_device
 from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.kept import Kept
@@ -32,33 +30,37 @@ from pruning_vs_scratch.pruning.method import Request
 from pruning_vs_scratch.pruning.methods.masked_llama import folded, masking
 from pruning_vs_scratch.pruning.methods.shape_masks import ShapeMasks
 from pruning_vs_scratch.study.plan import TrainingPlan
-from pruning_vs_scratch.training.loop import Trainer, TrainResult
-from pruning_vs_scratch.training.loss import sequence_losses
+from pruning_vs_scratch.training.accounting import training_fields
+from pruning_vs_scratch.training.loop import Trainer
 from pruning_vs_scratch.training.optimizer import PEAK, weight_groups
+from pruning_vs_scratch.training.sharding import whole_tensors
 from pruning_vs_scratch.training.world import World
 
 
 class DomainText:
     """Text of several domains: what masks are learned on, and by whose loss the domains are weighed.
 
-    ``validation`` holds windows of shape (n, length + 1) by domain; the references are the losses of the model as it
-    is now, before masks are learned.
+    ``validation`` holds windows of shape (n, length + 1) by domain; ``references`` are the losses of the model on them
+    before masks are learned, in nats per token.
     """
 
-    def __init__(
-        self, loader: DomainLoader, validation: dict[str, torch.Tensor], model: LlamaForCausalLM, batch: int
-    ) -> None:
+    def __init__(self, loader: DomainLoader, validation: dict[str, torch.Tensor]) -> None:
         self.loader = loader
-        self._validation = validation
-        self.references = self.losses(model, batch)
+        self.validation = validation
+        self.references: dict[str, float] = {}
 
-    def losses(self, model: LlamaForCausalLM, batch: int) -> dict[str, float]:
-        """Mean loss of a model on each domain, in nats per token."""
-        return {name: float(sequence_losses(model, w, batch).mean()) for name, w in self._validation.items()}
+    @property
+    def state(self) -> dict[str, dict[str, float]]:
+        """All that a resumed run needs, as plain values."""
+        return {**self.loader.state, "references": self.references}
 
-    def reweigh(self, model: LlamaForCausalLM, batch: int) -> None:
+    def restore(self, state: dict[str, dict[str, float]]) -> None:
+        """Go on from a state."""
+        self.loader.restore(state)
+        self.references = state["references"]
+
+    def reweigh(self, losses: dict[str, float]) -> None:
         """Give the next batches more of the domains whose loss is above its reference."""
-        losses = self.losses(model, batch)
         self.loader.weights = updated_weights(self.loader.weights, losses, self.references)
 
 
@@ -76,7 +78,10 @@ class MaskedLlama(nn.Module):
 
 
 class MaskLearner(Trainer):
-    """The training loop with masks: minimises the loss over weights and masks, maximises over the multipliers."""
+    """The training loop with masks: minimises the loss over weights and masks, maximises over the multipliers.
+
+    Of several processes each holds all masks and its shard of the weights.
+    """
 
     def __init__(
         self,
@@ -87,13 +92,16 @@ class MaskLearner(Trainer):
         train: Windows,
         domains: DomainText | None,
         work: Path,
+        world: World,
     ) -> None:
         self.options = options
         self.shape_masks = model.masks
         self.domains = domains
-        super().__init__(plan, model, masks={}, train=train, validation=None, work=work, world=World(best_device()))
+        super().__init__(plan, model, masks={}, train=train, validation=None, work=work, world=world)
         if domains is not None and self.state.loader:
-            domains.loader.restore(self.state.loader)
+            domains.restore(self.state.loader)
+        elif domains is not None:
+            domains.references = self.domain_losses(domains)
 
     @property
     def llama(self) -> Any:
@@ -114,8 +122,8 @@ class MaskLearner(Trainer):
         if self.domains is None:
             return super().read_batch(step)
         sequences = self.domains.loader.next_batch(step, self.plan.global_batch_size)
-        self.state.loader = self.domains.loader.state
-        return torch.from_numpy(self.windows.read(sequences))
+        self.state.loader = self.domains.state
+        return torch.from_numpy(self.windows.read(sequences[self.world.rank :: self.world.size]))
 
     def passes_at_once(self) -> int:
         """One: all passes of a micro-batch would share the graph of its masks, which the first of them frees."""
@@ -126,7 +134,8 @@ class MaskLearner(Trainer):
         return masking(self.llama, self.shape_masks.sample(step_generator(self.plan.seed, self.state.step)))
 
     def backward_penalty(self) -> None:
-        """Add the gradient of the Lagrangian."""
+        """Add up the masks' gradients of all processes, and add that of the Lagrangian."""
+        self.world.add_up_(p.grad for p in self.shape_masks.mask_parameters() if p.grad is not None)
         self.shape_masks.penalty(self._progress()).backward()
 
     def finish_step(self) -> None:
@@ -134,8 +143,12 @@ class MaskLearner(Trainer):
         self.shape_masks.clamp_()
         if self.domains is not None and self.state.step % self.options.domain_update_steps == 0:
             with self.around_pass():
-                self.domains.reweigh(self.llama, self.plan.micro_batch_size)
-            self.state.loader = self.domains.loader.state
+                self.domains.reweigh(self.domain_losses(self.domains))
+            self.state.loader = self.domains.state
+
+    def domain_losses(self, domains: DomainText) -> dict[str, float]:
+        """Mean loss on each domain as the model is now, in nats per token."""
+        return {name: self.mean_loss(windows) for name, windows in domains.validation.items()}
 
     def extra_metrics(self) -> dict[str, float]:
         """How far the target has come, the expected open share of each dimension, the weight of each domain."""
@@ -166,7 +179,8 @@ class Learned:
     weights: Tensors
     """Of the whole model, on the CPU."""
     kept: Kept
-    result: TrainResult
+    spent: dict[str, Any]
+    """What it cost, as fields of the ledger."""
     open_shares: dict[str, float]
     """By dimension, the expected share of open masks at the end, before exactly the target's counts are kept."""
 
@@ -178,11 +192,12 @@ def learn(
     windows: Windows,
     domains: DomainText | None,
     work: Path,
-    metrics: Path,
-) -> Learned:
-    """Train masks and weights by a plan, resuming from ``work``; copies the steps' records to ``metrics``.
+    world: World,
+) -> Learned | None:
+    """Train masks and weights by a plan, resuming from ``work``, which keeps the steps' records.
 
-    With ``domains`` the batches follow them, not the plan's windows.
+    With ``domains`` the batches follow them, not the plan's windows. All processes call it together; the first one
+    gets what was learned.
 
     Raises:
         UserError: no masks lead to the target, there is too little text, or the training diverges.
@@ -192,12 +207,16 @@ def learn(
         masks = ShapeMasks(shape, request.target.shape, plan.init_seed)
     except ValueError as error:
         raise UserError(f"{request.target.name}: {error}") from error
-    learner = MaskLearner(plan, MaskedLlama(llama, masks), request.options, train=windows, domains=domains, work=work)
+    learner = MaskLearner(
+        plan, MaskedLlama(llama, masks), request.options, train=windows, domains=domains, work=work, world=world
+    )
     result = learner.train()
-    assert learner.metrics is not None
-    shutil.copyfile(learner.metrics.path, metrics)
-    tied = llama.config.tie_word_embeddings
-    weights = {name: tensor.detach().cpu() for name, tensor in llama.state_dict().items()}
-    tensors = folded(weights, masks.deterministic(), tied)
+    weights = {name: tensor.cpu() for name, tensor in whole_tensors(llama) if world.is_first}
+    if not world.is_first:
+        return None
+    tensors = folded(weights, masks.deterministic(), llama.config.tie_word_embeddings)
     shares = {name: share.item() for name, share in masks.expected_shares().items()}
-    return Learned(tensors, masks.kept(), result, shares)
+    spent = training_fields(plan, result, shape)
+    if domains is not None:
+        spent["window_end"] = domains.loader.last_sequence + 1
+    return Learned(tensors, masks.kept(), spent, shares)
