@@ -72,6 +72,6 @@ def test_the_entry_point_names_the_hardware(tmp_path: Path) -> None:
     subprocess.run([*command, "--manifest", str(tmp_path / "speed.json")], check=True, capture_output=True)
     table = pd.read_csv(tmp_path / "speed.csv")
     assert set(table["target"]) == {"depth-0.5"}
-    assert table["hardware"].str.endswith("1 threads, fp32").all()
+    assert table["hardware"].str.endswith(", 1 thread, fp32").all()
     assert ((table["low"] <= table["value"]) & (table["value"] <= table["high"])).all()
     assert "model/depth-0.5" in read_json(tmp_path / "speed.json")["inputs"]

@@ -55,7 +55,8 @@ def _measured(args: argparse.Namespace, name: str, folder: Path, settings: Speed
     precision = resolve_precision(args.precision, device)
     found = measure(lambda: load_llama(folder).eval().to(device, dtype_of(precision)), settings, device)
     machine = hardware()
-    where = machine["gpus"][0] if "gpus" in machine else f"{machine['processor']}, {args.threads} threads"
+    threads = "1 thread" if args.threads == 1 else f"{args.threads} threads"
+    where = machine["gpus"][0] if "gpus" in machine else f"{machine['processor']}, {threads}"
     return [{"target": name, **asdict(each), "hardware": f"{where}, {precision}"} for each in found]
 
 
