@@ -78,7 +78,7 @@ def test_text_stays_away_from_gpus(smoke: Values) -> None:
     assert "gres" not in with_gpus.text
     for resources in (with_gpus.pruning, with_gpus.evaluation):
         assert resources["slurm_partition"] == "big"
-    assert with_gpus.evaluation["gres"] == with_gpus.pruning["gres"](PARENT) == "gpu:1"
+    assert with_gpus.evaluation["gres"] == with_gpus.scoring["gres"] == "gpu:1"
 
 
 def test_masks_are_learned_by_several_processes_of_one_node(smoke: Values) -> None:
@@ -92,10 +92,13 @@ def test_masks_are_learned_by_several_processes_of_one_node(smoke: Values) -> No
     alone, together = (
         allocation(smoke | {"pruning": smoke["pruning"] | {"processes": n}}, gpus=True).pruning for n in (1, 4)
     )
-    assert [together["gres"](wildcards) for wildcards in (PARENT, other, learned)] == ["gpu:1", "gpu:1", "gpu:4"]
-    assert [together["processes"](wildcards) for wildcards in (PARENT, other, learned)] == [1, 1, 4]
+    assert [together["gres"](wildcards) for wildcards in (other, learned)] == ["gpu:1", "gpu:4"]
+    assert [together["processes"](wildcards) for wildcards in (other, learned)] == [1, 4]
     assert {"mpi", "tasks", "nodes"} & together.keys() == set()
     assert together["mem_mb"](learned, attempt=1) > alone["mem_mb"](learned, attempt=1)
+    asked = allocation(smoke, gpus=True)
+    assert asked.scoring["gres"] == "gpu:1"
+    assert sorted(request.gpus for request in asked.requests if request.kind == "pruning") == [1, 4]
     assert together["mem_mb"](other, attempt=1) == alone["mem_mb"](other, attempt=1)
 
 

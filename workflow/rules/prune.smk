@@ -40,7 +40,7 @@ rule score:
         ENVIRONMENT
     threads: study.config.training.threads
     resources:
-        **allocation.pruning,
+        **allocation.scoring,
     params:
         options=lambda wildcards: study.scoring_options(wildcards.run, wildcards.method),
     message:

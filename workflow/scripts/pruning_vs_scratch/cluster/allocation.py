@@ -44,11 +44,16 @@ class Allocation:
 
     @property
     def pruning(self) -> Resources:
-        """Rules that score or prune one model (wildcard: run), in one process or in several."""
+        """Rules that prune one model (wildcard: run), in one process or in several."""
         resources = _resources(self._pruning(self.study.pruned_runs[0]), lambda wildcards: self._pruning(wildcards.run))
         if self.cluster.gpus:
             resources["gres"] = lambda wildcards: self._pruning(wildcards.run).geometry["gres"]
         return resources | {"processes": lambda wildcards: self.study.pruning_processes(wildcards.run)}
+
+    @property
+    def scoring(self) -> Resources:
+        """The rule that scores one model (wildcard: run), in one process whatever pruned it."""
+        return _resources(self._calibration(self.study.pruned_runs[0]), lambda wc: self._calibration(wc.run))
 
     @property
     def evaluation(self) -> Resources:
@@ -74,15 +79,20 @@ class Allocation:
 
     @property
     def requests(self) -> list[Request]:
-        """The longest job of each kind."""
+        """The longest job of each kind and number of GPUs."""
         trained = [name for name, run in self.study.recorded_runs.items() if run.plan is not None]
-        kinds = (
-            [self._part(1) if self.study.parts else self._text()],
-            map(self._pruning, self.study.pruned_runs),
-            map(self._training, trained),
-            map(self._evaluation, self.study.evaluation_groups),
+        every = (
+            self._part(1) if self.study.parts else self._text(),
+            *map(self._pruning, self.study.pruned_runs),
+            *map(self._training, trained),
+            *map(self._evaluation, self.study.evaluation_groups),
         )
-        return [max(requests, key=lambda request: (request.minutes, request.megabytes)) for requests in kinds]
+        longest: dict[tuple[str, int, int], Request] = {}
+        for request in every:
+            geometry = (request.kind, request.gpus, request.cpus)
+            other = longest.get(geometry, request)
+            longest[geometry] = max(other, request, key=lambda each: (each.minutes, each.megabytes))
+        return list(longest.values())
 
     def _text(self) -> Request:
         """Reading or tokenising all of a corpus; where the training text is read in parts, of the others."""
@@ -98,17 +108,23 @@ class Allocation:
         return Request("text", text_minutes(tokens, threads), START_MEGABYTES, self.site.cpu, cpus=threads)
 
     def _pruning(self, name: str) -> Request:
-        """Scoring or pruning of a run: what is read is the run itself, or what it is pruned from."""
-        run, calibration = self.study.run(name), self.study.config.pruning.calibration
-        shape = self._shape(name if run.pruning is None else str(run.start))
-        flops = CALIBRATION_PASSES * shape.forward_flops(calibration.sequences, calibration.sequence_length)
-        processes, megabytes = self.study.pruning_processes(name), model_megabytes(shape)
-        if run.pruning is not None:
-            flops += self.study.training_flops(name)
-            if (plan := run.pruning.training) is not None:
-                megabytes = training_megabytes(shape, plan, processes, nodes=1, gpus=self.cluster.gpus)
-        minutes = pruning_minutes(flops, shape, processes, self.cluster)
-        return self._single_node("pruning", minutes, megabytes, processes)
+        """Pruning of a run: what is read is what it is pruned from, or where masks are learned, trained."""
+        start, plan = str(self.study.run(name).start), self.study.pruning_plan(name).training
+        if plan is None:
+            return self._calibration(start)
+        shape, processes = self._shape(start), self.study.pruning_processes(name)
+        return self._single_node(
+            "pruning",
+            pruning_minutes(self.study.training_flops(name), shape, processes, self.cluster),
+            training_megabytes(shape, plan, processes, nodes=1, gpus=self.cluster.gpus),
+            processes,
+        )
+
+    def _calibration(self, name: str) -> Request:
+        """Passes of a run over calibration text."""
+        shape, text = self._shape(name), self.study.config.pruning.calibration
+        flops = CALIBRATION_PASSES * shape.forward_flops(text.sequences, text.sequence_length)
+        return self._single_node("pruning", pruning_minutes(flops, shape, 1, self.cluster), model_megabytes(shape))
 
     def _evaluation(self, group: str) -> Request:
         return self._scoring("evaluation", self.study.evaluation_groups[group], self.study.config.evaluation.processes)

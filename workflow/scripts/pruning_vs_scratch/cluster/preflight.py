@@ -153,7 +153,8 @@ def _remedy(refusal: str, request: Request) -> str:
     for word, remedy in REMEDIES.items():
         if word in refusal.lower():
             return remedy
-    return f"no node can give {asked}: lower what the study asks for (cluster:, training:), or take another partition"
+    sections = "cluster:, training:, pruning:"
+    return f"no node can give {asked}: lower what the study asks for ({sections}), or take another partition"
 
 
 def _problems_on_nodes(allocation: Allocation) -> tuple[list[str], list[str]]:

@@ -125,7 +125,7 @@ def _device_of(local_rank: int) -> torch.device:
     if local_rank >= torch.cuda.device_count():
         raise UserError(
             f"process {local_rank} of this machine has no GPU: there are {torch.cuda.device_count()}; start one "
-            "process a GPU (training.processes)"
+            "process a GPU (training.processes; of learned masks, pruning.processes)"
         )
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
