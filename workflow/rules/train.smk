@@ -80,7 +80,12 @@ rule choose_learning_rates:
     params:
         # Without what changes no run: all that the rates are for would be trained again.
         config=lambda wildcards: study.config.model_dump_json(
-            exclude={"cluster", "figures", "publishing"}
+            exclude={
+                "cluster": True,
+                "figures": True,
+                "publishing": True,
+                "pruning": {"processes"},
+            }
         ),
     message:
         "Choose the learning rates"
