@@ -16,7 +16,7 @@ from pruning_vs_scratch.training.loop import Trainer
 from pruning_vs_scratch.training.sharding import whole_tensors
 from pruning_vs_scratch.training.world import World
 from together import run_together
-from training_world import half_mask, make_trainer, random_store, untimed_metrics
+from training_world import half_mask, make_trainer, random_store, recorded_reads, untimed_metrics
 
 STEPS = 50
 BATCH = 4
@@ -43,14 +43,7 @@ def values(model: torch.nn.Module) -> dict[str, np.ndarray]:
 def whole_run(world: World, *arguments: Any, **plan: Any) -> dict[str, Any]:
     """Train to the end; the first process also tells its records."""
     made = trainer(world, *arguments, **plan)
-    read: list[list[int]] = []
-    original = made.windows.read
-
-    def recording(sequences: np.ndarray) -> np.ndarray:
-        read.append(sequences.tolist())
-        return original(sequences)
-
-    made.windows.read = recording  # type: ignore[method-assign]
+    read = recorded_reads(made)
     result = made.train()
     return {
         "read": read,

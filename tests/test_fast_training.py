@@ -16,6 +16,22 @@ from pruning_vs_scratch.training.linear import linear, use_fastest_linear
 from training_world import make_trainer, random_store, untimed_metrics
 
 
+def assert_same(
+    found: torch.Tensor,
+    expected: torch.Tensor,
+    ours: list[torch.Tensor],
+    theirs: list[torch.Tensor],
+    generator: torch.Generator,
+) -> None:
+    """Two results are equal up to rounding, and so are the gradients of what each was made from."""
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    weight = torch.randn(found.shape, generator=generator)
+    (found * weight).sum().backward()
+    (expected * weight).sum().backward()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5)
+
+
 @given(
     sequences=st.integers(1, 3), groups=st.integers(1, 3), share=st.integers(1, 3), length=st.integers(1, 9),
     masked=st.booleans(), seed=st.integers(0, 99),
@@ -34,12 +50,7 @@ def test_attention_written_out_is_torchs_own(
     expected = torch.nn.functional.scaled_dot_product_attention(
         *theirs, attn_mask=allowed, is_causal=allowed is None, scale=0.3, enable_gqa=True
     )
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    weight = torch.randn(found.shape, generator=generator)
-    (found * weight).sum().backward()
-    (expected * weight).sum().backward()
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5)
+    assert_same(found, expected, ours, theirs, generator)
 
 
 def test_a_model_gives_the_same_logits_by_it() -> None:
@@ -78,12 +89,7 @@ def test_a_linear_layer_is_torchs_own(
     ours = [torch.randn(s, generator=generator).requires_grad_(w) for s, w in zip(shapes, wanted, strict=True)]
     theirs = [tensor.detach().clone().requires_grad_(tensor.requires_grad) for tensor in ours]
     found, expected = linear(*ours), torch.nn.functional.linear(*theirs)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    weight = torch.randn(found.shape, generator=generator)
-    (found * weight).sum().backward()
-    (expected * weight).sum().backward()
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5)
+    assert_same(found, expected, ours, theirs, generator)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from pruning_vs_scratch.training.world import World
 from pruning_world import PARENT, SCRIPTS
 from pruning_world import World as Checkpoint
 from together import run_together
-from training_world import unmeasured
+from training_world import recorded_reads, unmeasured
 
 STEPS = 12
 TOLERANCE = 1e-4
@@ -42,14 +42,7 @@ def learner(world: World, work: Path, variant: str) -> MaskLearner:
 def whole_run(world: World, work: Path, variant: str) -> dict[str, Any]:
     """Learn to the end."""
     made = learner(world, work, variant)
-    read: list[list[int]] = []
-    original = made.windows.read
-
-    def recording(sequences: np.ndarray) -> np.ndarray:
-        read.append(sequences.tolist())
-        return original(sequences)
-
-    made.windows.read = recording  # type: ignore[method-assign]
+    read = recorded_reads(made)
     result = made.train()
     return {"read": read, "tokens": result.tokens_seen, **outcome(world, made)}
 

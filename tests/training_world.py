@@ -83,6 +83,19 @@ def untimed_metrics(trainer: Trainer) -> list[dict[str, float]]:
     return unmeasured(records)
 
 
+def recorded_reads(trainer: Trainer) -> list[list[int]]:
+    """The sequences of each batch that a trainer reads from now on."""
+    read: list[list[int]] = []
+    original = trainer.windows.read
+
+    def recording(sequences: np.ndarray) -> np.ndarray:
+        read.append(sequences.tolist())
+        return original(sequences)
+
+    trainer.windows.read = recording  # type: ignore[method-assign]
+    return read
+
+
 def half_mask() -> dict[str, torch.Tensor]:
     """A mask that drops half of two weights."""
     generator = torch.Generator().manual_seed(0)

@@ -47,6 +47,7 @@ class Allocation:
         """Rules that prune one model (wildcard: run), in one process or in several."""
         resources = _resources(self._pruning(self.study.pruned_runs[0]), lambda wildcards: self._pruning(wildcards.run))
         if self.cluster.gpus:
+            # Of all the geometry, only GPUs differ: CPUs are the rule's threads, and there is one node.
             resources["gres"] = lambda wildcards: self._pruning(wildcards.run).geometry["gres"]
         return resources | {"processes": lambda wildcards: self.study.pruning_processes(wildcards.run)}
 
@@ -172,7 +173,7 @@ class Allocation:
 
 
 def _resources(any_request: Request, request: Callable[[Any], Request]) -> Resources:
-    """Geometry, which is that of any job of a rule, and time and memory by its wildcards."""
+    """Time and memory by a job's wildcards; geometry of one job for all of a rule."""
     return {
         "runtime": lambda wildcards, attempt: request(wildcards).minutes_of(attempt),
         "mem_mb": lambda wildcards, attempt: attempt * request(wildcards).megabytes,
