@@ -128,10 +128,11 @@ def test_compiled_blocks_train_the_same(tmp_path: Path) -> None:
 def test_only_long_runs_on_a_cpu_are_compiled_without_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/g++" if name == "g++" else None)
-    assert [pays(flops, cpu) for flops in (1e12, 1e15)] == [False, True]
-    assert not pays(1e20, gpu)
+    assert [pays(flops, cpu, "bf16") for flops in (1e12, 1e15)] == [False, True]
+    assert not pays(1e15, cpu, "fp32")
+    assert not pays(1e20, gpu, "bf16")
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert not pays(1e15, cpu)
+    assert not pays(1e15, cpu, "bf16")
 
 
 def test_compiling_without_a_compiler_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

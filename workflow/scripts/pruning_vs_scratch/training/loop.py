@@ -107,7 +107,7 @@ class Trainer:
         use_fastest_attention(self.llama, plan.sequence_length, world.device, self.precision)
         shape = shape_of(self.llama.config)
         flops = shape.training_flops(plan.sequences, plan.sequence_length)
-        self.compiled = plan.compile is True or (plan.compile == "auto" and pays(flops, world.device))
+        self.compiled = plan.compile is True or (plan.compile == "auto" and pays(flops, world.device, self.precision))
         if self.compiled:
             compile_blocks(self.llama, world.device)
         else:
