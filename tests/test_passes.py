@@ -1,5 +1,6 @@
 """Passes at the same time add up to one pass over all, the same to the last bit each time."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,22 @@ def test_a_run_is_the_same_with_them(
     assert three == again
     assert all(torch.equal(a, b) for a, b in zip(weights(runs[1]).values(), weights(runs[2]).values(), strict=True))
     assert torch.get_num_threads() == 3
+
+
+def test_a_worker_keeps_its_threads_however_late_it_starts_to_work(three_threads: None) -> None:
+    """The main thread has set its own number again by then."""
+    several = Passes(2, [torch.zeros(1, requires_grad=True)])
+    workers = several._pool
+    both_are_there = threading.Barrier(2)
+    list(workers.map(lambda _: both_are_there.wait(), range(2)))
+    torch.set_num_threads(3)
+
+    def number_after_an_operation(_: int) -> int:
+        torch.ones(1 << 17).add_(1)
+        both_are_there.wait()
+        return torch.get_num_threads()
+
+    assert list(workers.map(number_after_an_operation, range(2))) == [1, 1]
 
 
 @pytest.mark.parametrize(("count", "inside"), [(1, 3), (2, 1)])

@@ -39,7 +39,7 @@ class Passes:
         self._parameters = [p for p in parameters if p.requires_grad]
         if count > 1:
             threads = max(1, torch.get_num_threads() // count)
-            self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,))
+            self._pool = ThreadPoolExecutor(count, initializer=_take_threads, initargs=(threads,))
 
     def add_gradients(self, loss: Loss, micro: torch.Tensor) -> torch.Tensor:
         """Add the gradients of a micro-batch, shape (n, length + 1); the sum of the numbers of its parts."""
@@ -79,3 +79,14 @@ class Passes:
             return torch.autograd.grad(total, self._parameters), numbers
 
         return list(self._pool.map(one_pass, parts))
+
+
+def _take_threads(count: int) -> None:
+    """Let this thread's operations take ``count`` threads, from now on.
+
+    In a thread's first parallel operation torch gives it the number that any thread of the process set last
+    (``at::internal::lazy_init_num_threads``), here the main thread's as soon as that left ``cores_kept_free``: a worker
+    that starts late would add in another order than one that starts early. Asking for the number is such an operation.
+    """
+    torch.get_num_threads()
+    torch.set_num_threads(count)
