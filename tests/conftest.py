@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from pruning_vs_scratch.cli import REPOSITORY
-from pruning_vs_scratch.config import load_config
+from pruning_vs_scratch.config.load import load_config
 from pruning_vs_scratch.tables.load import Tables
 
 settings.register_profile("project", deadline=None, max_examples=50, derandomize=True)

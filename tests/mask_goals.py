@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models import SHAPE
-from pruning_vs_scratch.pruning.methods.shape_masks import Masks, ShapeMasks
+from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import Masks, ShapeMasks
 
 PARENT = replace(SHAPE, norm_eps=1e-2)
 """Three query heads a key-value head; an eps that is felt."""

@@ -10,15 +10,14 @@ from typing import Any
 import torch
 from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedModel
 
-from pruning_vs_scratch.config.pruning import CALIBRATION_FREE, GRANULARITY, scored_once
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
 from pruning_vs_scratch.models.llama import BLOCK_PREFIX, llama_config, shape_of, with_shape
 from pruning_vs_scratch.models.tensors import HeldTensors
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
+from pruning_vs_scratch.pruning.catalogue import facts_of, implementation_of, methods
 from pruning_vs_scratch.pruning.export import Exported, export
 from pruning_vs_scratch.pruning.kept import Kept
-from pruning_vs_scratch.pruning.method import PrunedBlock, Request, Scores, options_of
-from pruning_vs_scratch.pruning.registry import SPARSE, STRUCTURED
+from pruning_vs_scratch.pruning.method import PrunedBlock, Request, Scores, SparseMethod, StructuredMethod, options_of
 from pruning_vs_scratch.pruning.scores import score
 from pruning_vs_scratch.pruning.sparse import sparse_blocks
 from pruning_vs_scratch.pruning.structured import structured_blocks
@@ -26,6 +25,10 @@ from pruning_vs_scratch.pruning.surgery import cut_outside, kept_shape
 from pruning_vs_scratch.study import ModelShape, Target
 
 Tensors = dict[str, torch.Tensor]
+
+IMPLEMENTATIONS = {name: implementation_of(name) for name in methods()}
+STRUCTURED = {name: made for name, made in IMPLEMENTATIONS.items() if isinstance(made, StructuredMethod)}
+SPARSE = {name: made for name, made in IMPLEMENTATIONS.items() if isinstance(made, SparseMethod)}
 
 SHAPE = ModelShape(
     vocab_size=61,
@@ -190,7 +193,7 @@ class Case:
 
     def target(self, shape: ModelShape) -> Target:
         """The target for a parent of a shape: half of the blocks, or five sixths of the width, or a mask."""
-        granularity = GRANULARITY[self.method]
+        granularity = facts_of(self.method).granularity
         if granularity == "depth":
             shape = replace(shape, layers=shape.layers // 2)
         elif granularity == "width":
@@ -214,10 +217,10 @@ class Case:
         """Run the method on the random windows."""
         parent = model if isinstance(model, BlockwiseModel) else blockwise(model)
         request = self.request(parent.shape, seed)
-        if self.method in CALIBRATION_FREE:
+        if facts_of(self.method).reads == "nothing":
             return Outcome(parent, Kept(), list(sparse_blocks(parent, SPARSE[self.method], request)), {})
         stream = stream_of(parent, batch_size, buffer_bytes)
-        if not scored_once(self.method, request.options):
+        if not facts_of(self.method).scored_once(request.options):
             return Outcome(parent, Kept(), list(sparse_blocks(parent, SPARSE[self.method], request, stream)), {})
         scores = score(stream, self.method, [request.target.shape], request.options)
         return self.prune_by(scores, parent, seed)

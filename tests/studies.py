@@ -6,14 +6,16 @@ from typing import Any
 from hypothesis import strategies as st
 
 from pruning_vs_scratch.cli import REPOSITORY
-from pruning_vs_scratch.config import load_config
-from pruning_vs_scratch.config.pruning import GRANULARITY, METHODS
+from pruning_vs_scratch.config.load import load_config
+from pruning_vs_scratch.pruning.catalogue import methods as catalogue
 from pruning_vs_scratch.study import PruningPlan, Run, Study, TrainingPlan
 
 Values = dict[str, Any]
 
 LENGTH, BATCH = 16, 4
 GLOBAL_BATCH = LENGTH * BATCH
+METHODS = tuple(catalogue())
+GRANULARITY = {method: facts.granularity for method, facts in catalogue().items()}
 SPARSE = tuple(method for method in METHODS if GRANULARITY[method] == "sparse")
 DENSE = tuple(method for method in METHODS if method not in SPARSE)
 STEPS = [f"{method}@0.5" for method in METHODS] + ["wanda@2:4", "sparsegpt@4:8", "random@0.3"]

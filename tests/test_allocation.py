@@ -9,7 +9,7 @@ import pytest
 from pruning_vs_scratch.cluster.allocation import Allocation
 from pruning_vs_scratch.cluster.request import Request
 from pruning_vs_scratch.cluster.site import VARIABLES, Queue, Site, read_site
-from pruning_vs_scratch.config import parse_config
+from pruning_vs_scratch.config.load import parse_config
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study import Study
 

@@ -12,7 +12,7 @@ from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
 from pruning_vs_scratch.cli import REPOSITORY
-from pruning_vs_scratch.config import load_config, parse_config
+from pruning_vs_scratch.config.load import load_config, parse_config
 from pruning_vs_scratch.config.schema import config_schema
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study import Run, Study
@@ -117,7 +117,7 @@ def test_an_unknown_key_names_its_path_and_the_nearest_key(case: str, smoke: Val
 UNKNOWN_NAMES: dict[str, tuple[Edit, str]] = {
     "method": (
         lambda v: v["matrix"][0].update(methods=["shortgtp"]),
-        "matrix.0.methods.0: 'shortgtp' is not valid; did you mean 'shortgpt'?",
+        "matrix.0.methods.0: no method 'shortgtp'; did you mean 'shortgpt'?",
     ),
     "method unlike any": (
         lambda v: v["matrix"][0].update(methods=["xyz"]),
@@ -294,18 +294,18 @@ RULES: dict[str, tuple[Edit, str]] = {
     ),
     "key-value heads that Minitron cannot drop": (
         lambda v: v["targets"]["width"][0].update(heads=2, kv_heads=1),
-        "targets.width.0.kv_heads: minitron_width keeps all of the parent's; only sheared_llama drops any",
+        "targets.width.0.kv_heads: minitron_width keeps all 2 of the parent's; methods that drop any: sheared_llama",
     ),
     "blocks that Minitron-width cannot drop": (
         lambda v: v["targets"]["width"][0].update(layers=3),
-        "targets.width.0.layers: minitron_width keeps all of the parent's; only sheared_llama drops any",
+        "targets.width.0.layers: minitron_width keeps all 4 of the parent's; methods that drop any: sheared_llama",
     ),
     "blocks that Minitron-width cannot drop in a chain": (
         lambda v: (
             learning(v)["matrix"][1].update(chains=[["minitron_width@0.5", "wanda@0.5"]])
             or v["targets"]["width"][0].update(layers=3)
         ),
-        "targets.width.0.layers: minitron_width keeps all of the parent's; only sheared_llama drops any",
+        "targets.width.0.layers: minitron_width keeps all 4 of the parent's; methods that drop any: sheared_llama",
     ),
     "half of a group of heads": (
         lambda v: learning(v)["targets"]["width"][0].update(heads=1, kv_heads=1),
@@ -406,8 +406,8 @@ RULES: dict[str, tuple[Edit, str]] = {
         "matrix.1.chains.0",
     ),
     "block of SparseGPT that cuts groups": (
-        lambda v: v["pruning"].update(sparsegpt={"block_size": 6}),
-        "pruning.sparsegpt.block_size: 6 is no multiple of 4",
+        lambda v: v["pruning"].update(sparsegpt={"block_size": 6}) or v["matrix"][2].update(methods=["sparsegpt"]),
+        "pruning.sparsegpt.block_size: 6 is not a multiple of 4, which 2:4 needs",
     ),
     "required key": (lambda v: v["training"].pop("validation"), "training.validation: this key is required"),
     "wrong type": (lambda v: v["seeds"].append("one"), "seeds.1: Input should be a valid integer"),
@@ -562,7 +562,7 @@ def test_what_the_parent_has_may_be_given_for_minitron_too(smoke: Values) -> Non
 def test_mask_learning_has_a_batch_of_its_own(smoke: Values, batch: int) -> None:
     options = {"tokens": batch * 128 * 7, "global_batch_size": batch, "micro_batch_size": 1}
     learning(smoke)["pruning"]["sheared_llama"] = options
-    assert parse_config(smoke).pruning.sheared_llama.tokens == batch * 896
+    assert parse_config(smoke).pruning.options("sheared_llama").tokens == batch * 896
 
 
 @pytest.mark.parametrize(

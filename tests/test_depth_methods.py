@@ -25,13 +25,12 @@ from models import (
     tiny_llama,
     tiny_mistral,
 )
-from pruning_vs_scratch.config.pruning import MinitronDepthOptions
 from pruning_vs_scratch.models.llama import shape_of
-from pruning_vs_scratch.pruning.methods import minitron_depth
-from pruning_vs_scratch.pruning.methods.minitron_depth import losses, start_of_run
-from pruning_vs_scratch.pruning.methods.shortgpt import block_influence, most_influential
+from pruning_vs_scratch.pruning.methods.minitron_depth import method as minitron_depth
+from pruning_vs_scratch.pruning.methods.minitron_depth.facts import MinitronDepthOptions, candidates_of
+from pruning_vs_scratch.pruning.methods.minitron_depth.method import losses, start_of_run
+from pruning_vs_scratch.pruning.methods.shortgpt.method import block_influence, most_influential
 from pruning_vs_scratch.study import ModelShape
-from pruning_vs_scratch.study.calibration import candidates_of
 
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
 

@@ -11,7 +11,6 @@ import torch
 
 from domain_world import LENGTH, VOCABULARY, run_script, small_tokenizer
 from models import SHAPE
-from pruning_vs_scratch.config.pruning import ShearedLlamaOptions
 from pruning_vs_scratch.config.training import TrainingConfig, ValidationConfig
 from pruning_vs_scratch.data.domains import (
     DomainLoader,
@@ -25,8 +24,10 @@ from pruning_vs_scratch.files import sha256_of_file
 from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.models.checkpoint import load_llama, save_llama
 from pruning_vs_scratch.models.llama import random_llama, shape_of
-from pruning_vs_scratch.pruning.methods.shape_masks import ShapeMasks
-from pruning_vs_scratch.pruning.methods.sheared_llama import DomainText, MaskedLlama, MaskLearner
+from pruning_vs_scratch.pruning.domain_text import DomainText
+from pruning_vs_scratch.pruning.methods.sheared_llama.facts import ShearedLlamaOptions
+from pruning_vs_scratch.pruning.methods.sheared_llama.method import MaskedLlama, MaskLearner
+from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import ShapeMasks
 from pruning_vs_scratch.study import TrainingPlan
 from pruning_vs_scratch.study.expand import mask_learning_plan
 from pruning_vs_scratch.training.world import World

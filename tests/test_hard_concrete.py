@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.integrate import quad
 
-from pruning_vs_scratch.pruning.methods.hard_concrete import (
+from pruning_vs_scratch.pruning.methods.sheared_llama.hard_concrete import (
     LOG_ALPHA_HIGH,
     LOG_ALPHA_LOW,
     deterministic,

@@ -16,7 +16,7 @@ import test_sheared_llama
 from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.models.llama import shape_of
-from pruning_vs_scratch.pruning.methods.sheared_llama import MaskLearner
+from pruning_vs_scratch.pruning.methods.sheared_llama.method import MaskLearner
 from pruning_vs_scratch.training.sharding import whole_tensors
 from pruning_vs_scratch.training.world import World
 from pruning_world import PARENT, SCRIPTS

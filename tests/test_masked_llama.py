@@ -25,8 +25,8 @@ from mask_goals import (
 from models import VARIANTS
 from pruning_vs_scratch.models.llama import llama_config
 from pruning_vs_scratch.pruning.kept import Kept
-from pruning_vs_scratch.pruning.methods.masked_llama import folded, masking
-from pruning_vs_scratch.pruning.methods.shape_masks import Masks
+from pruning_vs_scratch.pruning.methods.sheared_llama.masked_llama import folded, masking
+from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import Masks
 from pruning_vs_scratch.pruning.surgery import cut_model, kept_shape
 from pruning_vs_scratch.study.shape import ModelShape
 

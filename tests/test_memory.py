@@ -9,7 +9,8 @@ import pytest
 from models import SHAPE
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.models.llama import random_llama
-from pruning_vs_scratch.pruning.memory import Calibration, pruning_memory
+from pruning_vs_scratch.pruning.facts import Text
+from pruning_vs_scratch.pruning.memory import pruning_memory
 from pruning_vs_scratch.study import ModelShape
 from steady_memory import printed_by
 
@@ -28,7 +29,7 @@ def measured_bytes(folder: Path, shape: ModelShape, method: str, sequences: int)
 
 
 def estimated_bytes(shape: ModelShape, method: str, sequences: int) -> int:
-    text = Calibration(sequences, LENGTH, batch_size=4)
+    text = Text(sequences, LENGTH, batch_size=4)
     memory = pruning_memory(shape, method, text, weight_bytes=4, buffer_bytes=BUFFER_BYTES)
     return memory.device + memory.host
 
@@ -67,7 +68,7 @@ def memory_table() -> str:
         "| calibration | method | GPU | host memory | hidden states |",
         "|---|---|---:|---:|---:|",
     ]
-    for text in (Calibration(128, 2048), Calibration(1024, 8192)):
+    for text in (Text(128, 2048), Text(1024, 8192)):
         for method in DOCUMENTED:
             found = pruning_memory(LLAMA_8B, method, text, weight_bytes=2, buffer_bytes=16 << 30)
             sizes = " | ".join(f"{size / 1e9:.1f} GB" for size in (found.device, found.host, found.hidden_states))
@@ -81,5 +82,5 @@ def test_the_documented_estimates_for_8b_are_those_of_the_code() -> None:
 
 @pytest.mark.parametrize("method", DOCUMENTED)
 def test_an_8b_model_fits_a_gpu_of_24_gb_with_the_largest_calibration(method: str) -> None:
-    found = pruning_memory(LLAMA_8B, method, Calibration(1024, 8192), weight_bytes=2, buffer_bytes=16 << 30)
+    found = pruning_memory(LLAMA_8B, method, Text(1024, 8192), weight_bytes=2, buffer_bytes=16 << 30)
     assert found.device < 24e9

@@ -72,29 +72,30 @@ def test_passes_over_calibration_text_take_the_operations_that_are_counted_while
     method: str, options: dict[str, Any]
 ) -> None:
     from models import SHAPE, Case, blockwise, stream_of, tiny_llama
-    from pruning_vs_scratch.config.pruning import CALIBRATION_FREE, METHOD_OPTIONS, scored_once
-    from pruning_vs_scratch.pruning.registry import SPARSE
+    from pruning_vs_scratch.pruning.catalogue import facts_of, implementation_of
     from pruning_vs_scratch.pruning.scores import score
     from pruning_vs_scratch.pruning.sparse import sparse_blocks
 
-    settings = METHOD_OPTIONS[method](**options)
-    stream, kept = stream_of(blockwise(tiny_llama())), [1, 3]
-    if method in CALIBRATION_FREE:
+    facts = facts_of(method)
+    settings = facts.options(**options)
+    stream = stream_of(blockwise(tiny_llama()))
+    goals = [replace(SHAPE, layers=layers) for layers in (1, 3)]
+    if facts.reads == "nothing":
         counted = 0
-    elif scored_once(method, settings):
-        score(stream, method, [replace(SHAPE, layers=layers) for layers in kept], settings)
+    elif facts.scored_once(settings):
+        score(stream, method, goals, settings)
         counted = stream.flops
     else:
         request = Case(method, pattern="unstructured", options=options).request(SHAPE)
-        assert list(sparse_blocks(stream.model, SPARSE[method], request, stream))
+        assert list(sparse_blocks(stream.model, implementation_of(method), request, stream))
         counted = stream.flops
-    sequences = 0 if method in CALIBRATION_FREE else stream.sequences
+    sequences = 0 if facts.reads == "nothing" else stream.sequences
     plan = PruningPlan(
         method=method, options=options, seed=0, sequences=sequences, sequence_length=stream.length, batch_size=2,
         threads=1, low_memory=False, host_buffer_gib=1.0,
     )  # fmt: skip
-    assert calibration_flops(plan, settings, SHAPE, kept) == counted
-    assert (counted > 0) == (method not in CALIBRATION_FREE)
+    assert calibration_flops(plan, settings, SHAPE, goals) == counted
+    assert (counted > 0) == (facts.reads == "calibration")
 
 
 def test_operations_of_any_size_are_exact_integers(study_values: Callable[[str], Values]) -> None:

@@ -128,9 +128,9 @@ def test_windows_are_read_as_they_are(world: World) -> None:
     """The scores are those of the model on exactly these windows."""
     world.by_hand("shortgpt", "--ratio", 0.5, "--calibration", world.array)
     from models import blockwise
-    from pruning_vs_scratch.config.pruning import NoOptions
     from pruning_vs_scratch.pruning.calibration import CalibrationStream
-    from pruning_vs_scratch.pruning.methods import shortgpt
+    from pruning_vs_scratch.pruning.facts import NoOptions
+    from pruning_vs_scratch.pruning.methods.shortgpt import method as shortgpt
 
     windows = torch.from_numpy(np.load(world.array))
     stream = CalibrationStream(blockwise(load_llama(world.model)), windows, 5, 1 << 30, world.folder)
@@ -262,7 +262,7 @@ def test_what_cannot_be_is_refused_in_one_line(world: World, words: list[Any], m
 
 def test_the_authors_importance_ranks_no_heads(world: World) -> None:
     words = ["--shape", "heads=4", "--options", '{"importance": "authors"}', "--calibration", world.array]
-    assert "authors ranks no heads" in world.message_by_hand("minitron_width", *words)
+    assert "has 6, which minitron_width keeps with these options" in world.message_by_hand("minitron_width", *words)
 
 
 WANDA = ("wanda", "--ratio", 0.5, "--calibration")

@@ -1,4 +1,4 @@
-"""What every pruning method of the registry has to do, whatever it chooses by."""
+"""What every pruning method of the catalogue has to do, whatever it chooses by."""
 
 import json
 import math
@@ -12,7 +12,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from models import (
+    IMPLEMENTATIONS,
     SHAPE,
+    SPARSE,
+    STRUCTURED,
     VARIANTS,
     Case,
     Outcome,
@@ -26,12 +29,12 @@ from models import (
     tiny_mistral,
     weights_of,
 )
-from pruning_vs_scratch.config import pruning as configuration
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
 from pruning_vs_scratch.models.llama import LINEAR_NAMES, shape_of
+from pruning_vs_scratch.pruning.catalogue import facts_of, methods
 from pruning_vs_scratch.pruning.masks import read_masks
-from pruning_vs_scratch.pruning.registry import SPARSE, STRUCTURED
+from pruning_vs_scratch.pruning.method import LearnedMethod
 from pruning_vs_scratch.pruning.sparse import sparse_blocks
 
 UPDATING = {"sparsegpt"}
@@ -108,19 +111,26 @@ def same_outcome(left: Outcome, right: Outcome) -> bool:
     return same_choice and same_tensors(left.weights, right.weights)
 
 
-# The registry
+# The catalogue
 
 
-def test_the_registry_and_the_configuration_know_the_same_methods() -> None:
-    assert not SPARSE.keys() & STRUCTURED.keys()
-    assert {*STRUCTURED, *SPARSE, *configuration.LEARNED} == set(configuration.METHODS)
-    assert set(configuration.METHODS) == set(configuration.GRANULARITY)
+@pytest.mark.parametrize("method", methods())
+def test_a_method_is_of_the_kind_that_its_facts_say(method: str) -> None:
+    facts, made = facts_of(method), IMPLEMENTATIONS[method]
+    assert (facts.granularity == "sparse") == (method in SPARSE)
+    assert facts.learns_masks == isinstance(made, LearnedMethod)
+    if method in SPARSE:
+        assert (made.statistic is None) == (facts.reads == "nothing")
+    else:
+        assert facts.shrinks(facts.options())
 
 
-def test_a_method_is_of_the_kind_that_the_configuration_says() -> None:
-    assert {name for name, kind in configuration.GRANULARITY.items() if kind == "sparse"} == set(SPARSE)
-    without_text = {name for name, method in SPARSE.items() if method.statistic is None}
-    assert without_text == configuration.CALIBRATION_FREE
+@once_a_method
+def test_a_method_that_stores_scores_says_how_many(case: Case) -> None:
+    facts, request = facts_of(case.method), case.request(SHAPE)
+    if facts.scored_once(request.options):
+        stored = sum(values.numel() for values in outcome_of(f"{case}/tied").scores.values())
+        assert facts.score_numbers(SHAPE, [request.target.shape], request.options) == stored > 0
 
 
 # The target
@@ -257,7 +267,7 @@ def test_two_runs_are_the_same_bit_for_bit(case: Case) -> None:
 
 
 def reads_text(case: Case) -> bool:
-    return case.method not in configuration.CALIBRATION_FREE
+    return facts_of(case.method).reads == "calibration"
 
 
 each_method_with_text = pytest.mark.parametrize("case", [*filter(reads_text, ONCE_A_METHOD)], ids=str)

@@ -16,8 +16,8 @@ from checkpoints_world import POSITIONS, PUBLISHED, VOCABULARY, published_llama,
 from figure_world import drawn, stored
 from models import tiny_mistral
 from pruning_vs_scratch.cli import REPOSITORY
-from pruning_vs_scratch.config import parse_config
 from pruning_vs_scratch.config.checkpoint import HubCheckpoint, PathCheckpoint
+from pruning_vs_scratch.config.load import parse_config
 from pruning_vs_scratch.data.tokenizer import load_tokenizer, separator_of, take_tokenizer
 from pruning_vs_scratch.data.tokens import TokenStore, token_dtype, write_tokens
 from pruning_vs_scratch.errors import UserError

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from pruning_vs_scratch.cli import REPOSITORY
-from pruning_vs_scratch.config import load_config
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
+from pruning_vs_scratch.config.load import load_config
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import write_json
 from pruning_vs_scratch.tables.claims import state_claims

@@ -12,7 +12,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from pruning_vs_scratch.cli import REPOSITORY
-from pruning_vs_scratch.config import parse_config
+from pruning_vs_scratch.config.load import parse_config
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import read_json, sha256_of_file, sha256_of_path, write_json, write_text
 from pruning_vs_scratch.publishing.export import export_model

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import save_file
 
 from models import Case, blockwise, same_tensors, stream_of, tiny_llama
-from pruning_vs_scratch.config.pruning import METHODS, scored_once
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
+from pruning_vs_scratch.pruning.catalogue import facts_of, methods
 from pruning_vs_scratch.pruning.method import options_of
 from pruning_vs_scratch.pruning.scores import TextRead, read_scores, score, write_scores
 from pruning_world import LENGTH, PARENT, SEQUENCES, World, weight_files
@@ -116,11 +116,11 @@ def test_equal_scores_are_equal_files(tmp_path: Path) -> None:
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", methods())
 def test_methods_that_choose_behind_pruned_blocks_or_train_have_no_scores(method: str) -> None:
     options = options_of(method, {})
     has_scores = method in ("shortgpt", "minitron_depth", "minitron_width")
-    assert scored_once(method, options) == has_scores
+    assert facts_of(method).scored_once(options) == has_scores
     if not has_scores:
         with pytest.raises(UserError, match=f"{method} has no scores that serve every ratio: prune with it directly"):
             score(stream_of(tiny_llama()), method, [], options)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mask_goals import FEWER_HEADS, GOALS, PARENT, both_heads, each_goal, same, seeded, shape_masks, tensors_of
-from pruning_vs_scratch.pruning.methods.shape_masks import ShapeMasks
+from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import ShapeMasks
 from pruning_vs_scratch.pruning.surgery import kept_shape
 
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from models import Case, logits_of, tiny_llama
-from pruning_vs_scratch.config.pruning import ShearedLlamaOptions
 from pruning_vs_scratch.config.training import CosineSchedule, TrainingConfig, ValidationConfig
 from pruning_vs_scratch.data.tokens import TokenArray
 from pruning_vs_scratch.data.windows import Windows
@@ -20,9 +19,10 @@ from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.models.llama import shape_of
-from pruning_vs_scratch.pruning.methods.masked_llama import masking
-from pruning_vs_scratch.pruning.methods.shape_masks import ShapeMasks
-from pruning_vs_scratch.pruning.methods.sheared_llama import MaskedLlama, MaskLearner, step_generator
+from pruning_vs_scratch.pruning.methods.sheared_llama.facts import ShearedLlamaOptions
+from pruning_vs_scratch.pruning.methods.sheared_llama.masked_llama import masking
+from pruning_vs_scratch.pruning.methods.sheared_llama.method import MaskedLlama, MaskLearner, step_generator
+from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import ShapeMasks
 from pruning_vs_scratch.study import Target, TrainingPlan
 from pruning_vs_scratch.study.expand import mask_learning_plan
 from pruning_vs_scratch.training.world import World as TrainingWorld

@@ -23,12 +23,12 @@ from models import (
     tiny_mistral,
     weights_of,
 )
-from pruning_vs_scratch.config.pruning import MagnitudeOptions
 from pruning_vs_scratch.models.llama import LINEAR_NAMES
 from pruning_vs_scratch.pruning.method import PrunedLayer, Request, SparseMethod
-from pruning_vs_scratch.pruning.methods.magnitude import magnitude_mask
-from pruning_vs_scratch.pruning.methods.random_mask import random_scores
-from pruning_vs_scratch.pruning.methods.wanda import InputNorm, wanda_scores
+from pruning_vs_scratch.pruning.methods.magnitude.facts import MagnitudeOptions
+from pruning_vs_scratch.pruning.methods.magnitude.method import magnitude_mask
+from pruning_vs_scratch.pruning.methods.random.method import random_scores
+from pruning_vs_scratch.pruning.methods.wanda.method import InputNorm, wanda_scores
 from pruning_vs_scratch.pruning.sparse import sparse_blocks
 
 WANDA = Case("wanda", 0.5, "unstructured")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.pruning.masks import keep_largest, keep_n_of_m, mask_by_row, parse_pattern
-from pruning_vs_scratch.pruning.methods.sparsegpt import InputHessian, dead_columns, inverse_factor, prune_weight
+from pruning_vs_scratch.pruning.methods.sparsegpt.method import InputHessian, dead_columns, inverse_factor, prune_weight
 
 DAMPING = 0.01
 PATTERNS = ["unstructured", "2:4", "4:8"]

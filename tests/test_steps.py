@@ -6,12 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruning_vs_scratch.config.pruning import CHAIN_PATTERN, GRANULARITY, METHODS
+from pruning_vs_scratch.config.pruning import CHAIN_PATTERN
 from pruning_vs_scratch.config.steps import Step, method_of, parse_chain, ratio_of
 from pruning_vs_scratch.errors import UserError
-
-SPARSE = [method for method in METHODS if GRANULARITY[method] == "sparse"]
-DENSE = [method for method in METHODS if method not in SPARSE]
+from studies import GRANULARITY, METHODS, SPARSE
 
 
 @st.composite

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 
 from pruning_vs_scratch.cli import REPOSITORY
-from pruning_vs_scratch.config.pruning import CALIBRATION_FREE
 from pruning_vs_scratch.config.steps import method_of, parse_chain
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.study import PruningPlan, Study, Target, TrainingPlan
 from pruning_vs_scratch.study.names import token_label
 from studies import (
@@ -207,7 +207,7 @@ def test_scores_serve_every_run_that_can_be_pruned_by_them(study: Study) -> None
     assert len(set(served)) == len(served)
     for name in study.pruned_runs:
         run, method = study.run(name), pruning(study, name).method
-        dense_wanda = method == "wanda" and study.config.pruning.wanda.order == "dense"
+        dense_wanda = method == "wanda" and study.config.pruning.options("wanda").order == "dense"
         assert (name in served) == (method in {"shortgpt", "minitron_depth", "minitron_width"} or dense_wanda)
         if name in served:
             assert name in study.scorings[str(run.start), method]
@@ -264,11 +264,11 @@ def test_plans_are_whole_batches(study: Study) -> None:
 
 @given(studies())
 def test_pruning_counts_what_every_step_reads(study: Study) -> None:
-    calibration, learned = study.config.pruning.calibration, study.config.pruning.sheared_llama.tokens
+    calibration, learned = study.config.pruning.calibration, study.config.pruning.options("sheared_llama").tokens
     for name in study.pruned_runs:
         run = study.run(name)
         methods = str(run.method).split("+")
-        reading = [method for method in methods if method not in CALIBRATION_FREE | {"sheared_llama"}]
+        reading = [method for method in methods if facts_of(method).reads == "calibration"]
         spent = len(reading) * calibration.sequences * calibration.sequence_length
         assert run.tokens_prune == spent + methods.count("sheared_llama") * (learned or 0)
         assert len(study.pruning_steps(name)) == len(methods) - 1

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -10,12 +9,9 @@ import pytest
 import torch
 
 from models import SHAPE, VARIANTS, Case, logits_of, random_windows, recorded_inputs, shape_of_model, tiny_llama
-from pruning_vs_scratch.config.pruning import MinitronWidthOptions
-from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.pruning.method import Request
-from pruning_vs_scratch.pruning.methods import minitron_width
-from pruning_vs_scratch.pruning.methods.minitron_width import ChannelImportance, heads_by_group, top_indices
-from pruning_vs_scratch.study import Target
+from pruning_vs_scratch.pruning.catalogue import facts_of
+from pruning_vs_scratch.pruning.methods.minitron_width.facts import MinitronWidthOptions
+from pruning_vs_scratch.pruning.methods.minitron_width.method import ChannelImportance, heads_by_group, top_indices
 
 
 @pytest.fixture(autouse=True)
@@ -117,13 +113,11 @@ def test_importance_in_half_precision_is_computed_in_full(aggregate: str) -> Non
     assert seen.value.tolist() == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_authors_rank_no_heads() -> None:
-    goal = replace(SHAPE, heads=4)
-    options = MinitronWidthOptions(importance="authors")
-    request = Request(Target("narrow", "width", 0.5, "dense", goal), options, seed=0)
-    scores = {"hidden": torch.rand(24), "ffn": torch.rand(4, 40), "heads": torch.rand(4, 48)}
-    with pytest.raises(UserError, match="authors ranks no heads, but narrow asks for 4 of 6; choose nvidia"):
-        minitron_width.keep(scores, SHAPE, request)
+@pytest.mark.parametrize(("importance", "heads"), [("nvidia", True), ("authors", False)])
+def test_the_authors_rank_no_heads(importance: str, heads: bool) -> None:
+    facts = facts_of("minitron_width")
+    shrinks = facts.shrinks(facts.options(importance=importance))
+    assert shrinks == {"hidden_size", "ffn_size"} | ({"heads"} if heads else set())
 
 
 def test_every_key_value_group_keeps_equally_many_heads_even_if_one_has_all_the_best() -> None:

@@ -25,8 +25,7 @@ from playwright.sync_api import Locator, Page
 
 import report_browser
 from mini_benchmarks import write_prepared
-from pruning_vs_scratch.config import load_config
-from pruning_vs_scratch.config.load import study_files
+from pruning_vs_scratch.config.load import load_config, study_files
 from pruning_vs_scratch.figures import FIGURES
 from pruning_vs_scratch.planning.jobs import job_graph
 from pruning_vs_scratch.study import Study

@@ -10,7 +10,7 @@ import yaml
 
 from checkpoints_world import VOCABULARY, write_published
 from hub_server import HubServer, hub_server
-from pruning_vs_scratch.config import load_config
+from pruning_vs_scratch.config.load import load_config
 from pruning_vs_scratch.data.documents import read_documents
 from pruning_vs_scratch.data.splits import HELD_OUT
 from pruning_vs_scratch.data.tokens import TokenStore

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from pruning_vs_scratch.config import load_config
+from pruning_vs_scratch.config.load import load_config
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
 from pruning_vs_scratch.files import MASK_FILE

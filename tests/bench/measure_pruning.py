@@ -10,11 +10,10 @@ import numpy as np
 import references
 import torch
 
-from pruning_vs_scratch.config.pruning import METHOD_OPTIONS
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
-from pruning_vs_scratch.pruning.method import Request
-from pruning_vs_scratch.pruning.registry import SPARSE, STRUCTURED
+from pruning_vs_scratch.pruning.catalogue import facts_of, implementation_of
+from pruning_vs_scratch.pruning.method import Request, SparseMethod
 from pruning_vs_scratch.pruning.sparse import sparse_blocks
 from pruning_vs_scratch.pruning.structured import structured_blocks
 from pruning_vs_scratch.study import ModelShape, Target
@@ -36,15 +35,16 @@ def goal_of(parent: ModelShape, method: str, ratio: float) -> ModelShape:
 def ours(folder: Path, windows: torch.Tensor, method: str, ratio: float) -> None:
     """Score and prune block by block, as prune.py --low-memory does, without writing."""
     model = BlockwiseModel.open(folder, torch.device("cpu"), low_memory=True)
-    goal, options = goal_of(model.shape, method, ratio), METHOD_OPTIONS[method]()
-    granularity = "sparse" if method in SPARSE else "depth"
-    request = Request(Target(method, granularity, ratio, "unstructured", goal, method), options, seed=0)
+    goal, options = goal_of(model.shape, method, ratio), facts_of(method).options()
+    implementation = implementation_of(method)
+    target = Target(method, facts_of(method).granularity, ratio, "unstructured", goal, method)
+    request = Request(target, options, seed=0)
     stream = CalibrationStream(model, windows, BATCH, BUFFER_BYTES, folder)
-    if method in SPARSE:
-        blocks = sparse_blocks(model, SPARSE[method], request, stream)
+    if isinstance(implementation, SparseMethod):
+        blocks = sparse_blocks(model, implementation, request, stream)
     else:
-        scores = STRUCTURED[method].score(stream, [goal], options)
-        blocks = structured_blocks(model, STRUCTURED[method].keep(scores, model.shape, request))
+        scores = implementation.score(stream, [goal], options)
+        blocks = structured_blocks(model, implementation.keep(scores, model.shape, request))
     for _ in blocks:
         pass
 

@@ -18,7 +18,7 @@ import torch
 import transformers
 from transformers import TrainerCallback, TrainingArguments
 
-from pruning_vs_scratch.config import load_config
+from pruning_vs_scratch.config.load import load_config
 from pruning_vs_scratch.data.tokens import TokenArray
 from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.models.device import keep_freed_memory

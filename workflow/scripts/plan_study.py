@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 
 from pruning_vs_scratch import cli
-from pruning_vs_scratch.config import load_config
-from pruning_vs_scratch.config.load import study_files
+from pruning_vs_scratch.config.load import load_config, study_files
 from pruning_vs_scratch.figures import FIGURES
 from pruning_vs_scratch.figures import plan as figure
 from pruning_vs_scratch.figures.save import write

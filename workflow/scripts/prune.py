@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
-from pruning_vs_scratch.config.pruning import LEARNED, METHODS
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import PRUNING_FILE, RECORDS, atomic_directory, sha256_of_value, weight_bytes, write_json
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.manifest import ManifestWriter, peak_memory_bytes, source_hash
+from pruning_vs_scratch.pruning import catalogue
 from pruning_vs_scratch.pruning.calibration_text import add_text_arguments, require_paths
+from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.pruning.goal import SHAPE_KEYS, wanted_target
 from pruning_vs_scratch.resume_state import is_made, resume_state
 
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """Entry point."""
+    catalogue.require_sound()
     args = _arguments()
     require_paths(args)
     _require_replaceable(args)
@@ -38,8 +40,9 @@ def main() -> None:
     from pruning_vs_scratch.training.world import joined_world
 
     with joined_world() as world:
-        if world.size > 1 and args.method not in LEARNED:
-            raise UserError(f"{args.method} prunes in one process; several can learn the masks of sheared_llama")
+        if world.size > 1 and not facts_of(args.method).learns_masks:
+            learning = ", ".join(name for name, facts in catalogue.methods().items() if facts.learns_masks)
+            raise UserError(f"{args.method} prunes in one process; several can learn the masks of {learning}")
         if world.is_first:
             _prune_once(args, world)
         elif (work := world.from_first(None)) is not None:
@@ -61,7 +64,7 @@ def _prune_once(args: argparse.Namespace, world: "World") -> None:
     # How memory is used changes nothing in the result.
     options = {name: value for name, value in manifest.options.items() if name != "low_memory"}
     spec_hash = sha256_of_value({"options": options, "inputs": manifest.inputs})
-    with resume_state(args.work, args.run, spec_hash) if args.method in LEARNED else nullcontext() as work:
+    with resume_state(args.work, args.run, spec_hash) if facts_of(args.method).learns_masks else nullcontext() as work:
         if work is not None and is_made(args.manifest, [args.out], spec_hash):
             log.info("%s is pruned already, by another job", args.run)
             world.from_first(None)
@@ -83,7 +86,8 @@ def _request(args: argparse.Namespace, model: "BlockwiseModel") -> "Request":
     """What the command asks of its method."""
     from pruning_vs_scratch.pruning.method import Request, options_of
 
-    return Request(wanted_target(args, model.shape), options_of(args.method, args.options), args.seed)
+    options = options_of(args.method, args.options)
+    return Request(wanted_target(args, model.shape, options), options, args.seed)
 
 
 def _arguments() -> argparse.Namespace:
@@ -91,7 +95,7 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--model", type=Path, required=True, help="checkpoint to prune (safetensors)")
-    parser.add_argument("--method", choices=METHODS, required=True, help="pruning method")
+    parser.add_argument("--method", choices=catalogue.methods(), required=True, help="pruning method")
     goal = parser.add_mutually_exclusive_group()
     goal.add_argument("--ratio", type=float, help="share of the decoder to prune, between 0 and 1")
     goal.add_argument(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TextIO
 
 from pruning_vs_scratch import cli
-from pruning_vs_scratch.config import load_config
+from pruning_vs_scratch.config.load import load_config
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.progress import Progress, job_seconds
 from pruning_vs_scratch.study import Study

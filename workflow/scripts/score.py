@@ -5,15 +5,16 @@ from pathlib import Path
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
-from pruning_vs_scratch.config.pruning import METHODS
 from pruning_vs_scratch.files import RECORDS, atomic_file
 from pruning_vs_scratch.manifest import ManifestWriter
+from pruning_vs_scratch.pruning import catalogue
 from pruning_vs_scratch.pruning.calibration_text import add_text_arguments, require_paths
 from pruning_vs_scratch.study import ModelShape
 
 
 def main() -> None:
     """Entry point."""
+    catalogue.require_sound()
     args = _arguments()
     names = ("method", "options", "shapes", "seed", "sequences", "sequence_length", "batch_size", "threads")
     manifest = ManifestWriter("score", {name: getattr(args, name) for name in names})
@@ -39,7 +40,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="checkpoint to score")
-    parser.add_argument("--method", choices=METHODS, required=True, help="pruning method")
+    parser.add_argument("--method", choices=catalogue.methods(), required=True, help="pruning method")
     parser.add_argument("--options", type=json_argument, default={}, help="JSON: options of the method")
     parser.add_argument("--shapes", type=json_argument, required=True, help="JSON: shapes that will be asked for")
     add_text_arguments(parser)

@@ -8,7 +8,7 @@ from pruning_vs_scratch import cli
 from pruning_vs_scratch.cluster.allocation import Allocation
 from pruning_vs_scratch.cluster.preflight import require_ready
 from pruning_vs_scratch.cluster.site import read_site
-from pruning_vs_scratch.config import load_config
+from pruning_vs_scratch.config.load import load_config
 from pruning_vs_scratch.study import Study
 
 

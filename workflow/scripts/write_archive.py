@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.archive.pack import write_archive
-from pruning_vs_scratch.config import load_config
+from pruning_vs_scratch.config.load import load_config
 from pruning_vs_scratch.study import Study
 
 

@@ -5,13 +5,15 @@ from collections.abc import Iterator
 
 from pruning_vs_scratch.config.corpus import HubFilesSource
 from pruning_vs_scratch.config.model import PretrainedParent, ShapeConfig, WidthTarget
-from pruning_vs_scratch.config.pruning import GRANULARITY, N_OF_M_RATIO, Comparison
+from pruning_vs_scratch.config.pruning import N_OF_M_RATIO, Comparison
 from pruning_vs_scratch.config.shape_search import ShapeSearchConfig
 from pruning_vs_scratch.config.steps import Step, parse_chain
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.config.tokenizer import BpeTokenizer
 from pruning_vs_scratch.config.training import CosineSchedule, WsdSchedule, sharing_problem
 from pruning_vs_scratch.errors import UserError, nearest
+from pruning_vs_scratch.pruning import catalogue
+from pruning_vs_scratch.pruning.catalogue import facts_of
 
 PROPORTION_TOLERANCE = 1e-6
 """Of the sum of the domains' proportions."""
@@ -20,6 +22,7 @@ PROPORTION_TOLERANCE = 1e-6
 def problems(config: StudyConfig) -> list[str]:
     """All broken rules, each as 'path: what is wrong and what would be right'."""
     return [
+        *catalogue.problems(),
         *_source_problems(config),
         *_numbered_source_problems(config),
         *_domain_problems(config),
@@ -98,8 +101,12 @@ def _parent_problems(config: StudyConfig) -> Iterator[str]:
 
 
 def _batch_problems(config: StudyConfig) -> Iterator[str]:
-    learning = config.pruning.sheared_llama
-    for path, batch in (("training", config.training), ("pruning.sheared_llama", learning)):
+    learning = {
+        f"pruning.{method}": config.pruning.options(method)
+        for method, facts in catalogue.methods().items()
+        if facts.learns_masks
+    }
+    for path, batch in (("training", config.training), *learning.items()):
         if batch.global_batch_size % batch.micro_batch_size:
             divisors = [d for d in range(1, batch.global_batch_size + 1) if batch.global_batch_size % d == 0]
             yield (
@@ -108,7 +115,7 @@ def _batch_problems(config: StudyConfig) -> Iterator[str]:
             )
     for path, processes, batch in (
         ("training", config.training.processes, config.training),
-        ("pruning", config.pruning.processes, learning),
+        *(("pruning", config.pruning.processes, options) for options in learning.values()),
     ):
         if problem := sharing_problem(batch, processes):
             yield f"{path}.processes: {problem}"
@@ -117,8 +124,9 @@ def _batch_problems(config: StudyConfig) -> Iterator[str]:
             f"cluster.nodes: {config.cluster.nodes} nodes cannot share training.processes = "
             f"{config.training.processes} evenly; make it a multiple of {config.cluster.nodes}"
         )
-    if learning.tokens is not None:
-        yield from _budget_problem(config, "pruning.sheared_llama.tokens", learning.tokens, learning.global_batch_size)
+    for path, options in learning.items():
+        if options.tokens is not None:
+            yield from _budget_problem(config, f"{path}.tokens", options.tokens, options.global_batch_size)
     for path, tokens in _training_budgets(config):
         yield from _budget_problem(config, path, tokens)
         yield from _warmup_problem(config, path, tokens)
@@ -176,7 +184,10 @@ def _shape_search_problems(config: StudyConfig) -> Iterator[str]:
     if search is None:
         return
     pruned = {
-        ratio for block in config.matrix for ratio in block.ratios if "width" in map(GRANULARITY.get, block.methods)
+        ratio
+        for block in config.matrix
+        for ratio in block.ratios
+        if any(facts_of(method).granularity == "width" for method in block.methods)
     }
     for i, ratio in enumerate(search.ratios):
         if search.ratios.index(ratio) < i:
@@ -202,8 +213,6 @@ def _candidate_problems(
         yield f"{path}: the same shape is there twice"
     yield from _width_problems(config, path, candidate)
     yield from _kept_whole_problems(config, path, search.method, candidate)
-    if candidate.heads < config.parent.shape.heads and config.pruning.minitron_width.importance == "authors":
-        yield f"{path}.heads: pruning.minitron_width.importance: authors ranks no heads; keep all, or choose nvidia"
 
 
 def _shape_problems(config: StudyConfig) -> Iterator[str]:
@@ -261,17 +270,28 @@ def _matrix_problems(config: StudyConfig) -> Iterator[str]:
 
 def _method_problems(config: StudyConfig, path: str, method: str, ratios: list[float]) -> Iterator[str]:
     """What a single method needs beyond a target of its granularity."""
-    if method == "sheared_llama" and config.pruning.sheared_llama.tokens is None:
-        yield f"{path}: sheared_llama learns its masks and needs pruning.sheared_llama.tokens"
+    facts, options = facts_of(method), config.pruning.options(method)
+    if facts.learns_masks and options.tokens is None:
+        yield f"{path}: {method} learns its masks and needs pruning.{method}.tokens"
     for i, width in enumerate(config.targets.width):
-        if GRANULARITY[method] == "width" and width.ratio in ratios:
+        if facts.granularity == "width" and width.ratio in ratios:
             yield from _kept_whole_problems(config, f"targets.width.{i}", method, width)
 
 
 def _kept_whole_problems(config: StudyConfig, path: str, method: str, width: WidthTarget) -> Iterator[str]:
-    for key in ("kv_heads", "layers"):
-        if method != "sheared_llama" and getattr(width, key) not in (None, getattr(config.parent.shape, key)):
-            yield f"{path}.{key}: {method} keeps all of the parent's; only sheared_llama drops any"
+    """A width target asks for nothing that the method cannot make smaller."""
+    shrinks = facts_of(method).shrinks(config.pruning.options(method))
+    for key in sorted(type(width).model_fields.keys() - {"ratio"} - shrinks):
+        if getattr(width, key) not in (None, getattr(config.parent.shape, key)):
+            others = [
+                name
+                for name, facts in catalogue.methods().items()
+                if facts.granularity == "width" and key in facts.shrinks(config.pruning.options(name))
+            ]
+            yield (
+                f"{path}.{key}: {method} keeps all {getattr(config.parent.shape, key)} of the "
+                f"parent's; methods that drop any: {', '.join(others)}"
+            )
 
 
 def _chain_problems(config: StudyConfig, path: str, chain: list[str]) -> Iterator[str]:
@@ -284,7 +304,7 @@ def _chain_problems(config: StudyConfig, path: str, chain: list[str]) -> Iterato
     for step in steps:
         yield from _method_problems(config, path, step.method, [step.ratio])
         if step.granularity == "sparse":
-            yield from _pattern_problems(config, path, step.pattern, shape)
+            yield from _pattern_problems(config, path, step.method, step.pattern, shape)
             continue
         yield from _ratio_problems(config, path, step.method, [step.ratio])
         if step.granularity == "width" and step.ratio in _searched_ratios(config):
@@ -306,10 +326,10 @@ def _shape_after(config: StudyConfig, step: Step, shape: ShapeConfig) -> ShapeCo
 
 
 def _target_problems(config: StudyConfig, index: int, method: str, comparison: Comparison) -> Iterator[str]:
-    granularity = GRANULARITY[method]
+    granularity = facts_of(method).granularity
     if granularity == "sparse":
         for pattern in comparison.patterns:
-            yield from _pattern_problems(config, f"matrix.{index}.patterns", pattern, config.parent.shape)
+            yield from _pattern_problems(config, f"matrix.{index}.patterns", method, pattern, config.parent.shape)
             for ratio in comparison.ratios:
                 if pattern != "unstructured" and ratio != N_OF_M_RATIO:
                     yield f"matrix.{index}.ratios: pattern {pattern} has ratio {N_OF_M_RATIO}, not {ratio}"
@@ -321,7 +341,7 @@ def _target_problems(config: StudyConfig, index: int, method: str, comparison: C
 
 def _ratio_problems(config: StudyConfig, path: str, method: str, ratios: list[float]) -> Iterator[str]:
     """Depth and width methods need a target for each ratio."""
-    granularity = GRANULARITY[method]
+    granularity = facts_of(method).granularity
     known = {target.ratio for target in getattr(config.targets, granularity)}
     known |= _searched_ratios(config) if granularity == "width" else set()
     for ratio in ratios:
@@ -336,7 +356,7 @@ def _searched_ratios(config: StudyConfig) -> set[float]:
     return set() if config.shape_search is None else set(config.shape_search.ratios)
 
 
-def _pattern_problems(config: StudyConfig, path: str, pattern: str, shape: ShapeConfig) -> Iterator[str]:
+def _pattern_problems(config: StudyConfig, path: str, method: str, pattern: str, shape: ShapeConfig) -> Iterator[str]:
     """N:M needs inputs of every linear layer that divide into groups of M."""
     if pattern == "unstructured":
         return
@@ -345,8 +365,8 @@ def _pattern_problems(config: StudyConfig, path: str, pattern: str, shape: Shape
     for key, width in widths.items():
         if width % group:
             yield f"{path}: {pattern} needs multiples of {group}, but {key} gives {width}"
-    if config.pruning.sparsegpt.block_size % group:
-        yield f"pruning.sparsegpt.block_size: {config.pruning.sparsegpt.block_size} is no multiple of {group}"
+    if problem := facts_of(method).problem(config.pruning.options(method), pattern):
+        yield f"pruning.{method}.{problem}"
 
 
 def _evaluation_problems(config: StudyConfig) -> Iterator[str]:

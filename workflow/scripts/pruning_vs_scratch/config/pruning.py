@@ -1,16 +1,14 @@
-"""Pruning methods, their options, and the comparisons of the study."""
+"""Settings of the pruning methods, and the comparisons of the study."""
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, create_model, model_validator
 
 from pruning_vs_scratch.config.base import PositiveInt, Ratio, Section
-from pruning_vs_scratch.config.training import CosineSchedule, Fraction
+from pruning_vs_scratch.errors import nearest
+from pruning_vs_scratch.pruning import catalogue
+from pruning_vs_scratch.pruning.facts import NoOptions
 
-Method = Literal[
-    "shortgpt", "minitron_depth", "minitron_width", "sheared_llama", "wanda", "sparsegpt", "magnitude", "random",
-]  # fmt: skip
-Granularity = Literal["depth", "width", "sparse", "hybrid"]
 Pattern = Literal["unstructured", "2:4", "4:8"]
 
 N_OF_M_RATIO = 0.5
@@ -18,106 +16,14 @@ N_OF_M_RATIO = 0.5
 CHAIN_PATTERN = r"^[a-z_]+@[0-9.:]+$"
 
 
-class NoOptions(Section):
-    """A method that leaves nothing to choose."""
+def _known(method: str) -> str:
+    if method not in catalogue.methods():
+        raise ValueError(f"no method {method!r}; {nearest(method, catalogue.methods())}")
+    return method
 
 
-class MinitronDepthOptions(Section):
-    """Minitron-depth."""
-
-    criterion: Literal["best", "closest"] = "best"
-    """Which run of blocks goes: that without which the loss is lowest (the paper), or nearest to the whole model's."""
-
-
-class MinitronWidthOptions(Section):
-    """Minitron-width."""
-
-    importance: Literal["nvidia", "authors"] = "nvidia"
-    """Of a channel in one window: mean |a| (the Minitron paper), or sum of a^2 (this study's authors, no heads)."""
-    aggregate: Literal["l2", "mean"] = "l2"
-    """Over windows: L2 norm (the Minitron paper's choice), or mean."""
-
-
-class WandaOptions(Section):
-    """Wanda."""
-
-    order: Literal["sequential", "dense"] = "sequential"
-    """Input norms behind the pruned blocks before (the paper), or in the dense model: scored once for all ratios."""
-
-
-class SparseGPTOptions(Section):
-    """SparseGPT."""
-
-    damping: Annotated[float, Field(gt=0, le=1)] = 0.01
-    """Added to the diagonal of the Hessian, as a share of its mean."""
-    block_size: PositiveInt = 128
-    """Columns whose mask is chosen at once."""
-
-
-class MagnitudeOptions(Section):
-    """Magnitude."""
-
-    cut: Literal["matrix", "row"] = "matrix"
-    """What one unstructured cut spans."""
-
-
-class ShearedLlamaOptions(Section):
-    """Sheared-LLaMA: the masks are learned on tokens of their own, which count in the pipeline's budget."""
-
-    tokens: PositiveInt | None = None
-    """Mask-learning budget; a multiple of its global batch. Required when the method is used."""
-    global_batch_size: PositiveInt = 32
-    """Sequences a step."""
-    micro_batch_size: PositiveInt = 32
-    """Sequences run through the model together; divides the global batch."""
-    mask_learning_rate: Annotated[float, Field(gt=0)] = 1.0
-    """Of the masks and of the Lagrange multipliers."""
-    weight_learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-4
-    """Of the weights, meanwhile."""
-    target_warmup_fraction: Fraction = 0.1
-    """Share of the steps in which the target shrinks from the parent's shape to the target's (320 of 3,200)."""
-    schedule: CosineSchedule = CosineSchedule()
-    """Of both learning rates."""
-    checkpoint_every_steps: PositiveInt = 100
-    """Save resume state each this many steps."""
-    domain_update_steps: PositiveInt = 50
-    """With several domains: steps between updates of their proportions (dynamic batch loading)."""
-    domain_sequences: PositiveInt = 32
-    """With several domains: validation windows of each, by whose loss the proportions change."""
-
-
-METHOD_OPTIONS: dict[str, type[Section]] = {
-    "shortgpt": NoOptions,
-    "minitron_depth": MinitronDepthOptions,
-    "minitron_width": MinitronWidthOptions,
-    "sheared_llama": ShearedLlamaOptions,
-    "wanda": WandaOptions,
-    "sparsegpt": SparseGPTOptions,
-    "magnitude": MagnitudeOptions,
-    "random": NoOptions,
-}
-GRANULARITY: dict[str, Granularity] = {
-    "shortgpt": "depth",
-    "minitron_depth": "depth",
-    "minitron_width": "width",
-    "sheared_llama": "width",
-    "wanda": "sparse",
-    "sparsegpt": "sparse",
-    "magnitude": "sparse",
-    "random": "sparse",
-}
-METHODS: tuple[str, ...] = tuple(METHOD_OPTIONS)
-CALIBRATION_FREE = frozenset({"magnitude", "random"})
-"""Methods that read no text."""
-LEARNED = frozenset({"sheared_llama"})
-"""Methods that train on training text, not on the calibration split."""
-
-
-def scored_once(method: str, options: Section) -> bool:
-    """Whether one calibration gives scores that serve every ratio, and so are kept as a file."""
-    if isinstance(options, WandaOptions):
-        return options.order == "dense"
-    return GRANULARITY[method] != "sparse" and method not in LEARNED
+Method = Annotated[str, AfterValidator(_known), WithJsonSchema({"enum": list(catalogue.methods()), "type": "string"})]
+"""Name of a method of the catalogue."""
 
 
 class CalibrationConfig(Section):
@@ -131,7 +37,7 @@ class CalibrationConfig(Section):
     """Windows run through the model together; it changes rounding only."""
 
 
-class PruningConfig(Section):
+class PruningSettings(Section):
     """Settings of the pruning methods."""
 
     calibration: CalibrationConfig
@@ -141,16 +47,26 @@ class PruningConfig(Section):
     """Hidden states of calibration text wait in memory up to this size, beyond it in a file."""
     processes: PositiveInt = 1
     """Processes that learn the masks of a run together, on one machine: one for each GPU where there are any."""
-    minitron_depth: MinitronDepthOptions = MinitronDepthOptions()
-    minitron_width: MinitronWidthOptions = MinitronWidthOptions()
-    sheared_llama: ShearedLlamaOptions = ShearedLlamaOptions()
-    wanda: WandaOptions = WandaOptions()
-    sparsegpt: SparseGPTOptions = SparseGPTOptions()
-    magnitude: MagnitudeOptions = MagnitudeOptions()
 
-    def options(self, method: str) -> Section:
-        """The options of a method."""
+    def options(self, method: str) -> Any:
+        """The options of a method: a section of the class that its facts name."""
         return getattr(self, method, NoOptions())
+
+
+def _with_options() -> type[PruningSettings]:
+    """The settings, and a section for each method that leaves something to choose."""
+    sections: dict[str, Any] = {
+        name: (facts.options, facts.options())
+        for name, facts in catalogue.methods().items()
+        if facts.options.model_fields
+    }
+    return create_model("PruningConfig", __base__=PruningSettings, __doc__=PruningSettings.__doc__, **sections)
+
+
+if TYPE_CHECKING:
+    PruningConfig = PruningSettings
+else:
+    PruningConfig = _with_options()
 
 
 class BaselinesConfig(Section):

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pruning_vs_scratch.config.pruning import GRANULARITY, METHODS, N_OF_M_RATIO, Granularity
-from pruning_vs_scratch.errors import UserError, nearest
+from pruning_vs_scratch.config.pruning import N_OF_M_RATIO
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.pruning.catalogue import facts_of
+from pruning_vs_scratch.pruning.facts import Granularity
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,10 @@ class Step:
             UserError: the method is not known, or what follows the @ is neither a ratio nor a pattern.
         """
         method, _, amount = text.partition("@")
-        if method not in METHODS:
-            raise UserError(f"{text!r}: no method {method!r}; {nearest(method, METHODS)}")
-        sparse = GRANULARITY[method] == "sparse"
+        try:
+            sparse = facts_of(method).granularity == "sparse"
+        except UserError as error:
+            raise UserError(f"{text!r}: {error}") from error
         if ":" in amount:
             if not sparse or amount not in ("2:4", "4:8"):
                 raise UserError(f"{text!r}: patterns are 2:4 and 4:8, for sparse methods")
@@ -44,7 +47,7 @@ class Step:
     @property
     def granularity(self) -> Granularity:
         """What the method cuts."""
-        return GRANULARITY[self.method]
+        return facts_of(self.method).granularity
 
 
 def parse_chain(texts: Sequence[str]) -> tuple[Step, ...]:

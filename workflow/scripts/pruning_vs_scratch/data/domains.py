@@ -120,7 +120,7 @@ class DomainLoader:
         if used + count > len(available):
             raise UserError(
                 f"the domain {name} has {len(available)} sequences of {self.windows.length} tokens to learn masks on, "
-                f"and needs {used + count}; add text to it, or lower pruning.sheared_llama.tokens"
+                f"and needs {used + count}; add text to it, or learn the masks on fewer tokens"
             )
         self.used[name] = used + count
         return available[used : used + count]

@@ -6,20 +6,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pruning_vs_scratch.figures import style
-from pruning_vs_scratch.tables.gaps import METHOD_LABELS
+from pruning_vs_scratch.pruning.catalogue import label_of, methods
 from pruning_vs_scratch.tables.importance import HIGH, LOW
 from pruning_vs_scratch.tables.load import Tables
 
 PANEL_HEIGHT = 2.0
 ROW_SHARE = 0.09
 """Height of a row of removed blocks, as a share of the panel's."""
-MEASURES = {
-    "block_influence": "block influence\n(1 − cosine)",
-    "loss_without": "loss without the run of blocks\nthat starts here (nats)",
-    "neuron_importance": "importance of neurons",
-    "attention_importance": "importance of\nattention channels",
-}
-
 BLOCK = ["method", "ratio", "measure", "block"]
 """What is scored; seeds are averaged."""
 COLUMNS = [
@@ -40,12 +33,18 @@ def data(tables: Tables) -> pd.DataFrame:
         highest=("value", "max"), removed=("removed", "sum"), seeds=("seed", "nunique"), runs=("run", ";".join),
     )  # fmt: skip
     drawn = means.reset_index().sort_values("measure", key=_place, kind="stable", ignore_index=True)
-    names = drawn["method"].map(METHOD_LABELS).fillna(drawn["method"])
+    names = drawn["method"].map(label_of)
     return drawn.assign(panel=names + ": " + drawn["measure"]).reindex(columns=COLUMNS)
 
 
+def _axes_labels() -> dict[str, str]:
+    """What the axis of each measure says, in the order of the methods that have them."""
+    return {scores.measure: scores.axis for facts in methods().values() for scores in facts.importance}
+
+
 def _place(measures: pd.Series) -> pd.Series:
-    return measures.map(list(MEASURES).index)
+    known = list(_axes_labels())
+    return measures.map(lambda measure: known.index(measure) if measure in known else len(known))
 
 
 def draw(tables: Tables, study: str) -> Figure:
@@ -78,8 +77,9 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, looks: dict[float, style.SeriesS
         colour = looks[ratio].colour if several and ratio in looks else style.SCRATCH_COLOUR
         _draw_scores(axes, scores[scores["ratio"] == ratio], colour)
     _draw_removed(axes, rows[rows["removed"] > 0], looks)
-    axes.set_title(METHOD_LABELS.get(rows["method"].iloc[0], rows["method"].iloc[0]))
-    axes.set_ylabel(MEASURES[rows["measure"].iloc[0]])
+    axes.set_title(label_of(rows["method"].iloc[0]))
+    measure = rows["measure"].iloc[0]
+    axes.set_ylabel(_axes_labels().get(measure, measure))
     axes.set_xlabel("block of the parent")
     axes.set_xlim(-0.6, rows["block"].max() + 0.6)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))

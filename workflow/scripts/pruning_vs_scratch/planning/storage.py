@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from pruning_vs_scratch.cluster.demand import WEIGHT_BYTES
 from pruning_vs_scratch.config.corpus import HubSource
-from pruning_vs_scratch.config.pruning import MinitronDepthOptions
 from pruning_vs_scratch.data.tokens import token_dtype
 from pruning_vs_scratch.planning.estimate import tokens_of
-from pruning_vs_scratch.study.calibration import depth_candidates
+from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.study.runs import Run
 from pruning_vs_scratch.study.study import Study
 
@@ -95,12 +94,4 @@ def _score_bytes(study: Study) -> int:
 def _score_values(study: Study, start: str, method: str) -> int:
     """Numbers that a method keeps of a run, for all ratios."""
     shape, options = study.run(start).target.shape, study.config.pruning.options(method)
-    if method == "shortgpt":
-        return shape.layers
-    if isinstance(options, MinitronDepthOptions):
-        kept = (goal.layers for goal in study.shapes_to_score(start, method))
-        return len(depth_candidates(shape.layers, kept, options))
-    inputs = shape.ffn_size + shape.heads * shape.head_dim
-    # Wanda keeps the norms of the inputs of all linear layers, Minitron-width sums those of the residual stream.
-    residual = shape.hidden_size * (2 * shape.layers if method == "wanda" else 1)
-    return residual + shape.layers * inputs
+    return facts_of(method).score_numbers(shape, study.shapes_to_score(start, method), options)

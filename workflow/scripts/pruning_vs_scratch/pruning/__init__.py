@@ -1,1 +1,1 @@
-"""Pruning methods: scores, masks and surgery, one file a method, behind one registry."""
+"""Pruning methods in one catalogue, and what they share: calibration text, scores, masks, surgery, export."""

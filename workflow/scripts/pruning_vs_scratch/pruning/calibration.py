@@ -17,10 +17,8 @@ from torch import nn
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
 from pruning_vs_scratch.models.llama import LINEAR_NAMES, block_index, block_linear
+from pruning_vs_scratch.pruning.facts import LOSS_TOKENS
 from pruning_vs_scratch.training.loss import token_losses
-
-LOSS_TOKENS = 1024
-"""Tokens whose logits are held at a time."""
 
 Observer = Callable[[torch.Tensor], None]
 

@@ -4,29 +4,24 @@ import argparse
 from dataclasses import replace
 from typing import Any
 
-from pruning_vs_scratch.config.pruning import GRANULARITY, LEARNED, N_OF_M_RATIO
+from pruning_vs_scratch.config.pruning import N_OF_M_RATIO
 from pruning_vs_scratch.errors import UserError, nearest
 from pruning_vs_scratch.files import read_json
+from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.study import ModelShape, Target
 from pruning_vs_scratch.study.solve import shape_for
 
 SHAPE_KEYS = ("layers", "hidden_size", "ffn_size", "heads", "kv_heads")
-SHRINKS: dict[str, set[str]] = {
-    "depth": {"layers"},
-    "width": {"hidden_size", "ffn_size", "heads"},
-    "sparse": set(),
-}
-"""What a method of each granularity may make smaller; Sheared-LLaMA all of SHAPE_KEYS."""
 
 
-def wanted_target(args: argparse.Namespace, parent: ModelShape) -> Target:
-    """The target that the options ask for, which the method can make of the parent.
+def wanted_target(args: argparse.Namespace, parent: ModelShape, options: Any) -> Target:
+    """The target that the command asks for, which the method with its options can make of the parent.
 
     Raises:
         UserError: they ask for nothing, or for what cannot be.
     """
     target = _target(args, parent)
-    _check_reachable(args, parent, target)
+    _check_reachable(args, parent, target, options)
     return target
 
 
@@ -40,7 +35,7 @@ def _target(args: argparse.Namespace, parent: ModelShape) -> Target:
         if args.pattern is not None:
             raise UserError("--pattern is part of the target file: leave it out")
         return Target.from_dict(read_json(args.target)).last_step
-    granularity = GRANULARITY[args.method]
+    granularity = facts_of(args.method).granularity
     if granularity == "sparse":
         return _sparse_target(args, parent)
     if args.pattern is not None:
@@ -87,21 +82,23 @@ def _named_shape(words: list[str], parent: ModelShape) -> ModelShape:
     return replace(parent, **changes)
 
 
-def _check_reachable(args: argparse.Namespace, parent: ModelShape, target: Target) -> None:
+def _check_reachable(args: argparse.Namespace, parent: ModelShape, target: Target, options: Any) -> None:
     """Refuse a target that the method cannot make of the checkpoint.
 
     Raises:
         UserError: says which value does not fit.
     """
-    granularity = GRANULARITY[args.method]
+    facts = facts_of(args.method)
+    granularity = facts.granularity
     if target.granularity != granularity:
         raise UserError(f"{args.target} is a {target.granularity} target, but {args.method} is a {granularity} method")
-    shrinks = set(SHAPE_KEYS) if args.method in LEARNED else SHRINKS[granularity]
+    shrinks = facts.shrinks(options)
     asking = args.target or f"the target of {args.method}"
     for name, wanted in target.shape.to_dict().items():
         found = getattr(parent, name)
         if wanted != found and not (name in shrinks and wanted < found):
-            raise UserError(f"{asking} asks for {name} = {wanted}, but {args.model} has {found}")
+            kept = f", which {args.method} keeps with these options" if wanted < found and name in SHAPE_KEYS else ""
+            raise UserError(f"{asking} asks for {name} = {wanted}, but {args.model} has {found}{kept}")
     if target.shape.heads % target.shape.kv_heads:
         raise UserError(
             f"{asking} asks for {target.shape.heads} heads, not a multiple of the {target.shape.kv_heads} "

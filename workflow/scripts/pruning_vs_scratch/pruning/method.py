@@ -2,19 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from pydantic import ValidationError
 
 from pruning_vs_scratch.config.base import Section
-from pruning_vs_scratch.config.pruning import METHOD_OPTIONS
+from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
+from pruning_vs_scratch.pruning.catalogue import facts_of
+from pruning_vs_scratch.pruning.domain_text import DomainText
 from pruning_vs_scratch.pruning.kept import Kept
+from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.targets import Target
+from pruning_vs_scratch.training.world import World
 
 Scores = Tensors
 """What a choice is made by; one set serves every ratio, and can be kept as a file."""
@@ -74,6 +79,30 @@ class SparseMethod:
 
 
 @dataclass(frozen=True)
+class Learned:
+    """What mask learning leaves: weights with the soft masks folded in, and what stays of them."""
+
+    weights: Tensors
+    """Of the whole model, on the CPU."""
+    kept: Kept
+    spent: dict[str, Any]
+    """What it cost, as fields of the ledger."""
+    open_shares: dict[str, float]
+    """By dimension, the expected share of open masks at the end, before exactly the target's counts are kept."""
+
+
+@dataclass(frozen=True)
+class LearnedMethod:
+    """Trains masks on training text, then keeps what they leave open."""
+
+    learn: Callable[[Any, Request, TrainingPlan, Windows, DomainText | None, Path, World], Learned | None]
+    """Learns the masks of a Llama by a plan on windows or domains, with its resume state in a folder.
+
+    All processes of the world call it together; the first one gets what was learned.
+    """
+
+
+@dataclass(frozen=True)
 class PrunedBlock:
     """A block of the pruned model."""
 
@@ -91,7 +120,7 @@ def options_of(method: str, values: dict[str, Any]) -> Section:
     Raises:
         UserError: an option is not known, or its value is not valid.
     """
-    section = METHOD_OPTIONS[method]
+    section = facts_of(method).options
     try:
         return section.model_validate(values)
     except ValidationError as error:

@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from pruning_vs_scratch.config.pruning import scored_once
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import canonical_json
 from pruning_vs_scratch.models.tensors import load_tensors, save_tensors
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
-from pruning_vs_scratch.pruning.method import Scores
-from pruning_vs_scratch.pruning.registry import SPARSE, STRUCTURED
+from pruning_vs_scratch.pruning.catalogue import facts_of, implementation_of
+from pruning_vs_scratch.pruning.method import Scores, StructuredMethod
 from pruning_vs_scratch.pruning.sparse import dense_statistics
 from pruning_vs_scratch.study import ModelShape
 
@@ -55,11 +54,12 @@ def score(stream: CalibrationStream, method: str, shapes: list[ModelShape], opti
     Raises:
         UserError: the method, with these options, has no scores that serve every ratio.
     """
-    if not scored_once(method, options):
+    if not facts_of(method).scored_once(options):
         raise UserError(f"{method} has no scores that serve every ratio: prune with it directly")
-    if method in STRUCTURED:
-        return STRUCTURED[method].score(stream, shapes, options)
-    return dense_statistics(SPARSE[method], stream, method)
+    implementation = implementation_of(method)
+    if isinstance(implementation, StructuredMethod):
+        return implementation.score(stream, shapes, options)
+    return dense_statistics(implementation, stream, method)
 
 
 def write_scores(scores: Scores, method: str, options: Any, text: TextRead, path: Path, model_sha256: str) -> None:

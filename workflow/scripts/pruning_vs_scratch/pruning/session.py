@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pruning_vs_scratch.config.pruning import LEARNED
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
 from pruning_vs_scratch.models.device import best_device
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
 from pruning_vs_scratch.pruning.calibration_text import calibration_windows, sequences_of
+from pruning_vs_scratch.pruning.catalogue import facts_of
 
 GIB = 1 << 30
 
@@ -20,7 +20,7 @@ def open_model(args: argparse.Namespace) -> BlockwiseModel:
     if args.threads:
         torch.set_num_threads(args.threads)
     # A model whose masks are learned is loaded for training besides; here only its shape is of use.
-    low_memory = args.low_memory or args.method in LEARNED
+    low_memory = args.low_memory or facts_of(args.method).learns_masks
     return BlockwiseModel.open(args.model, best_device(), low_memory=low_memory)
 
 

@@ -2,9 +2,10 @@
 
 import math
 
-from pruning_vs_scratch.config import StudyConfig
 from pruning_vs_scratch.config.shape_search import ShapeSearchConfig
+from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.solve import Widths, deviation, distance, solved_widths
 
@@ -18,7 +19,7 @@ def candidate_shapes(config: StudyConfig, parent: ModelShape, ratio: float) -> l
     search = config.shape_search
     assert search is not None, "no shape is searched"
     given = {i: candidate for i, candidate in enumerate(search.candidates) if candidate.ratio == ratio}
-    all_heads = config.pruning.minitron_width.importance == "authors"
+    all_heads = "heads" not in facts_of(search.method).shrinks(config.pruning.options(search.method))
     widths = solved_widths(parent, ratio, tolerance=search.tolerance, all_heads=all_heads)
     if not given:
         return _solved(search, parent, ratio, widths)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from pruning_vs_scratch.config import StudyConfig
 from pruning_vs_scratch.config.checkpoint import CheckpointSource, HubCheckpoint, PathCheckpoint, PypiCheckpoint
 from pruning_vs_scratch.config.model import PretrainedParent
+from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.config.tokenizer import CheckpointTokenizer
 
 Content = Literal["model", "tokenizer"]

@@ -84,5 +84,5 @@ def _costs(study: Study, run: Run) -> Costs:
 def _calibration(study: Study, run: Run) -> int:
     plan = study.pruning_plan(run.name)
     options = study.config.pruning.options(plan.method)
-    kept = (shape.layers for shape in study.shapes_to_score(str(run.start), plan.method))
-    return calibration_flops(plan, options, study.run(str(run.start)).target.shape, kept)
+    goals = study.shapes_to_score(str(run.start), plan.method)
+    return calibration_flops(plan, options, study.run(str(run.start)).target.shape, goals)

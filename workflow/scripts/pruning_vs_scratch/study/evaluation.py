@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pruning_vs_scratch.config import StudyConfig
 from pruning_vs_scratch.config.evaluation import BenchmarkName, PerplexityConfig
 from pruning_vs_scratch.config.hub import HubDataset
+from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.data.benchmarks import dataset_of
 from pruning_vs_scratch.study.paths import Paths
 

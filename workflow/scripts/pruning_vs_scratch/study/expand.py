@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pruning_vs_scratch.config import StudyConfig
 from pruning_vs_scratch.config.model import PretrainedParent
-from pruning_vs_scratch.config.pruning import CALIBRATION_FREE, Comparison, ShearedLlamaOptions
+from pruning_vs_scratch.config.pruning import Comparison
 from pruning_vs_scratch.config.steps import Step, method_of
+from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.config.training import TrainingConfig
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.pruning.catalogue import facts_of
+from pruning_vs_scratch.pruning.facts import MaskLearningOptions
 from pruning_vs_scratch.study import names
 from pruning_vs_scratch.study.plan import Phase, PruningPlan, TrainingPlan
 from pruning_vs_scratch.study.runs import Pair, Run, Setting
@@ -114,13 +116,13 @@ class Expansion:
 
     def _pruning_plan(self, run: str, method: str, seed: int) -> PruningPlan:
         config, options = self.config.pruning, self.config.pruning.options(method)
-        learned = self._mask_learning_plan(run, options, seed) if isinstance(options, ShearedLlamaOptions) else None
-        reads_calibration = method not in CALIBRATION_FREE and learned is None
+        reads = facts_of(method).reads
+        learned = self._mask_learning_plan(run, options, seed) if reads == "training" else None
         return PruningPlan(
             method=method,
             options=options.model_dump(),
             seed=seed,
-            sequences=config.calibration.sequences if reads_calibration else 0,
+            sequences=config.calibration.sequences if reads == "calibration" else 0,
             sequence_length=learned.sequence_length if learned else config.calibration.sequence_length,
             batch_size=config.calibration.batch_size,
             threads=self.config.training.threads,
@@ -129,7 +131,7 @@ class Expansion:
             training=learned,
         )
 
-    def _mask_learning_plan(self, run: str, options: ShearedLlamaOptions, seed: int) -> TrainingPlan:
+    def _mask_learning_plan(self, run: str, options: MaskLearningOptions, seed: int) -> TrainingPlan:
         """Masks are learned on the sequences behind those of the longest retraining, which no other run needs."""
         assert options.tokens is not None
         longest = max(budget for comparison in self.config.matrix for budget in comparison.retrain)
@@ -200,7 +202,7 @@ class Expansion:
 
 
 def mask_learning_plan(
-    training: TrainingConfig, options: ShearedLlamaOptions, run: str, seed: int, start_token: int, tokens: int
+    training: TrainingConfig, options: MaskLearningOptions, run: str, seed: int, start_token: int, tokens: int
 ) -> TrainingPlan:
     """The plan by which masks are learned: the study's recipe with the method's own batch and learning rate."""
     return TrainingPlan.of(

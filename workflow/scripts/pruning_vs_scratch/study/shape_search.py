@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pruning_vs_scratch.config import StudyConfig
 from pruning_vs_scratch.config.steps import Step
+from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.study.candidates import candidate_shapes
 from pruning_vs_scratch.study.expand import Expansion
 from pruning_vs_scratch.study.names import candidate_target_name, target_name

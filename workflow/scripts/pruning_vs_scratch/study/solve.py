@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from pruning_vs_scratch.config.pruning import GRANULARITY
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.study.shape import ModelShape
 
 FFN_STEP = 8
@@ -25,7 +25,7 @@ def shape_for(parent: ModelShape, method: str, ratio: float) -> ModelShape:
     Raises:
         UserError: nothing would be left, or nothing would go.
     """
-    granularity = GRANULARITY[method]
+    granularity = facts_of(method).granularity
     if granularity == "sparse":
         return parent
     shape = _shallower(parent, ratio) if granularity == "depth" else _narrower(parent, ratio)

@@ -6,16 +6,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pruning_vs_scratch.config import StudyConfig, parse_config
 from pruning_vs_scratch.config.checkpoint import PypiCheckpoint
 from pruning_vs_scratch.config.corpus import HubFilesSource, HubSource, PathSource, PypiSource, Source
 from pruning_vs_scratch.config.evaluation import BenchmarkName
 from pruning_vs_scratch.config.hub import HubDataset
-from pruning_vs_scratch.config.pruning import scored_once
+from pruning_vs_scratch.config.load import parse_config
 from pruning_vs_scratch.config.pypi import PypiFile
+from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.data.benchmarks import PACKAGE
 from pruning_vs_scratch.errors import UserError, nearest
 from pruning_vs_scratch.files import canonical_json
+from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.study.checkpoints import Acquisition, parent_acquisition, tokenizer_acquisition
 from pruning_vs_scratch.study.evaluation import (
     TaskRequest,
@@ -330,7 +331,7 @@ class Study:
     def is_scored_once(self, name: str) -> bool:
         """Whether a pruned run's choice is made by a file of scores that other ratios share."""
         method = self.pruning_plan(name).method
-        return scored_once(method, self.config.pruning.options(method))
+        return facts_of(method).scored_once(self.config.pruning.options(method))
 
     @cached_property
     def scorings(self) -> dict[tuple[str, str], list[str]]:
@@ -347,12 +348,18 @@ class Study:
         return [*self._text_options(plan), f"--shapes={canonical_json(shapes)}"]
 
     def shapes_to_score(self, start: str, method: str) -> list[ModelShape]:
-        """All depths that the targets know, whatever the matrix asks for; other scores serve any shape."""
-        if method != "minitron_depth":
+        """All shapes that the targets of a method's granularity make of a run, whatever the matrix asks for.
+
+        None of a method whose scores serve any shape.
+        """
+        facts, shape, targets = facts_of(method), self.runs[start].target.shape, self.config.targets
+        if not facts.needs_goals:
             return []
-        shape = self.runs[start].target.shape
-        layers = sorted({target.layers for target in self.config.targets.depth if target.layers < shape.layers})
-        return [replace(shape, layers=number) for number in layers]
+        if facts.granularity == "depth":
+            layers = sorted({target.layers for target in targets.depth if target.layers < shape.layers})
+            return [replace(shape, layers=number) for number in layers]
+        shapes = [shape.with_width(target) for target in targets.width]
+        return [smaller for smaller in dict.fromkeys(shapes) if smaller != shape]
 
     def pruning_processes(self, name: str) -> int:
         """Processes that prune a run together: several where masks are learned."""

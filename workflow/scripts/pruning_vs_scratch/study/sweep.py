@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pruning_vs_scratch.config import StudyConfig
 from pruning_vs_scratch.config.steps import Step
+from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study import names
 from pruning_vs_scratch.study.expand import Expansion

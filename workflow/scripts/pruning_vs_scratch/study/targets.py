@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pruning_vs_scratch.config import StudyConfig
-from pruning_vs_scratch.config.pruning import Comparison, Granularity
+from pruning_vs_scratch.config.pruning import Comparison
 from pruning_vs_scratch.config.steps import Step, method_of, parse_chain, ratio_of
+from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.pruning.facts import Granularity
 from pruning_vs_scratch.study.candidates import candidate_shapes
 from pruning_vs_scratch.study.names import pruning_label, target_name
 from pruning_vs_scratch.study.shape import ModelShape

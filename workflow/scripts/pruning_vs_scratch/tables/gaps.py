@@ -9,21 +9,10 @@ import pandas as pd
 
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.pruning.catalogue import label_of
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.load import COLUMNS, GROUP, Tables
 from pruning_vs_scratch.tables.statistics import Matrix, estimate_mean, p_different
-
-METHOD_LABELS = {
-    "shortgpt": "ShortGPT",
-    "minitron_depth": "Minitron-depth",
-    "minitron_width": "Minitron-width",
-    "sheared_llama": "Sheared-LLaMA",
-    "wanda": "Wanda",
-    "sparsegpt": "SparseGPT",
-    "magnitude": "Magnitude",
-    "random": "Random",
-}
-"""Spelling of the methods; one of one's own shows by its key."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +55,7 @@ class GapGroup:
 
 def series_label(method: str, pattern: str) -> str:
     """'ShortGPT', 'Wanda', 'Wanda 2:4'."""
-    label = " + ".join(METHOD_LABELS.get(part, part) for part in method.split("+"))
+    label = label_of(method)
     return f"{label} {pattern}" if ":" in pattern else label
 
 

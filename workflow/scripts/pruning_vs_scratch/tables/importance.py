@@ -10,12 +10,12 @@ from safetensors import SafetensorError, safe_open
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import PRUNING_FILE, read_json
+from pruning_vs_scratch.pruning.catalogue import methods
+from pruning_vs_scratch.pruning.facts import BlockScores, ChannelScores
 from pruning_vs_scratch.study import Run, Study
 from pruning_vs_scratch.tables.load import COLUMNS
 from pruning_vs_scratch.tables.statistics import Matrix
 
-CHANNELS = {"ffn": "neuron_importance", "heads": "attention_importance"}
-"""Scores of a width method that have a row a block, and what they are called here."""
 LOW, HIGH = 10, 90
 """Percentiles that stand for the range of the channels of a block."""
 
@@ -39,30 +39,33 @@ def _facts(run: Run) -> Row:
 
 
 def _rows(study: Study, run: Run) -> Iterator[Row]:
-    if run.target.granularity == "depth":
-        yield from _block_rows(str(run.method), read_json(study.paths.model(run.name) / PRUNING_FILE))
-    elif run.method == "minitron_width":
-        yield from _channel_rows(study.paths.scores(str(run.start), run.method))
+    facts = methods().get(str(run.method))
+    for scores in facts.importance if facts is not None else ():
+        if isinstance(scores, BlockScores):
+            yield from _block_rows(scores, study.paths.model(run.name) / PRUNING_FILE)
+        else:
+            yield from _channel_rows(scores, study.paths.scores(str(run.start), str(run.method)))
 
 
-def _block_rows(method: str, record: dict[str, Any]) -> Iterator[Row]:
+def _block_rows(scores: BlockScores, path: Path) -> Iterator[Row]:
     """Scores of single blocks, or of the runs of blocks that start at them: the last blocks start none."""
+    record = read_json(path)
     dropped = record["dropped"]["blocks"]
-    score = f"loss_without_{len(dropped)}" if method == "minitron_depth" else "block_influence"
-    values = dict(enumerate(record["scores"].get(score, [])))
-    measure = "loss_without" if method == "minitron_depth" else score
+    name = scores.name.format(dropped=len(dropped))
+    if name not in record["scores"]:
+        raise UserError(f"{path} holds no scores {name!r}: delete its folder, and the run is pruned again")
+    values = dict(enumerate(record["scores"][name]))
     for block in range(record["parent"]["layers"]):
         value = values.get(block, np.nan)
-        yield {"measure": measure, "block": block, "value": value, "low": value, "high": value,
+        yield {"measure": scores.measure, "block": block, "value": value, "low": value, "high": value,
                "removed": block in dropped}  # fmt: skip
 
 
-def _channel_rows(path: Path) -> Iterator[Row]:
+def _channel_rows(scores: ChannelScores, path: Path) -> Iterator[Row]:
     """The median and the range of the channels of each block."""
-    for name, measure in CHANNELS.items():
-        for block, channels in enumerate(_scores(path, name)):
-            low, value, high = np.percentile(channels, [LOW, 50, HIGH])
-            yield {"measure": measure, "block": block, "value": value, "low": low, "high": high, "removed": False}
+    for block, channels in enumerate(_scores(path, scores.name)):
+        low, value, high = np.percentile(channels, [LOW, 50, HIGH])
+        yield {"measure": scores.measure, "block": block, "value": value, "low": low, "high": high, "removed": False}
 
 
 def _scores(path: Path, name: str) -> Matrix:

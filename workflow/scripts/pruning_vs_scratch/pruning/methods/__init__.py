@@ -1,1 +1,1 @@
-"""One file a method: scores, masks and choices, each from its paper. Sheared-LLaMA, which trains, has four."""
+"""A folder per method: facts.py says what it is, without torch; method.py does it, from its paper."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from pruning_vs_scratch.config import StudyConfig
+from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.study.plan import TRIAL_PHASES
 from pruning_vs_scratch.tables.published.stored import Published, Stored
 

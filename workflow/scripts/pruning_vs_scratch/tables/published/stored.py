@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from pruning_vs_scratch.config import StudyConfig, parse_config
+from pruning_vs_scratch.config.load import parse_config
+from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import read_json, write_text
 from pruning_vs_scratch.tables.load import Tables

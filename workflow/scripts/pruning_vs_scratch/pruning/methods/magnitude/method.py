@@ -7,10 +7,10 @@ Option ``cut: row``: one cut for each output row.
 
 import torch
 
-from pruning_vs_scratch.config.pruning import MagnitudeOptions
 from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.masks import keep_largest, mask_by_row
 from pruning_vs_scratch.pruning.method import PrunedLayer, Request, SparseMethod
+from pruning_vs_scratch.pruning.methods.magnitude.facts import MagnitudeOptions
 
 
 def magnitude_mask(weight: torch.Tensor, ratio: float, pattern: str, options: MagnitudeOptions) -> torch.Tensor:

@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_vs_scratch.config.pruning import MinitronWidthOptions
-from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.pruning.calibration import CalibrationStream, Observer, observing_inputs, observing_outputs
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.method import Request, Scores, StructuredMethod
+from pruning_vs_scratch.pruning.methods.minitron_width.facts import MinitronWidthOptions
 from pruning_vs_scratch.study.shape import ModelShape
 
 
@@ -95,19 +94,10 @@ def score(stream: CalibrationStream, _goals: list[ModelShape], options: Minitron
 
 
 def keep(scores: Scores, parent: ModelShape, request: Request) -> Kept:
-    """Keep the most important residual channels, neurons and heads.
-
-    Raises:
-        UserError: the target wants fewer heads, which ``importance: authors`` does not rank.
-    """
+    """Keep the most important residual channels, neurons and heads."""
     goal = request.target.shape
     heads = None
     if goal.heads < parent.heads:
-        if request.options.importance == "authors":
-            raise UserError(
-                f"pruning.minitron_width.importance: authors ranks no heads, but {request.target.name} asks for "
-                f"{goal.heads} of {parent.heads}; choose nvidia, or a target that keeps all heads"
-            )
         heads = [heads_by_group(row, parent, goal.heads) for row in scores["heads"]]
     return Kept(
         hidden=top_indices(scores["hidden"], goal.hidden_size),

@@ -13,13 +13,12 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from pruning_vs_scratch.config.pruning import MinitronDepthOptions
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.llama import block_index
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.method import Request, Scores, StructuredMethod
-from pruning_vs_scratch.study.calibration import Candidate, depth_candidates
+from pruning_vs_scratch.pruning.methods.minitron_depth.facts import Candidate, MinitronDepthOptions, depth_candidates
 from pruning_vs_scratch.study.shape import ModelShape
 
 States = list[torch.Tensor]

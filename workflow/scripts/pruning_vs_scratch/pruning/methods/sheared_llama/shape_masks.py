@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from pruning_vs_scratch.pruning.kept import Kept
-from pruning_vs_scratch.pruning.methods.hard_concrete import (
+from pruning_vs_scratch.pruning.methods.sheared_llama.hard_concrete import (
     LOG_ALPHA_HIGH,
     LOG_ALPHA_LOW,
     deterministic,

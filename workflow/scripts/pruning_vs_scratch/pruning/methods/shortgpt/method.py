@@ -8,8 +8,8 @@ need not be adjacent. All are scored once.
 import torch
 from torch.nn import functional
 
-from pruning_vs_scratch.config.pruning import NoOptions
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
+from pruning_vs_scratch.pruning.facts import NoOptions
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.method import Request, Scores, StructuredMethod
 from pruning_vs_scratch.study.shape import ModelShape

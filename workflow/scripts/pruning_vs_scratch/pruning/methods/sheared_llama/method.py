@@ -11,7 +11,6 @@ learning rates is the study's. See shape_masks.py for heads under grouped-query 
 
 import hashlib
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,49 +18,20 @@ import torch
 from torch import nn
 from transformers import LlamaForCausalLM
 
-from pruning_vs_scratch.config.pruning import ShearedLlamaOptions
-from pruning_vs_scratch.data.domains import DomainLoader, updated_weights
 from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.llama import shape_of
-from pruning_vs_scratch.models.tensors import Tensors
-from pruning_vs_scratch.pruning.kept import Kept
-from pruning_vs_scratch.pruning.method import Request
-from pruning_vs_scratch.pruning.methods.masked_llama import folded, masking
-from pruning_vs_scratch.pruning.methods.shape_masks import ShapeMasks
+from pruning_vs_scratch.pruning.domain_text import DomainText
+from pruning_vs_scratch.pruning.method import Learned, LearnedMethod, Request
+from pruning_vs_scratch.pruning.methods.sheared_llama.facts import ShearedLlamaOptions
+from pruning_vs_scratch.pruning.methods.sheared_llama.masked_llama import folded, masking
+from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import ShapeMasks
 from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.training.accounting import training_fields
 from pruning_vs_scratch.training.loop import Trainer
 from pruning_vs_scratch.training.optimizer import PEAK, weight_groups
 from pruning_vs_scratch.training.sharding import whole_tensors
 from pruning_vs_scratch.training.world import World
-
-
-class DomainText:
-    """Text of several domains: what masks are learned on, and by whose loss the domains are weighed.
-
-    ``validation`` holds windows of shape (n, length + 1) by domain; ``references`` are the losses of the model on them
-    before masks are learned, in nats per token.
-    """
-
-    def __init__(self, loader: DomainLoader, validation: dict[str, torch.Tensor]) -> None:
-        self.loader = loader
-        self.validation = validation
-        self.references: dict[str, float] = {}
-
-    @property
-    def state(self) -> dict[str, dict[str, float]]:
-        """All that a resumed run needs, as plain values."""
-        return {**self.loader.state, "references": self.references}
-
-    def restore(self, state: dict[str, dict[str, float]]) -> None:
-        """Go on from a state."""
-        self.loader.restore(state)
-        self.references = state["references"]
-
-    def reweigh(self, losses: dict[str, float]) -> None:
-        """Give the next batches more of the domains whose loss is above its reference."""
-        self.loader.weights = updated_weights(self.loader.weights, losses, self.references)
 
 
 class MaskedLlama(nn.Module):
@@ -172,19 +142,6 @@ def step_generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
 
 
-@dataclass(frozen=True)
-class Learned:
-    """What mask learning leaves: weights with the soft masks folded in, and what stays of them."""
-
-    weights: Tensors
-    """Of the whole model, on the CPU."""
-    kept: Kept
-    spent: dict[str, Any]
-    """What it cost, as fields of the ledger."""
-    open_shares: dict[str, float]
-    """By dimension, the expected share of open masks at the end, before exactly the target's counts are kept."""
-
-
 def learn(
     llama: LlamaForCausalLM,
     request: Request,
@@ -220,3 +177,6 @@ def learn(
     if domains is not None:
         spent["window_end"] = domains.loader.last_sequence + 1
     return Learned(tensors, masks.kept(), spent, shares)
+
+
+METHOD = LearnedMethod(learn)

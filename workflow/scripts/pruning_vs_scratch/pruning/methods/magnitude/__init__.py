@@ -1,0 +1,1 @@
+"""Magnitude: the smallest weights go."""

@@ -1,0 +1,1 @@
+"""Minitron-width: the channels, neurons and heads with the smallest activations go."""

@@ -1,0 +1,1 @@
+"""Random masks: what every choice is measured against."""

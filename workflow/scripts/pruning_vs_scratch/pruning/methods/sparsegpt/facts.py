@@ -1,0 +1,60 @@
+"""Facts of SparseGPT (Frantar & Alistarh, 2301.00774)."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from pruning_vs_scratch.config.base import PositiveInt, Section
+from pruning_vs_scratch.pruning.facts import (
+    FP32_BYTES,
+    MethodFacts,
+    Text,
+    Workspace,
+    always,
+    nothing_stored,
+    observed_then_moved_on,
+)
+
+if TYPE_CHECKING:
+    from pruning_vs_scratch.study.shape import ModelShape
+
+
+class SparseGPTOptions(Section):
+    """SparseGPT."""
+
+    damping: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """Added to the diagonal of the Hessian, as a share of its mean."""
+    block_size: PositiveInt = 128
+    """Columns whose mask is chosen at once."""
+
+
+def workspace(shape: "ModelShape", _text: Text, _weight_bytes: int) -> Workspace:
+    """The Hessians of a block's inputs, and what factorising one or pruning the largest linear layer takes on top."""
+    inputs = (shape.hidden_size, shape.heads * shape.head_dim, shape.hidden_size, shape.ffn_size)
+    largest = shape.hidden_size * shape.ffn_size
+    hessians = sum(size * size for size in inputs) * FP32_BYTES
+    factorising = 2 * max(inputs) ** 2 * FP32_BYTES
+    return Workspace(hessians + max(factorising, max(inputs) ** 2 * FP32_BYTES + 3 * largest * FP32_BYTES))
+
+
+def problem(options: SparseGPTOptions, pattern: str) -> str | None:
+    """A block of columns holds whole groups of an N:M pattern."""
+    if ":" not in pattern or options.block_size % (group := int(pattern.split(":")[1])) == 0:
+        return None
+    return f"block_size: {options.block_size} is not a multiple of {group}, which {pattern} needs"
+
+
+FACTS = MethodFacts(
+    label="SparseGPT",
+    granularity="sparse",
+    reads="calibration",
+    options=SparseGPTOptions,
+    shrinks=always(),
+    scored_once=lambda _options: False,
+    needs_goals=False,
+    score_numbers=nothing_stored,
+    calibration_flops=observed_then_moved_on,
+    workspace=workspace,
+    importance=(),
+    problem=problem,
+)

@@ -1,0 +1,1 @@
+"""Wanda: the weights of each row with the smallest weight times input norm go."""
