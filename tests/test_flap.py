@@ -391,6 +391,14 @@ def test_counts_that_do_not_fit_are_refused(choose: Callable[..., Selection], me
         choose(random_metrics(shape), shape)
 
 
+def test_a_share_that_takes_the_last_neuron_is_refused() -> None:
+    """Six tenths of a block of ten groups' weights are all its neurons."""
+    shape = replace(SHAPES["grouped"], ffn_size=64)
+    assert ul_mm_counts(shape, 0.59, 0).neurons == 2
+    with pytest.raises(UserError, match="would leave no neuron: drop more groups, or lower the ratio"):
+        ul_mm_counts(shape, 0.6, 0)
+
+
 @pytest.mark.parametrize(("damaged", "name"), [("attention", "o_proj"), ("ffn", "down_proj")])
 def test_metrics_that_are_not_finite_are_refused(damaged: str, name: str) -> None:
     shape = SHAPES["grouped"]
