@@ -17,6 +17,7 @@ METHOD_LABELS = {
     "shortgpt": "ShortGPT",
     "minitron_depth": "Minitron-depth",
     "minitron_width": "Minitron-width",
+    "flap": "FLAP",
     "sheared_llama": "Sheared-LLaMA",
     "wanda": "Wanda",
     "sparsegpt": "SparseGPT",
