@@ -1,6 +1,8 @@
 """Granularity, tasks, training curves, importance, Pareto fronts and the paper's numbers: each draws its data."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -178,21 +180,81 @@ def test_reported_draws_its_data_under_titles_that_say_whose_it_is(
     for axes, (panel, source) in zip(figure.axes, panels, strict=True):
         assert axes.get_title().startswith(f"{'paper: Llama-3.1-8B' if source == 'paper' else 'study demo'}")
         rows = data[(data["panel"] == panel) & (data["source"] == source) & data["setting"].isin(["pruned", "scratch"])]
-        markers = [line for line in axes.lines if len(line.get_xdata()) == 1]
+        markers = sides_drawn(axes)
         assert len(markers) == len(rows)
         values = "budget" if panel != reported.ACCURACY else "value"
         assert sorted(line.get_xdata()[0] for line in markers) == sorted(rows[values])
 
 
+def sides_drawn(axes: Any) -> list[Any]:
+    """The markers of pruned models and of those from scratch: the parent's has another colour."""
+    found = [line for line in axes.lines if len(line.get_xdata()) == 1]
+    return [line for line in found if not same_color(line.get_color(), reported.COLOURS["parent"])]
+
+
 def test_numbers_that_were_read_off_look_different_and_are_named(figure_tables: dict[str, Tables]) -> None:
     figure = drawn("reported", figure_tables["whole"])
-    paper = {line.get_ydata()[0]: line for line in figure.axes[0].lines if len(line.get_xdata()) == 1}
+    paper = {line.get_ydata()[0]: line for line in sides_drawn(figure.axes[0])}
     printed, read_off = paper[2.54], paper[2.70]
     assert (printed.get_marker(), read_off.get_marker()) == ("o", "D")
     assert same_color(read_off.get_markerfacecolor(), "white")
     assert "read off the paper's plot" in words(figure)
-    study = [line.get_marker() for line in figure.axes[1].lines if len(line.get_xdata()) == 1]
-    assert set(study) == {"o", "s"}
+    assert {line.get_marker() for line in sides_drawn(figure.axes[1])} == {"o", "s"}
+    (parent,) = (line for line in figure.axes[0].lines if len(line.get_xdata()) == 1 and line.get_ydata()[0] == 2.40)
+    assert (parent.get_marker(), parent.get_color()) == ("D", reported.COLOURS["parent"])
+
+
+def test_numbers_that_others_quote_are_open_signed_and_named(figure_tables: dict[str, Tables]) -> None:
+    figure = drawn("reported", figure_tables["whole"])
+    paper, study = figure.axes[-2:]
+    assert [label.get_text() for label in paper.get_yticklabels()] == [
+        "Minitron-depth", "Sheared-LLaMA", "SparseGPT 2:4", "SparseGPT", "Wanda", "FLAP",
+    ]  # fmt: skip
+    written = {text.get_text() for text in paper.texts}
+    assert {"68.1†", "67.2†", "66.5†", "65.1†"} < written
+    assert {"64.4", "66.2"} < written
+    for line in paper.lines:
+        (value,) = line.get_xdata()
+        quoted = f"{value:.1f}†" in written
+        assert same_color(line.get_markerfacecolor(), "white") == quoted
+        assert line.get_marker() == ("o" if same_color(line.get_color(), reported.COLOURS["pruned"]) else "s")
+    assert "quoted from the paper by others (†)" in words(figure)
+    assert "from a script of the authors" not in words(figure)
+    assert "†" not in "".join(text.get_text() for text in study.texts)
+
+
+def test_of_two_numbers_for_one_model_the_better_graded_is_drawn(
+    figure_tables: dict[str, Tables], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(figure_tables["whole"].folder, tmp_path / "tables"))
+    numbers = pd.read_csv(folder / "reported.csv")
+    flap = numbers[(numbers["method"] == "flap") & (numbers["setting"] == "pruned")]
+    others = [
+        flap.assign(figure="table1", value=66.6, precision="labelled"),
+        flap.assign(figure="a script", value=66.7, precision="preliminary"),
+        flap.assign(figure="table1", value=50.0, budget_b=10, precision="labelled"),  # has no baseline
+        flap.assign(figure="table1", method="shortgpt", precision="labelled"),  # has none either
+    ]
+    pd.concat([*others, numbers]).to_csv(folder / "reported.csv", index=False)
+    data = FIGURES["reported"].data(Tables(folder))
+    accuracies = data[(data["source"] == "paper") & (data["panel"] == reported.ACCURACY)]
+    of_flap = accuracies[accuracies["method"] == "flap"]
+    assert of_flap[["setting", "value", "precision"]].to_numpy().tolist() == [
+        ["pruned", 66.6, "labelled"], ["scratch", 65.1, "secondary"],
+    ]  # fmt: skip
+    assert "shortgpt" not in set(accuracies["method"])
+
+
+def test_a_grade_has_its_look_and_sign_in_every_panel(figure_tables: dict[str, Tables], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(figure_tables["whole"].folder, tmp_path / "tables"))
+    numbers = pd.read_csv(folder / "reported.csv")
+    numbers.assign(precision="preliminary").to_csv(folder / "reported.csv", index=False)
+    figure = drawn("reported", Tables(folder))
+    for axes in figure.axes[::2]:
+        assert {line.get_marker() for line in sides_drawn(axes)} == {"x"}
+        assert all(text.get_text().endswith("‡") for text in axes.texts)
+    assert "from a script of the authors, before the paper (‡)" in words(figure)
+    assert "read off" not in words(figure)
 
 
 @pytest.mark.parametrize(

@@ -111,27 +111,50 @@ def reported_value(**facts: object) -> float:
 def test_the_papers_numbers_are_those_of_the_paper() -> None:
     table = reported_table(REPORTED)
     assert tuple(table.columns) == COLUMNS["reported.csv"]
-    assert len(table) == 36
+    assert len(table) == 78
     depth = {"figure": "fig1-left", "method": "minitron_depth"}
     assert reported_value(**depth, setting="scratch", budget_b=50) == 2.64
     assert reported_value(**depth, setting="pruned", budget_b=50) == 2.54
     assert reported_value(**depth, setting="gap", budget_b=10) == 0.39
     assert reported_value(figure="fig1-right", method="sparsegpt_unstructured", setting="pruned") == 67.5
     assert reported_value(figure="table2", setting="scratch", budget_b=250) == 9.01
-    read_off = table[table["precision"] == "read_off"]
-    assert set(read_off["figure"]) == {"fig1-left"}
-    assert len(read_off) == 18
+    accuracies = {"flap": (66.5, 65.1), "wanda_unstructured": (68.1, 67.2)}
+    for method, (pruned, scratch) in accuracies.items():
+        facts = {"method": method, "quantity": "avg_acc", "precision": "secondary"}
+        assert reported_value(**facts, setting="pruned", budget_b=50) == pruned
+        assert reported_value(**facts, setting="scratch", budget_b=250) == scratch
+    assert reported_value(setting="meta_parent", quantity="c4_ppl") == 9.916
+    assert table["precision"].value_counts().to_dict() == {
+        "preliminary": 32, "labelled": 22, "read_off": 18, "secondary": 6,
+    }  # fmt: skip
+    assert set(table.loc[table["precision"] == "read_off", "figure"]) == {"fig1-left"}
+    assert table["budget_b"].isna().sum() == (table["setting"] == "meta_parent").sum() == 4
 
 
 @pytest.mark.parametrize(("before", "after", "message"), [
-    ("read_off", "guessed", "precision is 'guessed'; it must be one of labelled, read_off"),
-    ("scratch,", "sratch,", "setting is 'sratch'; it must be one of gap, parent, pruned, scratch"),
-    ("3.09", "three", "line 2: value is not a number"),
-    ("3.09", "", "line 2: value is not a number"),
+    ("read_off", "guessed", "line 2: precision is 'guessed'; it must be one of labelled, read_off, secondary, prelim"),
+    ("scratch,", "sratch,", "line 2: setting is 'sratch'; it must be one of pruned, scratch, gap, parent, meta_parent"),
+    ("val_loss", "loss", "line 2: quantity is 'loss'; it must be val_loss, avg_acc, CORPUS_ppl or TASK_acc"),
+    ("minitron_depth,0.5,30", ",0.5,30", "line 3: method is ''; all but parent and meta_parent have one"),
+    ("parent,,0,200", "parent,flap,0,200", "line 26: method is 'flap'; all but parent and meta_parent have one"),
+    ("3.09", "three", "line 2: value is 'three', which is not a number"),
+    ("3.09", "", "line 2: value is '', which is not a number"),
+    ("3.09", "inf", "line 2: value is 'inf', which is not a number"),
+    ("0.5,10,val_loss,3.09", "half,10,val_loss,3.09", "line 2: ratio is 'half', which is not a number"),
+    ("0.5,10,val_loss,3.09", "0.5,,val_loss,3.09", "line 2: budget_b is '', which is not a number"),
+    ("10,val_loss,3.09", "10,val_loss,3.09,1", "line 2: 9 values, not 8"),
+    ("0.5,30,val_loss,2.81", "0.50,10.0,val_loss,2.81", "line 3: says again what line 2 says; keep one of them"),
+    ("\nfig1-left,gap", "\n\nfig1-left,other", "line 13: setting is 'other'"),
+    ("3.09,read_off", '3.09,"read_off', "cannot read .*reported.csv"),
     ("precision", "accuracy", "lacks the columns precision"),
 ])  # fmt: skip
 def test_reported_numbers_with_a_mistake_are_refused(tmp_path: Path, before: str, after: str, message: str) -> None:
     path = tmp_path / "reported.csv"
-    write_text(path, REPORTED.read_text(encoding="utf-8").replace(before, after))
+    write_text(path, REPORTED.read_text(encoding="utf-8").replace(before, after, 1))
     with pytest.raises(UserError, match=message):
         reported_table(path)
+
+
+def test_reported_numbers_that_are_missing_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot read .*reported\.csv"):
+        reported_table(tmp_path / "reported.csv")

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation_world import plain_loss, write_checkpoint, write_corpus
+from evaluation_world import plain_loss, tokenizer_folder, write_checkpoint, write_corpus
 from mini_benchmarks import items_of
+from pruning_vs_scratch.data.tokenizer import load_tokenizer
 from pruning_vs_scratch.data.tokens import TokenArray, TokenStore
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.evaluation.perplexity import Reading, checked_store, corpus_losses, read_windows
@@ -28,6 +29,7 @@ READINGS = {
 }
 WINDOWS = 11
 BOS = 0
+TEXTS = [str(item) for item in items_of("boolq", "test", 20)]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint and a corpus."""
     folder = tmp_path_factory.mktemp("evaluation")
     write_checkpoint(folder)
-    write_corpus(folder, "text", [str(item) for item in items_of("boolq", "test", 20)])
+    write_corpus(folder, "text", TEXTS)
     return folder
 
 
@@ -49,26 +51,35 @@ def losses(folder: Path, reading: Reading, *, world: World, batch_size: int = 4,
 ALONE = World(torch.device("cpu"))
 
 
-@pytest.mark.parametrize("mode", ["heldout", "authors"])
 @pytest.mark.parametrize("reading", READINGS.values(), ids=READINGS)
-def test_losses_equal_the_plain_definition(world_folder: Path, reading: Reading, mode: Any) -> None:
-    found = losses(world_folder, reading, mode=mode, world=ALONE)
+def test_losses_equal_the_plain_definition(world_folder: Path, reading: Reading) -> None:
+    found = losses(world_folder, reading, world=ALONE)
     model = load_llama(world_folder / "model-0").eval()
     store = TokenStore(world_folder / "tokens/text")
-    windows = read_windows(store, reading, CorpusRequest(WINDOWS, mode), BOS)
+    windows = read_windows(store, reading, CorpusRequest(WINDOWS), BOS)
     expected = [plain_loss(model, window.tolist(), reading.stride or reading.length) for window in windows]
     np.testing.assert_allclose(found["loss"], expected, atol=1e-5, rtol=0)
     np.testing.assert_allclose(np.exp(found["loss"].mean()), np.exp(np.mean(expected)), rtol=1e-5)
     assert list(found["sequence"]) == list(range(WINDOWS))
-    assert set(found["mode"]) == {mode}
+    assert set(found["mode"]) == {"heldout"}
+
+
+@pytest.mark.parametrize("reading", READINGS.values(), ids=READINGS)
+def test_the_authors_losses_are_those_of_the_texts_own_tokens(world_folder: Path, reading: Reading) -> None:
+    found = losses(world_folder, reading, mode="authors", world=ALONE)
+    tokenizer, model = load_tokenizer(tokenizer_folder(world_folder)), load_llama(world_folder / "model-0").eval()
+    ids = [token for text in TEXTS for token in tokenizer.encode(text).ids]
+    expected = [plain_loss(model, ids[24 * k : 24 * (k + 1)], 23) for k in range(WINDOWS)]
+    assert len(TEXTS[0]) < 24 * WINDOWS < len(ids)  # windows lead over where documents meet
+    np.testing.assert_allclose(found["loss"], expected, atol=1e-5, rtol=0)
+    assert set(found["mode"]) == {"authors"}
 
 
 @given(
-    length=st.integers(1, 9), stride=st.none() | st.integers(1, 9), bos=st.booleans(), tokens=st.integers(1, 60),
-    mode=st.sampled_from(["heldout", "authors"]),
+    length=st.integers(1, 9), stride=st.none() | st.integers(1, 9), bos=st.booleans(), tokens=st.integers(1, 60)
 )  # fmt: skip
 def test_no_token_is_scored_twice_and_no_window_left_out(
-    length: int, stride: int | None, bos: bool, tokens: int, mode: Any
+    length: int, stride: int | None, bos: bool, tokens: int
 ) -> None:
     reading = Reading(length, min(stride, length) if stride else None, bos)
     store = TokenArray(np.arange(1, tokens + 1), "numbers")
@@ -76,21 +87,38 @@ def test_no_token_is_scored_twice_and_no_window_left_out(
     if count == 0:
         assert tokens < reading.width
         return
-    windows = read_windows(store, reading, CorpusRequest(count, mode), 0)
+    windows = read_windows(store, reading, CorpusRequest(count), 0)
     assert windows.shape == (count, length + 1)
     assert (windows[:, 0] == 0).all() == bos
     scored = windows[:, -(reading.stride or length) :].flatten().tolist()
     assert len(set(scored)) == len(scored)
     with pytest.raises(UserError, match=f"so {count} windows"):
-        read_windows(store, reading, CorpusRequest(count + 1, mode), 0)
+        read_windows(store, reading, CorpusRequest(count + 1), 0)
 
 
-def test_the_authors_windows_are_the_leading_ones_in_order() -> None:
+@given(
+    documents=st.lists(st.lists(st.integers(1, 9), max_size=12), min_size=1, max_size=6), length=st.integers(2, 7),
+    reading=st.sampled_from([(None, False), (1, False), (None, True)]),
+)  # fmt: skip
+def test_the_authors_windows_are_slices_of_the_texts_own_tokens(
+    documents: list[list[int]], length: int, reading: tuple[int | None, bool]
+) -> None:
+    own = [token for document in documents for token in document]
+    store = TokenArray(np.array([token for document in documents for token in (0, *document)]), "numbers")
+    count = len(own) // length
+    if count:
+        windows = read_windows(store, Reading(length, *reading), CorpusRequest(count, "authors"), 0)
+        assert windows.tolist() == [own[k * length : (k + 1) * length] for k in range(count)]
+    with pytest.raises(UserError, match=f"numbers holds {len(own)} tokens of text and so {count} windows of {length}"):
+        read_windows(store, Reading(length), CorpusRequest(count + 1, "authors"), 0)
+
+
+def test_the_authors_windows_need_two_tokens_and_a_known_separator() -> None:
     store = TokenArray(np.arange(100), "numbers")
-    windows = read_windows(store, Reading(4), CorpusRequest(3, "authors"), None)
-    assert windows.flatten().tolist() == list(range(15))
-    spread = read_windows(store, Reading(4), CorpusRequest(3, "heldout"), None)
-    assert spread[:, 0].tolist() != [0, 5, 10]
+    with pytest.raises(UserError, match=r"sequence_length: 1 token leaves nothing to predict.*at least 2"):
+        read_windows(store, Reading(1), CorpusRequest(3, "authors"), 0)
+    with pytest.raises(UserError, match="no separator of documents, and mode authors leaves it out of numbers"):
+        read_windows(store, Reading(4), CorpusRequest(3, "authors"), None)
 
 
 def test_losses_hardly_depend_on_the_batch_size(world_folder: Path) -> None:

@@ -20,6 +20,7 @@ from pruning_vs_scratch.tables.gaps import gap_groups, gap_table
 from pruning_vs_scratch.tables.items import chance_rows, task_mean_rows, task_rows
 from pruning_vs_scratch.tables.published import PUBLISHED
 from pruning_vs_scratch.tables.published.stored import Stored, write
+from pruning_vs_scratch.tables.reported import GRADES
 from pruning_vs_scratch.tables.task_gaps import task_gap_table
 from synthetic_tables import BUDGETS, PARENT_TOKENS, SEARCH, write_tables
 
@@ -157,6 +158,7 @@ def test_the_papers_perplexities_stand_beside_the_studys(stored: Stored) -> None
     same, pruned, whole = published.numbers.set_index("model").to_dict("index").values()
     assert [row["paper_perplexity"] for row in (same, pruned, whole)] == [10.77, 9.41, 9.01]
     assert [row["paper_tokens"] for row in (same, pruned, whole)] == [50e9, 50e9, 250e9]
+    assert published.printed["paper, grade"].tolist() == ["labelled"] * 3
     assert [row["study_tokens"] for row in (same, pruned, whole)] == [max(BUDGETS)] * 2 + [PARENT_TOKENS + max(BUDGETS)]
     losses = stored.tables.losses.groupby("run")["loss"].mean()
     for row, run in ((same, "S131k-depth-0.5-seed0"), (pruned, "P524k-shortgpt-0.5-R131k-seed0")):
@@ -172,6 +174,27 @@ def test_a_study_without_depth_pruning_leaves_its_perplexities_open(stored: Stor
     assert published.printed["study, test"].tolist() == ["–"] * 3
     assert published.printed["paper, WikiText-2"].tolist() == ["10.77", "9.41", "9.01"]
     assert "prunes no depth" in published.title
+
+
+def test_every_number_of_the_paper_is_listed_with_its_grade(stored: Stored) -> None:
+    published = PUBLISHED["reported_numbers"](stored)
+    reported = stored.tables.reported
+    assert published.numbers["value"].tolist() == reported["value"].tolist()
+    assert published.printed["grade"].tolist() == reported["precision"].tolist()
+    lines = {" ".join(cells[:-1]) for cells in published.printed.astype(str).to_numpy()}
+    assert {
+        "mean zero-shot accuracy (%) FLAP 0.5 pruned and retrained 50B 66.5 secondary",
+        "mean zero-shot accuracy (%) FLAP 0.5 from scratch 250B 65.1 secondary",
+        "mean zero-shot accuracy (%) Wanda 0.5 pruned and retrained 50B 68.1 secondary",
+        "mean zero-shot accuracy (%) Wanda 0.5 from scratch 250B 67.2 secondary",
+        "mean zero-shot accuracy (%) SparseGPT 2:4 0.5 pruned and retrained 50B 66.7 labelled",
+        "perplexity, wikitext103 Minitron-depth 0.813 pruned and retrained 50B 30.79 preliminary",
+        "accuracy (%), hellaswag Minitron-depth 0.5 from scratch 50B 59.2 preliminary",
+        "validation loss (nats per token) – 0 parent, unpruned 200B 2.4 read_off",
+        "perplexity, c4 – 0 released Llama-3.1-8B, unpruned – 9.916 labelled",
+    } < lines
+    for meaning in GRADES.values():
+        assert meaning in published.title
 
 
 def test_provenance_names_time_memory_hardware_and_code_of_each_phase(stored: Stored) -> None:

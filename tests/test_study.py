@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 
 from pruning_vs_scratch.cli import REPOSITORY
+from pruning_vs_scratch.config.corpus import HubSource
 from pruning_vs_scratch.config.steps import method_of, parse_chain
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.pruning.catalogue import facts_of
@@ -361,6 +362,15 @@ def test_the_study_knows_how_many_windows_it_needs_of_each_corpus(smoke: Values)
     assert study.windows_needed("test") == [(16, 128)]
 
 
+def test_text_that_is_read_as_the_authors_do_must_suffice_whatever_the_stride(smoke: Values) -> None:
+    smoke["evaluation"]["perplexity"]["stride"] = 64
+    smoke["corpus"]["evaluation"]["milton"]["mode"] = "authors"
+    study = Study(smoke)
+    windows = smoke["evaluation"]["perplexity"]["corpora"]["milton"]
+    assert study.windows_needed("milton") == [(windows, 128)]
+    assert study.windows_needed("test") == []
+
+
 def test_files_of_local_folders_are_sources_too(smoke: Values, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
     smoke["corpus"]["sources"]["local"] = {"kind": "path", "path": str(tmp_path)}
@@ -392,9 +402,28 @@ def test_what_is_evaluated_is_fetched_first_and_by_its_pinned_revision(smoke: Va
 
 def test_the_hubs_evaluation_overlays_any_study(study_values: Callable[[str], Values]) -> None:
     study = Study(study_values("hub-evaluation"))
-    assert len(study.frozen) == 6 + 8
+    assert len(study.frozen) == 7 + 8
     assert {request["mode"] for name, request in study.corpora_to_score.items() if name.endswith("_as_authors")} == {
         "authors"
     }
     assert set(study.fetched) == set(study.used_sources)
     assert len(study.tasks) == 3 + 8
+
+
+def test_what_the_authors_read_is_one_text_of_each_corpus(study_values: Callable[[str], Values]) -> None:
+    corpus = Study(study_values("hub-evaluation")).config.corpus
+    sources = {name: corpus.sources[s.source] for name, s in corpus.evaluation.items() if s.mode == "authors"}
+    assert {name: source.join for name, source in sources.items() if isinstance(source, HubSource)} == {
+        "c4_as_authors": " ", "wikitext103_as_authors": "\n\n", "wikitext2_as_authors": "\n\n",
+        "cnn_dailymail_as_authors": " ",
+    }  # fmt: skip
+
+
+def test_the_papers_study_scores_wikitext_103_raw_and_tokenised(study_values: Callable[[str], Values]) -> None:
+    config = Study(study_values("paper")).config
+    raw, tokenised = (config.corpus.sources[name] for name in ("wikitext103", "wikitext103_v1"))
+    assert isinstance(raw, HubSource)
+    assert raw.config == "wikitext-103-raw-v1"
+    assert tokenised == raw.model_copy(update={"config": "wikitext-103-v1"})
+    corpora = config.evaluation.perplexity.corpora
+    assert corpora["wikitext103"] == corpora["wikitext103_v1"] == 256

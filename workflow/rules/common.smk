@@ -34,6 +34,7 @@ PUBLISHED = [
     "tasks",
     "efficiency",
     "reported",
+    "reported_numbers",
     "hyperparameters",
     "accounting",
     "provenance",

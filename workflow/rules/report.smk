@@ -8,7 +8,7 @@ PAGES = {
     "provenance": ORIGINS,
     "versions": ORIGINS,
     "hyperparameters": ORIGINS,
-} | {table: PRINTED for table in ("main", "tasks", "efficiency", "reported")}
+} | {table: PRINTED for table in ("main", "tasks", "efficiency", "reported", "reported_numbers")}
 
 
 rule write_page:

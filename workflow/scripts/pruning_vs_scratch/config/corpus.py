@@ -126,7 +126,8 @@ class EvaluationSet(DocumentSet):
     mode: Literal["heldout", "authors"] = "heldout"
     """heldout: parts that overlap training or calibration text are dropped, and windows are spread over the rest.
     authors: the leading windows of the text as it is, which may be training text, as the paper's released code
-    reads it. Its scores are labelled so, and no claim rests on them."""
+    reads it: sequence_length tokens each, without any separator of documents, whatever stride and bos say. Its scores
+    are labelled so, and no claim rests on them."""
 
 
 class SplitRule(Section):

@@ -13,7 +13,7 @@ BenchmarkName = Literal[
 
 
 class PerplexityConfig(Section):
-    """Loss on windows of held-out corpora, stored per window so that differences are paired."""
+    """Loss on windows of corpora, stored per window so that differences are paired."""
 
     sequence_length: PositiveInt
     """Tokens that a model reads at a time."""
@@ -25,7 +25,7 @@ class PerplexityConfig(Section):
     batch_size: PositiveInt = 32
     """Windows, or lm-eval requests, run through the model together."""
     corpora: dict[Name, PositiveInt]
-    """Corpus (test, or a key of corpus.evaluation) and the number of windows, spread over it."""
+    """Corpus (test, or a key of corpus.evaluation) and the number of windows, taken as its mode says."""
 
 
 class TaskItemsConfig(Section):

@@ -12,6 +12,7 @@ from pruning_vs_scratch.figures import choose, style, token_budget
 from pruning_vs_scratch.tables.gaps import series_label
 from pruning_vs_scratch.tables.items import TASK_MEAN
 from pruning_vs_scratch.tables.load import Tables, records
+from pruning_vs_scratch.tables.reported import GRADES, SIDES, best_graded, with_patterns
 
 SOURCES = ("paper", "study")
 PAPER = "paper: Llama-3.1-8B, 10 to 500 billion tokens"
@@ -23,12 +24,19 @@ BILLION = 10**9
 PANEL_HEIGHT = 2.3
 COLOURS = {"pruned": "#0072B2", "scratch": "black", "parent": style.PARENT_COLOUR}
 LINES = {"pruned": "-", "scratch": "--", "parent": ":"}
-LABELS = {"pruned": "pruned and retrained", "scratch": "from scratch", "parent": "parent, unpruned"}
 MARKERS = {"pruned": "o", "scratch": "s", "parent": ""}
-READ_OFF: dict[str, Any] = {"marker": "D", "markerfacecolor": "white"}
-"""Look of numbers that the paper does not print: they were read off its plot."""
+GRADE_LOOKS: dict[str, dict[str, Any]] = {
+    "read_off": {"marker": "D", "markerfacecolor": "white"},
+    "secondary": {"markerfacecolor": "white"},
+    "preliminary": {"marker": "x"},
+}
+"""Look of the markers of numbers that their source does not print; the others have that of their side."""
+GRADE_SIGNS = {"read_off": "*", "secondary": "†", "preliminary": "‡"}
+"""What stands behind such a number where it is written."""
 GAP_FLOOR, GAP_HEIGHT = 0.88, 0.95
 """Where the row of gaps begins and where its numbers stand, as shares of the panel's height."""
+PARENT_PLACE = 0.04
+"""Where the marker of a parent stands that has one, as a share of the panel's width: left of all budgets."""
 
 COLUMNS = ["source", "panel", "setting", "method", "pattern", "ratio", "budget", "quantity", "value", "precision"]
 
@@ -40,21 +48,25 @@ def data(tables: Tables) -> pd.DataFrame:
 
 
 def _paper(tables: Tables) -> pd.DataFrame:
-    """The paper's first figure; a row without a method goes for both panels of losses."""
+    """The paper's first figure, with more methods where known; a row without a method is for both panels of losses."""
     rows = tables.reported
+    rows = rows[rows["setting"].isin([*LINES, "gap"])]
     left = [
         rows[(rows["figure"] == "fig1-left") & (rows["method"].isna() | (rows["method"] == method))].assign(panel=panel)
         for panel, method in LOSSES.items()
     ]
-    right = rows[rows["figure"] == "fig1-right"].assign(panel=ACCURACY)
-    found = pd.concat([*left, right], ignore_index=True)
-    names = found["method"].str.extract(r"^(?P<method>.*?)(?:_(?P<pattern>\d+of\d+|unstructured))?$")
-    return found.assign(
-        source="paper",
-        budget=(found["budget_b"] * BILLION).astype("int64"),
-        method=names["method"],
-        pattern=names["pattern"].str.replace("of", ":").fillna("dense"),
-    )
+    found = with_patterns(pd.concat([*left, _paper_accuracies(rows)], ignore_index=True))
+    return found.assign(source="paper", budget=(found["budget_b"] * BILLION).astype("int64"))
+
+
+def _paper_accuracies(rows: pd.DataFrame) -> pd.DataFrame:
+    """Both sides of each method with the whole pipeline's tokens, whoever tells them: of several, the best graded."""
+    parent = rows.loc[rows["setting"] == "parent", "budget_b"].max()
+    rows = rows[(rows["quantity"] == "avg_acc") & rows["setting"].isin(["pruned", "scratch"])]
+    retrained = rows["budget_b"].where(rows["setting"] == "pruned", rows["budget_b"] - parent)
+    rows = rows.assign(retrained=retrained.round(3))
+    rows = rows[rows.groupby(["method", "ratio", "retrained"])["setting"].transform("nunique") == 2]
+    return best_graded(_at_most_common(rows, "ratio", "retrained"), ["method", "setting"]).assign(panel=ACCURACY)
 
 
 def _study_losses(tables: Tables, panel: str) -> pd.DataFrame:
@@ -73,11 +85,16 @@ def _study_losses(tables: Tables, panel: str) -> pd.DataFrame:
 def _study_accuracies(tables: Tables) -> pd.DataFrame:
     rows = tables.task_gaps
     rows = rows[(rows["setting"] == "full") & (rows["dataset"] == TASK_MEAN) & rows["difference"].notna()]
-    if len(rows):
-        rows = rows[rows["ratio"] == choose.most_common(rows["ratio"])]
-        rows = rows[rows["budget"] == choose.most_common(rows["budget"])]
+    rows = _at_most_common(rows, "ratio", "budget")
     accuracies = _long(rows.assign(panel=ACCURACY), {"pruned": "accuracy_retrained", "scratch": "accuracy_scratch"})
     return accuracies.assign(quantity="avg_acc", value=100 * accuracies["value"])
+
+
+def _at_most_common(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """The rows at the value of each column, one column after the other, that most of them have."""
+    for column in columns if len(rows) else ():
+        rows = rows[rows[column] == choose.most_common(rows[column])]
+    return rows
 
 
 def _long(rows: pd.DataFrame, sides: dict[str, str]) -> pd.DataFrame:
@@ -98,7 +115,7 @@ def draw(tables: Tables, study: str) -> Figure:
             rows = drawn[(drawn["panel"] == panel) & (drawn["source"] == source)]
             _draw_panel(axes, panel, rows)
             axes.set_title(f"{scales[source]}\n{_subtitle(panel, rows)}")
-    style.legend(figure, _handles(), _note(tables), columns=2)
+    style.legend(figure, _handles(drawn), _note(tables), columns=2)
     style.name_study(figure, tables, study)
     return figure
 
@@ -127,19 +144,27 @@ def _draw_losses(axes: Axes, rows: pd.DataFrame) -> None:
         axes.plot(line["budget"], line["value"], color=COLOURS[side], linestyle=LINES[side])
         for row in records(line):
             _marker(axes, row, row["budget"], row["value"])
-    axes.axhline(rows.loc[rows["setting"] == "parent", "value"].mean(), color=COLOURS["parent"], linestyle=":")
+    parents = rows[rows["setting"] == "parent"]
+    axes.axhline(parents["value"].mean(), color=COLOURS["parent"], linestyle=LINES["parent"])
+    for row in records(parents[parents["precision"].isin(GRADE_LOOKS)]):
+        _marker(axes, row, PARENT_PLACE, row["value"], transform=axes.get_yaxis_transform())
     axes.set_ylabel("loss (nats per token)")
     style.token_axis(axes, sorted(rows.loc[rows["setting"] == "pruned", "budget"].unique()))
     low, high = axes.get_ylim()
     axes.set_ylim(low - (high - low) / 10, low + (high - low) / GAP_FLOOR)
     for row in records(rows[rows["setting"] == "gap"]):
-        axes.text(row["budget"], GAP_HEIGHT, f"{row['value']:.2f}", ha="center", va="center",
+        axes.text(row["budget"], GAP_HEIGHT, _written(row, ".2f"), ha="center", va="center",
                   fontsize=style.small_points(), transform=axes.get_xaxis_transform())  # fmt: skip
 
 
-def _marker(axes: Axes, row: dict[str, Any], x: float, y: float) -> None:
-    look = READ_OFF if row["precision"] == "read_off" else {"marker": MARKERS[row["setting"]]}
-    axes.plot([x], [y], color=COLOURS[row["setting"]], **look)
+def _marker(axes: Axes, row: dict[str, Any], x: float, y: float, **options: Any) -> None:
+    look = {"marker": MARKERS[row["setting"]]} | GRADE_LOOKS.get(row["precision"], {})
+    axes.plot([x], [y], color=COLOURS[row["setting"]], **look, **options)
+
+
+def _written(row: dict[str, Any], form: str) -> str:
+    """A number with the sign of its grade."""
+    return f"{row['value']:{form}}{GRADE_SIGNS.get(row['precision'], '')}"
 
 
 def _draw_accuracies(axes: Axes, rows: pd.DataFrame) -> None:
@@ -160,9 +185,9 @@ def _draw_accuracies(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _number(axes: Axes, row: dict[str, Any], y: float, is_better: bool) -> None:
-    away, align = (5, "left") if is_better else (-5, "right")
+    away, align = (style.scaled(5), "left") if is_better else (-style.scaled(5), "right")
     axes.annotate(
-        f"{row['value']:.1f}",
+        _written(row, ".1f"),
         (row["value"], y),
         (away, 0),
         textcoords="offset points",
@@ -173,11 +198,21 @@ def _number(axes: Axes, row: dict[str, Any], y: float, is_better: bool) -> None:
     )
 
 
-def _handles() -> list[Line2D]:
+def _handles(drawn: pd.DataFrame) -> list[Line2D]:
+    """Entries of the sides, and of the grades that are drawn."""
     sides = [
-        style.entry(LABELS[side], color=COLOURS[side], linestyle=LINES[side], marker=MARKERS[side]) for side in LINES
+        style.entry(SIDES[side], color=COLOURS[side], linestyle=LINES[side], marker=MARKERS[side]) for side in LINES
     ]
-    return [*sides, style.entry("read off the paper's plot: not exact", color="black", linestyle="", **READ_OFF)]
+    signed = set(drawn.loc[(drawn["panel"] == ACCURACY) | (drawn["setting"] == "gap"), "precision"])
+    grades = [
+        style.entry(
+            f"{meaning} ({GRADE_SIGNS[grade]})" if grade in signed else meaning,
+            color="black", linestyle="", **{"marker": MARKERS["pruned"]} | GRADE_LOOKS[grade],
+        )
+        for grade, meaning in GRADES.items()
+        if grade in GRADE_LOOKS and grade in set(drawn["precision"])
+    ]  # fmt: skip
+    return [*sides, *grades]
 
 
 def _note(tables: Tables) -> str:

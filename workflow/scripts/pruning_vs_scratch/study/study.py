@@ -391,7 +391,7 @@ class Study:
     def windows_needed(self, corpus: str) -> list[tuple[int, int]]:
         """How many windows of which length the study reads of a corpus."""
         training, evaluation = self.config.training, self.config.evaluation.perplexity
-        needs = []
+        requests, needs = corpus_requests(self.config), []
         if corpus == "train":
             plans = [run.plan or (run.pruning and run.pruning.training) for run in self.recorded_runs.values()]
             needs.append((max(plan.window_end for plan in plans if plan), training.sequence_length))
@@ -400,8 +400,8 @@ class Study:
             needs.append((calibration.sequences, calibration.sequence_length))
         if corpus == "validation":
             needs.append((training.validation.sequences, training.sequence_length))
-        if corpus in evaluation.corpora and evaluation.stride is None:
-            needs.append((evaluation.corpora[corpus], evaluation.sequence_length))
+        if corpus in requests and (evaluation.stride is None or requests[corpus].mode == "authors"):
+            needs.append((requests[corpus].windows, evaluation.sequence_length))
         return needs
 
     @property

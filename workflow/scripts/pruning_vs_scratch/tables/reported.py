@@ -1,29 +1,106 @@
-"""The paper's own numbers (config/reported.csv), to be shown beside a study's."""
+"""The numbers of the paper and of its authors (config/reported.csv), each with its grade."""
 
+import csv
+import math
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.tables.load import Tables
+from pruning_vs_scratch.tables.load import COLUMNS
 
-ALLOWED = {"setting": {"scratch", "pruned", "gap", "parent"}, "precision": {"labelled", "read_off"}}
-"""precision: the paper prints the number, or it was read off a plot."""
+GRADES = {
+    "labelled": "printed by its source",
+    "read_off": "read off the paper's plot, not exact",
+    "secondary": "quoted from the paper by others",
+    "preliminary": "from a script of the authors, before the paper",
+}
+"""What the grades (column precision) mean, best first."""
+SIDES = {
+    "pruned": "pruned and retrained",
+    "scratch": "from scratch",
+    "gap": "gap, positive where pruning is better",
+    "parent": "parent, unpruned",
+    "meta_parent": "released Llama-3.1-8B, unpruned",
+}
+"""Whose number it is (column setting). Models that nobody pruned have no method."""
+UNPRUNED = ("parent", "meta_parent")
+COLUMN_NAMES = COLUMNS["reported.csv"]
+NUMBERS = ("ratio", "budget_b", "value")
+QUANTITY = re.compile(r"val_loss|avg_acc|(?P<on>\w+)_(?P<kind>ppl|acc)")
+SERIES = re.compile(r"^(?P<method>.*?)(?:_(?P<pattern>\d+of\d+|unstructured))?$")
+"""A method, and the pattern of a sparse one: sparsegpt_2of4."""
 
 
 def reported_table(path: Path) -> pd.DataFrame:
-    """The rows of a file of reported numbers.
+    """The rows of a file of reported numbers; budgets are in billions of tokens, NaN where nobody says.
 
     Raises:
-        UserError: it is missing, lacks a column, or holds something else than the numbers asked for.
+        UserError: it is missing or no CSV, or a line holds something else than a number with its grade, or repeats one;
+            says which line.
     """
-    table = Tables(path.parent).reported
-    for column, allowed in ALLOWED.items():
-        if unknown := sorted(set(table[column].astype(str)) - allowed):
-            raise UserError(f"{path}: {column} is {unknown[0]!r}; it must be one of {', '.join(sorted(allowed))}")
-    for column in ("ratio", "budget_b", "value"):
-        numbers = pd.to_numeric(table[column], errors="coerce")
-        if bad := [int(line) + 2 for line in np.flatnonzero(~np.isfinite(numbers))]:
-            raise UserError(f"{path}, line {bad[0]}: {column} is not a number")
-    return table
+    rows: list[dict[str, Any]] = []
+    lines: dict[tuple[Any, ...], int] = {}
+    for line, cells in _lines(path):
+        if problem := next(_problems(cells), None):
+            raise UserError(f"{path}, line {line}: {problem}")
+        row = cells | {"method": cells["method"] or None} | {name: float(cells[name] or "nan") for name in NUMBERS}
+        what = tuple(str(row[name]) for name in COLUMN_NAMES if name not in ("value", "precision"))
+        if what in lines:
+            raise UserError(f"{path}, line {line}: says again what line {lines[what]} says; keep one of them")
+        lines[what] = line
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(COLUMN_NAMES))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows that are not empty, each with the number of its line."""
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            reader = csv.reader(stream, strict=True)
+            names = next(reader, [])
+            if missing := [name for name in COLUMN_NAMES if name not in names]:
+                raise UserError(f"{path} lacks the columns {', '.join(missing)}: its first line names them")
+            for cells in filter(None, reader):
+                if len(cells) != len(names):
+                    raise UserError(f"{path}, line {reader.line_num}: {len(cells)} values, not {len(names)}")
+                yield reader.line_num, {name: cell.strip() for name, cell in zip(names, cells, strict=True)}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"cannot read {path} ({error}): restore it") from error
+
+
+def _problems(cells: dict[str, str]) -> Iterator[str]:
+    for column, allowed in {"setting": SIDES, "precision": GRADES}.items():
+        if cells[column] not in allowed:
+            yield f"{column} is {cells[column]!r}; it must be one of {', '.join(allowed)}"
+    if not QUANTITY.fullmatch(cells["quantity"]):
+        yield f"quantity is {cells['quantity']!r}; it must be val_loss, avg_acc, CORPUS_ppl or TASK_acc"
+    if bool(cells["method"]) == (cells["setting"] in UNPRUNED):
+        yield f"method is {cells['method']!r}; all but {' and '.join(UNPRUNED)} have one, and these have none"
+    for column in NUMBERS:
+        of_unknown_tokens = column == "budget_b" and cells["setting"] == "meta_parent" and not cells[column]
+        if not of_unknown_tokens and not _is_number(cells[column]):
+            yield f"{column} is {cells[column]!r}, which is not a number"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def with_patterns(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with method and pattern apart, as a study names them: sparsegpt_2of4 is sparsegpt, 2:4."""
+    names = rows["method"].astype("string").str.extract(SERIES)
+    patterns = names["pattern"].str.replace("of", ":").fillna("dense")
+    return rows.assign(method=names["method"].astype(object), pattern=patterns.astype(object))
+
+
+def best_graded(rows: pd.DataFrame, what: list[str]) -> pd.DataFrame:
+    """The rows by grade, best first, and of those that agree in the columns ``what`` the first."""
+    by_grade = rows.sort_values("precision", key=lambda grades: grades.map(list(GRADES).index), kind="stable")
+    return by_grade.drop_duplicates(what)

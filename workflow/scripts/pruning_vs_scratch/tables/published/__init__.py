@@ -10,6 +10,7 @@ from pruning_vs_scratch.tables.published import (
     overview,
     provenance,
     reported,
+    reported_numbers,
     tasks,
     verdicts,
 )
@@ -22,6 +23,7 @@ PUBLISHED: dict[str, Callable[[Stored], Published]] = {
     "tasks": tasks.task_table,
     "efficiency": efficiency.efficiency_table,
     "reported": reported.reported_table,
+    "reported_numbers": reported_numbers.number_table,
     "hyperparameters": hyperparameters.hyperparameter_table,
     "accounting": accounting.accounting_table,
     "provenance": provenance.provenance_table,

@@ -18,12 +18,12 @@ MODELS = {
     "pruned": "pruned and retrained",
     "scratch, full": "from scratch, whole pipeline's tokens",
 }
-PAPER = ("paper_tokens", "paper_perplexity")
+PAPER = ("paper_tokens", "paper_perplexity", "paper_grade")
 STUDY = ("study_tokens", "study_perplexity", "study_low", "study_high")
 COMPARISON = ["method", "ratio", "budget"]
 BILLION = 10**9
 
-Perplexities = dict[str, dict[str, float]]
+Perplexities = dict[str, dict[str, Any]]
 """Columns of a source by the model (MODELS)."""
 
 
@@ -52,7 +52,7 @@ def _paper(rows: pd.DataFrame) -> Perplexities:
     for row in records(rows):
         same = "equal" if row["budget_b"] == retrained else "full"
         name = "pruned" if row["setting"] == "pruned" else f"scratch, {same}"
-        found[name] = dict(zip(PAPER, (row["budget_b"] * BILLION, row["value"]), strict=True))
+        found[name] = dict(zip(PAPER, (row["budget_b"] * BILLION, row["value"], row["precision"]), strict=True))
     return found
 
 
@@ -97,6 +97,7 @@ def _printed(numbers: pd.DataFrame, corpus: str) -> pd.DataFrame:
             "model": numbers["model"],
             "paper, tokens": [_tokens(value) for value in numbers[PAPER[0]]],
             "paper, WikiText-2": [number(value, ".2f") for value in numbers[PAPER[1]]],
+            "paper, grade": numbers[PAPER[2]],
             "study, tokens": [_tokens(value) for value in numbers[STUDY[0]]],
             f"study, {corpus}": intervals,
         }
