@@ -20,7 +20,7 @@ from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.method import PrunedBlock, Request, Scores, SparseMethod, StructuredMethod, options_of
 from pruning_vs_scratch.pruning.scores import score
 from pruning_vs_scratch.pruning.sparse import sparse_blocks
-from pruning_vs_scratch.pruning.structured import structured_blocks
+from pruning_vs_scratch.pruning.structured import chosen_blocks
 from pruning_vs_scratch.pruning.surgery import cut_outside, kept_shape
 from pruning_vs_scratch.study import ModelShape, Target
 
@@ -193,9 +193,14 @@ class Case:
 
     def target(self, shape: ModelShape) -> Target:
         """The target for a parent of a shape: half of the blocks, or five sixths of the width, or a mask."""
-        granularity = facts_of(self.method).granularity
+        facts = facts_of(self.method)
+        granularity, options = facts.granularity, facts.options(**self.options)
+        shape = replace(shape, **dict.fromkeys(facts.adds(options), True))
         if granularity == "depth":
             shape = replace(shape, layers=shape.layers // 2)
+        elif granularity == "width" and "hidden_size" not in facts.shrinks(options):
+            groups = shape.kv_heads // 2
+            shape = replace(shape, kv_heads=groups, heads=groups * (shape.heads // shape.kv_heads), ffn_size=31)
         elif granularity == "width":
             fewer_heads = shape.heads - shape.kv_heads or shape.heads
             heads = shape.heads if self.options.get("importance") == "authors" else fewer_heads
@@ -232,7 +237,8 @@ class Case:
             blocks = list(sparse_blocks(parent, SPARSE[self.method], request, scores=scores))
             return Outcome(parent, Kept(), blocks, scores)
         kept = STRUCTURED[self.method].keep(scores, parent.shape, request)
-        return Outcome(parent, kept, list(structured_blocks(parent, kept)), scores)
+        blocks = list(chosen_blocks(parent, STRUCTURED[self.method], scores, kept, request))
+        return Outcome(parent, kept, blocks, scores)
 
 
 @contextmanager

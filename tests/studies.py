@@ -73,6 +73,10 @@ def batches(count: int) -> int:
     return count * GLOBAL_BATCH
 
 
+FLAP_TARGET = {"ratio": 0.5, "hidden_size": 32, "ffn_size": 32, "heads": 2, "kv_heads": 1, "methods": ["flap"]}
+"""Half of the smallest study's groups and neurons: FLAP cannot share the target of the other width methods."""
+
+
 def base() -> Values:
     """The smallest study with a parent, a batch and calibration text of few tokens."""
     files = [REPOSITORY / "config" / name for name in ("config.yaml", "smoke.yaml")]
@@ -80,6 +84,7 @@ def base() -> Values:
     values["evaluation"]["perplexity"] |= {"sequence_length": LENGTH}
     values["evaluation"]["speed"] = None
     values["training"] |= {"sequence_length": LENGTH, "global_batch_size": BATCH, "micro_batch_size": BATCH}
+    values["targets"]["width"].append(FLAP_TARGET)
     return values
 
 

@@ -121,7 +121,7 @@ UNKNOWN_NAMES: dict[str, tuple[Edit, str]] = {
     ),
     "method unlike any": (
         lambda v: v["matrix"][0].update(methods=["xyz"]),
-        "known: magnitude, minitron_depth, minitron_width, random, sheared_llama, shortgpt, sparsegpt, wanda",
+        "known: flap, magnitude, minitron_depth, minitron_width, random, sheared_llama, shortgpt, sparsegpt, wanda",
     ),
     "source kind": (
         lambda v: v["corpus"]["sources"]["shakespeare"].update(kind="paths"),
@@ -294,7 +294,7 @@ RULES: dict[str, tuple[Edit, str]] = {
     ),
     "key-value heads that Minitron cannot drop": (
         lambda v: v["targets"]["width"][0].update(heads=2, kv_heads=1),
-        "targets.width.0.kv_heads: minitron_width keeps all 2 of the parent's; methods that drop any: sheared_llama",
+        "targets.width.0.kv_heads: minitron_width keeps all 2 of the parent's; methods that drop any: flap, sheared",
     ),
     "blocks that Minitron-width cannot drop": (
         lambda v: v["targets"]["width"][0].update(layers=3),

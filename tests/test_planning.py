@@ -59,6 +59,7 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
     ("minitron_depth", {}),
     ("minitron_depth", {"criterion": "closest"}),
     ("minitron_width", {}),
+    ("flap", {}),
     ("wanda", {}),
     ("wanda", {"order": "dense"}),
     ("sparsegpt", {"block_size": 4}),

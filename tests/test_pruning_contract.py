@@ -37,8 +37,8 @@ from pruning_vs_scratch.pruning.masks import read_masks
 from pruning_vs_scratch.pruning.method import LearnedMethod
 from pruning_vs_scratch.pruning.sparse import sparse_blocks
 
-UPDATING = {"sparsegpt"}
-"""Methods that change the weights that they keep."""
+UPDATING = {"sparsegpt", "flap"}
+"""Methods that change the weights that they keep, or add biases."""
 BY_ROW = {"wanda", "random"}
 """Methods with one unstructured cut for each output row; the others have one for each (small) matrix."""
 
@@ -47,6 +47,8 @@ STRUCTURED_CASES = [
     Case("minitron_depth", options={"criterion": "closest"}),
     Case("minitron_width", options={"importance": "authors"}),
     Case("minitron_width", options={"aggregate": "mean"}),
+    Case("flap", options={"biases": "authors"}),
+    Case("flap", options={"biases": "none", "variance": "paper"}),
 ]
 SPARSE_CASES = [
     *(
@@ -64,6 +66,12 @@ EVERY_METHOD = [
 ONCE_A_METHOD = [
     case for case in EVERY_METHOD if case.pattern != "2:4" and (not case.options or case.method == "wanda")
 ]
+
+ON_A_MISTRAL = [
+    *(case for case in ONCE_A_METHOD if case.method != "flap"),
+    Case("flap", options={"biases": "none", "variance": "paper"}),
+]
+"""Mistral has no biases."""
 
 each_method = pytest.mark.parametrize("case", EVERY_METHOD, ids=str)
 once_a_method = pytest.mark.parametrize("case", ONCE_A_METHOD, ids=str)
@@ -221,13 +229,19 @@ def test_a_checkpoint_that_transformers_loads_has_the_pruned_blocks_logits(
     assert_written_as_pruned(tiny_llama(**VARIANTS[variant]), case, tmp_path)
 
 
-@once_a_method
+@pytest.mark.parametrize("case", ON_A_MISTRAL, ids=str)
 def test_a_mistral_is_pruned_to_a_mistral(case: Case, tmp_path: Path) -> None:
     model = tiny_mistral()
     assert not torch.allclose(logits_of(model)[:, -1], logits_of(tiny_mistral(sliding_window=None))[:, -1])
     assert_written_as_pruned(model, case, tmp_path)
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert (config["architectures"], config["sliding_window"]) == (["MistralForCausalLM"], 4)
+
+
+def test_biases_that_a_mistral_has_no_room_for_are_refused(tmp_path: Path) -> None:
+    pruned = Case("flap").prune(opened(saved(tiny_mistral(), tmp_path / "parent")))
+    with pytest.raises(UserError, match=r"a mistral model has no biases in its linear layers \(attention_bias\)"):
+        pruned.export(tmp_path / "out")
 
 
 @once_a_method
@@ -279,6 +293,7 @@ def test_the_batch_size_does_not_change_what_is_kept(case: Case, batch_size: int
     usual, other = outcome_of(f"{case}/tied"), case.prune(tiny_llama(), batch_size)
     if case.method in UPDATING:
         assert same_tensors(other.masks, usual.masks)
+        assert other.kept.to_dict() == usual.kept.to_dict()
         torch.testing.assert_close(other.weights, usual.weights, rtol=1e-3, atol=1e-4)
     else:
         assert same_outcome(other, usual)
@@ -352,6 +367,7 @@ LAST_LINEAR = 2 * 5 * 11 * SHAPE.hidden_size * SHAPE.ffn_size
 PASSES = {
     "shortgpt": 4 * SHAPE.block_flops(5, 11),
     "minitron_width": 4 * SHAPE.block_flops(5, 11),
+    "flap": 4 * SHAPE.block_flops(5, 11),
     # Statistics need no block's last linear layer, and nobody reads what leaves the last pruned block.
     "wanda": 7 * SHAPE.block_flops(5, 11) - 4 * LAST_LINEAR,
     "sparsegpt": 7 * SHAPE.block_flops(5, 11) - 4 * LAST_LINEAR,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from models import SHAPE
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.study import ModelShape
 from pruning_vs_scratch.study.solve import shape_for
 
@@ -43,7 +44,7 @@ def usual_shapes(draw: st.DrawFn) -> ModelShape:
 def test_a_width_ratio_is_met_with_a_shape_that_loads_and_keeps_the_proportions(
     parent: ModelShape, method: str, ratio: float
 ) -> None:
-    shape = shape_for(parent, method, ratio)
+    shape = shape_for(parent, method, ratio, facts_of(method).options())
     assert replace(shape, hidden_size=parent.hidden_size, ffn_size=parent.ffn_size) == parent
     assert 1 - shape.params_nonembedding / parent.params_nonembedding == pytest.approx(ratio, abs=0.01)
     assert shape.hidden_size % (2 * shape.heads if shape.heads % 2 else shape.heads) == 0
@@ -57,16 +58,16 @@ def test_a_depth_ratio_is_met_as_nearly_as_whole_blocks_can(parent: ModelShape, 
     wanted = (1 - ratio) * parent.layers
     if round(wanted) in (0, parent.layers):
         with pytest.raises(UserError, match=f"--ratio {ratio:g}"):
-            shape_for(parent, method, ratio)
+            shape_for(parent, method, ratio, facts_of(method).options())
         return
-    shape = shape_for(parent, method, ratio)
+    shape = shape_for(parent, method, ratio, facts_of(method).options())
     assert replace(shape, layers=parent.layers) == parent
     assert abs(shape.layers - wanted) <= 0.5
 
 
 @pytest.mark.parametrize("method", ["wanda", "sparsegpt", "magnitude", "random"])
 def test_a_sparse_method_keeps_the_shape(method: str) -> None:
-    assert shape_for(SHAPE, method, 0.7) == SHAPE
+    assert shape_for(SHAPE, method, 0.7, facts_of(method).options()) == SHAPE
 
 
 @pytest.mark.parametrize(
@@ -81,4 +82,4 @@ def test_a_sparse_method_keeps_the_shape(method: str) -> None:
 )
 def test_a_ratio_that_prunes_nothing_or_all_is_refused(method: str, ratio: float, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        shape_for(SHAPE, method, ratio)
+        shape_for(SHAPE, method, ratio, facts_of(method).options())

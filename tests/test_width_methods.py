@@ -11,7 +11,8 @@ import torch
 from models import SHAPE, VARIANTS, Case, logits_of, random_windows, recorded_inputs, shape_of_model, tiny_llama
 from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.pruning.methods.minitron_width.facts import MinitronWidthOptions
-from pruning_vs_scratch.pruning.methods.minitron_width.method import ChannelImportance, heads_by_group, top_indices
+from pruning_vs_scratch.pruning.methods.minitron_width.method import ChannelImportance, heads_by_group
+from pruning_vs_scratch.pruning.ranking import top_indices
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from pruning_vs_scratch.config.corpus import HubFilesSource
-from pruning_vs_scratch.config.model import PretrainedParent, ShapeConfig, WidthTarget
+from pruning_vs_scratch.config.model import DepthTarget, PretrainedParent, ShapeConfig, WidthTarget
 from pruning_vs_scratch.config.pruning import N_OF_M_RATIO, Comparison
 from pruning_vs_scratch.config.shape_search import ShapeSearchConfig
 from pruning_vs_scratch.config.steps import Step, parse_chain
@@ -195,7 +195,7 @@ def _shape_search_problems(config: StudyConfig) -> Iterator[str]:
         if ratio not in pruned:
             known = ", ".join(map(str, sorted(pruned))) or "none"
             yield f"shape_search.ratios.{i}: no width method of the matrix prunes {ratio}; its width ratios: {known}"
-        if any(target.ratio == ratio for target in config.targets.width):
+        if any(target.ratio == ratio and not target.methods for target in config.targets.width):
             yield f"shape_search.ratios.{i}: targets.width has a shape for {ratio}; keep that, or search for one"
         if sum(candidate.ratio == ratio for candidate in search.candidates) == 1:
             yield f"shape_search.candidates: {ratio} has one candidate; give two or more, or none to have them solved"
@@ -217,10 +217,10 @@ def _candidate_problems(
 
 def _shape_problems(config: StudyConfig) -> Iterator[str]:
     parent = config.parent.shape
-    for granularity in ("depth", "width"):
-        ratios = [target.ratio for target in getattr(config.targets, granularity)]
-        for ratio in sorted({ratio for ratio in ratios if ratios.count(ratio) > 1}):
-            yield f"targets.{granularity}: ratio {ratio} has {ratios.count(ratio)} targets; keep one"
+    ratios = [target.ratio for target in config.targets.depth]
+    for ratio in sorted({ratio for ratio in ratios if ratios.count(ratio) > 1}):
+        yield f"targets.depth: ratio {ratio} has {ratios.count(ratio)} targets; keep one"
+    yield from _sharing_problems(config)
     if parent.heads % parent.kv_heads:
         yield f"parent.shape.kv_heads: {parent.kv_heads} does not divide the {parent.heads} heads"
     yield from _head_problem("parent.shape", parent.hidden_size, parent.heads)
@@ -229,6 +229,25 @@ def _shape_problems(config: StudyConfig) -> Iterator[str]:
             yield f"targets.depth.{i}.layers: {depth.layers} is not below the parent's {parent.layers}"
     for i, width in enumerate(config.targets.width):
         yield from _width_problems(config, f"targets.width.{i}", width)
+
+
+def _sharing_problems(config: StudyConfig) -> Iterator[str]:
+    """At each ratio every width method has one shape, and no two entries have the same."""
+    seen: dict[tuple[float, str], int] = {}
+    for i, width in enumerate(config.targets.width):
+        path = f"targets.width.{i}"
+        for method in width.methods or ["the width methods without a shape of their own"]:
+            first = seen.setdefault((width.ratio, method), i)
+            if first != i:
+                yield f"{path}: {method} has a shape for ratio {width.ratio} in targets.width.{first} already; keep one"
+            if width.methods and facts_of(method).granularity != "width":
+                yield f"{path}.methods: {method} is a {facts_of(method).granularity} method; name width methods"
+        for j, other in enumerate(config.targets.width[:i]):
+            if other.model_copy(update={"methods": width.methods}) == width:
+                yield (
+                    f"{path}: this is the shape of targets.width.{j} again; keep one entry, so that their methods "
+                    "share baselines"
+                )
 
 
 def _width_problems(config: StudyConfig, path: str, width: WidthTarget) -> Iterator[str]:
@@ -244,7 +263,9 @@ def _width_problems(config: StudyConfig, path: str, width: WidthTarget) -> Itera
             f"{path}.kv_heads: whole groups of {parent.heads // parent.kv_heads} query heads go, so {kv_heads} "
             f"key-value heads need {kv_heads * (parent.heads // parent.kv_heads)} heads, not {width.heads}"
         )
-    yield from _head_problem(path, width.hidden_size, width.heads)
+    # Where the hidden size stays, the number of heads alone decides (models/config.py).
+    if width.hidden_size != parent.hidden_size or not width.methods:
+        yield from _head_problem(path, width.hidden_size, width.heads)
 
 
 def _head_problem(path: str, hidden_size: int, heads: int) -> Iterator[str]:
@@ -273,15 +294,18 @@ def _method_problems(config: StudyConfig, path: str, method: str, ratios: list[f
     facts, options = facts_of(method), config.pruning.options(method)
     if facts.learns_masks and options.tokens is None:
         yield f"{path}: {method} learns its masks and needs pruning.{method}.tokens"
-    for i, width in enumerate(config.targets.width):
-        if facts.granularity == "width" and width.ratio in ratios:
-            yield from _kept_whole_problems(config, f"targets.width.{i}", method, width)
+    for ratio in ratios if facts.granularity == "width" else []:
+        width = config.targets.width_of(method, ratio)
+        if width is not None:
+            path = f"targets.width.{config.targets.width.index(width)}"
+            yield from _kept_whole_problems(config, path, method, width)
+            yield from _bias_problems(config, path, method, width)
 
 
 def _kept_whole_problems(config: StudyConfig, path: str, method: str, width: WidthTarget) -> Iterator[str]:
     """A width target asks for nothing that the method cannot make smaller."""
     shrinks = facts_of(method).shrinks(config.pruning.options(method))
-    for key in sorted(type(width).model_fields.keys() - {"ratio"} - shrinks):
+    for key in sorted({"hidden_size", "ffn_size", "heads", "kv_heads", "layers"} - shrinks):
         if getattr(width, key) not in (None, getattr(config.parent.shape, key)):
             others = [
                 name
@@ -292,6 +316,21 @@ def _kept_whole_problems(config: StudyConfig, path: str, method: str, width: Wid
                 f"{path}.{key}: {method} keeps all {getattr(config.parent.shape, key)} of the "
                 f"parent's; methods that drop any: {', '.join(others)}"
             )
+
+
+def _bias_problems(config: StudyConfig, path: str, method: str, width: WidthTarget) -> Iterator[str]:
+    """Biases of a target are the parent's and those that its method adds, for every method that shares it."""
+    added = facts_of(method).adds(config.pruning.options(method))
+    if added and not width.methods:
+        yield (
+            f"{path}: {method} adds {' and '.join(sorted(added))} with these options, so it cannot share this shape; "
+            f"give it an entry of its own (methods: [{method}])"
+        )
+    for key in ("attention_bias", "mlp_bias"):
+        given, has = getattr(width, key), getattr(config.parent.shape, key) or key in added
+        if given is not None and given != has:
+            can = "gives such biases" if has else "cannot give such biases"
+            yield f"{path}.{key}: {method} with its options {can}; leave the key out, or change pruning.{method}"
 
 
 def _chain_problems(config: StudyConfig, path: str, chain: list[str]) -> Iterator[str]:
@@ -320,8 +359,12 @@ def _chain_problems(config: StudyConfig, path: str, chain: list[str]) -> Iterato
 
 def _shape_after(config: StudyConfig, step: Step, shape: ShapeConfig) -> ShapeConfig:
     """What a depth or width step leaves of a shape; the same shape where the step has no target."""
-    targets = [target for target in getattr(config.targets, step.granularity) if target.ratio == step.ratio]
-    values = targets[0].model_dump(exclude={"ratio"}, exclude_none=True) if targets else {}
+    targets: list[DepthTarget | WidthTarget | None] = [
+        target for target in config.targets.depth if step.granularity == "depth" and target.ratio == step.ratio
+    ]
+    if step.granularity == "width":
+        targets = [config.targets.width_of(step.method, step.ratio)]
+    values = targets[0].model_dump(exclude={"ratio", "methods"}, exclude_none=True) if targets and targets[0] else {}
     return shape.model_copy(update=values)
 
 
@@ -342,8 +385,11 @@ def _target_problems(config: StudyConfig, index: int, method: str, comparison: C
 def _ratio_problems(config: StudyConfig, path: str, method: str, ratios: list[float]) -> Iterator[str]:
     """Depth and width methods need a target for each ratio."""
     granularity = facts_of(method).granularity
-    known = {target.ratio for target in getattr(config.targets, granularity)}
-    known |= _searched_ratios(config) if granularity == "width" else set()
+    if granularity == "depth":
+        known = {target.ratio for target in config.targets.depth}
+    else:
+        known = {target.ratio for target in config.targets.width if not target.methods or method in target.methods}
+        known |= _searched_ratios(config)
     for ratio in ratios:
         if ratio not in known:
             closest = min(known, key=lambda r: abs(r - ratio), default=None)

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from pruning_vs_scratch.config.base import PositiveInt, Ratio, Section
 from pruning_vs_scratch.config.checkpoint import HubCheckpoint, PathCheckpoint, PypiCheckpoint
+from pruning_vs_scratch.config.pruning import Method
 
 LOOKS_LIKE_TOKENS = re.compile(r"[PS]\d")
 """How names of parents that a study pretrains, and of baselines from scratch, begin."""
@@ -101,9 +102,15 @@ class WidthTarget(Section):
     ffn_size: PositiveInt
     heads: PositiveInt
     kv_heads: PositiveInt | None = None
-    """Key-value heads; the parent's unless given. Only Sheared-LLaMA drops whole key-value groups."""
+    """Key-value heads; the parent's unless given. Whole groups go: FLAP and Sheared-LLaMA drop them."""
     layers: PositiveInt | None = None
     """Decoder blocks; the parent's unless given. Only Sheared-LLaMA drops blocks and channels at once."""
+    methods: list[Method] = []
+    """Methods that have this shape to themselves; unless given, all width methods without one of their own."""
+    attention_bias: bool | None = None
+    """Biases in attention; unless given, the parent's and those that the methods add."""
+    mlp_bias: bool | None = None
+    """Biases in the feed-forward block; likewise."""
 
 
 class TargetsConfig(Section):
@@ -111,3 +118,10 @@ class TargetsConfig(Section):
 
     depth: list[DepthTarget] = []
     width: list[WidthTarget] = []
+
+    def width_of(self, method: str, ratio: float) -> WidthTarget | None:
+        """A method's own shape for a ratio, else that which width methods share; None if there is neither."""
+        of_ratio = [target for target in self.width if target.ratio == ratio]
+        own = [target for target in of_ratio if method in target.methods]
+        shared = [target for target in of_ratio if not target.methods]
+        return next(iter(own + shared), None)

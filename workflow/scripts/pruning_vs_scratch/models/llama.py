@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study.shape import ModelShape
 
 LINEAR_NAMES = (
@@ -15,6 +16,8 @@ LINEAR_NAMES = (
 """The linear layers of a decoder block, in the order of the forward pass."""
 LINEARS_BY_INPUT = (LINEAR_NAMES[:3], LINEAR_NAMES[3:4], LINEAR_NAMES[4:6], LINEAR_NAMES[6:])
 """The same, grouped by the activation that they read: statistics of an input serve all of its readers."""
+LINEARS_WITH_BIAS = {"attention_bias": LINEAR_NAMES[:4], "mlp_bias": LINEAR_NAMES[4:]}
+"""Those that have biases, by the key of the configuration that says so."""
 BLOCK_PREFIX = "model.layers."
 """How the names of a block's weights begin in a checkpoint; its index follows."""
 
@@ -66,8 +69,18 @@ def weight_shapes(config: Any) -> tuple[dict[str, torch.Size], dict[str, torch.S
 
 
 def with_shape(config: Any, shape: ModelShape) -> Any:
-    """A copy of a configuration with another shape; all else (positions, rotary scaling, biases, ...) stays."""
+    """A copy of a configuration with another shape; all else (positions, rotary scaling, ...) stays.
+
+    Raises:
+        UserError: the shape has biases, and models of this kind have none.
+    """
     changed = copy.deepcopy(config)
+    for key in LINEARS_WITH_BIAS:
+        if hasattr(config, key):
+            changed.update({key: getattr(shape, key)})
+        elif getattr(shape, key):
+            kind = config.model_type
+            raise UserError(f"a {kind} model has no biases in its linear layers ({key}): choose options that add none")
     changed.update(
         {
             "num_hidden_layers": shape.layers,

@@ -23,6 +23,7 @@ BUILT_IN = (
     "shortgpt",
     "minitron_depth",
     "minitron_width",
+    "flap",
     "sheared_llama",
     "wanda",
     "sparsegpt",

@@ -25,7 +25,7 @@ from pruning_vs_scratch.pruning.method import (
 from pruning_vs_scratch.pruning.scores import NO_TEXT, TextRead, read_scores, score
 from pruning_vs_scratch.pruning.session import calibration_stream
 from pruning_vs_scratch.pruning.sparse import sparse_blocks
-from pruning_vs_scratch.pruning.structured import structured_blocks
+from pruning_vs_scratch.pruning.structured import chosen_blocks, structured_blocks
 from pruning_vs_scratch.training.metrics import METRICS_FILE
 from pruning_vs_scratch.training.world import World
 
@@ -88,8 +88,8 @@ def _by_scores(
         return Choice(model, Kept(), blocks, {}, lambda: _spent(text, args))
     kept = method.keep(scores, model.shape, request)
     # Scores of every neuron of every block would be megabytes of text.
-    shown = {name: values.tolist() for name, values in scores.items() if values.ndim < 2}
-    return Choice(model, kept, structured_blocks(model, kept), shown, lambda: _spent(text, args))
+    shown = {n: values.tolist() for n, values in method.shown(scores, model.shape, request).items() if values.ndim < 2}
+    return Choice(model, kept, chosen_blocks(model, method, scores, kept, request), shown, lambda: _spent(text, args))
 
 
 def _sparse(

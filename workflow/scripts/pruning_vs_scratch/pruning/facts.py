@@ -120,6 +120,10 @@ class MethodFacts:
     """What it holds, for a parent's shape, the text, and the bytes of a weight."""
     importance: tuple[BlockScores, ...] | tuple[ChannelScores, ...]
     """What the figure of importance shows; nothing if the method scores no blocks."""
+    adds: Callable[[Options], frozenset[str]] = lambda _options: frozenset()
+    """Biases that it gives to a model: ``attention_bias``, ``mlp_bias``."""
+    shape_at: Callable[["ModelShape", float, Options], "ModelShape"] | None = None
+    """The shape that a ratio means by hand; none for what its granularity usually means (study/solve.py)."""
     problem: Callable[[Options, str], str | None] = lambda _options, _pattern: None
     """What is wrong with the options for a sparsity pattern ('dense' for other methods), after the option's key."""
 

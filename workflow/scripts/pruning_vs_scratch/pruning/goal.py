@@ -20,12 +20,12 @@ def wanted_target(args: argparse.Namespace, parent: ModelShape, options: Any) ->
     Raises:
         UserError: they ask for nothing, or for what cannot be.
     """
-    target = _target(args, parent)
+    target = _target(args, parent, options)
     _check_reachable(args, parent, target, options)
     return target
 
 
-def _target(args: argparse.Namespace, parent: ModelShape) -> Target:
+def _target(args: argparse.Namespace, parent: ModelShape, options: Any) -> Target:
     """What the options ask for.
 
     Raises:
@@ -47,7 +47,8 @@ def _target(args: argparse.Namespace, parent: ModelShape) -> Target:
         ratio = 1 - shape.params_nonembedding / parent.params_nonembedding
     else:
         ratio = _checked_ratio(args)
-        shape = shape_for(parent, args.method, ratio)
+        shape = shape_for(parent, args.method, ratio, options)
+    shape = replace(shape, **dict.fromkeys(facts_of(args.method).adds(options), True))
     return Target(f"{args.method}-{ratio:g}", granularity, ratio, "dense", shape)
 
 
@@ -72,7 +73,7 @@ def _checked_ratio(args: argparse.Namespace) -> float:
 
 def _named_shape(words: list[str], parent: ModelShape) -> ModelShape:
     changes: dict[str, Any] = {}
-    for word in words:
+    for word in ",".join(words).split(","):
         key, _, value = word.partition("=")
         if key not in SHAPE_KEYS:
             raise UserError(f"--shape {word}: {nearest(key, SHAPE_KEYS)}")
@@ -96,13 +97,20 @@ def _check_reachable(args: argparse.Namespace, parent: ModelShape, target: Targe
     asking = args.target or f"the target of {args.method}"
     for name, wanted in target.shape.to_dict().items():
         found = getattr(parent, name)
-        if wanted != found and not (name in shrinks and wanted < found):
+        if wanted != found and not (name in facts.adds(options) or (name in shrinks and wanted < found)):
             kept = f", which {args.method} keeps with these options" if wanted < found and name in SHAPE_KEYS else ""
             raise UserError(f"{asking} asks for {name} = {wanted}, but {args.model} has {found}{kept}")
     if target.shape.heads % target.shape.kv_heads:
         raise UserError(
             f"{asking} asks for {target.shape.heads} heads, not a multiple of the {target.shape.kv_heads} "
             "key-value heads"
+        )
+    kept_groups = target.shape.kv_heads < parent.kv_heads
+    if kept_groups and target.shape.heads // target.shape.kv_heads != parent.heads // parent.kv_heads:
+        group = parent.heads // parent.kv_heads
+        raise UserError(
+            f"{asking} asks for {target.shape.heads} heads in {target.shape.kv_heads} key-value groups; "
+            f"whole groups of {group} query heads go, so that leaves {target.shape.kv_heads * group} heads"
         )
     if target.shape.hidden_size % target.shape.heads:
         raise UserError(

@@ -20,6 +20,8 @@ class Kept:
     """Neurons of the feed-forward layer, for each kept block."""
     heads: list[torch.Tensor] | None = None
     """Query heads, for each kept block; a key-value head stays as long as one of its query heads does."""
+    added: tuple[str, ...] = ()
+    """Biases that the pruned model has beyond the parent's: ``attention_bias``, ``mlp_bias``."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, without what is kept whole."""
@@ -28,6 +30,7 @@ class Kept:
         for name in ("ffn", "heads"):
             indices = getattr(self, name)
             values[name] = None if indices is None else [row.tolist() for row in indices]
+        values["added"] = list(self.added) or None
         return {name: value for name, value in values.items() if value is not None}
 
     def dropped(self, parent: ModelShape) -> dict[str, list[int]]:
@@ -39,4 +42,5 @@ class Kept:
         """The inverse of ``to_dict``."""
         hidden = values.get("hidden")
         rows = {name: [torch.tensor(row) for row in values[name]] for name in ("ffn", "heads") if name in values}
-        return cls(values.get("blocks"), None if hidden is None else torch.tensor(hidden), **rows)
+        added = tuple(values.get("added", ()))
+        return cls(values.get("blocks"), None if hidden is None else torch.tensor(hidden), **rows, added=added)

@@ -35,14 +35,28 @@ class Request:
     seed: int
 
 
+def _all_scores(scores: Scores, _parent: ModelShape, _request: Request) -> Scores:
+    return scores
+
+
+def _cut_alone(
+    cut: Tensors, _whole: Tensors, _scores: Scores, _kept: Kept, _block: int, _parent: ModelShape, _request: Request
+) -> Tensors:
+    return cut
+
+
 @dataclass(frozen=True)
 class StructuredMethod:
-    """Scores the parent once, then keeps the best blocks or channels."""
+    """Scores the parent, then keeps the best blocks or channels."""
 
     score: Callable[[CalibrationStream, list[ModelShape], Any], Scores]
     """Scores from calibration text, for the shapes that will be asked for, with the method's options."""
     keep: Callable[[Scores, ModelShape, Request], Kept]
     """What stays of the parent's shape."""
+    shown: Callable[[Scores, ModelShape, Request], Scores] = _all_scores
+    """Those of the scores, or what follows from them, that pruning.json shows."""
+    finish: Callable[[Tensors, Tensors, Scores, Kept, int, ModelShape, Request], Tensors] = _cut_alone
+    """A block's weights as they will be written: from the cut ones, the whole block's, and its index in the parent."""
 
 
 class Statistic(Protocol):

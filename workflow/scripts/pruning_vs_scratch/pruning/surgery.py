@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import LlamaForCausalLM
 
-from pruning_vs_scratch.models.llama import BLOCK_PREFIX, shape_of, with_shape
+from pruning_vs_scratch.models.llama import BLOCK_PREFIX, LINEARS_WITH_BIAS, shape_of, with_shape
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.study.shape import ModelShape
 
@@ -28,6 +28,7 @@ def kept_shape(parent: ModelShape, kept: Kept) -> ModelShape:
         changes["ffn_size"] = len(kept.ffn[0])
     if kept.heads is not None:
         changes |= {"heads": len(kept.heads[0]), "kv_heads": len(kept_kv_heads(kept.heads[0], parent))}
+    changes |= dict.fromkeys(kept.added, True)
     return replace(parent, **changes)
 
 
@@ -49,7 +50,10 @@ def cut_outside(tensors: Tensors, kept: Kept) -> Tensors:
 
 
 def cut_block(tensors: Tensors, kept: Kept, position: int, parent: ModelShape) -> Tensors:
-    """One block cut to its kept channels, neurons and heads; ``position`` counts the kept blocks."""
+    """One block cut to its kept channels, neurons and heads; ``position`` counts the kept blocks.
+
+    Biases that are added are zero.
+    """
     rows, columns = _kept_rows_and_columns(kept, position, parent)
     cut = {}
     for name, tensor in tensors.items():
@@ -59,7 +63,13 @@ def cut_block(tensors: Tensors, kept: Kept, position: int, parent: ModelShape) -
         if tensor.ndim == 2 and columns[module] is not None:
             tensor = tensor[:, columns[module]]
         cut[name] = tensor
-    return cut
+    return _added_biases(cut, kept) | cut
+
+
+def _added_biases(cut: Tensors, kept: Kept) -> Tensors:
+    """Zero biases of the linear layers that get some, by name."""
+    modules = [name for key in kept.added for name in LINEARS_WITH_BIAS[key]]
+    return {f"{name}.bias": torch.zeros_like(cut[f"{name}.weight"][:, 0]) for name in modules}
 
 
 def cut_model(model: LlamaForCausalLM, kept: Kept) -> LlamaForCausalLM:

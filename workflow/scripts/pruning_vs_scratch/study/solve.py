@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.pruning.catalogue import facts_of
@@ -16,19 +17,22 @@ SIZE_IN_STEPS = 32
 """Steps from nothing to the parent's size: the paper's candidates are 128 channels apart in 4,096."""
 
 
-def shape_for(parent: ModelShape, method: str, ratio: float) -> ModelShape:
+def shape_for(parent: ModelShape, method: str, ratio: float, options: Any) -> ModelShape:
     """The shape in which a share ``ratio`` of the decoder's parameters is gone.
 
     Depth: the nearest number of blocks. Width: hidden size and neurons shrink by about the same factor, heads stay.
-    A sparse method keeps the shape.
+    A sparse method keeps the shape, and a method may have a rule of its own (``MethodFacts.shape_at``).
 
     Raises:
         UserError: nothing would be left, or nothing would go.
     """
-    granularity = facts_of(method).granularity
-    if granularity == "sparse":
+    facts = facts_of(method)
+    if facts.granularity == "sparse":
         return parent
-    shape = _shallower(parent, ratio) if granularity == "depth" else _narrower(parent, ratio)
+    if facts.shape_at is not None:
+        shape = facts.shape_at(parent, ratio, options)
+    else:
+        shape = _shallower(parent, ratio) if facts.granularity == "depth" else _narrower(parent, ratio)
     if shape == parent:
         raise UserError(f"--ratio {ratio:g} is too small for {method} to prune anything of this checkpoint")
     return shape

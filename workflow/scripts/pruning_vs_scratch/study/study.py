@@ -33,7 +33,7 @@ from pruning_vs_scratch.study.runs import Pair, Run
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.shape_search import candidates_of
 from pruning_vs_scratch.study.sweep import side_of, trials_of
-from pruning_vs_scratch.study.targets import Target
+from pruning_vs_scratch.study.targets import Target, width_shape
 from pruning_vs_scratch.study.trunks import with_trunks
 
 
@@ -358,8 +358,9 @@ class Study:
         if facts.granularity == "depth":
             layers = sorted({target.layers for target in targets.depth if target.layers < shape.layers})
             return [replace(shape, layers=number) for number in layers]
-        shapes = [shape.with_width(target) for target in targets.width]
-        return [smaller for smaller in dict.fromkeys(shapes) if smaller != shape]
+        own = [targets.width_of(method, target.ratio) for target in targets.width]
+        shapes = [width_shape(self.config, method, shape, target) for target in own if target is not None]
+        return list(dict.fromkeys(shapes))
 
     def pruning_processes(self, name: str) -> int:
         """Processes that prune a run together: several where masks are learned."""

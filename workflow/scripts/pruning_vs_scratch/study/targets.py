@@ -1,13 +1,15 @@
 """Targets: what shape or mask a ratio means. The pruned run and its scratch baseline share one."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from pruning_vs_scratch.config.model import WidthTarget
 from pruning_vs_scratch.config.pruning import Comparison
 from pruning_vs_scratch.config.steps import Step, method_of, parse_chain, ratio_of
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.pruning.facts import Granularity
 from pruning_vs_scratch.study.candidates import candidate_shapes
 from pruning_vs_scratch.study.names import pruning_label, target_name
@@ -88,7 +90,7 @@ def target_of(config: StudyConfig, steps: Sequence[Step]) -> Target:
     for step in steps:
         shape = _shape_after(config, shape, step)
     sparse, chain = last.granularity == "sparse", len(steps) > 1
-    shape_name = "+".join(target_name(step.granularity, step.ratio) for step in steps)
+    shape_name = "+".join(target_name(_family(config, step), step.ratio) for step in steps)
     return Target(
         name=pruning_label(steps) if sparse else shape_name,
         granularity="hybrid" if chain else last.granularity,
@@ -100,11 +102,34 @@ def target_of(config: StudyConfig, steps: Sequence[Step]) -> Target:
     )
 
 
+def is_searched(config: StudyConfig, ratio: float) -> bool:
+    """Whether a search finds the shape that width methods share at a ratio."""
+    return config.shape_search is not None and ratio in config.shape_search.ratios
+
+
 def _shape_after(config: StudyConfig, shape: ModelShape, step: Step) -> ModelShape:
     if step.granularity == "depth":
         return shape.with_depth(next(t for t in config.targets.depth if t.ratio == step.ratio))
     if step.granularity == "width":
-        if config.shape_search is not None and step.ratio in config.shape_search.ratios:
+        if _family(config, step) == "width" and is_searched(config, step.ratio):
             return candidate_shapes(config, shape, step.ratio)[0]
-        return shape.with_width(next(t for t in config.targets.width if t.ratio == step.ratio))
+        return width_shape(config, step.method, shape, _width_target(config, step))
     return shape
+
+
+def width_shape(config: StudyConfig, method: str, shape: ModelShape, target: WidthTarget) -> ModelShape:
+    """What a width method makes of a shape: the target's numbers, and the biases that it adds."""
+    added = facts_of(method).adds(config.pruning.options(method))
+    return replace(shape.with_width(target), **dict.fromkeys(added, True))
+
+
+def _width_target(config: StudyConfig, step: Step) -> WidthTarget:
+    target = config.targets.width_of(step.method, step.ratio)
+    assert target is not None, f"the configuration has a width target for {step}"
+    return target
+
+
+def _family(config: StudyConfig, step: Step) -> str:
+    """'depth', 'width', or the methods that have the shape to themselves: 'flap'."""
+    target = config.targets.width_of(step.method, step.ratio) if step.granularity == "width" else None
+    return "-".join(target.methods) if target is not None and target.methods else str(step.granularity)

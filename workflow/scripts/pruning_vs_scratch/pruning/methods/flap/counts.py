@@ -8,9 +8,12 @@ Shares are those of the ratio as written (0.29 of 100 is 29), where binary arith
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.study.shape import ModelShape
+
+if TYPE_CHECKING:
+    from pruning_vs_scratch.study.shape import ModelShape
 
 
 @dataclass(frozen=True)
@@ -21,17 +24,17 @@ class Counts:
     neurons: int
 
 
-def group_params(shape: ModelShape) -> int:
+def group_params(shape: "ModelShape") -> int:
     """Weights of a key-value group: rows of q, k and v, columns of o."""
     return shape.hidden_size * shape.head_dim * (2 * shape.heads // shape.kv_heads + 2)
 
 
-def neuron_params(shape: ModelShape) -> int:
+def neuron_params(shape: "ModelShape") -> int:
     """Weights of a neuron: rows of gate and up, a column of down."""
     return 3 * shape.hidden_size
 
 
-def uniform_counts(shape: ModelShape, groups: int, neurons: int) -> Counts:
+def uniform_counts(shape: "ModelShape", groups: int, neurons: int) -> Counts:
     """Counts for each layer that were named outright, as the study's authors retrain FLAP.
 
     Raises:
@@ -43,7 +46,7 @@ def uniform_counts(shape: ModelShape, groups: int, neurons: int) -> Counts:
     return Counts(groups, neurons)
 
 
-def ul_um_counts(shape: ModelShape, ratio: float) -> Counts:
+def ul_um_counts(shape: "ModelShape", ratio: float) -> Counts:
     """Counts for each layer: the same share of groups and of neurons goes, rounded down."""
     share = Fraction(str(ratio))
     return Counts(
@@ -51,7 +54,7 @@ def ul_um_counts(shape: ModelShape, ratio: float) -> Counts:
     )
 
 
-def ul_mm_counts(shape: ModelShape, ratio: float, dropped_groups: int) -> Counts:
+def ul_mm_counts(shape: "ModelShape", ratio: float, dropped_groups: int) -> Counts:
     """Counts for each layer: a given number of groups goes, and neurons for the rest of the block's share.
 
     The ratio alone does not say how many groups go, and the original has no rule for it, so it must be given.
@@ -62,7 +65,7 @@ def ul_mm_counts(shape: ModelShape, ratio: float, dropped_groups: int) -> Counts
     return _manual_counts(shape, ratio, dropped_groups, layers=1)
 
 
-def al_mm_counts(shape: ModelShape, ratio: float, dropped_groups: int) -> Counts:
+def al_mm_counts(shape: "ModelShape", ratio: float, dropped_groups: int) -> Counts:
     """Counts for all layers together; ``dropped_groups`` is the average of a layer.
 
     Exactly that many go. With the authors' thresholds none to drop means that none stays.
@@ -73,7 +76,7 @@ def al_mm_counts(shape: ModelShape, ratio: float, dropped_groups: int) -> Counts
     return _manual_counts(shape, ratio, dropped_groups, shape.layers)
 
 
-def _manual_counts(shape: ModelShape, ratio: float, dropped_groups: int, layers: int) -> Counts:
+def _manual_counts(shape: "ModelShape", ratio: float, dropped_groups: int, layers: int) -> Counts:
     if not 0 <= dropped_groups < shape.kv_heads:
         raise UserError(
             f"FLAP cannot drop {dropped_groups} of {shape.kv_heads} key-value groups a layer: "

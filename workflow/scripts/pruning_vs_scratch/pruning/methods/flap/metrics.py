@@ -1,13 +1,9 @@
 """How important each input channel of o_proj or down_proj is to FLAP."""
 
-from typing import Literal
-
 import torch
 
-from pruning_vs_scratch.pruning.methods.flap.statistics import Estimator, InputStatistics
-
-Metric = Literal["WIFV", "IFV", "WIFN"]
-"""Weighted input feature variance, which the paper proposes, the same without weights, weighted input feature norm."""
+from pruning_vs_scratch.pruning.methods.flap.facts import Estimator, Metric
+from pruning_vs_scratch.pruning.methods.flap.statistics import InputStatistics
 
 
 def ifv(variance: torch.Tensor) -> torch.Tensor:

@@ -4,14 +4,10 @@ One window is one sample. All sums are fp64 and are taken window by window, so t
 size to the last bit; the authors' code divides wrongly for batches larger than 1.
 """
 
-from typing import Literal
-
 import torch
 
 from pruning_vs_scratch.errors import UserError
-
-Estimator = Literal["code", "paper"]
-"""Which variance: that of the authors' code, or the paper's."""
+from pruning_vs_scratch.pruning.methods.flap.facts import Estimator
 
 
 class InputStatistics:

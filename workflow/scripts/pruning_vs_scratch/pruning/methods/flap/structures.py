@@ -7,6 +7,7 @@ With grouped-query attention whole key-value groups go, so that each kept one ha
 Of equal scores the earlier stays (layer by layer, groups before neurons), so that counts are exact.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -23,7 +24,7 @@ from pruning_vs_scratch.pruning.methods.flap.counts import (
     ul_um_counts,
     uniform_counts,
 )
-from pruning_vs_scratch.pruning.methods.minitron_width import top_indices
+from pruning_vs_scratch.pruning.ranking import top_indices
 from pruning_vs_scratch.study.shape import ModelShape
 
 
@@ -61,9 +62,9 @@ class Selection:
         sizes = [{len(row) for row in rows} for rows in (self.groups, self.neurons)]
         return all(len(size) == 1 and 0 not in size for size in sizes)
 
-    def kept(self, parent: ModelShape) -> Kept:
-        """The same as what surgery takes: query heads instead of groups."""
-        return Kept(ffn=self.neurons, heads=[query_heads(groups, parent) for groups in self.groups])
+    def kept(self, parent: ModelShape, added: Collection[str] = ()) -> Kept:
+        """The same as what surgery takes: query heads instead of groups; and the biases that are added."""
+        return Kept(ffn=self.neurons, heads=[query_heads(groups, parent) for groups in self.groups], added=tuple(added))
 
 
 def query_heads(groups: torch.Tensor, parent: ModelShape) -> torch.Tensor:

@@ -19,6 +19,7 @@ from pruning_vs_scratch.pruning.calibration import CalibrationStream, Observer, 
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.method import Request, Scores, StructuredMethod
 from pruning_vs_scratch.pruning.methods.minitron_width.facts import MinitronWidthOptions
+from pruning_vs_scratch.pruning.ranking import top_indices
 from pruning_vs_scratch.study.shape import ModelShape
 
 
@@ -54,11 +55,6 @@ class ChannelImportance:
     def _is_l2(self) -> bool:
         # Sums of squares add up over windows; only |a| leaves a choice of the norm over them.
         return self._options.aggregate == "l2" and self._options.importance == "nvidia"
-
-
-def top_indices(importance: torch.Tensor, count: int) -> torch.Tensor:
-    """Ascending indices of the ``count`` largest entries; of equal entries the earlier stays."""
-    return importance.argsort(descending=True, stable=True)[:count].sort().values
 
 
 def heads_by_group(importance: torch.Tensor, shape: ModelShape, heads: int) -> torch.Tensor:
