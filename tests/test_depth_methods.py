@@ -26,9 +26,10 @@ from models import (
     tiny_mistral,
 )
 from pruning_vs_scratch.models.llama import shape_of
+from pruning_vs_scratch.pruning.depth_losses import losses
 from pruning_vs_scratch.pruning.methods.minitron_depth import method as minitron_depth
 from pruning_vs_scratch.pruning.methods.minitron_depth.facts import MinitronDepthOptions, candidates_of
-from pruning_vs_scratch.pruning.methods.minitron_depth.method import losses, start_of_run
+from pruning_vs_scratch.pruning.methods.minitron_depth.method import start_of_run
 from pruning_vs_scratch.pruning.methods.shortgpt.method import block_influence, most_influential
 from pruning_vs_scratch.study import ModelShape
 
@@ -113,7 +114,7 @@ ALL = [*candidates_of(SHAPE.layers, RUNS), WHOLE]
 @pytest.mark.parametrize("kind", [*VARIANTS, "mistral"])
 def test_losses_without_runs_of_any_length_are_those_of_models_without_them(kind: str) -> None:
     model = tiny_mistral() if kind == "mistral" else tiny_llama(**VARIANTS[kind])
-    found = losses(stream_of(model), ALL)
+    found = losses(stream_of(model), ALL, "test")
     expected = {(run, start): loss for run in RUNS for start, loss in enumerate(losses_by_whole_models(model, run))} | {
         WHOLE: loss_by_loops(model, random_windows())
     }
@@ -123,9 +124,9 @@ def test_losses_without_runs_of_any_length_are_those_of_models_without_them(kind
 
 def test_losses_do_not_depend_on_what_is_computed_beside_them() -> None:
     model = tiny_llama()
-    together = losses(stream_of(model), ALL)
+    together = losses(stream_of(model), ALL, "test")
     for candidate in ALL:
-        assert losses(stream_of(model), [candidate])[candidate] == together[candidate]
+        assert losses(stream_of(model), [candidate], "test")[candidate] == together[candidate]
 
 
 @pytest.mark.parametrize("batches_a_chunk", [0, 1, 2])
@@ -141,7 +142,7 @@ def test_chunks_of_windows_give_the_same_losses(batches_a_chunk: int, monkeypatc
         return blocks(task)
 
     monkeypatch.setattr(stream.model, "blocks", counted)
-    assert losses(stream, ALL) == pytest.approx(losses(usual, ALL), rel=1e-12)
+    assert losses(stream, ALL, "test") == pytest.approx(losses(usual, ALL, "test"), rel=1e-12)
     # Three batches: of two, two and one windows.
     assert len(passes) == {0: 3, 1: 3, 2: 2}[batches_a_chunk]
     assert stream.flops == usual.flops
@@ -151,7 +152,7 @@ def test_chunks_of_windows_give_the_same_losses(batches_a_chunk: int, monkeypatc
 def test_one_pass_is_less_work_than_a_forward_pass_a_candidate(runs: list[int]) -> None:
     candidates = candidates_of(SHAPE.layers, runs)
     stream = stream_of(tiny_llama())
-    losses(stream, candidates)
+    losses(stream, candidates, "test")
     separate = sum(replace(SHAPE, layers=SHAPE.layers - run).forward_flops(5, 11) for run, _ in candidates)
     # Behind each gap every block that follows runs; before the gaps, one prefix serves all.
     after = sum(SHAPE.layers - run - start for run, start in candidates)

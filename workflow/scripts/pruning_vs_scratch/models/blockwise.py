@@ -1,6 +1,6 @@
 """A checkpoint whose decoder blocks come to the device one at a time."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,10 @@ class BlockwiseModel:
         """A block on the device."""
         return self.skeleton.block(self.block_tensors(index), index)
 
-    def blocks(self, task: str) -> Iterator[nn.Module]:
-        """All blocks in order, with a progress bar in a terminal."""
-        for index in tqdm(range(self.shape.layers), desc=task, unit="block", disable=None):
+    def blocks(self, task: str, indices: Sequence[int] | None = None) -> Iterator[nn.Module]:
+        """All blocks in order, or those of some indices, with a progress bar in a terminal."""
+        chosen = range(self.shape.layers) if indices is None else indices
+        for index in tqdm(chosen, desc=task, unit="block", disable=None):
             yield self.block(index)
 
     def _read(self, shapes: dict[str, torch.Size]) -> Tensors:

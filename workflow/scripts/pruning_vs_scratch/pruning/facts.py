@@ -92,6 +92,8 @@ class Text:
     batch_size: int = 1
 
 
+Candidate = tuple[int, int]
+"""Blocks [start, start + run) are left out: (run, start). The whole model is (0, layers)."""
 Options = Any
 """The method's section of the configuration, of the class ``MethodFacts.options``."""
 
@@ -168,6 +170,22 @@ def nothing_stored(_shape: "ModelShape", _goals: Sequence["ModelShape"], _option
 def no_workspace(_shape: "ModelShape", _text: Text, _weight_bytes: int) -> Workspace:
     """What a method holds whose statistics are as small as a few channels."""
     return Workspace()
+
+
+def candidates_flops(shape: "ModelShape", layers: int, candidates: Sequence[Candidate], text: Text) -> int:
+    """FLOPs of the losses of candidates in a model of so many blocks, as pruning/depth_losses.py takes them.
+
+    The whole model's states go as far as the last candidate begins; each candidate moves on behind its run.
+    """
+    whole = min(layers, max(start for _, start in candidates))
+    blocks = whole + sum(layers - run - start for run, start in candidates)
+    size = text.sequences, text.length
+    return blocks * shape.block_flops(*size) + len(candidates) * shape.output_flops(*size)
+
+
+def candidates_side_by_side(shape: "ModelShape", text: Text, weight_bytes: int) -> Workspace:
+    """The output projection, some tokens' logits, and the states of a candidate per block."""
+    return Workspace(loss_bytes(shape, text, weight_bytes), copies_of_states=shape.layers)
 
 
 def largest_layer(shape: "ModelShape", _text: Text, _weight_bytes: int) -> Workspace:

@@ -4,13 +4,18 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pruning_vs_scratch.config.base import Section
-from pruning_vs_scratch.pruning.facts import BlockScores, MethodFacts, Text, Workspace, always, loss_bytes
+from pruning_vs_scratch.pruning.facts import (
+    BlockScores,
+    Candidate,
+    MethodFacts,
+    Text,
+    always,
+    candidates_flops,
+    candidates_side_by_side,
+)
 
 if TYPE_CHECKING:
     from pruning_vs_scratch.study.shape import ModelShape
-
-Candidate = tuple[int, int]
-"""Blocks [start, start + run) are left out: (run, start). The whole model is (0, layers)."""
 
 
 class MinitronDepthOptions(Section):
@@ -39,17 +44,9 @@ def score_numbers(shape: "ModelShape", goals: Sequence["ModelShape"], options: M
 def calibration_flops(
     shape: "ModelShape", goals: Sequence["ModelShape"], options: MinitronDepthOptions, text: Text
 ) -> int:
-    """The whole model's states go as far as the last candidate begins; each candidate goes on behind its run."""
+    """The losses of all candidates."""
     candidates = depth_candidates(shape.layers, (goal.layers for goal in goals), options)
-    whole = min(shape.layers, max(start for _, start in candidates))
-    blocks = whole + sum(shape.layers - run - start for run, start in candidates)
-    size = text.sequences, text.length
-    return blocks * shape.block_flops(*size) + len(candidates) * shape.output_flops(*size)
-
-
-def workspace(shape: "ModelShape", text: Text, weight_bytes: int) -> Workspace:
-    """The output projection, some tokens' logits, and all candidates' states side by side."""
-    return Workspace(loss_bytes(shape, text, weight_bytes), copies_of_states=shape.layers)
+    return candidates_flops(shape, shape.layers, candidates, text)
 
 
 FACTS = MethodFacts(
@@ -62,7 +59,7 @@ FACTS = MethodFacts(
     needs_goals=True,
     score_numbers=score_numbers,
     calibration_flops=calibration_flops,
-    workspace=workspace,
+    workspace=candidates_side_by_side,
     importance=(
         BlockScores(
             "loss_without_{dropped}", "loss_without", "loss without the run of blocks\nthat starts here (nats)"
