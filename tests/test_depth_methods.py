@@ -1,7 +1,7 @@
 """ShortGPT and Minitron-depth rank blocks as their papers say."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
@@ -137,9 +137,9 @@ def test_chunks_of_windows_give_the_same_losses(batches_a_chunk: int, monkeypatc
     stream = stream_of(model, buffer_bytes=buffer + 1)
     passes, blocks = [], stream.model.blocks
 
-    def counted(task: str) -> Iterator[nn.Module]:
+    def counted(task: str, indices: Sequence[int]) -> Iterator[nn.Module]:
         passes.append(task)
-        return blocks(task)
+        return blocks(task, indices)
 
     monkeypatch.setattr(stream.model, "blocks", counted)
     assert losses(stream, ALL, "test") == pytest.approx(losses(usual, ALL, "test"), rel=1e-12)

@@ -1,11 +1,14 @@
 """Letting a method choose what to keep of a checkpoint."""
 
 import argparse
+import math
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import MASK_LEARNING_FILE
@@ -87,9 +90,16 @@ def _by_scores(
         blocks = sparse_blocks(model, method, request, scores=scores)
         return Choice(model, Kept(), blocks, {}, lambda: _spent(text, args))
     kept = method.keep(scores, model.shape, request)
-    # Scores of every neuron of every block would be megabytes of text.
-    shown = {n: values.tolist() for n, values in method.shown(scores, model.shape, request).items() if values.ndim < 2}
+    shown = {name: _plain(values) for name, values in method.shown(scores, model.shape, request).items()}
     return Choice(model, kept, chosen_blocks(model, method, scores, kept, request), shown, lambda: _spent(text, args))
+
+
+def _plain(scores: torch.Tensor) -> Any:
+    """Scores as a record holds them: null for what has none; those of every channel of every block in six digits."""
+    values = scores.tolist()
+    if scores.ndim == 2:
+        return [[float(f"{value:.6g}") for value in row] for row in values]
+    return [None if math.isnan(value) else value for value in values] if scores.ndim else values
 
 
 def _sparse(

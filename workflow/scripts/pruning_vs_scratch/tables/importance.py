@@ -56,7 +56,8 @@ def _block_rows(scores: BlockScores, path: Path) -> Iterator[Row]:
         raise UserError(f"{path} holds no scores {name!r}: delete its folder, and the run is pruned again")
     values = dict(enumerate(record["scores"][name]))
     for block in range(record["parent"]["layers"]):
-        value = values.get(block, np.nan)
+        found = values.get(block)
+        value = np.nan if found is None else found
         yield {"measure": scores.measure, "block": block, "value": value, "low": value, "high": value,
                "removed": block in dropped}  # fmt: skip
 

@@ -57,12 +57,17 @@ class ChannelImportance:
         return self._options.aggregate == "l2" and self._options.importance == "nvidia"
 
 
+def by_head(importance: torch.Tensor, shape: ModelShape) -> torch.Tensor:
+    """Importance of each query head, shape (heads,), from that of the channels of o_proj's input."""
+    return importance.view(shape.heads, shape.head_dim).norm(dim=-1)
+
+
 def heads_by_group(importance: torch.Tensor, shape: ModelShape, heads: int) -> torch.Tensor:
     """Ascending query heads to keep: the best ``heads / kv_heads`` of each key-value group.
 
     ``importance`` is that of the channels of o_proj's input, shape (heads * head_dim,).
     """
-    per_head = importance.view(shape.kv_heads, shape.heads // shape.kv_heads, shape.head_dim).norm(dim=-1)
+    per_head = by_head(importance, shape).view(shape.kv_heads, -1)
     groups = [
         top_indices(row, heads // shape.kv_heads) + group * per_head.shape[1] for group, row in enumerate(per_head)
     ]
@@ -102,4 +107,9 @@ def keep(scores: Scores, parent: ModelShape, request: Request) -> Kept:
     )
 
 
-METHOD = StructuredMethod(score, keep)
+def shown(scores: Scores, parent: ModelShape, _request: Request) -> Scores:
+    """Scores of channels and neurons, and of heads instead of their channels."""
+    return scores | {"heads": torch.stack([by_head(row, parent) for row in scores["heads"]])}
+
+
+METHOD = StructuredMethod(score, keep, shown=shown)
