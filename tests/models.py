@@ -100,8 +100,11 @@ def weights_of(model: torch.nn.Module) -> Tensors:
 
 
 def same_tensors(left: Tensors, right: Tensors) -> bool:
-    """Whether two sets of tensors have the same names and the same values, bit for bit."""
-    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+    """Whether two sets of tensors have the same names and the same values, bit for bit; NaN equals NaN."""
+    return left.keys() == right.keys() and all(
+        left[name].shape == right[name].shape and torch.allclose(left[name], right[name], 0, 0, equal_nan=True)
+        for name in left
+    )
 
 
 def keep_all(shape: ModelShape) -> Kept:

@@ -121,7 +121,7 @@ UNKNOWN_NAMES: dict[str, tuple[Edit, str]] = {
     ),
     "method unlike any": (
         lambda v: v["matrix"][0].update(methods=["xyz"]),
-        "known: flap, magnitude, minitron_depth, minitron_width, random, sheared_llama, shortgpt, sparsegpt, wanda",
+        "matrix.0.methods.0: no method 'xyz'; known: flap, magnitude, ",
     ),
     "source kind": (
         lambda v: v["corpus"]["sources"]["shakespeare"].update(kind="paths"),

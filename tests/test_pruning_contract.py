@@ -320,7 +320,7 @@ def test_no_hook_stays_on_any_block(case: Case, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(BlockwiseModel, "block", remembered)
     case.prune(model)
-    assert len(handed_out) % 4 == 0 < len(handed_out)
+    assert handed_out
     assert sum(map(hooks_of, handed_out)) == 0
     assert hooks_of(model.skeleton._model) == 0
 
@@ -376,7 +376,7 @@ PASSES = {
 }
 
 
-@pytest.mark.parametrize("method", [*STRUCTURED, *WITH_STATISTICS])
+@pytest.mark.parametrize("method", PASSES)
 def test_the_work_that_is_counted_is_the_blocks_that_ran(method: str) -> None:
     stream = stream_of(tiny_llama())
     case = Case(method, 0.5, "unstructured" if method in SPARSE else "dense")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from models import Case, blockwise, same_tensors, stream_of, tiny_llama
+from models import STRUCTURED, Case, blockwise, same_tensors, stream_of, tiny_llama
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.manifest import read_manifest
@@ -119,7 +119,7 @@ def test_equal_scores_are_equal_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", methods())
 def test_methods_that_choose_behind_pruned_blocks_or_train_have_no_scores(method: str) -> None:
     options = options_of(method, {})
-    has_scores = method in ("shortgpt", "minitron_depth", "minitron_width")
+    has_scores = method in STRUCTURED
     assert facts_of(method).scored_once(options) == has_scores
     if not has_scores:
         with pytest.raises(UserError, match=f"{method} has no scores that serve every ratio: prune with it directly"):

@@ -209,7 +209,9 @@ def test_scores_serve_every_run_that_can_be_pruned_by_them(study: Study) -> None
     for name in study.pruned_runs:
         run, method = study.run(name), pruning(study, name).method
         dense_wanda = method == "wanda" and study.config.pruning.options("wanda").order == "dense"
-        assert (name in served) == (method in {"shortgpt", "minitron_depth", "minitron_width", "flap"} or dense_wanda)
+        facts = facts_of(method)
+        structured = facts.granularity != "sparse" and not facts.learns_masks
+        assert (name in served) == (structured or dense_wanda)
         if name in served:
             assert name in study.scorings[str(run.start), method]
             assert study.pruning_inputs(name) == {"scores": study.paths.scores(str(run.start), method)}
