@@ -22,6 +22,7 @@ GROUP = "pruning_vs_scratch.methods"
 BUILT_IN = (
     "shortgpt",
     "minitron_depth",
+    "sleb",
     "minitron_width",
     "flap",
     "sheared_llama",

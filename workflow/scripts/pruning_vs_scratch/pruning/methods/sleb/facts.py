@@ -1,0 +1,54 @@
+"""Facts of SLEB (Song et al., 2402.09025)."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pruning_vs_scratch.pruning.facts import (
+    BlockScores,
+    Candidate,
+    MethodFacts,
+    NoOptions,
+    Text,
+    always,
+    candidates_flops,
+    candidates_side_by_side,
+)
+
+if TYPE_CHECKING:
+    from pruning_vs_scratch.study.shape import ModelShape
+
+
+def removable(layers: int) -> list[Candidate]:
+    """Every block of a model but the first and the last, by position."""
+    return [(1, position) for position in range(1, layers - 1)]
+
+
+def rounds_of(shape: "ModelShape", goals: Sequence["ModelShape"]) -> int:
+    """Blocks that go one after the other: as many as the smallest goal asks for."""
+    return shape.layers - min(goal.layers for goal in goals)
+
+
+def score_numbers(shape: "ModelShape", goals: Sequence["ModelShape"], _options: Any) -> int:
+    """The block that goes and the loss without it, each round; and the loss without each block alone."""
+    return 2 * rounds_of(shape, goals) + shape.layers
+
+
+def calibration_flops(shape: "ModelShape", goals: Sequence["ModelShape"], _options: Any, text: Text) -> int:
+    """The losses of all candidates of each round."""
+    left = [shape.layers - done for done in range(rounds_of(shape, goals))]
+    return sum(candidates_flops(shape, layers, removable(layers), text) for layers in left)
+
+
+FACTS = MethodFacts(
+    label="SLEB",
+    granularity="depth",
+    reads="calibration",
+    options=NoOptions,
+    shrinks=always("layers"),
+    scored_once=lambda _options: True,
+    needs_goals=True,
+    score_numbers=score_numbers,
+    calibration_flops=calibration_flops,
+    workspace=candidates_side_by_side,
+    importance=(BlockScores("loss_without_block", "loss_without_block", "loss without the block (nats)"),),
+)
