@@ -228,6 +228,9 @@ class Case:
         if facts_of(self.method).reads == "nothing":
             return Outcome(parent, Kept(), list(sparse_blocks(parent, SPARSE[self.method], request)), {})
         stream = stream_of(parent, batch_size, buffer_bytes)
+        if self.method in STRUCTURED:
+            scores = STRUCTURED[self.method].score(stream, [request.target.shape], request.options)
+            return self.prune_by(scores, parent, seed)
         if not facts_of(self.method).scored_once(request.options):
             return Outcome(parent, Kept(), list(sparse_blocks(parent, SPARSE[self.method], request, stream)), {})
         scores = score(stream, self.method, [request.target.shape], request.options)

@@ -74,7 +74,8 @@ def batches(count: int) -> int:
 
 
 FLAP_TARGET = {"ratio": 0.5, "hidden_size": 32, "ffn_size": 32, "heads": 2, "kv_heads": 1, "methods": ["flap"]}
-"""Half of the smallest study's groups and neurons: FLAP cannot share the target of the other width methods."""
+WANDA_SP_TARGET = FLAP_TARGET | {"ffn_size": 24, "methods": ["wanda_sp"]}
+"""Shapes of methods that keep the hidden size, and so cannot share the target of the other width methods."""
 
 
 def base() -> Values:
@@ -84,7 +85,7 @@ def base() -> Values:
     values["evaluation"]["perplexity"] |= {"sequence_length": LENGTH}
     values["evaluation"]["speed"] = None
     values["training"] |= {"sequence_length": LENGTH, "global_batch_size": BATCH, "micro_batch_size": BATCH}
-    values["targets"]["width"].append(FLAP_TARGET)
+    values["targets"]["width"] += [FLAP_TARGET, WANDA_SP_TARGET]
     return values
 
 

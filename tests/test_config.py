@@ -294,7 +294,7 @@ RULES: dict[str, tuple[Edit, str]] = {
     ),
     "key-value heads that Minitron cannot drop": (
         lambda v: v["targets"]["width"][0].update(heads=2, kv_heads=1),
-        "targets.width.0.kv_heads: minitron_width keeps all 2 of the parent's; methods that drop any: flap, sheared",
+        "targets.width.0.kv_heads: minitron_width keeps all 2 of the parent's; methods that drop any: flap, ",
     ),
     "blocks that Minitron-width cannot drop": (
         lambda v: v["targets"]["width"][0].update(layers=3),

@@ -25,6 +25,7 @@ BUILT_IN = (
     "sleb",
     "minitron_width",
     "flap",
+    "wanda_sp",
     "sheared_llama",
     "wanda",
     "sparsegpt",

@@ -72,6 +72,10 @@ def choose(
         return _by_scores(args, method, model, request, scores, text)
     if args.scores is not None:
         raise UserError(f"{args.method} has no scores that serve every ratio: leave --scores out")
+    if isinstance(method, StructuredMethod):
+        stream = calibration_stream(args, model, folder.parent)
+        scores = method.score(stream, [request.target.shape], request.options)
+        return _by_scores(args, method, model, request, scores, TextRead.by(stream))
     if isinstance(method, LearnedMethod):
         assert work is not None, "masks are learned in a folder for resume state"
         return _learned(args, model, request, folder, work, world)

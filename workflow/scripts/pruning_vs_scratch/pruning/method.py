@@ -47,7 +47,11 @@ def _cut_alone(
 
 @dataclass(frozen=True)
 class StructuredMethod:
-    """Scores the parent, then keeps the best blocks or channels."""
+    """Scores the parent, then keeps the best blocks or channels.
+
+    A method that is not scored once for all ratios (facts.py) is given one goal, and may score each block behind the
+    pruned ones before it.
+    """
 
     score: Callable[[CalibrationStream, list[ModelShape], Any], Scores]
     """Scores from calibration text, for the shapes that will be asked for, with the method's options."""

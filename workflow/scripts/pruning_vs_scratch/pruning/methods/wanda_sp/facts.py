@@ -1,0 +1,40 @@
+"""Facts of Wanda-sp (An et al., 2312.11983, section 4.1; after Sun et al., 2306.11695)."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pruning_vs_scratch.pruning.facts import (
+    MethodFacts,
+    NoOptions,
+    always,
+    no_workspace,
+    nothing_stored,
+    observed_then_moved_on,
+)
+from pruning_vs_scratch.pruning.methods.flap.counts import ul_um_counts
+
+if TYPE_CHECKING:
+    from pruning_vs_scratch.study.shape import ModelShape
+
+
+def shape_at(shape: "ModelShape", ratio: float, _options: Any) -> "ModelShape":
+    """The same share of groups and of neurons goes."""
+    counts = ul_um_counts(shape, ratio)
+    heads = counts.groups * (shape.heads // shape.kv_heads)
+    return replace(shape, kv_heads=counts.groups, heads=heads, ffn_size=counts.neurons)
+
+
+FACTS = MethodFacts(
+    label="Wanda-sp",
+    granularity="width",
+    reads="calibration",
+    options=NoOptions,
+    shrinks=always("kv_heads", "heads", "ffn_size"),
+    shape_at=shape_at,
+    scored_once=lambda _options: False,
+    needs_goals=False,
+    score_numbers=nothing_stored,
+    calibration_flops=observed_then_moved_on,
+    workspace=no_workspace,
+    importance=(),
+)
