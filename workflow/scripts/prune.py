@@ -55,7 +55,9 @@ def _prune_once(args: argparse.Namespace, world: "World") -> None:
         "run", "method", "options", "ratio", "pattern", "shape", "seed", "sequences", "sequence_length", "batch_size",
         "threads", "low_memory", "mask_learning", "domains",
     )  # fmt: skip
-    manifest = ManifestWriter("prune", {name: getattr(args, name) for name in names})
+    manifest = ManifestWriter(
+        "prune", {name: getattr(args, name) for name in names}, catalogue.packages_of(args.method)
+    )
     for name in ("model", "target", "tokenizer", "scores", "validation"):
         if getattr(args, name) is not None:
             manifest.add_input(name, getattr(args, name), ignore=RECORDS)

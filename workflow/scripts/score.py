@@ -17,7 +17,9 @@ def main() -> None:
     catalogue.require_sound()
     args = _arguments()
     names = ("method", "options", "shapes", "seed", "sequences", "sequence_length", "batch_size", "threads")
-    manifest = ManifestWriter("score", {name: getattr(args, name) for name in names})
+    manifest = ManifestWriter(
+        "score", {name: getattr(args, name) for name in names}, catalogue.packages_of(args.method)
+    )
     require_paths(args)
     model_sha256 = manifest.add_input("model", args.model, ignore=RECORDS)
     for i, path in enumerate(args.calibration or []):

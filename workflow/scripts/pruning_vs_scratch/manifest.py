@@ -36,11 +36,15 @@ RECORDED_PACKAGES = (
 
 
 class ManifestWriter:
-    """Collects what a step did; ``write`` puts it beside the outputs."""
+    """Collects what a step did; ``write`` puts it beside the outputs.
 
-    def __init__(self, step: str, options: dict[str, Any]) -> None:
+    ``packages`` are distributions that the step's results depend on beyond those that all steps share.
+    """
+
+    def __init__(self, step: str, options: dict[str, Any], packages: Collection[str] = ()) -> None:
         self.step = step
         self.options = options
+        self._packages = packages
         self.inputs: dict[str, str] = {}
         self._start = time.monotonic()
 
@@ -64,7 +68,7 @@ class ManifestWriter:
                 },
                 "facts": facts,
                 "source_hash": source_hash(),
-                "versions": versions(),
+                "versions": versions(self._packages),
                 "hardware": hardware(),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 "seconds": round(time.monotonic() - self._start, 3),
@@ -99,10 +103,10 @@ def source_hash() -> str:
     return sha256_of_value({str(f.relative_to(scripts)): sha256_of_file(f) for f in scripts.rglob("*.py")})
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on."""
+def versions(further: Collection[str] = ()) -> dict[str, str]:
+    """Versions of Python, of the packages that results depend on, and of further ones that a step used."""
     found = {"python": platform.python_version()}
-    for package in RECORDED_PACKAGES:
+    for package in (*RECORDED_PACKAGES, *further):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

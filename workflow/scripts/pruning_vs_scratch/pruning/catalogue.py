@@ -79,6 +79,12 @@ def origin_of(method: str) -> Origin:
     return _collected().origins[method]
 
 
+def packages_of(method: str) -> list[str]:
+    """The distribution that brings a method; none for this project's own."""
+    distribution = origin_of(method).distribution
+    return [] if distribution is None else [distribution]
+
+
 def implementation_of(method: str) -> Any:
     """What a method does: a StructuredMethod, a SparseMethod or a LearnedMethod (method.py)."""
     return import_module(f"{origin_of(method).package}.method").METHOD

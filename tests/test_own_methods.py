@@ -1,0 +1,119 @@
+"""Methods that other packages bring: from the configuration to the last figure without an edit, or refused by name."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from own_method import write_package
+from pruning_vs_scratch.pruning.catalogue import BUILT_IN, methods
+from test_workflow import REPOSITORY, checkout
+
+OVERLAY = {
+    "study": "own",
+    "matrix": [{"methods": ["every_other"], "ratios": [0.5], "retrain": [8192], "full": [8192]}],
+}
+
+
+def run(folder: Path, own: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command with a folder of installed packages on its path."""
+    path = os.pathsep.join([str(own), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path}
+    return subprocess.run(
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.workflow
+def test_a_method_of_another_package_goes_through_a_whole_study(tmp_path: Path) -> None:
+    own, folder = write_package(tmp_path / "own"), checkout(tmp_path / "checkout")
+    (folder / "config/own.yaml").write_text(
+        yaml.safe_dump(yaml.safe_load((folder / "config/smoke.yaml").read_text()) | OVERLAY)
+    )
+    planned = run(folder, own, "workflow/scripts/plan_study.py", "--study", "own")
+    assert planned.returncode == 0, planned.stderr
+    finished = run(folder, own, "workflow/scripts/run_study.py", "--cores", "2", "--configfile", "config/own.yaml")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    results = folder / "results/own"
+    assert "every_other" in set(pd.read_csv(results / "results.csv")["method"])
+    # Plan and storage: its scores are a number a block and the goal.
+    plan = pd.read_csv(results / "plan.csv").astype(str)
+    assert plan.apply(lambda row: row.str.contains("scores", na=False).any(), axis=1).any()
+    # The figure of importance has its scores, by its label, and what it dropped.
+    drawn = pd.read_csv(folder / "figures/own/importance.csv")
+    assert set(drawn["panel"]) == {"Every other: block_size"}
+    assert drawn["value"].notna().all() and drawn["removed"].tolist() == [0, 1, 0, 1]
+    assert (folder / "figures/own/importance.png").stat().st_size > 0
+    # The record names the package that the method came from.
+    pruned = results / "runs/P16.4k-every_other-0.5-seed0"
+    assert json.loads((pruned / "manifest.json").read_text())["versions"]["somebodys-methods"] == "1.2"
+    versions = pd.read_csv(results / "printed/versions.csv").set_index("package")
+    assert versions.loc["somebodys-methods", "version"] == "1.2"
+
+
+MEMORY = """
+from pruning_vs_scratch.pruning.facts import Text
+from pruning_vs_scratch.pruning.memory import pruning_memory
+from pruning_vs_scratch.study import ModelShape
+shape = ModelShape(64, 4, 32, 64, 4, 2, 8, True, 1e4, 1e-5)
+every_other, shortgpt = (
+    pruning_memory(shape, method, Text(8, 16), weight_bytes=4, buffer_bytes=1 << 20)
+    for method in ("every_other", "shortgpt")
+)
+assert every_other == shortgpt and every_other.host > 0
+"""
+
+
+def test_its_memory_is_estimated(tmp_path: Path) -> None:
+    found = run(REPOSITORY, write_package(tmp_path), "-c", MEMORY)
+    assert found.returncode == 0, found.stderr
+
+
+def test_every_folder_of_a_method_is_in_the_catalogue() -> None:
+    folder = REPOSITORY / "workflow/scripts/pruning_vs_scratch/pruning/methods"
+    assert {path.parent.name for path in folder.glob("*/__init__.py")} == set(BUILT_IN) == set(methods())
+    assert all((folder / name / "method.py").exists() for name in BUILT_IN)
+
+
+def write_broken(own: Path, facts: str | None) -> None:
+    path = own / "somebodys_methods/every_other/facts.py"
+    path.unlink()
+    if facts is not None:
+        path.write_text(facts)
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "message"),
+    [
+        ("every_other", None, "its facts cannot be read (No module named 'somebodys_methods.every_other.facts')"),
+        ("every_other", "FACTS = 3\n", "FACTS is a int; make it a MethodFacts"),
+        (
+            "every_other",
+            "from pruning_vs_scratch.pruning.facts import MethodFacts\nFACTS = MethodFacts(label='x')\n",
+            "its facts cannot be read (MethodFacts.__init__() missing",
+        ),
+        ("wanda", "", "there is already one of this name, pruning_vs_scratch.pruning.methods.wanda"),
+        ("Every2", "", "a method's name is lower-case letters and underscores; rename its entry point"),
+    ],
+    ids=["no facts", "other facts", "facts left out", "two of one name", "no name"],
+)
+def test_a_method_that_cannot_be_used_is_refused_with_its_package(
+    tmp_path: Path, name: str, facts: str | None, message: str
+) -> None:
+    own = write_package(tmp_path / "own", name=name)
+    if facts != "":
+        write_broken(own, facts)
+    commands = (
+        ["workflow/scripts/plan_study.py"],
+        ["workflow/scripts/prune.py", "--model", "x", "--method", "wanda", "--ratio", "0.5", "--out", "y"],
+    )
+    for words in commands:
+        found = run(REPOSITORY, own, *words)
+        assert found.returncode == 1
+        assert message in found.stderr and "Traceback" not in found.stderr
+        assert f"pruning method '{name}' (somebodys_methods.every_other of somebodys-methods 1.2)" in found.stderr
