@@ -120,6 +120,15 @@ def test_masks_are_learned_by_the_methods_own_recipe(smoke: Values) -> None:
     assert pruning(study, SHEARED).sequences == 0
 
 
+def test_mask_learning_has_a_weight_decay_and_the_authors_schedule_if_asked(smoke: Values) -> None:
+    options: Values = {"weight_decay": 0.0, "schedule": {"kind": "fms"}}
+    study = sheared(smoke, block(["sheared_llama"], [4096]), **options)
+    found, retrained = learning(study, SHEARED), plan(study, "P16.4k-sheared_llama-0.5-R4.1k-seed0")
+    assert retrained.optimizer.weight_decay == 0.1
+    assert found.optimizer == retrained.optimizer.model_copy(update={"weight_decay": 0.0})
+    assert (found.schedule.kind, retrained.schedule.kind) == ("fms", "cosine")
+
+
 @pytest.mark.parametrize(("tokens", "full"), [(768, 21504), (1152, 22528), (6144, 26624)])
 def test_what_mask_learning_reads_is_given_to_scratch_in_whole_batches(tokens: int, full: int, smoke: Values) -> None:
     study = sheared(smoke, block(["sheared_llama"], [4096], full=[4096]), tokens=tokens)

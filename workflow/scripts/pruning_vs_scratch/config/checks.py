@@ -10,7 +10,7 @@ from pruning_vs_scratch.config.shape_search import ShapeSearchConfig
 from pruning_vs_scratch.config.steps import Step, parse_chain
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.config.tokenizer import BpeTokenizer
-from pruning_vs_scratch.config.training import CosineSchedule, WsdSchedule, sharing_problem
+from pruning_vs_scratch.config.training import CosineSchedule, FmsSchedule, WsdSchedule, sharing_problem
 from pruning_vs_scratch.errors import UserError, nearest
 
 PROPORTION_TOLERANCE = 1e-6
@@ -147,7 +147,7 @@ def _budget_problem(config: StudyConfig, path: str, tokens: int, batch_size: int
 def _warmup_problem(config: StudyConfig, path: str, tokens: int) -> Iterator[str]:
     """A warmup in steps needs a budget that holds it, ahead of any decay."""
     training, schedule = config.training, config.training.schedule
-    if isinstance(schedule, CosineSchedule):
+    if isinstance(schedule, CosineSchedule | FmsSchedule):
         return
     batch = training.global_batch_size * training.sequence_length
     if tokens < schedule.least_steps * batch:

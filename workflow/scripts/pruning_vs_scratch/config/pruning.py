@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from pruning_vs_scratch.config.base import PositiveInt, Ratio, Section
-from pruning_vs_scratch.config.training import CosineSchedule, Fraction
+from pruning_vs_scratch.config.training import CosineSchedule, Fraction, RelativeSchedule
 
 Method = Literal[
     "shortgpt", "minitron_depth", "minitron_width", "sheared_llama", "wanda", "sparsegpt", "magnitude", "random",
@@ -76,7 +76,9 @@ class ShearedLlamaOptions(Section):
     """Of the weights, meanwhile."""
     target_warmup_fraction: Fraction = 0.1
     """Share of the steps in which the target shrinks from the parent's shape to the target's (320 of 3,200)."""
-    schedule: CosineSchedule = CosineSchedule()
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    """Of the weights, meanwhile; the training's unless given (the original: 0)."""
+    schedule: RelativeSchedule = CosineSchedule()
     """Of both learning rates."""
     checkpoint_every_steps: PositiveInt = 100
     """Save resume state each this many steps."""

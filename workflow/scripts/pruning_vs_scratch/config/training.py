@@ -19,7 +19,8 @@ class OptimizerConfig(Section):
     beta2: Beta = 0.95
     epsilon: Annotated[float, Field(gt=0)] = 1e-8
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    """Applied to matrices, not to norms."""
+    decay: Literal["matrices", "all"] = "matrices"
+    """What decays: matrices, or norms and biases too (the authors)."""
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest global gradient norm."""
 
@@ -37,6 +38,27 @@ class CosineSchedule(Section):
     def label(self) -> str:
         """The schedule in one word and its numbers, for the ledger."""
         return f"{self.kind}(warmup={self.warmup_fraction:g}, floor={self.floor_ratio:g})"
+
+
+class FmsSchedule(Section):
+    """The smaller of a quadratic warmup and a cosine that begins at the first step: the authors' recipe.
+
+    It is the schedule of IBM's fms-fsdp. A warmup begins with the rate 0, and the peak itself is never reached.
+    """
+
+    kind: Literal["fms"]
+    warmup_fraction: Fraction = 0.05
+    """Share of the steps spent warming up, rounded down; a run without a whole step of warmup follows the cosine."""
+    most_warmup_steps: PositiveInt = 2000
+    """The warmup is never longer than this."""
+    floor_ratio: Fraction = 0.1
+    """What the cosine reaches one step after the last, as a share of the peak."""
+
+    @property
+    def label(self) -> str:
+        """The schedule in one word and its numbers, for the ledger."""
+        warmup = f"{self.warmup_fraction:g}, at most {self.most_warmup_steps} steps"
+        return f"{self.kind}(warmup={warmup}, floor={self.floor_ratio:g})"
 
 
 class ConstantSchedule(Section):
@@ -97,11 +119,15 @@ def _cosine_by_default(value: Any) -> Any:
 
 
 ScheduleConfig = Annotated[
-    CosineSchedule | WsdSchedule | ConstantSchedule,
+    CosineSchedule | FmsSchedule | WsdSchedule | ConstantSchedule,
     Field(discriminator="kind"),
     BeforeValidator(_cosine_by_default),
 ]
 """A learning-rate schedule; cosine where no kind is given."""
+RelativeSchedule = Annotated[
+    CosineSchedule | FmsSchedule, Field(discriminator="kind"), BeforeValidator(_cosine_by_default)
+]
+"""A schedule whose warmup is a share of the steps, so that it fits every budget; cosine where no kind is given."""
 
 
 class DistillationConfig(Section):

@@ -202,11 +202,15 @@ class Expansion:
 def mask_learning_plan(
     training: TrainingConfig, options: ShearedLlamaOptions, run: str, seed: int, start_token: int, tokens: int
 ) -> TrainingPlan:
-    """The plan by which masks are learned: the study's recipe with the method's own batch and learning rate."""
+    """The plan by which masks are learned: the study's recipe with the method's own batch, rate and weight decay."""
+    optimizer = training.optimizer
+    if options.weight_decay is not None:
+        optimizer = optimizer.model_copy(update={"weight_decay": options.weight_decay})
     return TrainingPlan.of(
         training, run=run, phase="prune", seed=seed, start_token=start_token, tokens=tokens,
         global_batch_size=options.global_batch_size, micro_batch_size=options.micro_batch_size,
-        peak_learning_rate=options.weight_learning_rate, schedule=options.schedule, attention="window", validation=None,
+        peak_learning_rate=options.weight_learning_rate, optimizer=optimizer, schedule=options.schedule,
+        attention="window", validation=None,
         # Its masks are other ones in every step, for each of which it would be compiled anew.
         compile=False,
         checkpoint_every_steps=options.checkpoint_every_steps,
