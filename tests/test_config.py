@@ -409,6 +409,18 @@ RULES: dict[str, tuple[Edit, str]] = {
         lambda v: v["pruning"].update(sparsegpt={"block_size": 6}),
         "pruning.sparsegpt.block_size: 6 is no multiple of 4",
     ),
+    "output projection that is an embedding": (
+        lambda v: v.update(baselines={"redraw": "authors"}),
+        "baselines.redraw: authors redraws the output projection, which this parent ties to its embeddings; choose",
+    ),
+    "warmup longer than the run": (
+        lambda v: v["training"].update(schedule={"kind": "fms", "warmup_fraction": 1.5}),
+        "training.schedule.warmup_fraction: Input should be less than or equal to 1 (got 1.5)",
+    ),
+    "mask learning by a schedule in steps": (
+        lambda v: learning(v)["pruning"]["sheared_llama"].update(schedule={"kind": "wsd", "warmup_steps": 2}),
+        "pruning.sheared_llama.schedule.kind: 'wsd' is not valid; known: cosine, fms",
+    ),
     "required key": (lambda v: v["training"].pop("validation"), "training.validation: this key is required"),
     "wrong type": (lambda v: v["seeds"].append("one"), "seeds.1: Input should be a valid integer"),
     "two rules for a split": (

@@ -218,14 +218,19 @@ def test_baselines_of_random_masks_need_no_pruned_run_where_random_is_compared_t
     assert list(study.runs) == ["P16.4k-seed0", RANDOM, "P16.4k-random-0.5-R4.1k-seed0", "S4.1k-random-0.5-seed0"]
 
 
+REDRAWS = {"linear": "redraw-linears", "authors": "redraw-linears-and-head"}
+
+
+@pytest.mark.parametrize("redraw", REDRAWS)
 @pytest.mark.parametrize("mask", ["inherited", "random"])
-def test_embeddings_and_norms_may_stay_in_sparse_baselines(mask: str, smoke: Values) -> None:
-    smoke["baselines"] = {"redraw": "linear", "mask": mask}
+def test_embeddings_and_norms_may_stay_in_sparse_baselines(mask: str, redraw: str, smoke: Values) -> None:
+    smoke["baselines"] = {"redraw": redraw, "mask": mask}
+    smoke["parent"]["shape"]["tie_embeddings"] = False
     study = with_matrix(smoke, block(["wanda", "sparsegpt"], [4096], full=[4096], rewind=[4096]))
     for method, setting in itertools.product(("wanda", "sparsegpt"), ("equal", "full")):
         scratch = scratch_of(study, f"P16.4k-{method}-0.5-R4.1k-seed0", setting)
         model = study.paths.model(RANDOM if mask == "random" else f"P16.4k-{method}-0.5-seed0")
-        assert study.starting_point(scratch) == {"redraw-linears": model, "mask": model}
+        assert study.starting_point(scratch) == {REDRAWS[redraw]: model, "mask": model}
     rewound = study.starting_point("S4.1k-wanda-0.5-rewind-seed0")
     assert set(rewound) == {"target", "cut-like", "mask"}
 

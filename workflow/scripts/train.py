@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INPUTS = (
-    "tokens", "validation", "tokenizer", "target", "model", "redraw_linears", "cut_like", "teacher", "state",
+    "tokens", "validation", "tokenizer", "target", "model", "redraw_linears", "redraw_linears_and_head", "cut_like",
+    "teacher", "state",
 )  # fmt: skip
 """Options that name what a run depends on; the mask of a checkpoint is a file in it."""
 
@@ -102,6 +103,9 @@ def _arguments() -> argparse.Namespace:
     start.add_argument("--model", type=Path, help="checkpoint: start from its weights")
     start.add_argument(
         "--redraw-linears", type=Path, help="checkpoint: start from its weights, with its blocks' linear layers redrawn"
+    )
+    start.add_argument(
+        "--redraw-linears-and-head", type=Path, help="the same, with its output projection redrawn too (the authors)"
     )
     parser.add_argument("--like", type=Path, help="checkpoint: random weights take over all but the target's shape")
     parser.add_argument("--cut-like", type=Path, help="pruned checkpoint: cut the random weights as it was cut")
@@ -238,7 +242,8 @@ def _initial_model(args: argparse.Namespace, plan: TrainingPlan, text: TokenStor
         UserError: the text has tokens that the model does not know.
     """
     model = _starting_weights(args, plan)
-    text.check_vocabulary(model.config.vocab_size, args.model or args.redraw_linears or args.target)
+    start = args.model or args.redraw_linears or args.redraw_linears_and_head or args.target
+    text.check_vocabulary(model.config.vocab_size, start)
     return model
 
 
@@ -249,9 +254,10 @@ def _starting_weights(args: argparse.Namespace, plan: TrainingPlan) -> "LlamaFor
 
     if args.model is not None:
         return load_llama(args.model)
-    if args.redraw_linears is not None:
-        trained = load_llama(args.redraw_linears)
-        return with_linears_of(trained, random_like(trained.config, shape_of(trained.config), plan.init_seed))
+    if (redrawn := args.redraw_linears or args.redraw_linears_and_head) is not None:
+        trained, head = load_llama(redrawn), args.redraw_linears_and_head is not None
+        drawn = random_like(trained.config, shape_of(trained.config), plan.init_seed)
+        return with_linears_of(trained, drawn, head=head)
     shape = Target.from_dict(read_json(args.target)).shape
     if args.like is not None:
         return random_like(read_llama_config(args.like), shape, plan.init_seed)

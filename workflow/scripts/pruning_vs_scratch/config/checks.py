@@ -24,6 +24,7 @@ def problems(config: StudyConfig) -> list[str]:
         *_numbered_source_problems(config),
         *_domain_problems(config),
         *_parent_problems(config),
+        *_redraw_problems(config),
         *_batch_problems(config),
         *_shape_problems(config),
         *_matrix_problems(config),
@@ -95,6 +96,14 @@ def _parent_problems(config: StudyConfig) -> Iterator[str]:
             )
         if comparison.rewind:
             yield f"matrix.{i}.rewind: the weights that a published parent began with are not known; leave rewind out"
+
+
+def _redraw_problems(config: StudyConfig) -> Iterator[str]:
+    if config.baselines.redraw == "authors" and config.parent.shape.tie_embeddings:
+        yield (
+            "baselines.redraw: authors redraws the output projection, which this parent ties to its embeddings; choose "
+            "linear or all"
+        )
 
 
 def _batch_problems(config: StudyConfig) -> Iterator[str]:

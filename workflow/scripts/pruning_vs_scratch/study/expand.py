@@ -171,7 +171,7 @@ class Expansion:
     def _baseline(self, name: str, masked: Run, *, start_token: int, tokens: int) -> Run:
         target, seed = masked.target, masked.seed
         plan = self._training_plan(name, "scratch", seed, start_token, tokens)
-        keeps_dense = masked.mask is not None and self.config.baselines.redraw == "linear"
+        keeps_dense = masked.mask is not None and self.config.baselines.redraw != "all"
         return Run(
             name, "scratch", target, seed, plan, method=target.mask_method, mask=masked.mask,
             redrawn=masked.name if keeps_dense else None,

@@ -270,7 +270,8 @@ class Study:
         if run.start is not None:
             start = {"model": self.paths.model(run.start)}
         elif run.redrawn is not None:
-            start = {"redraw-linears": self.paths.model(run.redrawn)}
+            option = "redraw-linears" if self.config.baselines.redraw == "linear" else "redraw-linears-and-head"
+            start = {option: self.paths.model(run.redrawn)}
         elif run.rewound is not None:
             start = {"target": self.paths.target("parent"), "cut-like": self.paths.model(run.rewound)}
         else:
