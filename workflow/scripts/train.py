@@ -16,7 +16,7 @@ from pruning_vs_scratch.config.training import ReporterName
 from pruning_vs_scratch.data.tokenizer import copy_tokenizer, separator_of
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
-from pruning_vs_scratch.errors import Diverged, UserError
+from pruning_vs_scratch.errors import Diverged, UserError, nearest
 from pruning_vs_scratch.files import (
     CONFIG_FILE,
     MASK_FILE,
@@ -118,7 +118,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--state-metrics", type=Path, help="metrics.jsonl of that trunk: they open this run's")
     parser.add_argument("--work", type=Path, required=True, help="folder for resume state")
     parser.add_argument("--learning-rates", type=Path, help="sweep.json: train at a rate that it chose")
-    parser.add_argument("--learning-rate-of", choices=["pruned", "scratch", "shared"], help="which one")
+    parser.add_argument("--learning-rate-of", help="which one, such as shared, pruned or scratch:sparse")
     parser.add_argument("--out", type=Path, help="checkpoint folder to write; of a trunk, state folder; else none")
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.jsonl to write")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
@@ -191,8 +191,11 @@ def _with_chosen_rate(plan: TrainingPlan, args: argparse.Namespace) -> TrainingP
         raise UserError("--learning-rates and --learning-rate-of go together")
     if args.learning_rates is None:
         return plan
-    chosen = read_json(args.learning_rates)[args.learning_rate_of]["peak_learning_rate"]
-    return plan.model_copy(update={"peak_learning_rate": chosen})
+    chosen = read_json(args.learning_rates)
+    if args.learning_rate_of not in chosen:
+        hint = nearest(args.learning_rate_of, chosen)
+        raise UserError(f"{args.learning_rates} has no rate {args.learning_rate_of!r}; {hint}")
+    return plan.model_copy(update={"peak_learning_rate": chosen[args.learning_rate_of]["peak_learning_rate"]})
 
 
 def _ledger_row(trainer: "Trainer", result: "TrainResult", spec_hash: str) -> LedgerRow:

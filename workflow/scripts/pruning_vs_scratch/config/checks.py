@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from pruning_vs_scratch.config.corpus import HubFilesSource
+from pruning_vs_scratch.config.learning_rate_checks import learning_rate_problems
 from pruning_vs_scratch.config.model import PretrainedParent, ShapeConfig, WidthTarget
 from pruning_vs_scratch.config.pruning import GRANULARITY, N_OF_M_RATIO, Comparison
 from pruning_vs_scratch.config.shape_search import ShapeSearchConfig
@@ -29,6 +30,7 @@ def problems(config: StudyConfig) -> list[str]:
         *_shape_problems(config),
         *_matrix_problems(config),
         *_sweep_problems(config),
+        *learning_rate_problems(config),
         *_shape_search_problems(config),
         *_evaluation_problems(config),
     ]

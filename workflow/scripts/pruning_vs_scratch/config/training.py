@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import BeforeValidator, Field
 
 from pruning_vs_scratch.config.base import PositiveInt, Section
+from pruning_vs_scratch.config.learning_rates import LearningRateRule, PeakRate, TrainedRun, rule_for
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ReporterName = Literal["tensorboard", "wandb"]
@@ -154,7 +155,7 @@ class ValidationConfig(Section):
 
 
 class TrainingConfig(Section):
-    """One recipe for every run: a matched pair differs in its initial weights only."""
+    """One recipe for every run: a matched pair differs in its initial weights only, unless learning_rates says so."""
 
     sequence_length: PositiveInt
     """Tokens a sequence."""
@@ -164,8 +165,10 @@ class TrainingConfig(Section):
     """Sequences run through the model together; divides the global batch."""
     attention: Literal["window", "document"] = "window"
     """How far tokens see in training: back to the start of the window, or to that of their document."""
-    peak_learning_rate: Annotated[float, Field(gt=0, lt=1)]
-    """Shared by parent, retraining and scratch."""
+    peak_learning_rate: PeakRate
+    """Shared by parent, retraining and scratch, but for runs that have a rule of their own."""
+    learning_rates: list[LearningRateRule] = []
+    """Peak learning rates of some of the runs; the first rule that fits a run counts."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward pass; auto takes bf16 where the hardware multiplies it natively."""
     loss_chunk_tokens: PositiveInt | None = None
@@ -197,6 +200,11 @@ class TrainingConfig(Section):
     """Latest states kept while the run goes on."""
     report_to: list[ReporterName] = []
     """Where the metrics of a step are shown, beside metrics.jsonl; each needs the extra of its name."""
+
+    def peak_of(self, run: TrainedRun) -> float:
+        """The peak learning rate of a run."""
+        rule = rule_for(self.learning_rates, run)
+        return self.peak_learning_rate if rule is None else rule.peak
 
 
 class Batches(Protocol):
