@@ -454,6 +454,28 @@ def test_the_papers_other_track_retrains_the_same_models_and_has_no_full_budgets
     assert not any("-full-" in run.name for run in meta)
 
 
+def test_the_papers_runs_have_the_rates_of_the_authors_list_or_all_the_one_of_its_text() -> None:
+    paper, one_rate, meta = (
+        {
+            (run.role, run.target.granularity, run.plan.tokens): run.plan.peak_learning_rate
+            for run in runs_of("config", "paper", *more)
+            if run.plan
+        }
+        for more in ([], ["paper-one-rate"], ["paper-meta"])
+    )
+    at_50b, later = 52_428_800_000, 262_144_000_000
+    listed = {
+        ("retrained", "sparse", at_50b): 3e-5, ("scratch", "sparse", at_50b): 1e-3,
+        ("retrained", "depth", at_50b): 5e-4, ("scratch", "depth", at_50b): 5e-4,
+        ("retrained", "depth", later): 3e-4, ("scratch", "width", at_50b): 3e-4,
+        ("parent", None, 209_715_200_000): 3e-4,
+    }  # fmt: skip
+    assert paper.items() >= listed.items()
+    assert paper.keys() == one_rate.keys() > meta.keys()
+    assert set(one_rate.values()) == {3e-4}
+    assert set(meta.values()) == {1e-4}
+
+
 def runs_of(*files: str) -> list[Run]:
     """All runs of a study, from files of config/."""
     config = load_config([CONFIG / f"{file}.yaml" for file in files])
