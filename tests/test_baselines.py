@@ -137,6 +137,22 @@ def test_every_linear_weight_is_drawn_anew_under_the_mask(lab: Lab, initial: Ten
         assert float(weight[mask].std()) == pytest.approx(0.02, rel=0.3)
 
 
+def test_the_authors_redraw_the_output_projection_too(lab: Lab, tmp_path: Path) -> None:
+    """Of a checkpoint whose embeddings are not tied."""
+    untied = tmp_path / "untied"
+    untied.mkdir()
+    save_llama(tiny_llama(vocab_size=VOCABULARY, tie_embeddings=False), untied, lab.folder / "tokenizer")
+    trained = load_tensors(untied / "model.safetensors")
+    some, authors = (
+        lab.train(tmp_path / option, "scratch", f"--{option}={untied}")
+        for option in ("redraw-linears", "redraw-linears-and-head")
+    )
+    assert torch.equal(some["lm_head.weight"], trained["lm_head.weight"])
+    assert not torch.eq(authors["lm_head.weight"], trained["lm_head.weight"]).any()
+    assert float(authors["lm_head.weight"].std()) == pytest.approx(0.02, rel=0.1)
+    assert all(torch.equal(some[name], authors[name]) for name in some if name != "lm_head.weight")
+
+
 def test_redrawn_weights_are_those_of_a_baseline_that_is_drawn_as_a_whole(lab: Lab, tmp_path: Path) -> None:
     sparse = lab.folder / "sparse"
     some = lab.train(tmp_path / "some", "scratch", f"--redraw-linears={sparse}", f"--mask={sparse}")

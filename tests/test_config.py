@@ -409,6 +409,18 @@ RULES: dict[str, tuple[Edit, str]] = {
         lambda v: v["pruning"].update(sparsegpt={"block_size": 6}) or v["matrix"][2].update(methods=["sparsegpt"]),
         "pruning.sparsegpt.block_size: 6 is not a multiple of 4, which 2:4 needs",
     ),
+    "output projection that is an embedding": (
+        lambda v: v.update(baselines={"redraw": "authors"}),
+        "baselines.redraw: authors redraws the output projection, which this parent ties to its embeddings; choose",
+    ),
+    "warmup longer than the run": (
+        lambda v: v["training"].update(schedule={"kind": "fms", "warmup_fraction": 1.5}),
+        "training.schedule.warmup_fraction: Input should be less than or equal to 1 (got 1.5)",
+    ),
+    "mask learning by a schedule in steps": (
+        lambda v: learning(v)["pruning"]["sheared_llama"].update(schedule={"kind": "wsd", "warmup_steps": 2}),
+        "pruning.sheared_llama.schedule.kind: 'wsd' is not valid; known: cosine, fms",
+    ),
     "required key": (lambda v: v["training"].pop("validation"), "training.validation: this key is required"),
     "wrong type": (lambda v: v["seeds"].append("one"), "seeds.1: Input should be a valid integer"),
     "two rules for a split": (
@@ -440,6 +452,28 @@ def test_the_papers_other_track_retrains_the_same_models_and_has_no_full_budgets
     assert [run.name for run in meta if run.role == "parent"] == ["Meta-seed0"]
     assert any("-full-" in run.name for run in paper)
     assert not any("-full-" in run.name for run in meta)
+
+
+def test_the_papers_runs_have_the_rates_of_the_authors_list_or_all_the_one_of_its_text() -> None:
+    paper, one_rate, meta = (
+        {
+            (run.role, run.target.granularity, run.plan.tokens): run.plan.peak_learning_rate
+            for run in runs_of("config", "paper", *more)
+            if run.plan
+        }
+        for more in ([], ["paper-one-rate"], ["paper-meta"])
+    )
+    at_50b, later = 52_428_800_000, 262_144_000_000
+    listed = {
+        ("retrained", "sparse", at_50b): 3e-5, ("scratch", "sparse", at_50b): 1e-3,
+        ("retrained", "depth", at_50b): 5e-4, ("scratch", "depth", at_50b): 5e-4,
+        ("retrained", "depth", later): 3e-4, ("scratch", "width", at_50b): 3e-4,
+        ("parent", None, 209_715_200_000): 3e-4,
+    }  # fmt: skip
+    assert paper.items() >= listed.items()
+    assert paper.keys() == one_rate.keys() > meta.keys()
+    assert set(one_rate.values()) == {3e-4}
+    assert set(meta.values()) == {1e-4}
 
 
 def runs_of(*files: str) -> list[Run]:

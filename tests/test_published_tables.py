@@ -116,6 +116,30 @@ def test_search_ranges_and_values_are_told(stored: Stored) -> None:
     assert table.loc["weight decay"].tolist() == ["0.1", "not searched"]
 
 
+def test_pairs_of_two_learning_rates_are_told_apart(stored: Stored) -> None:
+    accounting, hyperparameters = PUBLISHED["accounting"], PUBLISHED["hyperparameters"]
+    assert "peak_lr_scratch" not in accounting(stored).numbers
+    assert hyperparameters(stored).title == "Hyperparameters, the same on both sides of every pair"
+    pairs, ledger = stored.tables.pairs, stored.ledger
+    sparse = pairs[pairs["granularity"] == "sparse"]
+    ledger.loc[ledger["run"].isin(sparse["scratch"]), "peak_lr"] = 0.001
+    ledger.to_csv(stored.folder / "ledger.csv", index=False)
+    config = yaml.safe_load((stored.folder / "config.yaml").read_text())
+    rule = {"runs": ["scratch"], "granularities": ["sparse"], "budgets": [32768, 65536], "peak": 0.001}
+    config["training"] |= {"learning_rates": [rule]}
+    config["training"]["optimizer"]["decay"] = "all"
+    (stored.folder / "config.yaml").write_text(yaml.safe_dump(config))
+    apart = Stored(stored.folder)
+    printed = accounting(apart).printed
+    assert set(printed["learning rate of retraining"]) == {"0.003"}
+    assert (printed["learning rate of scratch"] == "0.001").tolist() == (pairs["granularity"] == "sparse").tolist()
+    table = hyperparameters(apart)
+    assert table.title.endswith(f"but for the peak learning rate of {len(sparse)} pairs out of {len(pairs)}")
+    values = table.numbers.set_index("hyperparameter")["value"]
+    assert values["peak learning rate (scratch; sparse; 32768 tokens, 65536 tokens)"] == "0.001"
+    assert values["weight decay"] == "0.1, norms and biases too"
+
+
 def test_size_and_speed_have_units_and_the_hardware(stored: Stored) -> None:
     published = PUBLISHED["efficiency"](stored)
     assert published.title.endswith("measured on A CPU")

@@ -1,4 +1,4 @@
-"""Schedules with a warmup in steps, against plain lists of their three parts."""
+"""Schedules with a warmup in steps, against plain lists of their three parts; the authors', against its numbers."""
 
 import math
 
@@ -8,8 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from pruning_vs_scratch.config.training import ConstantSchedule, CosineSchedule, ScheduleConfig, WsdSchedule
-from pruning_vs_scratch.training.schedule import learning_rate
+from pruning_vs_scratch.config.training import (
+    ConstantSchedule,
+    CosineSchedule,
+    FmsSchedule,
+    RelativeSchedule,
+    ScheduleConfig,
+    WsdSchedule,
+)
+from pruning_vs_scratch.training.schedule import learning_rate, warmup_steps
 
 PEAK = 0.3
 
@@ -75,6 +82,7 @@ def test_a_schedule_without_a_kind_is_the_cosine() -> None:
     parse = TypeAdapter(ScheduleConfig).validate_python
     cosine = CosineSchedule(warmup_fraction=0.2)
     assert parse({"warmup_fraction": 0.2}) == parse(cosine) == cosine
+    assert TypeAdapter(RelativeSchedule).validate_python({"warmup_fraction": 0.2}) == cosine
     assert parse({"kind": "constant", "warmup_steps": 3}) == ConstantSchedule(kind="constant", warmup_steps=3)
 
 
@@ -82,6 +90,7 @@ def test_labels_name_every_number_that_changes_a_weight() -> None:
     wsd = WsdSchedule(kind="wsd", warmup_steps=2, decay_fraction=0.25)
     assert wsd.label == "wsd(warmup=2 steps, decay=0.25, floor=0.1)"
     assert wsd.trunk.label == "constant(warmup=2 steps)"
+    assert FmsSchedule(kind="fms").label == "fms(warmup=0.05, at most 2000 steps, floor=0.1)"
     assert CosineSchedule().label == "cosine(warmup=0.05, floor=0.1)"
 
 
@@ -89,3 +98,39 @@ def test_the_cosine_is_what_it_was() -> None:
     schedule = CosineSchedule(warmup_fraction=0.2, floor_ratio=0.1)
     expected = [0.15, 0.3] + [0.03 + 0.27 * 0.5 * (1 + math.cos(math.pi * i / 7)) for i in range(8)]
     assert rates(10, schedule) == pytest.approx(expected)
+
+
+FMS: dict[int, tuple[int, dict[int, float]]] = {
+    12_500: (625, {
+        0: 0.0, 1: 9.592320e-07, 156: 1.310700e-04, 312: 2.247598e-04, 625: 2.983379e-04, 1250: 2.933926e-04,
+        3125: 2.604594e-04, 6250: 1.65e-04, 9375: 6.954058e-05, 12_499: 3.000000e-05, 582: 2.985584e-04,
+    }),
+    50_000: (2000, {
+        0: 0.0, 1: 2.999250e-07, 500: 1.3125e-04, 1000: 2.25e-04, 2000: 2.989355e-04, 5000: 2.933926e-04,
+        12_500: 2.604594e-04, 25_000: 1.65e-04, 37_500: 6.954058e-05, 49_999: 3.000000e-05, 1888: 2.990512e-04,
+    }),
+    125_000: (2000, {
+        0: 0.0, 1: 2.999250e-07, 500: 1.3125e-04, 1000: 2.25e-04, 2000: 2.998295e-04, 12_500: 2.933926e-04,
+        31_250: 2.604594e-04, 62_500: 1.65e-04, 93_750: 6.954058e-05, 124_999: 3.000000e-05, 1954: 2.998372e-04,
+    }),
+}  # fmt: skip
+"""By steps: warmup, and the rates at a peak of 3e-4, computed apart from this code; the last one is the largest."""
+
+
+@pytest.mark.parametrize("steps", FMS)
+def test_the_authors_schedule_has_the_authors_rates(steps: int) -> None:
+    schedule = FmsSchedule(kind="fms")
+    warmup, expected = FMS[steps]
+    assert warmup_steps(steps, schedule) == warmup
+    found = [learning_rate(step, steps, 3e-4, schedule) for step in range(steps)]
+    assert {step: found[step] for step in expected} == pytest.approx(expected, rel=1e-6)
+    assert found.index(max(found)) == list(expected)[-1]
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (19, 0), (20, 1), (39, 1), (40, 2)])
+def test_a_run_too_short_to_warm_up_follows_the_authors_cosine(steps: int, warmup: int) -> None:
+    schedule = FmsSchedule(kind="fms")
+    assert warmup_steps(steps, schedule) == warmup
+    cosine = [PEAK * (0.1 + 0.9 * (1 + math.cos(math.pi * step / steps)) / 2) for step in range(steps)]
+    up = [PEAK * (1 - (1 - step / warmup) ** 2) for step in range(warmup)]
+    assert rates(steps, schedule) == pytest.approx([*up, *cosine[warmup:]])

@@ -120,6 +120,15 @@ def test_masks_are_learned_by_the_methods_own_recipe(smoke: Values) -> None:
     assert pruning(study, SHEARED).sequences == 0
 
 
+def test_mask_learning_has_a_weight_decay_and_the_authors_schedule_if_asked(smoke: Values) -> None:
+    options: Values = {"weight_decay": 0.0, "schedule": {"kind": "fms"}}
+    study = sheared(smoke, block(["sheared_llama"], [4096]), **options)
+    found, retrained = learning(study, SHEARED), plan(study, "P16.4k-sheared_llama-0.5-R4.1k-seed0")
+    assert retrained.optimizer.weight_decay == 0.1
+    assert found.optimizer == retrained.optimizer.model_copy(update={"weight_decay": 0.0})
+    assert (found.schedule.kind, retrained.schedule.kind) == ("fms", "cosine")
+
+
 @pytest.mark.parametrize(("tokens", "full"), [(768, 21504), (1152, 22528), (6144, 26624)])
 def test_what_mask_learning_reads_is_given_to_scratch_in_whole_batches(tokens: int, full: int, smoke: Values) -> None:
     study = sheared(smoke, block(["sheared_llama"], [4096], full=[4096]), tokens=tokens)
@@ -209,14 +218,19 @@ def test_baselines_of_random_masks_need_no_pruned_run_where_random_is_compared_t
     assert list(study.runs) == ["P16.4k-seed0", RANDOM, "P16.4k-random-0.5-R4.1k-seed0", "S4.1k-random-0.5-seed0"]
 
 
+REDRAWS = {"linear": "redraw-linears", "authors": "redraw-linears-and-head"}
+
+
+@pytest.mark.parametrize("redraw", REDRAWS)
 @pytest.mark.parametrize("mask", ["inherited", "random"])
-def test_embeddings_and_norms_may_stay_in_sparse_baselines(mask: str, smoke: Values) -> None:
-    smoke["baselines"] = {"redraw": "linear", "mask": mask}
+def test_embeddings_and_norms_may_stay_in_sparse_baselines(mask: str, redraw: str, smoke: Values) -> None:
+    smoke["baselines"] = {"redraw": redraw, "mask": mask}
+    smoke["parent"]["shape"]["tie_embeddings"] = False
     study = with_matrix(smoke, block(["wanda", "sparsegpt"], [4096], full=[4096], rewind=[4096]))
     for method, setting in itertools.product(("wanda", "sparsegpt"), ("equal", "full")):
         scratch = scratch_of(study, f"P16.4k-{method}-0.5-R4.1k-seed0", setting)
         model = study.paths.model(RANDOM if mask == "random" else f"P16.4k-{method}-0.5-seed0")
-        assert study.starting_point(scratch) == {"redraw-linears": model, "mask": model}
+        assert study.starting_point(scratch) == {REDRAWS[redraw]: model, "mask": model}
     rewound = study.starting_point("S4.1k-wanda-0.5-rewind-seed0")
     assert set(rewound) == {"target", "cut-like", "mask"}
 

@@ -164,11 +164,14 @@ def test_every_group_moves_by_its_own_rate_and_in_its_own_direction(store: Token
     assert seen >= {"embed_tokens", "norm", "input_layernorm", "v_proj", "down_proj"}
 
 
-def test_groups_of_weights_have_one_peak_and_only_matrices_decay() -> None:
+def test_groups_of_weights_have_one_peak_and_norms_decay_only_if_asked() -> None:
     model = random_llama(SHAPE, LENGTH, 0)
     model.model.norm.weight.requires_grad_(False)
     matrices, others = weight_groups(model, OptimizerConfig(weight_decay=0.2), 0.7)
     assert [(group["weight_decay"], group[PEAK]) for group in (matrices, others)] == [(0.2, 0.7), (0.0, 0.7)]
+    everything = weight_groups(model, OptimizerConfig(weight_decay=0.2, decay="all"), 0.7)
+    assert [(group["weight_decay"], group[PEAK]) for group in everything] == [(0.2, 0.7), (0.2, 0.7)]
+    assert [len(group["params"]) for group in everything] == [len(matrices["params"]), len(others["params"])]
     assert {p.ndim for p in matrices["params"]} == {2}
     assert {p.ndim for p in others["params"]} == {1}
     assert len(matrices["params"]) + len(others["params"]) == len(list(model.parameters())) - 1

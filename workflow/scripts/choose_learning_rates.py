@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--config", type=json_argument, required=True, help="the study: JSON text or a JSON file")
     study = Study(parser.parse_args().config)
     table = sweep_table(study)
-    chosen = chosen_rates(table)
+    chosen = chosen_rates(table, study.swept_rates)
     for side, best in chosen.items():
         hint = "; it is an end of the grid: widen it" if best["at_an_end"] else ""
         log.info("best peak learning rate, %s: %g%s", side, best["peak_learning_rate"], hint)

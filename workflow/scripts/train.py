@@ -16,7 +16,7 @@ from pruning_vs_scratch.config.training import ReporterName
 from pruning_vs_scratch.data.tokenizer import copy_tokenizer, separator_of
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
-from pruning_vs_scratch.errors import Diverged, UserError
+from pruning_vs_scratch.errors import Diverged, UserError, nearest
 from pruning_vs_scratch.files import (
     CONFIG_FILE,
     MASK_FILE,
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INPUTS = (
-    "tokens", "validation", "tokenizer", "target", "model", "redraw_linears", "cut_like", "teacher", "state",
+    "tokens", "validation", "tokenizer", "target", "model", "redraw_linears", "redraw_linears_and_head", "cut_like",
+    "teacher", "state",
 )  # fmt: skip
 """Options that name what a run depends on; the mask of a checkpoint is a file in it."""
 
@@ -103,6 +104,9 @@ def _arguments() -> argparse.Namespace:
     start.add_argument(
         "--redraw-linears", type=Path, help="checkpoint: start from its weights, with its blocks' linear layers redrawn"
     )
+    start.add_argument(
+        "--redraw-linears-and-head", type=Path, help="the same, with its output projection redrawn too (the authors)"
+    )
     parser.add_argument("--like", type=Path, help="checkpoint: random weights take over all but the target's shape")
     parser.add_argument("--cut-like", type=Path, help="pruned checkpoint: cut the random weights as it was cut")
     parser.add_argument("--teacher", type=Path, help="checkpoint to learn from, for a plan with distillation")
@@ -114,7 +118,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--state-metrics", type=Path, help="metrics.jsonl of that trunk: they open this run's")
     parser.add_argument("--work", type=Path, required=True, help="folder for resume state")
     parser.add_argument("--learning-rates", type=Path, help="sweep.json: train at a rate that it chose")
-    parser.add_argument("--learning-rate-of", choices=["pruned", "scratch", "shared"], help="which one")
+    parser.add_argument("--learning-rate-of", help="which one, such as shared, pruned or scratch:sparse")
     parser.add_argument("--out", type=Path, help="checkpoint folder to write; of a trunk, state folder; else none")
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.jsonl to write")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
@@ -187,8 +191,11 @@ def _with_chosen_rate(plan: TrainingPlan, args: argparse.Namespace) -> TrainingP
         raise UserError("--learning-rates and --learning-rate-of go together")
     if args.learning_rates is None:
         return plan
-    chosen = read_json(args.learning_rates)[args.learning_rate_of]["peak_learning_rate"]
-    return plan.model_copy(update={"peak_learning_rate": chosen})
+    chosen = read_json(args.learning_rates)
+    if args.learning_rate_of not in chosen:
+        hint = nearest(args.learning_rate_of, chosen)
+        raise UserError(f"{args.learning_rates} has no rate {args.learning_rate_of!r}; {hint}")
+    return plan.model_copy(update={"peak_learning_rate": chosen[args.learning_rate_of]["peak_learning_rate"]})
 
 
 def _ledger_row(trainer: "Trainer", result: "TrainResult", spec_hash: str) -> LedgerRow:
@@ -238,7 +245,8 @@ def _initial_model(args: argparse.Namespace, plan: TrainingPlan, text: TokenStor
         UserError: the text has tokens that the model does not know.
     """
     model = _starting_weights(args, plan)
-    text.check_vocabulary(model.config.vocab_size, args.model or args.redraw_linears or args.target)
+    start = args.model or args.redraw_linears or args.redraw_linears_and_head or args.target
+    text.check_vocabulary(model.config.vocab_size, start)
     return model
 
 
@@ -249,9 +257,10 @@ def _starting_weights(args: argparse.Namespace, plan: TrainingPlan) -> "LlamaFor
 
     if args.model is not None:
         return load_llama(args.model)
-    if args.redraw_linears is not None:
-        trained = load_llama(args.redraw_linears)
-        return with_linears_of(trained, random_like(trained.config, shape_of(trained.config), plan.init_seed))
+    if (redrawn := args.redraw_linears or args.redraw_linears_and_head) is not None:
+        trained, head = load_llama(redrawn), args.redraw_linears_and_head is not None
+        drawn = random_like(trained.config, shape_of(trained.config), plan.init_seed)
+        return with_linears_of(trained, drawn, head=head)
     shape = Target.from_dict(read_json(args.target)).shape
     if args.like is not None:
         return random_like(read_llama_config(args.like), shape, plan.init_seed)

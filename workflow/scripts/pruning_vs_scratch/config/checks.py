@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Iterator
 
 from pruning_vs_scratch.config.corpus import HubFilesSource
+from pruning_vs_scratch.config.learning_rate_checks import learning_rate_problems
 from pruning_vs_scratch.config.model import DepthTarget, PretrainedParent, ShapeConfig, WidthTarget
 from pruning_vs_scratch.config.pruning import N_OF_M_RATIO, Comparison
 from pruning_vs_scratch.config.shape_search import ShapeSearchConfig
 from pruning_vs_scratch.config.steps import Step, parse_chain
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.config.tokenizer import BpeTokenizer
-from pruning_vs_scratch.config.training import CosineSchedule, WsdSchedule, sharing_problem
+from pruning_vs_scratch.config.training import CosineSchedule, FmsSchedule, WsdSchedule, sharing_problem
 from pruning_vs_scratch.errors import UserError, nearest
 from pruning_vs_scratch.pruning import catalogue
 from pruning_vs_scratch.pruning.catalogue import facts_of
@@ -27,10 +28,12 @@ def problems(config: StudyConfig) -> list[str]:
         *_numbered_source_problems(config),
         *_domain_problems(config),
         *_parent_problems(config),
+        *_redraw_problems(config),
         *_batch_problems(config),
         *_shape_problems(config),
         *_matrix_problems(config),
         *_sweep_problems(config),
+        *learning_rate_problems(config),
         *_shape_search_problems(config),
         *_evaluation_problems(config),
     ]
@@ -100,6 +103,14 @@ def _parent_problems(config: StudyConfig) -> Iterator[str]:
             yield f"matrix.{i}.rewind: the weights that a published parent began with are not known; leave rewind out"
 
 
+def _redraw_problems(config: StudyConfig) -> Iterator[str]:
+    if config.baselines.redraw == "authors" and config.parent.shape.tie_embeddings:
+        yield (
+            "baselines.redraw: authors redraws the output projection, which this parent ties to its embeddings; choose "
+            "linear or all"
+        )
+
+
 def _batch_problems(config: StudyConfig) -> Iterator[str]:
     learning = {
         f"pruning.{method}": config.pruning.options(method)
@@ -155,7 +166,7 @@ def _budget_problem(config: StudyConfig, path: str, tokens: int, batch_size: int
 def _warmup_problem(config: StudyConfig, path: str, tokens: int) -> Iterator[str]:
     """A warmup in steps needs a budget that holds it, ahead of any decay."""
     training, schedule = config.training, config.training.schedule
-    if isinstance(schedule, CosineSchedule):
+    if isinstance(schedule, CosineSchedule | FmsSchedule):
         return
     batch = training.global_batch_size * training.sequence_length
     if tokens < schedule.least_steps * batch:

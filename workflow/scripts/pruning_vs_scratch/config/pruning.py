@@ -74,10 +74,9 @@ class BaselinesConfig(Section):
 
     mask: Literal["inherited", "random"] = "inherited"
     """Mask of a sparse baseline: the pruned model's, or a random one of the same counts, shared by all methods."""
-    redraw: Literal["all", "linear"] = "all"
-    """Weights of a sparse baseline that are drawn anew: all, or those of the blocks' linear layers only.
-
-    The second keeps the parent's trained embeddings and norms, as the authors' released code does.
+    redraw: Literal["all", "linear", "authors"] = "all"
+    """Weights of a sparse baseline that are drawn anew: all; those of the blocks' linear layers only, which keeps the
+    parent's trained embeddings and norms; or, as the authors' released code does, those and the output projection.
     """
 
 

@@ -1,13 +1,13 @@
 """The search for the peak learning rate."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from pruning_vs_scratch.config.base import PositiveInt, Section
+from pruning_vs_scratch.config.learning_rates import PeakRate
 
-PeakRate = Annotated[float, Field(gt=0, lt=1)]
-Choice = Literal["none", "shared", "own"]
+Choice = Literal["none", "shared", "own", "granularity", "method"]
 
 
 class SweepConfig(Section):
@@ -20,4 +20,11 @@ class SweepConfig(Section):
     tokens: PositiveInt
     """Retraining budget of each trial; a multiple of the global batch."""
     use: Choice = "none"
-    """Rate of retraining and baselines: training.peak_learning_rate, the best for both, or each side's own best."""
+    """Rate of retraining and baselines: training.peak_learning_rate, the best for both, or each side's own best, be it
+    over all trials or over those of its granularity or method. Dense baselines go by granularity instead of by method.
+    """
+
+    @property
+    def by_side(self) -> bool:
+        """Whether the two sides of a pair may be trained at different rates."""
+        return self.use not in ("none", "shared")

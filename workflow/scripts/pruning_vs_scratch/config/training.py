@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import BeforeValidator, Field
 
 from pruning_vs_scratch.config.base import PositiveInt, Section
+from pruning_vs_scratch.config.learning_rates import LearningRateRule, PeakRate, TrainedRun, rule_for
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ReporterName = Literal["tensorboard", "wandb"]
@@ -19,7 +20,8 @@ class OptimizerConfig(Section):
     beta2: Beta = 0.95
     epsilon: Annotated[float, Field(gt=0)] = 1e-8
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    """Applied to matrices, not to norms."""
+    decay: Literal["matrices", "all"] = "matrices"
+    """What decays: matrices, or norms and biases too (the authors)."""
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest global gradient norm."""
 
@@ -37,6 +39,27 @@ class CosineSchedule(Section):
     def label(self) -> str:
         """The schedule in one word and its numbers, for the ledger."""
         return f"{self.kind}(warmup={self.warmup_fraction:g}, floor={self.floor_ratio:g})"
+
+
+class FmsSchedule(Section):
+    """The smaller of a quadratic warmup and a cosine that begins at the first step: the authors' recipe.
+
+    It is the schedule of IBM's fms-fsdp. A warmup begins with the rate 0, and the peak itself is never reached.
+    """
+
+    kind: Literal["fms"]
+    warmup_fraction: Fraction = 0.05
+    """Share of the steps spent warming up, rounded down; a run without a whole step of warmup follows the cosine."""
+    most_warmup_steps: PositiveInt = 2000
+    """The warmup is never longer than this."""
+    floor_ratio: Fraction = 0.1
+    """What the cosine reaches one step after the last, as a share of the peak."""
+
+    @property
+    def label(self) -> str:
+        """The schedule in one word and its numbers, for the ledger."""
+        warmup = f"{self.warmup_fraction:g}, at most {self.most_warmup_steps} steps"
+        return f"{self.kind}(warmup={warmup}, floor={self.floor_ratio:g})"
 
 
 class ConstantSchedule(Section):
@@ -97,11 +120,15 @@ def _cosine_by_default(value: Any) -> Any:
 
 
 ScheduleConfig = Annotated[
-    CosineSchedule | WsdSchedule | ConstantSchedule,
+    CosineSchedule | FmsSchedule | WsdSchedule | ConstantSchedule,
     Field(discriminator="kind"),
     BeforeValidator(_cosine_by_default),
 ]
 """A learning-rate schedule; cosine where no kind is given."""
+RelativeSchedule = Annotated[
+    CosineSchedule | FmsSchedule, Field(discriminator="kind"), BeforeValidator(_cosine_by_default)
+]
+"""A schedule whose warmup is a share of the steps, so that it fits every budget; cosine where no kind is given."""
 
 
 class DistillationConfig(Section):
@@ -128,7 +155,7 @@ class ValidationConfig(Section):
 
 
 class TrainingConfig(Section):
-    """One recipe for every run: a matched pair differs in its initial weights only."""
+    """One recipe for every run: a matched pair differs in its initial weights only, unless learning_rates says so."""
 
     sequence_length: PositiveInt
     """Tokens a sequence."""
@@ -138,8 +165,10 @@ class TrainingConfig(Section):
     """Sequences run through the model together; divides the global batch."""
     attention: Literal["window", "document"] = "window"
     """How far tokens see in training: back to the start of the window, or to that of their document."""
-    peak_learning_rate: Annotated[float, Field(gt=0, lt=1)]
-    """Shared by parent, retraining and scratch."""
+    peak_learning_rate: PeakRate
+    """Shared by parent, retraining and scratch, but for runs that have a rule of their own."""
+    learning_rates: list[LearningRateRule] = []
+    """Peak learning rates of some of the runs; the first rule that fits a run counts."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward pass; auto takes bf16 where the hardware multiplies it natively."""
     loss_chunk_tokens: PositiveInt | None = None
@@ -171,6 +200,11 @@ class TrainingConfig(Section):
     """Latest states kept while the run goes on."""
     report_to: list[ReporterName] = []
     """Where the metrics of a step are shown, beside metrics.jsonl; each needs the extra of its name."""
+
+    def peak_of(self, run: TrainedRun) -> float:
+        """The peak learning rate of a run."""
+        rule = rule_for(self.learning_rates, run)
+        return self.peak_learning_rate if rule is None else rule.peak
 
 
 class Batches(Protocol):

@@ -117,11 +117,16 @@ def empty_llama(config: Any) -> Any:
     return model
 
 
-def with_linears_of(model: LlamaForCausalLM, other: LlamaForCausalLM) -> LlamaForCausalLM:
-    """A model in place, with the linear layers of its blocks, biases included, replaced by those of another."""
+def with_linears_of(model: LlamaForCausalLM, other: LlamaForCausalLM, *, head: bool = False) -> LlamaForCausalLM:
+    """A model in place, with the linear layers of its blocks, biases included, replaced by those of another.
+
+    With ``head`` the output projection is replaced too; where it is tied, that is the embedding.
+    """
     for block, replacement in zip(model.model.layers, other.model.layers, strict=True):
         for name in LINEAR_NAMES:
             block.get_submodule(name).load_state_dict(replacement.get_submodule(name).state_dict())
+    if head:
+        model.lm_head.load_state_dict(other.lm_head.state_dict())
     return model
 
 

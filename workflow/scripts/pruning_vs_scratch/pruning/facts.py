@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from pruning_vs_scratch.config.base import PositiveInt, Section
-from pruning_vs_scratch.config.training import CosineSchedule
+from pruning_vs_scratch.config.training import CosineSchedule, RelativeSchedule
 
 if TYPE_CHECKING:
     from pruning_vs_scratch.study.shape import ModelShape
@@ -40,7 +40,9 @@ class MaskLearningOptions(Section):
     """Sequences run through the model together; divides the global batch."""
     weight_learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-4
     """Of the weights, meanwhile."""
-    schedule: CosineSchedule = CosineSchedule()
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    """Of the weights, meanwhile; the training's unless given (the original of Sheared-LLaMA: 0)."""
+    schedule: RelativeSchedule = CosineSchedule()
     """Of both learning rates."""
     checkpoint_every_steps: PositiveInt = 100
     """Save resume state each this many steps."""

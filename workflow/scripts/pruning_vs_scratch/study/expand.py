@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from pruning_vs_scratch.config.learning_rates import RunKind, TrainedRun
 from pruning_vs_scratch.config.model import PretrainedParent
 from pruning_vs_scratch.config.pruning import Comparison
 from pruning_vs_scratch.config.steps import Step, method_of
@@ -47,7 +48,7 @@ class Expansion:
         masked = self._add_mask_of_baselines(parent, pruned)
         for budget in comparison.retrain:
             retrained = self._add(self._retrained(pruned, budget))
-            baselines: dict[Setting, Run] = {"equal": self._scratch(masked, budget)}
+            baselines: dict[Setting, Run] = {"equal": self._scratch(pruned, masked, budget)}
             if budget in comparison.full:
                 baselines["full"] = self._scratch_full(pruned, masked, budget)
             if budget in comparison.rewind:
@@ -66,7 +67,7 @@ class Expansion:
         """A pruned run retrained on a budget, and its baseline of equal budget; neither becomes part of the study."""
         start = self.runs[pruned]
         masked = self._add_mask_of_baselines(self._parent(start.seed), start)
-        return self._retrained(start, budget), self._scratch(masked, budget)
+        return self._retrained(start, budget), self._scratch(start, masked, budget)
 
     def candidate(self, step: Step, target: Target, budget: int) -> tuple[Run, Run]:
         """The first parent pruned to a shape, and that retrained on a budget; neither becomes part of the study."""
@@ -80,7 +81,8 @@ class Expansion:
             tokens_prune=pruning.tokens,
         )  # fmt: skip
         retrained = names.retrained_name(self._label, label, budget, seed)
-        plan = self._training_plan(retrained, "retrain", seed, self._first_token, budget)
+        peak = self.config.training.peak_learning_rate
+        plan = self._training_plan(retrained, "retrain", seed, self._first_token, budget, peak)
         plan = plan.model_copy(update={"phase": "shape_search"})
         return pruned, replace(pruned, name=retrained, plan=plan, pruning=None, start=pruned.name)
 
@@ -90,6 +92,12 @@ class Expansion:
             raise UserError(
                 f"two budgets share the run name {run.name}: {known.plan.tokens} and {run.plan.tokens} tokens; "
                 f"choose budgets that differ in their first {names.LABEL_DIGITS} digits"
+            )
+        if known.plan and run.plan and known.plan.peak_learning_rate != run.plan.peak_learning_rate:
+            raise UserError(
+                f"training.learning_rates: {run.name} is in several comparisons, whose rules give it the peak learning "
+                f"rates {known.plan.peak_learning_rate:g} and {run.plan.peak_learning_rate:g}; let the same rule fit "
+                "all of them, for instance by granularity"
             )
         return known
 
@@ -101,7 +109,8 @@ class Expansion:
         parent, name = self.config.parent, names.parent_name(self._label, seed)
         if not isinstance(parent, PretrainedParent):
             return Run(name, "parent", parent_target(self.config), seed, tokens_parent=parent.tokens)
-        plan = self._training_plan(name, "pretrain", seed, 0, parent.tokens)
+        peak = self.config.training.peak_of(TrainedRun("parent"))
+        plan = self._training_plan(name, "pretrain", seed, 0, parent.tokens, peak)
         return Run(name, "parent", parent_target(self.config), seed, plan)
 
     def _pruned(self, parent: Run, before: Run, steps: tuple[Step, ...]) -> Run:
@@ -141,12 +150,13 @@ class Expansion:
     def _retrained(self, pruned: Run, budget: int) -> Run:
         seed = pruned.seed
         name = names.retrained_name(self._label, names.pruning_label(self.steps[pruned.name]), budget, seed)
-        plan = self._training_plan(name, "retrain", seed, self._first_token, budget)
+        peak = self._peak("retrained", pruned, budget)
+        plan = self._training_plan(name, "retrain", seed, self._first_token, budget, peak)
         return replace(pruned, name=name, role="retrained", plan=plan, pruning=None, start=pruned.name)
 
-    def _scratch(self, masked: Run, budget: int) -> Run:
-        name = names.scratch_name(masked.target.name, budget, masked.seed)
-        return self._baseline(name, masked, start_token=self._first_token, tokens=budget)
+    def _scratch(self, pruned: Run, masked: Run, budget: int) -> Run:
+        name, peak = names.scratch_name(masked.target.name, budget, masked.seed), self._peak("scratch", pruned, budget)
+        return self._baseline(name, masked, start_token=self._first_token, tokens=budget, peak=peak)
 
     def _scratch_full(self, pruned: Run, masked: Run, budget: int) -> Run:
         """The whole pipeline's tokens: parent, retraining, and pruning, rounded up to a global batch."""
@@ -155,7 +165,8 @@ class Expansion:
         assert pruned.tokens_parent is not None, "the configuration allows no full budget where tokens are not known"
         spent = pruned.tokens_parent + budget + pruned.tokens_prune
         tokens = -(-spent // batch) * batch
-        return self._baseline(self._full_name(masked, tokens), masked, start_token=0, tokens=tokens)
+        peak = self._peak("scratch", pruned, budget)
+        return self._baseline(self._full_name(masked, tokens), masked, start_token=0, tokens=tokens, peak=peak)
 
     def _full_name(self, masked: Run, tokens: int) -> str:
         """The shortest name that no baseline of another number of tokens has."""
@@ -170,10 +181,10 @@ class Expansion:
         run = self.runs.get(name)
         return None if run is None or run.plan is None else run.plan.tokens
 
-    def _baseline(self, name: str, masked: Run, *, start_token: int, tokens: int) -> Run:
+    def _baseline(self, name: str, masked: Run, *, start_token: int, tokens: int, peak: float) -> Run:
         target, seed = masked.target, masked.seed
-        plan = self._training_plan(name, "scratch", seed, start_token, tokens)
-        keeps_dense = masked.mask is not None and self.config.baselines.redraw == "linear"
+        plan = self._training_plan(name, "scratch", seed, start_token, tokens, peak)
+        keeps_dense = masked.mask is not None and self.config.baselines.redraw != "all"
         return Run(
             name, "scratch", target, seed, plan, method=target.mask_method, mask=masked.mask,
             redrawn=masked.name if keeps_dense else None,
@@ -181,16 +192,25 @@ class Expansion:
 
     def _rewound(self, pruned: Run, budget: int) -> Run:
         name = names.rewound_name(names.pruning_label(self.steps[pruned.name]), budget, pruned.seed)
-        plan = self._training_plan(name, "rewind", pruned.seed, self._first_token, budget)
+        peak = self._peak("rewind", pruned, budget)
+        plan = self._training_plan(name, "rewind", pruned.seed, self._first_token, budget, peak)
         return Run(
             name, "rewind", pruned.target, pruned.seed, plan, method=pruned.method, mask=pruned.mask,
             rewound=pruned.name,
         )  # fmt: skip
 
-    def _training_plan(self, run: str, phase: Phase, seed: int, start_token: int, tokens: int) -> TrainingPlan:
+    def _peak(self, kind: RunKind, pruned: Run, budget: int) -> float:
+        """The peak learning rate of a pruned run that is retrained on a budget, or of a baseline of that."""
+        run = TrainedRun(kind, pruned.method, pruned.target.granularity, budget)
+        return self.config.training.peak_of(run)
+
+    def _training_plan(
+        self, run: str, phase: Phase, seed: int, start_token: int, tokens: int, peak: float
+    ) -> TrainingPlan:
         return TrainingPlan.of(
-            self.config.training, run=run, phase=phase, seed=seed, start_token=start_token, tokens=tokens
-        )
+            self.config.training, run=run, phase=phase, seed=seed, start_token=start_token, tokens=tokens,
+            peak_learning_rate=peak,
+        )  # fmt: skip
 
     @staticmethod
     def _pair(setting: Setting, parent: Run, retrained: Run, baseline: Run, budget: int) -> Pair:
@@ -204,11 +224,15 @@ class Expansion:
 def mask_learning_plan(
     training: TrainingConfig, options: MaskLearningOptions, run: str, seed: int, start_token: int, tokens: int
 ) -> TrainingPlan:
-    """The plan by which masks are learned: the study's recipe with the method's own batch and learning rate."""
+    """The plan by which masks are learned: the study's recipe with the method's own batch, rate and weight decay."""
+    optimizer = training.optimizer
+    if options.weight_decay is not None:
+        optimizer = optimizer.model_copy(update={"weight_decay": options.weight_decay})
     return TrainingPlan.of(
         training, run=run, phase="prune", seed=seed, start_token=start_token, tokens=tokens,
         global_batch_size=options.global_batch_size, micro_batch_size=options.micro_batch_size,
-        peak_learning_rate=options.weight_learning_rate, schedule=options.schedule, attention="window", validation=None,
+        peak_learning_rate=options.weight_learning_rate, optimizer=optimizer, schedule=options.schedule,
+        attention="window", validation=None,
         # Its masks are other ones in every step, for each of which it would be compiled anew.
         compile=False,
         checkpoint_every_steps=options.checkpoint_every_steps,

@@ -32,7 +32,7 @@ from pruning_vs_scratch.study.plan import PruningPlan
 from pruning_vs_scratch.study.runs import Pair, Run
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.shape_search import candidates_of
-from pruning_vs_scratch.study.sweep import side_of, trials_of
+from pruning_vs_scratch.study.sweep import follows_sweep, rate_groups, rate_name, trials_of
 from pruning_vs_scratch.study.targets import Target, width_shape
 from pruning_vs_scratch.study.trunks import with_trunks
 
@@ -271,7 +271,8 @@ class Study:
         if run.start is not None:
             start = {"model": self.paths.model(run.start)}
         elif run.redrawn is not None:
-            start = {"redraw-linears": self.paths.model(run.redrawn)}
+            option = "redraw-linears" if self.config.baselines.redraw == "linear" else "redraw-linears-and-head"
+            start = {option: self.paths.model(run.redrawn)}
         elif run.rewound is not None:
             start = {"target": self.paths.target("parent"), "cut-like": self.paths.model(run.rewound)}
         else:
@@ -289,9 +290,14 @@ class Study:
     def rate_from_sweep(self, name: str) -> str | None:
         """Which learning rate of the sweep a run is trained at; None for that of its plan."""
         run, sweep = self.run(name), self.config.sweep
-        if sweep is None or sweep.use == "none" or run.role in ("parent", "trial", "candidate"):
+        if sweep is None or sweep.use == "none" or not follows_sweep(run):
             return None
-        return "shared" if sweep.use == "shared" else side_of(run)
+        return rate_name(run, sweep.use)
+
+    @property
+    def swept_rates(self) -> dict[str, list[str]]:
+        """Trials by which each learning rate of the sweep is chosen; none without a sweep."""
+        return rate_groups(self.trials.values(), self.config.sweep.use) if self.config.sweep is not None else {}
 
     def training_options(self, name: str) -> list[str]:
         """Options of train.py beyond the plan, the text and what is written."""

@@ -36,7 +36,9 @@ def verified_pairs(study: Study, ledger: pd.DataFrame) -> pd.DataFrame:
     for pair in study.pairs:
         problems += _full_differences(study, pair, rows) if pair.setting == "full" else []
         columns = COLUMNS_OF_A_MATCH if pair.setting == "full" else (*COLUMNS_OF_A_MATCH, *COLUMNS_OF_AN_EQUAL_MATCH)
-        problems += _unequal(pair, rows, [column for column in columns if column not in _free_columns(study)])
+        free = {"peak_lr"} if _rates_apart(study, pair) else set()
+        problems += _unequal(pair, rows, [column for column in columns if column not in free])
+        problems += _unplanned_rates(study, pair, rows)
     if problems:
         raise UserError("the ledger shows runs that are not matched:\n" + "\n".join(f"  {p}" for p in problems))
     return pd.DataFrame([asdict(pair) for pair in study.pairs])
@@ -64,9 +66,30 @@ def _trunk_differences(run: Run, rows: Rows) -> list[str]:
     ]
 
 
-def _free_columns(study: Study) -> set[str]:
-    """What the two sides of a pair may differ in: each side's learning rate, if the study tunes each for itself."""
-    return {"peak_lr"} if study.config.sweep is not None and study.config.sweep.use == "own" else set()
+def _rates_apart(study: Study, pair: Pair) -> bool:
+    """Whether the configuration gives the sides of a pair learning rates of their own: by a sweep, or by rules."""
+    if study.config.sweep is not None and study.config.sweep.by_side:
+        return True
+    return _planned_rate(study, pair.retrained) != _planned_rate(study, pair.scratch)
+
+
+def _unplanned_rates(study: Study, pair: Pair, rows: Rows) -> list[str]:
+    """Where rules tell the sides of a pair apart, each has the learning rate of its rule, and no other."""
+    sides = (pair.retrained, pair.scratch)
+    planned = {name: _planned_rate(study, name) for name in sides}
+    if len(set(planned.values())) == 1:
+        return []
+    return [
+        f"peak_lr: {rows[name]['peak_lr']} for {name}, {rate} by its plan"
+        for name, rate in planned.items()
+        if rows[name]["peak_lr"] != rate
+    ]
+
+
+def _planned_rate(study: Study, name: str) -> float:
+    plan = study.run(name).plan
+    assert plan is not None, f"{name} is of a pair, and so is trained"
+    return plan.peak_learning_rate
 
 
 def _full_differences(study: Study, pair: Pair, rows: Rows) -> list[str]:

@@ -1,6 +1,7 @@
 """What a sweep found: the validation loss of every trial, and the learning rates that it chose."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,8 +11,6 @@ from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.study import Study
 
 COLUMNS = ("side", "on", "peak_lr", "validation_loss", "tokens_seen", "flops", "run")
-SIDES = {"pruned": ("pruned",), "scratch": ("scratch",), "shared": ("pruned", "scratch")}
-"""What each chosen rate has to be good for."""
 
 
 def sweep_table(study: Study) -> pd.DataFrame:
@@ -40,15 +39,15 @@ def sweep_table(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def chosen_rates(table: pd.DataFrame) -> dict[str, Any]:
-    """By side, and shared by both: the rate with the lowest mean loss, and whether it is an end of the grid.
+def chosen_rates(table: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """By the name of a rate: the one with the lowest mean loss, and whether it is an end of the grid.
 
-    Of equal rates the smaller one is taken.
+    ``groups`` are the trials that each has to be good for (Study.swept_rates). Of equal rates the smaller one is taken.
 
     Raises:
         UserError: every rate diverged.
     """
-    return {name: _best(table[table["side"].isin(sides)], name) for name, sides in SIDES.items()}
+    return {name: _best(table[table["run"].isin(trials)], name) for name, trials in groups.items()}
 
 
 def _best(trials: pd.DataFrame, name: str) -> dict[str, Any]:

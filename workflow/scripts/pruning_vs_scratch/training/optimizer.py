@@ -13,11 +13,12 @@ PEAK = "peak_learning_rate"
 
 
 def weight_groups(model: nn.Module, config: OptimizerConfig, peak: float) -> list[dict[str, Any]]:
-    """Parameter groups of a model's weights: weight decay on matrices only."""
+    """Parameter groups of a model's weights: matrices, which decay, and norms and biases, which may."""
     parameters = [p for p in model.parameters() if p.requires_grad]
+    of_others = config.weight_decay if config.decay == "all" else 0.0
     return [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay, PEAK: peak},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0, PEAK: peak},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": of_others, PEAK: peak},
     ]
 
 

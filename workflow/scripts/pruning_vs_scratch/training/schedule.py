@@ -2,7 +2,13 @@
 
 import math
 
-from pruning_vs_scratch.config.training import ConstantSchedule, CosineSchedule, ScheduleConfig, WsdSchedule
+from pruning_vs_scratch.config.training import (
+    ConstantSchedule,
+    CosineSchedule,
+    FmsSchedule,
+    ScheduleConfig,
+    WsdSchedule,
+)
 
 
 def learning_rate(step: int, steps: int, peak: float, schedule: ScheduleConfig) -> float:
@@ -10,8 +16,10 @@ def learning_rate(step: int, steps: int, peak: float, schedule: ScheduleConfig) 
 
     Cosine: down to ``floor_ratio * peak`` (Loshchilov & Hutter, arXiv 1608.03983, without restarts). Constant: the
     peak. WSD: the peak, and from its decay's start on a line to ``floor_ratio * peak`` (Hu et al., 2404.06395). The
-    last step of a run uses the floor itself.
+    last step of a run uses the floor itself. FMS has a warmup of its own, see below.
     """
+    if isinstance(schedule, FmsSchedule):
+        return _fms(step, steps, peak, schedule)
     warmup = warmup_steps(steps, schedule)
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -25,7 +33,23 @@ def learning_rate(step: int, steps: int, peak: float, schedule: ScheduleConfig) 
 
 def warmup_steps(steps: int, schedule: ScheduleConfig) -> int:
     """Whole steps of warmup."""
-    return round(steps * schedule.warmup_fraction) if isinstance(schedule, CosineSchedule) else schedule.warmup_steps
+    if isinstance(schedule, CosineSchedule):
+        return round(steps * schedule.warmup_fraction)
+    if isinstance(schedule, FmsSchedule):
+        return min(int(steps * schedule.warmup_fraction), schedule.most_warmup_steps)
+    return schedule.warmup_steps
+
+
+def _fms(step: int, steps: int, peak: float, schedule: FmsSchedule) -> float:
+    """min(p (1 - (1 - s/W)^2), p (f + (1 - f) (1 + cos(pi s/N)) / 2)) at step s of N, for W steps of warmup.
+
+    p is the peak, f the floor's share of it. Source: the training script of IBM's fms-fsdp, whose schedule the paper's
+    authors took over. Deviation: where there is no whole step of warmup, which divides by zero there, the cosine is
+    all there is.
+    """
+    cosine = _between(peak, schedule.floor_ratio, 0.5 * (1 + math.cos(math.pi * step / steps)))
+    warmup = warmup_steps(steps, schedule)
+    return cosine if step >= warmup else min(peak * (1 - (1 - step / warmup) ** 2), cosine)
 
 
 def _decayed(step: int, steps: int, peak: float, schedule: WsdSchedule) -> float:

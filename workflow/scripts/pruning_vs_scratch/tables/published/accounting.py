@@ -7,7 +7,7 @@ import pandas as pd
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.gaps import series_label
 from pruning_vs_scratch.tables.load import records
-from pruning_vs_scratch.tables.published.stored import MISSING, Published, Stored
+from pruning_vs_scratch.tables.published.stored import MISSING, Published, Stored, rates_apart
 
 
 def accounting_table(stored: Stored) -> Published:
@@ -38,6 +38,10 @@ def accounting_table(stored: Stored) -> Published:
         "Tokens and operations of each compared pair; the full budget of scratch is parent + pruning + retraining, "
         "rounded up to whole batches"
     )
+    if len(rates_apart(stored)):
+        for side, heading in {"retrained": "retraining", "scratch": "scratch"}.items():
+            rates = numbers[side].map(ledger["peak_lr"])
+            numbers[f"peak_lr_{side}"], printed[f"learning rate of {heading}"] = rates, rates.map("{:g}".format)
     return Published(title, numbers, printed)
 
 

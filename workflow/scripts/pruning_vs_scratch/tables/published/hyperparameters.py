@@ -5,8 +5,9 @@ from typing import Any
 import pandas as pd
 
 from pruning_vs_scratch.config.study import StudyConfig
+from pruning_vs_scratch.config.training import OptimizerConfig
 from pruning_vs_scratch.study.plan import TRIAL_PHASES
-from pruning_vs_scratch.tables.published.stored import Published, Stored
+from pruning_vs_scratch.tables.published.stored import Published, Stored, rates_apart
 
 FIXED = "not searched"
 TRAINING = {
@@ -28,16 +29,24 @@ def hyperparameter_table(stored: Stored) -> Published:
     trained = used[~used["phase"].isin(TRIAL_PHASES)]
     rows = [
         ("peak learning rate", _values(trained["peak_lr"]), _searched(config)),
+        *((f"peak learning rate ({rule.label})", rule.peak, FIXED) for rule in config.training.learning_rates),
         ("schedule", _values(trained["schedule"]), FIXED),
         ("precision", _values(trained["precision"]), FIXED),
         *((name, getattr(config.training, key), FIXED) for name, key in TRAINING.items()),
-        *((name, getattr(config.training.optimizer, key), FIXED) for name, key in OPTIMIZER.items()),
+        *((name, _optimizer_value(config.training.optimizer, key), FIXED) for name, key in OPTIMIZER.items()),
         *_shapes(stored.tables.shape_search),
         ("seeds", ", ".join(map(str, config.seeds)), FIXED),
         *((name, value, FIXED) for name, value in _pruning(config)),
     ]
     table = pd.DataFrame(rows, columns=["hyperparameter", "value", "searched"]).astype(str)
-    return Published("Hyperparameters, the same on both sides of every pair", table, table)
+    apart = len(rates_apart(stored))
+    but = f", but for the peak learning rate of {apart} pairs out of {len(stored.tables.pairs)}" if apart else ""
+    return Published(f"Hyperparameters, the same on both sides of every pair{but}", table, table)
+
+
+def _optimizer_value(optimizer: OptimizerConfig, key: str) -> str:
+    value = str(getattr(optimizer, key))
+    return f"{value}, norms and biases too" if key == "weight_decay" and optimizer.decay == "all" else value
 
 
 def _values(column: pd.Series) -> str:
@@ -69,6 +78,6 @@ def _pruning(config: StudyConfig) -> list[tuple[str, Any]]:
         *(
             (f"{method}: {key}", value)
             for method in methods
-            for key, value in config.pruning.options(method).model_dump().items()
+            for key, value in config.pruning.options(method).model_dump(exclude_none=True).items()
         ),
     ]

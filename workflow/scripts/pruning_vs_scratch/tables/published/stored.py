@@ -77,6 +77,15 @@ class Stored:
             raise UserError(f"cannot read {path} ({error}): run the workflow up to its tables again") from error
 
 
+def rates_apart(stored: Stored) -> pd.DataFrame:
+    """The pairs whose sides have peak learning rates of their own: the stored pairs, with both rates."""
+    rates = stored.ledger.set_index("run")["peak_lr"]
+    pairs = stored.tables.pairs
+    sides = {f"peak_lr_{side}": pairs[side].map(rates) for side in ("retrained", "scratch")}
+    pairs = pairs.assign(**sides)
+    return pairs[pairs["peak_lr_retrained"] != pairs["peak_lr_scratch"]]
+
+
 @dataclass(frozen=True)
 class Published:
     """One table: its numbers, and its cells as text under the headings that are printed."""
