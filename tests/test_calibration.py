@@ -152,3 +152,21 @@ def test_a_bf16_models_loss_and_states_are_finite_and_near_those_of_fp32() -> No
     )
     assert math.isfinite(found)
     assert found == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_whole_window_is_fed_to_its_last_token_and_predicts_from_its_second_on(
+    batch_size: int, tmp_path: Path
+) -> None:
+    model, windows = tiny_llama(), random_windows()
+    stream = CalibrationStream(blockwise(model), windows, batch_size, AMPLE, tmp_path, whole=True)
+    with torch.no_grad():
+        output = model(input_ids=windows, output_hidden_states=True, use_cache=False)
+    for block in stream.model.blocks("whole"):
+        stream.advance(block)
+    states = model.model.norm(stream.hidden)
+    torch.testing.assert_close(states, output.hidden_states[-1], rtol=1e-5, atol=1e-5)
+    wanted = functional.cross_entropy(output.logits[:, :-1].flatten(0, 1), windows[:, 1:].flatten())
+    found = sum(stream.language_model_loss(batch, stream.hidden[batch]) for batch in stream.batches)
+    assert found / stream.predicted_tokens == pytest.approx(wanted.item(), rel=1e-5)
+    assert (stream.tokens, stream.predicted_tokens) == (windows.numel(), windows[:, 1:].numel())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from models import STRUCTURED, Case, blockwise, same_tensors, stream_of, tiny_llama
 from pruning_vs_scratch.errors import UserError
@@ -191,4 +191,21 @@ def test_scoring_writes_its_manifest_and_is_repeatable(world: World) -> None:
 def test_scoring_a_method_without_scores_is_refused_and_writes_nothing(world: World) -> None:
     with pytest.raises(UserError, match="wanda has no scores that serve every ratio"):
         world.score(Case("wanda", 0.5, "unstructured"))
+    assert not world.scores.exists()
+
+
+def test_a_shape_is_given_as_prune_takes_it(world: World) -> None:
+    case = Case("minitron_depth")
+    world.score(case, shapes=None, shape="layers=3", manifest=None)
+    assert load_file(world.scores)["loss_without_1"].shape == (PARENT.layers,)
+    assert world.scores.with_suffix(".manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [(None, "the scores of sleb depend on what will be asked for: give --shape"), ("blocks=3", "--shape blocks=3: ")],
+)
+def test_a_shape_that_is_missing_or_wrong_is_refused(world: World, shape: str | None, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        world.score(Case("sleb"), shapes=None, shape=shape)
     assert not world.scores.exists()

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from models import (
+    SPARSE,
     VARIANTS,
     Case,
     Outcome,
@@ -200,3 +201,11 @@ def test_blocks_behind_see_what_the_checkpoint_will_hold() -> None:
     same, lost, kept = (statistics_seen(tiny_llama().bfloat16(), growth) for growth in (1.0, 1.0 + 1e-5, 1.25))
     assert all(map(torch.equal, same, lost))
     assert not any(map(torch.equal, same[4:], kept[4:]))
+
+
+@pytest.mark.parametrize("method", SPARSE)
+def test_dropped_weights_are_plus_zero(method: str) -> None:
+    pruned = Case(method, 0.5, "unstructured").prune(tiny_llama())
+    for name, mask in pruned.masks.items():
+        dropped = pruned.weights[name][~mask]
+        assert not dropped.any() and not torch.signbit(dropped).any(), name

@@ -1,22 +1,30 @@
-"""Score a checkpoint for one method, once for all ratios; prune.py --scores takes the file."""
+"""Score a checkpoint for one method, once for all ratios; prune.py --scores takes the file.
+
+By hand: score.py --model DIR --method sleb --shape layers=8 --calibration text.txt --out sleb.safetensors
+"""
 
 import argparse
 from pathlib import Path
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
+from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import RECORDS, atomic_file
 from pruning_vs_scratch.manifest import ManifestWriter
 from pruning_vs_scratch.pruning import catalogue
 from pruning_vs_scratch.pruning.calibration_text import add_text_arguments, require_paths
+from pruning_vs_scratch.pruning.catalogue import facts_of
+from pruning_vs_scratch.pruning.goal import SHAPE_KEYS, named_shape
 from pruning_vs_scratch.study import ModelShape
+
+KEYS = ", ".join(SHAPE_KEYS)
 
 
 def main() -> None:
     """Entry point."""
     catalogue.require_sound()
     args = _arguments()
-    names = ("method", "options", "shapes", "seed", "sequences", "sequence_length", "batch_size", "threads")
+    names = ("method", "options", "shape", "shapes", "seed", "sequences", "sequence_length", "batch_size", "threads")
     manifest = ManifestWriter(
         "score", {name: getattr(args, name) for name in names}, catalogue.packages_of(args.method)
     )
@@ -31,8 +39,13 @@ def main() -> None:
 
     options = options_of(args.method, args.options)
     model = open_model(args)
+    goals = [ModelShape.from_dict(shape) for shape in args.shapes]
+    if args.shape is not None:
+        goals.append(named_shape(args.shape, model.shape))
+    if not goals and facts_of(args.method).needs_goals:
+        raise UserError(f"the scores of {args.method} depend on what will be asked for: give --shape")
     stream = calibration_stream(args, model, args.out.parent)
-    scores = score(stream, args.method, [ModelShape.from_dict(shape) for shape in args.shapes], options)
+    scores = score(stream, args.method, goals, options)
     text = TextRead.by(stream)
     with atomic_file(args.out) as temporary:
         write_scores(scores, args.method, options, text, temporary, model_sha256)
@@ -44,11 +57,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, required=True, help="checkpoint to score")
     parser.add_argument("--method", choices=catalogue.methods(), required=True, help="pruning method")
     parser.add_argument("--options", type=json_argument, default={}, help="JSON: options of the method")
-    parser.add_argument("--shapes", type=json_argument, required=True, help="JSON: shapes that will be asked for")
+    goals = parser.add_mutually_exclusive_group()
+    goals.add_argument("--shape", nargs="+", metavar="KEY=N", help=f"the shape that will be asked for ({KEYS})")
+    goals.add_argument("--shapes", type=json_argument, default=[], help="JSON: all shapes that will be asked for")
     add_text_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="file of scores to write (.safetensors)")
-    parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
-    return parser.parse_args()
+    parser.add_argument("--manifest", type=Path, help="manifest to write (default: beside --out)")
+    args = parser.parse_args()
+    args.manifest = args.manifest or args.out.with_suffix(".manifest.json")
+    return args
 
 
 if __name__ == "__main__":

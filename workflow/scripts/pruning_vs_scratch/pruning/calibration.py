@@ -26,24 +26,32 @@ Observer = Callable[[torch.Tensor], None]
 class CalibrationStream:
     """Hidden states of calibration windows at one depth of the model.
 
-    ``windows`` holds tokens of shape (n, length + 1), ``hidden`` the states of shape (n, length, hidden). The stream
-    starts at the input of the first block; ``advance`` moves it through a block. ``flops`` counts the work done.
+    ``windows`` holds tokens of shape (n, length + 1), of which the last is only predicted, or with ``whole`` of shape
+    (n, length), all of which are fed. ``hidden`` are the states of shape (n, length, hidden). The stream starts at the
+    input of the first block; ``advance`` moves it through a block. ``flops`` counts the work done.
 
     Raises:
         UserError: a block produced NaN or inf (all methods that run one).
     """
 
     def __init__(
-        self, model: BlockwiseModel, windows: torch.Tensor, batch_size: int, buffer_bytes: int, folder: Path
+        self,
+        model: BlockwiseModel,
+        windows: torch.Tensor,
+        batch_size: int,
+        buffer_bytes: int,
+        folder: Path,
+        *,
+        whole: bool = False,
     ) -> None:
         self.model = model
         self.shape = model.shape
-        self.length = windows.shape[1] - 1
+        self.length = windows.shape[1] - (not whole)
         self.sequences = windows.shape[0]
         self.flops = 0
         self.buffer_bytes = buffer_bytes
         self.batches = [slice(i, min(i + batch_size, self.sequences)) for i in range(0, self.sequences, batch_size)]
-        self._windows = windows
+        self._inputs, self._targets = windows[:, : self.length], windows[:, 1:]
         self._keywords: dict[int, dict[str, Any]] = {}
         size = (self.sequences, self.length, self.shape.hidden_size)
         self.hidden = _host_buffer(size, model.skeleton.dtype, buffer_bytes, folder)
@@ -54,6 +62,11 @@ class CalibrationStream:
     def tokens(self) -> int:
         """Calibration tokens read."""
         return self.sequences * self.length
+
+    @property
+    def predicted_tokens(self) -> int:
+        """Calibration tokens that losses are taken of: a whole window has nothing behind its last token."""
+        return self._targets.numel()
 
     @property
     def bytes_per_window(self) -> int:
@@ -102,10 +115,12 @@ class CalibrationStream:
 
         Logits are made for some tokens at a time: those of a long window and a large vocabulary take gigabytes.
         """
-        targets = self._windows[batch, 1:].to(self.model.device)
+        targets = self._targets[batch].to(self.model.device)
         total = 0.0
         for part, wanted in zip(
-            states.flatten(0, 1).split(LOSS_TOKENS), targets.flatten().split(LOSS_TOKENS), strict=True
+            states[:, : targets.shape[1]].flatten(0, 1).split(LOSS_TOKENS),
+            targets.flatten().split(LOSS_TOKENS),
+            strict=True,
         ):
             total += float(token_losses(self.model.skeleton.logits(part[None]), wanted[None]).double().sum())
         self.flops += self.shape.output_flops(len(states), self.length)
@@ -113,7 +128,7 @@ class CalibrationStream:
 
     def _first_inputs(self, batch: slice) -> torch.Tensor:
         """The hidden states that enter the first block; the keywords of each batch size are kept beside them."""
-        states, keywords = self.model.skeleton.first_inputs(self._windows[batch, :-1])
+        states, keywords = self.model.skeleton.first_inputs(self._inputs[batch])
         self._keywords[len(states)] = keywords
         return states
 

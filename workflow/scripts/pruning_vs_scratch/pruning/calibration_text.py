@@ -1,6 +1,7 @@
 """The text that a pruning step reads: token shards of a study, text files, or an .npy of token windows."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,7 @@ def add_text_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that say which text is read, and how."""
     parser.add_argument(
         "--calibration", type=Path, nargs="+", metavar="PATH",
-        help="folder of token shards, or text files, or one .npy of token windows, shape (n, length); "
-        "the last token of a window is only predicted",
+        help="folder of token shards, or text files, or one .npy of token windows, shape (n, length)",
     )  # fmt: skip
     parser.add_argument("--sequences", type=positive_integer, help=f"windows to read (default: {USUAL_SEQUENCES})")
     parser.add_argument(
@@ -62,7 +62,7 @@ def calibration_windows(args: argparse.Namespace, shape: ModelShape, positions: 
     tokenizer = args.tokenizer or args.model
     first = args.calibration[0]
     length = args.sequence_length or min(USUAL_LENGTH, positions)
-    if first.suffix == ".npy":
+    if are_given_windows(args.calibration):
         array = _read_array(args.calibration, args.sequence_length)
         return _cut(_known(array.reshape(-1), str(first), shape), array.shape[1] - 1, args)
     if (first / INDEX).exists():
@@ -72,6 +72,11 @@ def calibration_windows(args: argparse.Namespace, shape: ModelShape, positions: 
         return _cut(store, length, args)
     names = ", ".join(map(str, args.calibration))
     return _cut(_known(_tokenised(args.calibration, tokenizer), names, shape), length, args)
+
+
+def are_given_windows(paths: Sequence[Path]) -> bool:
+    """Whether text is given as windows of tokens, each of which is read whole."""
+    return paths[0].suffix == ".npy"
 
 
 def sequences_of(args: argparse.Namespace, windows: Windows) -> int:
@@ -98,8 +103,8 @@ def _read_array(paths: list[Path], length: int | None) -> np.ndarray:
             f"{path} holds {array.dtype} of shape {array.shape}; token windows are integers of shape (n, length), "
             "length 2 or more"
         )
-    if length not in (None, array.shape[1] - 1):
-        raise UserError(f"{path} holds windows of {array.shape[1] - 1} + 1 tokens; leave --sequence-length out")
+    if length not in (None, array.shape[1]):
+        raise UserError(f"{path} holds windows of {array.shape[1]} tokens; leave --sequence-length out")
     return array.astype(np.int64)
 
 

@@ -33,7 +33,7 @@ def losses(
         batches = stream.batches[first : first + chunk]
         for candidate, states in _last_states(stream, candidates, batches, present, task).items():
             sums[candidate] += sum(map(stream.language_model_loss, batches, states))
-    return {candidate: total / stream.tokens for candidate, total in sums.items()}
+    return {candidate: total / stream.predicted_tokens for candidate, total in sums.items()}
 
 
 def _last_states(

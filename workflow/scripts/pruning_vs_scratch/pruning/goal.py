@@ -41,7 +41,7 @@ def _target(args: argparse.Namespace, parent: ModelShape, options: Any) -> Targe
     if args.pattern is not None:
         raise UserError(f"--pattern is for sparse methods; {args.method} is a {granularity} method")
     if args.shape is not None:
-        shape = _named_shape(args.shape, parent)
+        shape = named_shape(args.shape, parent)
         if shape == parent:
             raise UserError(f"--shape {' '.join(args.shape)} is the checkpoint's own: there is nothing to prune")
         ratio = 1 - shape.params_nonembedding / parent.params_nonembedding
@@ -71,7 +71,12 @@ def _checked_ratio(args: argparse.Namespace) -> float:
     return args.ratio
 
 
-def _named_shape(words: list[str], parent: ModelShape) -> ModelShape:
+def named_shape(words: list[str], parent: ModelShape) -> ModelShape:
+    """The parent's shape with what words such as 'layers=16' or 'heads=20,kv_heads=5' change.
+
+    Raises:
+        UserError: a key is not known, or its value is not a whole number above 0.
+    """
     changes: dict[str, Any] = {}
     for word in ",".join(words).split(","):
         key, _, value = word.partition("=")

@@ -24,6 +24,11 @@ SHAPES = "shapes"
 """The metadata entry with the shapes of the masks."""
 
 
+def masked(weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """A weight whose entries that the mask drops are +0.0: a product would leave -0.0 of negative ones."""
+    return weight.masked_fill(~mask, 0)
+
+
 def write_masks(masks: dict[str, torch.Tensor], path: Path) -> None:
     """Write boolean masks, bit-packed."""
     packed = {name: pack_mask(mask) for name, mask in masks.items()}

@@ -9,7 +9,7 @@ import torch
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
 from pruning_vs_scratch.models.device import best_device
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
-from pruning_vs_scratch.pruning.calibration_text import calibration_windows, sequences_of
+from pruning_vs_scratch.pruning.calibration_text import are_given_windows, calibration_windows, sequences_of
 from pruning_vs_scratch.pruning.catalogue import facts_of
 
 GIB = 1 << 30
@@ -28,4 +28,5 @@ def calibration_stream(args: argparse.Namespace, model: BlockwiseModel, folder: 
     """The stream of the text of ``--calibration``; hidden states that do not fit wait in a file in ``folder``."""
     windows = calibration_windows(args, model.shape, model.config.max_position_embeddings)
     tokens = torch.from_numpy(windows.read(np.arange(sequences_of(args, windows))))
-    return CalibrationStream(model, tokens, args.batch_size, round(args.host_buffer_gib * GIB), folder)
+    buffer_bytes, whole = round(args.host_buffer_gib * GIB), are_given_windows(args.calibration)
+    return CalibrationStream(model, tokens, args.batch_size, buffer_bytes, folder, whole=whole)

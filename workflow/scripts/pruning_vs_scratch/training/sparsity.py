@@ -31,7 +31,7 @@ def fitted_masks(model: nn.Module, masks: Masks) -> Masks:
 def mask_weights(model: nn.Module, masks: Masks) -> None:
     """Set the pruned weights to zero."""
     for name, mask in masks.items():
-        local(model.get_parameter(name)).mul_(mask)
+        local(model.get_parameter(name)).masked_fill_(~mask, 0)
 
 
 def mask_gradients(model: nn.Module, masks: Masks) -> None:

@@ -1,14 +1,15 @@
 """Magnitude pruning (Han et al., "Learning both Weights and Connections for Efficient Neural Networks", 1506.02626).
 
 The baseline of every sparse method: the smallest |W| of each matrix go, by one cut for the whole matrix, or the
-smallest of each M consecutive inputs for N:M. Deviation: one round, no pruning and retraining in turns.
+smallest of each M consecutive inputs for N:M. Deviations: one round, no pruning and retraining in
+turns; exactly int(n * ratio) of n weights go, where a threshold at that place drops one more and all its ties.
 Option ``cut: row``: one cut for each output row.
 """
 
 import torch
 
 from pruning_vs_scratch.models.tensors import Tensors
-from pruning_vs_scratch.pruning.masks import keep_largest, mask_by_row
+from pruning_vs_scratch.pruning.masks import keep_largest, mask_by_row, masked
 from pruning_vs_scratch.pruning.method import PrunedLayer, Request, SparseMethod
 from pruning_vs_scratch.pruning.methods.magnitude.facts import MagnitudeOptions
 
@@ -26,7 +27,7 @@ def prune(weights: Tensors, _statistic: torch.Tensor | None, request: Request) -
     pruned = {}
     for name, weight in weights.items():
         mask = magnitude_mask(weight, request.target.ratio, request.target.pattern, request.options)
-        pruned[name] = PrunedLayer(mask, weight * mask)
+        pruned[name] = PrunedLayer(mask, masked(weight, mask))
     return pruned
 
 

@@ -8,7 +8,7 @@ import hashlib
 import torch
 
 from pruning_vs_scratch.models.tensors import Tensors
-from pruning_vs_scratch.pruning.masks import mask_by_row
+from pruning_vs_scratch.pruning.masks import mask_by_row, masked
 from pruning_vs_scratch.pruning.method import PrunedLayer, Request, SparseMethod
 
 
@@ -25,7 +25,7 @@ def prune(weights: Tensors, _statistic: torch.Tensor | None, request: Request) -
     for name, weight in weights.items():
         scores = random_scores(name, weight.shape, request.seed)
         mask = mask_by_row(scores, request.target.ratio, request.target.pattern).to(weight.device)
-        pruned[name] = PrunedLayer(mask, weight * mask)
+        pruned[name] = PrunedLayer(mask, masked(weight, mask))
     return pruned
 
 

@@ -6,7 +6,9 @@ The tokens of this training are the pruning step's own and count in the pipeline
 at one rate, the weights at another; the target shrinks linearly while it warms up. Of several domains, those whose
 loss lags behind the parent's are read more (dynamic batch loading, section 2.2; data/domains.py). Deviations: masks
 of a step are drawn once, a pure function of (seed, step), so that a resumed run draws the same; the schedule of the
-learning rates is the study's. See shape_masks.py for heads under grouped-query attention.
+learning rates is the study's; the embedding is masked while masks are learned, and the mask of the residual stream is
+folded once, so that the cut model has the logits of the masked one, unlike in the release; the losses of domains are
+taken with the masks of one draw, that of their step. See shape_masks.py for heads under grouped-query attention.
 """
 
 import hashlib

@@ -9,7 +9,7 @@ Option ``order: dense``: all norms come from the dense model, so that one calibr
 import torch
 
 from pruning_vs_scratch.models.tensors import Tensors
-from pruning_vs_scratch.pruning.masks import mask_by_row
+from pruning_vs_scratch.pruning.masks import mask_by_row, masked
 from pruning_vs_scratch.pruning.method import PrunedLayer, Request, SparseMethod
 
 
@@ -41,7 +41,7 @@ def prune(weights: Tensors, statistic: torch.Tensor | None, request: Request) ->
     pruned = {}
     for name, weight in weights.items():
         mask = mask_by_row(wanda_scores(weight, statistic), request.target.ratio, request.target.pattern)
-        pruned[name] = PrunedLayer(mask, weight * mask)
+        pruned[name] = PrunedLayer(mask, masked(weight, mask))
     return pruned
 
 
