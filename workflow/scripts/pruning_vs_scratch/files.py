@@ -33,9 +33,11 @@ CONFIG_FILE = "config.json"
 """The configuration of a checkpoint."""
 TOKENIZER_FILE = "tokenizer.json"
 """The fast tokenizer of a checkpoint."""
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+"""The class and the special tokens of a tokenizer."""
 TOKENIZER_FILES = (
     TOKENIZER_FILE,
-    "tokenizer_config.json",
+    TOKENIZER_CONFIG_FILE,
     "special_tokens_map.json",
     "chat_template.jinja",
 )

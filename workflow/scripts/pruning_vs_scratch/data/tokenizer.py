@@ -10,7 +10,15 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import TOKENIZER_FILE, TOKENIZER_FILES, atomic_directory, read_json, sha256_of_file
+from pruning_vs_scratch.files import (
+    TOKENIZER_CONFIG_FILE,
+    TOKENIZER_FILE,
+    TOKENIZER_FILES,
+    atomic_directory,
+    read_json,
+    sha256_of_file,
+)
+from pruning_vs_scratch.models.portable import make_portable
 
 SEPARATOR = "<|endoftext|>"
 """Stands before each document in the token stream; also BOS, EOS and padding."""
@@ -54,6 +62,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     )
     with atomic_directory(folder) as temporary:
         wrapped.save_pretrained(temporary)
+        make_portable(temporary)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -104,7 +113,7 @@ def separator_of(folder: Path) -> int | None:
         UserError: there is no tokenizer.
     """
     tokenizer = load_tokenizer(folder)
-    settings = Path(folder) / "tokenizer_config.json"
+    settings = Path(folder) / TOKENIZER_CONFIG_FILE
     eos: Any = read_json(settings).get("eos_token") if settings.exists() else None
     names = (*END_OF_TEXT, eos.get("content") if isinstance(eos, dict) else eos)
     tokens = (tokenizer.token_to_id(name) for name in names if name is not None)
@@ -139,3 +148,4 @@ def copy_tokenizer(tokenizer: Path, folder: Path) -> None:
         source = Path(tokenizer) / name
         if source.exists():
             shutil.copyfile(source, folder / name)
+    make_portable(folder)
