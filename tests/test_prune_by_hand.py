@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from models import Case, same_tensors, tiny_llama, tiny_mistral, weights_of
 from pruning_vs_scratch.cli import REPOSITORY
@@ -102,6 +103,26 @@ def test_a_mistral_is_pruned_in_low_memory(world: World) -> None:
     world.by_hand(*words, "--low-memory", "--host-buffer-gib", 1e-9)
     assert weight_files(world.out) == usual
     assert json.loads((world.out / "config.json").read_text())["architectures"] == ["MistralForCausalLM"]
+
+
+@pytest.mark.parametrize("method", ["wanda", "sparsegpt", "shortgpt", "minitron_width"])
+def test_each_weight_keeps_the_dtype_that_it_was_stored_in(world: World, method: str) -> None:
+    """Norms stand in fp32 beside matrices in bf16, and an embedding in fp16, as some checkpoints have them."""
+
+    def mix(weights: dict[str, torch.Tensor]) -> None:
+        for name, weight in weights.items():
+            if "norm" not in name:
+                weights[name] = weight.half() if "embed" in name else weight.bfloat16()
+
+    world.change_weights(mix)
+    before = load_file(world.model / "model.safetensors")
+    world.by_hand(method, "--ratio", 0.5, "--calibration", world.array)
+    after = load_file(world.out / "model.safetensors")
+    assert {name: weight.dtype for name, weight in after.items()} == {name: before[name].dtype for name in after}
+    if method == "wanda":
+        for name, mask in read_masks(world.out / "mask.safetensors").items():
+            assert torch.equal(after[name], before[name] * mask)
+        assert torch.equal(after["model.norm.weight"], before["model.norm.weight"])
 
 
 # What is read

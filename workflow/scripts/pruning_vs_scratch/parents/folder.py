@@ -8,7 +8,7 @@ from pathlib import Path
 from pruning_vs_scratch.config.checkpoint import PathCheckpoint
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import INDEX_FILE, require_space
-from pruning_vs_scratch.parents.files import shards_of, small_files, weight_entry
+from pruning_vs_scratch.parents.files import required_weights, shards_of, small_files
 from pruning_vs_scratch.study.checkpoints import Content
 
 NO_LINK = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
@@ -27,7 +27,7 @@ def take(source: PathCheckpoint, content: Content, folder: Path) -> list[str]:
     files = {file.name: file.stat().st_size for file in origin.iterdir() if file.is_file()}
     names = small_files(files, content, source.label)
     if content == "model":
-        entry = weight_entry(files, source.label)
+        entry = required_weights(files, source.label)
         names += [entry] if entry != INDEX_FILE else [entry, *shards_of(origin / entry, files, source.label)]
     link_or_copy(origin, names, folder, source.label)
     return names
