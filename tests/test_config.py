@@ -1,6 +1,8 @@
 """The stored studies are valid, and every mistake is named with its place and the nearest valid value."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -560,6 +562,30 @@ def test_yaml_that_is_what_it_seems_is_read_as_snakemake_reads_it(text: str, val
     file.write_text(text, encoding="utf-8")
     assert read_study_file(file)["a"] == value
     assert read_study_file(file) == load_configfile(file)
+
+
+def planned(folder: Path, *overlays: Path) -> str:
+    """What a dry run of the smallest study says that is started in a folder and must fail."""
+    files = [CONFIG / "smoke.yaml", *overlays]
+    command = [sys.executable, "-m", "snakemake", "-n", "-s", REPOSITORY / "Snakefile", "--configfile", *files]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    return result.stdout + result.stderr
+
+
+def test_snakemake_refuses_what_its_own_reader_of_yaml_drops(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(TWICE)
+    said = planned(REPOSITORY, tmp_path / "own.yaml")
+    assert "own.yaml, line 4: the key training stands there twice (first on line 2)" in said
+
+
+def test_snakemake_refuses_another_working_folder_by_its_name(tmp_path: Path) -> None:
+    said = planned(tmp_path)
+    assert f"the working folder is {tmp_path}, under which there is no config/config.yaml" in said
+    assert "this key is required" not in said
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text("study: of-another-project")
+    assert f"run Snakemake in the project's folder, {REPOSITORY}" in planned(tmp_path)
 
 
 def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
