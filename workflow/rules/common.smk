@@ -28,6 +28,7 @@ try:
     for file in workflow.configfiles:
         read_study_file(Path(file))
     study = Study(config)
+    source_files = study.source_files
     allocation = Allocation(study, read_site())
 except UserError as error:
     raise WorkflowError(str(error)) from None
