@@ -388,6 +388,9 @@ def test_only_files_that_are_read_are_sources(smoke: Values, tmp_path: Path) -> 
     smoke["corpus"]["evaluation"]["milton"] = {"source": "local", "include": ["*other*"]}
     files = [str(file.relative_to(tmp_path)) for file in Study(smoke).source_files[1:]]
     assert files == ["b/a.txt", "b/c.jsonl.gz", "other.txt"]
+    (tmp_path / "b/d{e}.txt").write_text("text")
+    with pytest.raises(UserError, match=r"b/d\{e\}\.txt: Snakemake takes braces in a name for a wildcard"):
+        assert Study(smoke).source_files
 
 
 @pytest.mark.parametrize("content", ["model", "tokenizer"])

@@ -9,8 +9,7 @@ else:
     rule extract_documents:
         """Read the documents, divide them into splits, and drop held-out text that overlaps the training text."""
         input:
-            # By a function: Snakemake would take braces in a name for wildcards.
-            lambda wildcards: source_files,
+            source_files,
         output:
             corpora=expand(paths.corpora / "{corpus}.jsonl", corpus=study.extracted_corpora),
             manifest=paths.corpora / "manifest.json",

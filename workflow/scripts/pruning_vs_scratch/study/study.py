@@ -214,7 +214,8 @@ class Study:
         """All files that corpora are read from but for parts: what was fetched, and what is read of local folders.
 
         Raises:
-            UserError: a folder cannot be listed, or a file of text in it has a name that is not UTF-8.
+            UserError: a folder cannot be listed, or a file of text in it has a name that is not UTF-8 or holds braces,
+                which Snakemake takes for a wildcard.
         """
         corpus = self.config.corpus
         local = []
@@ -222,6 +223,9 @@ class Study:
             if isinstance(source, PathSource):
                 sets = [some for some in (*corpus.train, *corpus.evaluation.values()) if some.source == name]
                 local += [Path(source.path, file) for file in files_read(source, sets)]
+        for file in local:
+            if {"{", "}"} & set(str(file)):
+                raise UserError(f"{file}: Snakemake takes braces in a name for a wildcard: rename the file")
         return [*self.fetched.values(), *local]
 
     @property
