@@ -1,6 +1,7 @@
 """Checkpoints are read and written tensor by tensor, and what is wrong with them is named."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from models import VARIANTS, blockwise, held, logits_of, same_tensors, tiny_llam
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import write_json
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
+from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.models.llama import weight_shapes
 from pruning_vs_scratch.models.tensors import INDEX_FILE, SINGLE_FILE, CheckpointTensors, CheckpointWriter, HeldTensors
 
@@ -100,7 +102,7 @@ def test_the_skeleton_puts_embedding_and_logits_around_the_blocks(kind: str) -> 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_the_stored_dtype_is_the_checkpoints(dtype: torch.dtype) -> None:
     model = blockwise(tiny_llama().to(dtype))
-    assert model.stored_dtype == dtype
+    assert set(model.stored_dtypes.values()) == {dtype}
     assert {tensor.dtype for tensor in model.block_tensors(0).values()} == {dtype}
 
 
@@ -156,6 +158,85 @@ def test_a_quantised_checkpoint_is_refused(tmp_path: Path) -> None:
     write_json(folder / "config.json", config | {"quantization_config": {"quant_method": "gptq", "bits": 4}})
     with pytest.raises(UserError, match="is quantised; prune the checkpoint that it was made of"):
         BlockwiseModel.open(folder, CPU)
+
+
+# Checkpoints that can be read in two ways
+
+readers = pytest.mark.parametrize(
+    "read",
+    [load_llama, partial(BlockwiseModel.open, device=CPU), partial(BlockwiseModel.open, device=CPU, low_memory=True)],
+    ids=["whole", "in memory", "low memory"],
+)
+
+
+def rewritten(folder: Path, change: Any, file: str = SINGLE_FILE) -> Path:
+    """A checkpoint whose weights are changed; ``change`` takes them by name."""
+    weights = load_file(folder / SINGLE_FILE)
+    change(weights)
+    save_file(weights, folder / file, metadata={"format": "pt"})
+    return folder
+
+
+@readers
+def test_a_tied_checkpoint_with_an_output_of_its_own_is_refused(read: Any, tmp_path: Path) -> None:
+    folder = saved(tiny_llama(tie_embeddings=False), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", config | {"tie_word_embeddings": True})
+    with pytest.raises(
+        UserError, match=r"tie_word_embeddings: true, but lm_head\.weight differs .*: say false to keep"
+    ):
+        read(folder)
+    rewritten(folder, lambda weights: weights.pop("model.embed_tokens.weight"))
+    with pytest.raises(UserError, match=r"lacks 1 weights, first model\.embed_tokens\.weight"):
+        read(folder)
+
+
+@readers
+def test_a_tied_checkpoint_may_hold_its_embedding_twice(read: Any, tmp_path: Path) -> None:
+    name, folder = "model.embed_tokens.weight", saved(tiny_llama(), tmp_path / "model")
+    rewritten(folder, lambda weights: weights.update({"lm_head.weight": weights[name].clone()}))
+    read(folder)
+    model: Any = load_llama(folder)
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+
+
+def norm_of(model: Any) -> torch.Tensor:
+    """The final norm of what any reader returns."""
+    return model.outside["model.norm.weight"] if isinstance(model, BlockwiseModel) else model.model.norm.weight
+
+
+@readers
+@pytest.mark.parametrize("shards", [True, False], ids=["other weights", "no weights"])
+def test_the_single_file_is_read_and_not_the_index_beside_it(
+    shards: bool, read: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny_llama()
+    folder, old = saved(model, tmp_path / "model"), "model-00001-of-00001.safetensors"
+    if shards:
+        rewritten(folder, lambda weights: [weight.mul_(1.5) for weight in weights.values()], old)
+    write_json(folder / INDEX_FILE, {"weight_map": dict.fromkeys(load_file(folder / SINGLE_FILE), old)})
+    assert torch.equal(norm_of(read(folder)), model.model.norm.weight)
+    assert f"{SINGLE_FILE} is read, as transformers does, and {INDEX_FILE} is not" in caplog.text
+
+
+@readers
+@pytest.mark.parametrize(("dtype", "named"), [(torch.int8, "I8"), (torch.float8_e4m3fn, "F8_E4M3")])
+def test_weights_that_need_a_scale_are_refused(dtype: torch.dtype, named: str, read: Any, tmp_path: Path) -> None:
+    name, folder = "model.layers.1.mlp.up_proj.weight", saved(tiny_llama(), tmp_path / "model")
+    rewritten(folder, lambda weights: weights.update({name: weights[name].to(dtype)}))
+    with pytest.raises(
+        UserError, match=rf"{name} of the checkpoint .* is stored as ({named}|{dtype}), not as one of F64"
+    ):
+        read(folder)
+
+
+def test_of_several_dtypes_the_arithmetic_is_the_one_that_holds_all(tmp_path: Path) -> None:
+    folder = saved(tiny_llama().to(torch.bfloat16), tmp_path / "model")
+    rewritten(folder, lambda weights: weights.update({"model.norm.weight": weights["model.norm.weight"].half()}))
+    model = BlockwiseModel.open(folder, CPU)
+    assert model.skeleton.dtype == torch.float32
+    assert {dtype for name, dtype in model.stored_dtypes.items() if name != "model.norm.weight"} == {torch.bfloat16}
+    assert model.stored_dtypes["model.norm.weight"] == model.outside["model.norm.weight"].dtype == torch.float16
 
 
 # Files of tensors

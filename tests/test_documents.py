@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -21,6 +22,7 @@ from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.corpus import CorpusConfig, DocumentSet, EvaluationSet, PathSource, SplitRule, Splits
 from pruning_vs_scratch.data.corpora import extract_corpora
 from pruning_vs_scratch.data.documents import Document, LeftOut, normalise, read_archive, read_documents, read_folder
+from pruning_vs_scratch.data.folders import list_folder
 from pruning_vs_scratch.data.overlap import BLANK_LINES, RunHasher, drop_shared, normalised_words, shared_runs
 from pruning_vs_scratch.data.splits import HELD_OUT, TRAIN, Divider, hash_position
 from pruning_vs_scratch.errors import UserError
@@ -52,11 +54,96 @@ def test_a_folder_of_every_kind(tmp_path: Path) -> None:
     assert [text for _, text in found] == ["one", "two"] * 3 + ["café\nend"]
 
 
-@pytest.mark.parametrize("line", ["{broken", '["a list"]', '{"body": "no text"}', '{"text": 3}', '{"text": "\\ud800"}'])
-def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
-    (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n' + line + "\n")
-    with pytest.raises(UserError, match=r"a\.jsonl, line 2"):
+BROKEN_LINES = {
+    "cut": "{broken",
+    "a list": '["a list"]',
+    "no text": '{"body": "no text"}',
+    "a number": '{"text": 3}',
+    "half a pair": '{"text": "\\ud800"}',
+    "a number of 5,000 digits": f'{{"text": "fine", "id": {"1" * 5000}}}',
+    "deep lists": f'{{"text": "fine", "id": {"[" * 100_000}{"]" * 100_000}}}',
+    "deep objects": '{"text": "fine", "id": ' + '{"a":' * 100_000 + "1" + "}" * 100_001,
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_LINES)
+def test_a_broken_line_is_named_and_left_out_where_that_is_allowed(tmp_path: Path, case: str) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n' + BROKEN_LINES[case] + '\n{"text": "too"}\n')
+    with pytest.raises(UserError, match=r"a\.jsonl, line 2: "):
         ids_and_texts(tmp_path)
+    left_out = LeftOut(0.5)
+    documents = read_folder(folder_source(tmp_path), EVERYTHING, left_out)
+    assert [document.text for document in documents] == ["fine", "too"]
+    assert left_out.lines == {"a.jsonl": 1}
+
+
+@pytest.mark.parametrize("window_log", [27, 28, 29])
+def test_a_zst_file_with_a_long_window_is_read(tmp_path: Path, window_log: int) -> None:
+    """From 28 on the library's own default refuses them; zstd --long writes them."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(3, window_log=window_log, enable_ldm=True)
+    stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()  # of unknown size
+    (tmp_path / "a.jsonl.zst").write_bytes(stream.compress(b'{"text": "one"}\n') + stream.flush())
+    assert ids_and_texts(tmp_path) == [("a.jsonl.zst#000000001", "one")]
+
+
+def test_files_that_are_no_text_are_named_and_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "texts"
+    (folder / "sub").mkdir(parents=True)
+    for i in range(4):
+        (folder / f"f{i}.txt").write_text(f"text {i}")
+    for name in ("train.json.gz", "MORE.JSONL", "sub/a.txt.gz", "table.parquet", ".DS_Store", ".git.txt.swp"):
+        (folder / name).write_bytes(b"\xff")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/b.txt").write_text("behind a link")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "file.txt").symlink_to(tmp_path / "elsewhere/b.txt")
+    (folder / "lost.txt").symlink_to(tmp_path / "nowhere.txt")
+    splits = {name: {"include": [f"f{i}.txt"]} for i, name in enumerate(("calibration", "validation", "test"))}
+    corpus = CorpusConfig.model_validate(
+        {
+            "sources": {"mine": {"kind": "path", "path": str(folder)}},
+            "train": [{"source": "mine"}],
+            "splits": splits,
+            "evaluation": {},
+        }
+    )
+    facts = extract_corpora(corpus, {}, tmp_path / "out")
+    named = ["MORE.JSONL", "linked", "lost.txt", "sub/a.txt.gz", "table.parquet", "train.json.gz"]
+    assert facts["train"]["files_left_out"] == {"mine": named}
+    assert [document.id for document in read_documents(tmp_path / "out/train.jsonl")] == ["f3.txt", "file.txt"]
+    assert (
+        "the source mine leaves out links to folders and what is not .txt, .jsonl, .jsonl.gz, .jsonl.zst: "
+        in caplog.text
+    )
+    assert ", ".join(named) in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS has no names that are not UTF-8")
+def test_a_name_that_is_not_utf8_is_refused_if_it_is_that_of_a_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("fine")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.pdf")).write_text("x")
+    assert ids_and_texts(tmp_path) == [("a.txt", "fine")]
+    assert list_folder(tmp_path).left_out == ["caf\\udce9.pdf"]
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")).write_text("x")
+    with pytest.raises(UserError, match=r"the name of the file caf\\udce9\.txt is not UTF-8: rename it"):
+        ids_and_texts(tmp_path)
+
+
+def test_a_stray_file_changes_no_hash_of_what_was_read(corpus: CorpusConfig, tmp_path: Path) -> None:
+    folder = Path(next(source.path for source in corpus.sources.values() if isinstance(source, PathSource)))
+
+    def inputs() -> dict[str, str]:
+        command = [sys.executable, str(REPOSITORY / "workflow/scripts/extract_documents.py"), "--corpus"]
+        command += [corpus.model_dump_json(), "--out", str(tmp_path / "out"), "--manifest", str(tmp_path / "m.json")]
+        subprocess.run(command, check=True, capture_output=True)
+        return dict(json.loads((tmp_path / "m.json").read_text())["inputs"])
+
+    before = inputs()
+    (folder / ".DS_Store").write_bytes(b"x")
+    assert inputs() == before
+    changed = sorted(folder.rglob("*.txt"))[0]
+    changed.write_text(changed.read_text() + " and more")
+    assert inputs() != before
 
 
 @pytest.mark.parametrize(("suffix", "compress"), [("gz", gzip.compress), ("zst", zstandard.compress)])
@@ -128,6 +215,32 @@ def test_rows_of_an_arrow_member_are_documents_and_a_shared_text_is_one(tmp_path
     archive = arrow_archive(tmp_path / "a.whl", ["one ", "two", "one", " ", "three"])
     found = [(document.id, document.text) for document in read_archive(archive, EVERYTHING, "passage")]
     assert found == [(f"data.arrow#{row:09d}", text) for row, text in ((0, "one"), (1, "two"), (4, "three"))]
+
+
+def test_an_arrow_member_of_bytes_nulls_or_numbers(tmp_path: Path) -> None:
+    values = {
+        "bytes": pa.array([b"caf\xc3\xa9", None, b"two"]),
+        "number": pa.array([1, 2, 3]),
+        "bad": pa.array([b"\xe9"] * 3),
+    }
+    write_arrow(tmp_path / "a.whl", values)
+    everything = list(read_archive(tmp_path / "a.whl", EVERYTHING, "bytes"))
+    assert [(document.id, document.text) for document in everything] == [
+        ("t.arrow#000000000", "café"),
+        ("t.arrow#000000002", "two"),
+    ]
+    with pytest.raises(UserError, match=r"t\.arrow: the column 'number' holds int64, not text"):
+        list(read_archive(tmp_path / "a.whl", EVERYTHING, "number"))
+    with pytest.raises(UserError, match=r"t\.arrow, row 0: not UTF-8 text \(byte 0\)"):
+        list(read_archive(tmp_path / "a.whl", EVERYTHING, "bad"))
+
+
+def write_arrow(wheel: Path, columns: dict[str, pa.Array]) -> None:
+    table, sink = pa.table(columns), pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("t.arrow", sink.getvalue().to_pybytes())
 
 
 def test_an_arrow_member_without_the_column_or_cut_off_is_named(tmp_path: Path) -> None:

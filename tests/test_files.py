@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pruning_vs_scratch import cli
+from pruning_vs_scratch import cli, locks
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import (
     atomic_directory,
@@ -106,6 +106,80 @@ def test_a_written_folder_replaces_the_old_one(tmp_path: Path) -> None:
     filled(tmp_path / "out", c="3")
     assert names(tmp_path / "out") == ["c"]
     assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("other", ["llama-3.2", "llama-3.12345678", "llama-33", "x.llama-3"])
+def test_a_folder_that_is_being_written_under_a_like_name_stays(other: str, tmp_path: Path) -> None:
+    with atomic_directory(tmp_path / other) as slow:
+        (slow / "shard-0.partial").write_text("hours of work")
+        with atomic_directory(tmp_path / "llama-3") as quick:
+            (quick / "config.json").write_text("{}")
+        assert (slow / "shard-0.partial").read_text() == "hours of work"
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([other, "llama-3"])
+
+
+@pytest.mark.parametrize("name", ["llama-3", "a[b]*?"])
+def test_what_a_killed_process_left_of_a_folder_is_removed(name: str, tmp_path: Path) -> None:
+    left = tmp_path / f".{name}.ab_c0x9z.tmp"
+    others = [tmp_path / f".{name}.2.ab_c0x9z.tmp", tmp_path / ".ab.ab_c0x9z.tmp"]
+    for folder in (left, *others):
+        folder.mkdir()
+        (folder / "shard-0.partial").write_text("x")
+    (tmp_path / f".{name}.lock").touch()
+    with atomic_directory(tmp_path / name):
+        assert not left.exists()
+    assert sorted(tmp_path.iterdir()) == sorted([*others, tmp_path / name])
+
+
+WRITE = """
+import sys, time
+from pathlib import Path
+from pruning_vs_scratch.files import atomic_directory
+
+with atomic_directory(Path(sys.argv[1])) as folder:
+    (folder / "a").write_text("first")
+    print("writing", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+@contextmanager
+def writer(folder: Path, seconds: float) -> Iterator[subprocess.Popen]:
+    """Another process that writes a folder for some seconds."""
+    command = [sys.executable, "-c", WRITE, str(folder), str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_second_writer_of_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "SECONDS_TO_WAIT_FOR_A_WRITER", 0.3)
+    with writer(tmp_path / "out", 60):
+        with pytest.raises(UserError, match=r"another process is writing .*out: wait for it to end or stop it"):
+            atomic_directory(tmp_path / "out").__enter__()
+        [temporary] = tmp_path.glob(".out.*.tmp")
+        assert (temporary / "a").read_text() == "first"
+
+
+def test_a_second_writer_does_not_replace_what_the_first_wrote_meanwhile(tmp_path: Path) -> None:
+    with writer(tmp_path / "out", 0.5):
+        with pytest.raises(UserError, match=r"another process has written .*out meanwhile"):
+            atomic_directory(tmp_path / "out").__enter__()
+        assert (tmp_path / "out/a").read_text() == "first"
+    assert [file.name for file in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_writer_that_is_killed_leaves_the_folder_to_the_next(tmp_path: Path) -> None:
+    with writer(tmp_path / "out", 60) as process:
+        process.kill()
+        with atomic_directory(tmp_path / "out") as folder:
+            (folder / "a").write_text("second")
+    assert (tmp_path / "out/a").read_text() == "second"
+    assert [file.name for file in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_failure_leaves_the_old_folder_and_nothing_else(tmp_path: Path) -> None:

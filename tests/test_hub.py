@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from hub_server import hub_server
@@ -133,6 +134,34 @@ def test_rows_are_documents_or_one_document(frozen: Path) -> None:
     assert rows[3].id == "baber/piqa:validation#000000003"
     [joined] = read_hub(source(join="\n\n"), frozen)
     assert joined.text == "\n\n".join(goals)
+
+
+def frozen_rows(folder: Path, column: pa.Array) -> Path:
+    """A frozen data set with one column."""
+    place = folder / "datasets/baber___piqa/default/0.0.0" / OTHER
+    place.mkdir(parents=True)
+    table = pa.table({"goal": column})
+    with pa.OSFile(str(place / "piqa-validation.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "column", [pa.array(["one", None, "two"]), pa.array([b"one", None, b"two"])], ids=["str", "bytes"]
+)
+def test_a_row_without_a_text_is_left_out(tmp_path: Path, column: pa.Array) -> None:
+    folder = frozen_rows(tmp_path, column)
+    numbered = [(document.id[-1], document.text) for document in read_hub(source(), folder)]
+    assert numbered == [("0", "one"), ("2", "two")]
+    assert [document.text for document in read_hub(source(join="\n"), folder)] == ["one\ntwo"]
+    assert [document.text for document in read_hub(source(join="\n", rows=2), folder)] == ["one"]
+
+
+def test_rows_that_are_no_text_are_named_with_their_split(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"piqa.*: the column 'goal' holds list<.*>, not text"):
+        list(read_hub(source(), frozen_rows(tmp_path / "lists", pa.array([["a"]]))))
+    with pytest.raises(UserError, match=r"piqa.*, split validation, row 1: not UTF-8 text \(byte 3\)"):
+        list(read_hub(source(), frozen_rows(tmp_path / "bytes", pa.array([b"one", b"caf\xe9"]))))
 
 
 def test_a_corpus_is_read_out_of_a_frozen_data_set(frozen: Path, tmp_path: Path) -> None:

@@ -215,6 +215,56 @@ def test_parquet_files_have_a_document_a_row(tmp_path: Path) -> None:
         list(read_part(numbered, tmp_path, ["p_0.parquet"], LeftOut(0)))
 
 
+NOT_UTF8 = pa.Array.from_buffers(
+    pa.string(),
+    3,
+    [None, pa.py_buffer(bytes([0, 0, 0, 0, 3, 0, 0, 0, 7, 0, 0, 0, 10, 0, 0, 0])), pa.py_buffer(b"onecaf\xe9two")],
+)
+COLUMNS = {
+    "strings": pa.array(["one", None, "two"]),
+    "long strings": pa.array(["one", None, "two"], pa.large_string()),
+    "bytes": pa.array([b"one", None, b"two"]),
+    "numbered strings": pa.array(["one", None, "two"]).dictionary_encode(),
+}
+OTHER_COLUMNS = {
+    "lists": (pa.array([["a"]]), r"list<.*>"),
+    "numbers": (pa.array([1]), "int64"),
+    "truths": (pa.array([True]), "bool"),
+    "structures": (pa.array([{"a": "b"}]), r"struct<.*>"),
+    "times": (pa.array([1], pa.timestamp("ms")), r"timestamp\[ms\]"),
+}
+
+
+def rows_in(column: pa.Array, folder: Path, left_out: LeftOut) -> list[tuple[str, str]]:
+    parquet.write_table(pa.table({"text": column}), folder / "p_0.parquet")
+    documents = read_part(source(files="p_{0..0}.parquet"), folder, ["p_0.parquet"], left_out)
+    return [(document.id, document.text) for document in documents]
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_a_column_of_strings_or_of_their_bytes_is_text(tmp_path: Path, kind: str) -> None:
+    found = rows_in(COLUMNS[kind], tmp_path, LeftOut(0))
+    assert found == [("p_0.parquet#000000001", "one"), ("p_0.parquet#000000003", "two")]
+
+
+@pytest.mark.parametrize("kind", OTHER_COLUMNS)
+def test_a_column_of_something_else_is_refused_with_its_type(tmp_path: Path, kind: str) -> None:
+    column, named = OTHER_COLUMNS[kind]
+    with pytest.raises(UserError, match=rf"^p_0\.parquet: the column 'text' holds {named}, not text: name another"):
+        rows_in(column, tmp_path, LeftOut(0.9))
+
+
+@pytest.mark.parametrize("column", [NOT_UTF8, pa.array([b"one", b"caf\xe9", b"two"])], ids=["strings", "bytes"])
+def test_a_row_that_is_not_utf8_counts_as_a_broken_line(tmp_path: Path, column: pa.Array) -> None:
+    left_out = LeftOut(0.4)
+    assert rows_in(column, tmp_path, left_out) == [("p_0.parquet#000000001", "one"), ("p_0.parquet#000000003", "two")]
+    assert left_out.lines == {"p_0.parquet": 1}
+    with pytest.raises(UserError, match=r"p_0\.parquet, row 2: not UTF-8 text \(byte 3\)"):
+        rows_in(column, tmp_path, LeftOut(0))
+    with pytest.raises(UserError, match=r"p_0\.parquet: 1 of its 3 lines hold no document"):
+        rows_in(column, tmp_path, LeftOut(0.3))
+
+
 Change = Callable[[dict[str, Any]], object]
 CHANGES: dict[str, tuple[Change, str]] = {
     "other text beside it": (

@@ -1,5 +1,6 @@
 """Any Llama-family checkpoint can be pruned by hand: what is asked for, what is read, what is refused."""
 
+import gzip
 import json
 import re
 from dataclasses import replace
@@ -9,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import zstandard
+from safetensors.torch import load_file
 
 from models import Case, same_tensors, tiny_llama, tiny_mistral, weights_of
 from pruning_vs_scratch.cli import REPOSITORY
-from pruning_vs_scratch.data.tokenizer import load_tokenizer
+from pruning_vs_scratch.data.tokenizer import Encoder, load_tokenizer, separator_of
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.models.checkpoint import load_llama
@@ -104,6 +107,26 @@ def test_a_mistral_is_pruned_in_low_memory(world: World) -> None:
     assert json.loads((world.out / "config.json").read_text())["architectures"] == ["MistralForCausalLM"]
 
 
+@pytest.mark.parametrize("method", ["wanda", "sparsegpt", "shortgpt", "minitron_width"])
+def test_each_weight_keeps_the_dtype_that_it_was_stored_in(world: World, method: str) -> None:
+    """Norms stand in fp32 beside matrices in bf16, and an embedding in fp16, as some checkpoints have them."""
+
+    def mix(weights: dict[str, torch.Tensor]) -> None:
+        for name, weight in weights.items():
+            if "norm" not in name:
+                weights[name] = weight.half() if "embed" in name else weight.bfloat16()
+
+    world.change_weights(mix)
+    before = load_file(world.model / "model.safetensors")
+    world.by_hand(method, "--ratio", 0.5, "--calibration", world.array)
+    after = load_file(world.out / "model.safetensors")
+    assert {name: weight.dtype for name, weight in after.items()} == {name: before[name].dtype for name in after}
+    if method == "wanda":
+        for name, mask in read_masks(world.out / "mask.safetensors").items():
+            assert torch.equal(after[name], before[name] * mask)
+        assert torch.equal(after["model.norm.weight"], before["model.norm.weight"])
+
+
 # What is read
 
 
@@ -122,6 +145,38 @@ def test_text_files_are_read_one_after_the_other_by_the_checkpoints_tokenizer(wo
     assert world.summary()["scores"]["block_influence"] == pytest.approx(by_text["block_influence"], abs=1e-6)
     ledger = read_manifest(world.out.with_name("run.manifest.json"))["facts"]["ledger"]
     assert (ledger["sequence_length"], ledger["window_end"]) == (7, windows)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "jsonl.zst"])
+def test_json_lines_are_read_and_separated_as_in_a_study(world: World, suffix: str) -> None:
+    texts = ["the cat sat on the mat\n" * 3, "and that is that " * 4, 'that "cat"'] * 4
+    lines = "".join(json.dumps({"id": i, "meta": {"url": "x"}, "text": text}) + "\n" for i, text in enumerate(texts))
+    pack = {"jsonl": bytes, "jsonl.gz": gzip.compress, "jsonl.zst": zstandard.compress}[suffix]
+    file = world.folder / f"documents.{suffix}"
+    file.write_bytes(pack(lines.encode()))
+    world.by_hand("shortgpt", "--ratio", 0.5, "--calibration", file, "--sequence-length", 7)
+    by_lines = world.summary()
+    ids = [i for some in Encoder(world.model, 1).encode(text.strip() for text in texts) for i in some]
+    assert ids.count(separator_of(world.model)) == len(texts)
+    windows = len(ids) // 8
+    np.save(world.array, np.asarray(ids[: 8 * windows]).reshape(windows, 8))
+    world.by_hand("shortgpt", "--ratio", 0.5, "--calibration", world.array)
+    assert by_lines["tokens"] == world.summary()["tokens"] == 7 * windows
+    influence = world.summary()["scores"]["block_influence"]
+    assert by_lines["scores"]["block_influence"] == pytest.approx(influence, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["c.json", "c.JSONL", "c.txt.gz", "c.parquet", "c.ndjson"])
+def test_what_is_no_plain_text_is_refused_as_calibration(world: World, name: str) -> None:
+    file = world.folder / name
+    file.write_text('{"text": "the cat sat on the mat"}\n' * 99)
+    assert f"{name} is no plain text: give text, or a document a line" in world.message_by_hand(*WANDA, file)
+
+
+def test_a_broken_line_of_the_calibration_text_is_named(world: World) -> None:
+    file = world.folder / "c.jsonl"
+    file.write_text('{"text": "the cat"}\n{"body": "the mat"}\n')
+    assert "c.jsonl, line 2: no text under the key 'text'; the line's keys: body" in world.message_by_hand(*WANDA, file)
 
 
 def test_windows_are_read_as_they_are(world: World) -> None:

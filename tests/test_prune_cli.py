@@ -220,7 +220,8 @@ def test_a_folder_without_a_checkpoint_is_refused(world: World) -> None:
 
 
 def test_a_missing_shard_is_named(world: World) -> None:
-    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (world.model / "model.safetensors").rename(world.model / "model-00001-of-00002.safetensors")
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
     write_json(world.model / "model.safetensors.index.json", index)
     world.assert_refused(r"lacks shards: model-00002-of-00002\.safetensors", WANDA)
 

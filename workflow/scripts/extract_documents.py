@@ -6,6 +6,7 @@ from pathlib import Path
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.config.corpus import CorpusConfig, PathSource
 from pruning_vs_scratch.data.corpora import extract_corpora
+from pruning_vs_scratch.data.folders import files_read
 from pruning_vs_scratch.manifest import ManifestWriter
 
 
@@ -16,9 +17,12 @@ def main() -> None:
     fetched = dict(arguments.fetched)
     manifest = ManifestWriter("extract_documents", {"corpus": corpus.without_folders()})
     facts = extract_corpora(corpus, fetched, arguments.out)
-    folders = {name: Path(s.path) for name, s in corpus.sources.items() if isinstance(s, PathSource)}
-    for name, source in {**folders, **fetched}.items():
-        manifest.add_input(name, source)
+    for name, source in corpus.sources.items():
+        if isinstance(source, PathSource):
+            sets = [some for some in (*corpus.train, *corpus.evaluation.values()) if some.source == name]
+            manifest.add_files(name, Path(source.path), files_read(source, sets))
+    for name, place in fetched.items():
+        manifest.add_input(name, place)
     manifest.write(arguments.manifest, {name: arguments.out / f"{name}.jsonl" for name in facts}, {"corpora": facts})
 
 

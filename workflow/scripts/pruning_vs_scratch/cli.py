@@ -47,6 +47,20 @@ def run(main: Callable[[], None]) -> None:
         gc.freeze()
 
 
+def require_project_folder() -> None:
+    """Refuse another working folder than the project's, under which a workflow looks for its files.
+
+    Raises:
+        UserError: names both folders.
+    """
+    scripts = Path("workflow/scripts")
+    if not (Path("config/config.yaml").exists() and scripts.exists() and scripts.samefile(REPOSITORY / scripts)):
+        raise UserError(
+            f"the working folder is {Path.cwd()}, under which there is no config/config.yaml or workflow/scripts of "
+            f"this project: run Snakemake in the project's folder, {REPOSITORY}"
+        )
+
+
 def json_argument(text: str) -> Any:
     """An option's value that is JSON text, or the path of a JSON file (argparse ``type``)."""
     try:

@@ -6,6 +6,7 @@ Every write goes to a temporary name in the same folder, is flushed to disk, and
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.locks import sole_writer
 
 HASH_BLOCK_BYTES = 1 << 20
 MIB = 1 << 20
@@ -33,9 +35,11 @@ CONFIG_FILE = "config.json"
 """The configuration of a checkpoint."""
 TOKENIZER_FILE = "tokenizer.json"
 """The fast tokenizer of a checkpoint."""
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+"""The class and the special tokens of a tokenizer."""
 TOKENIZER_FILES = (
     TOKENIZER_FILE,
-    "tokenizer_config.json",
+    TOKENIZER_CONFIG_FILE,
     "special_tokens_map.json",
     "chat_template.jinja",
 )
@@ -76,25 +80,33 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     What a killed process left of an earlier attempt is removed first: it may be as large as a checkpoint.
 
     Raises:
-        UserError: the disk is full or not writable.
+        UserError: the disk is full or not writable, or another process writes the folder.
     """
     path = Path(path)
     with _write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for abandoned in path.parent.glob(f".{path.name}.*.tmp"):
-            shutil.rmtree(abandoned, ignore_errors=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-        try:
-            yield temporary
-            for child in temporary.rglob("*"):
-                _flush_to_disk(child)
-            temporary.chmod(0o777 & ~_umask())
-            if path.exists():
-                shutil.rmtree(path)
-            os.replace(temporary, path)
-            _flush_to_disk(path.parent)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with sole_writer(path):
+            _remove_abandoned(path)
+            temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+            try:
+                yield temporary
+                for child in temporary.rglob("*"):
+                    _flush_to_disk(child)
+                temporary.chmod(0o777 & ~_umask())
+                if path.exists():
+                    shutil.rmtree(path)
+                os.replace(temporary, path)
+                _flush_to_disk(path.parent)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove temporary folders of a path whose lock is held: those of another name with the same beginning stay."""
+    temporary = re.compile(re.escape(f".{path.name}.") + r"[a-z0-9_]{8}\.tmp")
+    for folder in path.parent.iterdir():
+        if temporary.fullmatch(folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -119,7 +131,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: run the step that writes it, or the whole workflow, again") from error
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}): delete it and run the step again") from error
 
 

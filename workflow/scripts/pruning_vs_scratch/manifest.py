@@ -10,7 +10,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -52,6 +52,10 @@ class ManifestWriter:
         """Record an input's hash, but for files of the names in ``ignore``, under a name and return the hash."""
         self.inputs[name] = sha256_of_path(path, ignore)
         return self.inputs[name]
+
+    def add_files(self, name: str, folder: Path, files: Iterable[str]) -> None:
+        """Record the hash of some files of a folder, and of their names, under a name."""
+        self.inputs[name] = sha256_of_value({file: sha256_of_file(folder / file) for file in files})
 
     def write(self, path: Path, outputs: dict[str, Path], facts: dict[str, Any]) -> None:
         """Write the manifest; ``facts`` are the step's own results (token counts, shapes, ...)."""

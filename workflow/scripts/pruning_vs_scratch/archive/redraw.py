@@ -3,9 +3,8 @@
 import contextlib
 from pathlib import Path
 
-import yaml
-
 from pruning_vs_scratch.archive.compare import Match, compare
+from pruning_vs_scratch.config.load import read_study_file
 from pruning_vs_scratch.figures import FIGURES
 from pruning_vs_scratch.figures.save import METADATA, save
 from pruning_vs_scratch.study import Study
@@ -29,7 +28,7 @@ def redraw(folder: Path, study_name: str) -> dict[str, Match]:
     with contextlib.chdir(folder):
         archived = Path("archived")
         config = Path("results", study_name, "config.yaml")
-        study = Study(yaml.safe_load(config.read_text(encoding="utf-8")))
+        study = Study(read_study_file(config))
         for path in _derived(study):
             (archived / path).parent.mkdir(parents=True, exist_ok=True)
             path.rename(archived / path)

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import Field, ValidationError
 
 from pruning_vs_scratch.config.base import Section
+from pruning_vs_scratch.config.strict_yaml import read_yaml
 from pruning_vs_scratch.errors import UserError
 
 SITE_FILE = Path("slurm/site.yaml")
@@ -75,8 +75,8 @@ def read_site(file: Path = SITE_FILE, environment: Mapping[str, str] = os.enviro
     """
     given = {name: environment[variable] for name, variable in VARIABLES.items() if environment.get(variable)}
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+        values = read_yaml(file) if file.exists() else {}
         site = Site.model_validate(values or {})
         return Site(**{kind: Queue(**getattr(site, kind).model_dump() | given) for kind in Site.model_fields})
-    except (ValidationError, yaml.YAMLError) as error:
+    except ValidationError as error:
         raise UserError(f"{file}, or one of {', '.join(VARIABLES.values())}, is not valid: {error}") from error

@@ -14,9 +14,9 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown keys are errors, values never change after parsing."""
+    """A part of the configuration: unknown keys are errors, numbers are finite, values never change after parsing."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     @classmethod
     def from_option(cls, option: str, values: Any) -> Self:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from pruning_vs_scratch.config.checks import problems
+from pruning_vs_scratch.config.strict_yaml import missing, read_yaml
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.errors import UserError, nearest
 
@@ -25,7 +25,7 @@ def load_config(paths: Sequence[Path]) -> StudyConfig:
     """
     merged: dict[str, Any] = {}
     for path in paths:
-        _overlay(merged, _read_yaml(Path(path)))
+        _overlay(merged, read_study_file(Path(path)))
     return parse_config(merged)
 
 
@@ -36,6 +36,8 @@ def study_files(names: Sequence[str], folder: Path = Path("config")) -> list[Pat
         UserError: there is no such study; lists those that there are.
     """
     base = folder / "config.yaml"
+    if not base.exists():
+        raise UserError(missing(base))
     overlays = {file.stem: file for file in sorted(folder.glob("*.yaml")) if file != base}
     chosen = [name for name in names if name != DEFAULT_STUDY]
     for name in chosen:
@@ -45,17 +47,30 @@ def study_files(names: Sequence[str], folder: Path = Path("config")) -> list[Pat
     return [base, *(overlays[name] for name in chosen)]
 
 
+def read_study_file(path: Path) -> dict[str, Any]:
+    """The keys and values of one YAML file of a study.
+
+    Raises:
+        UserError: the file is missing, is not strict YAML, or holds something else than keys and values.
+    """
+    values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold keys and values, not {type(values).__name__}")
+    return values
+
+
 def parse_config(values: Mapping[str, Any]) -> StudyConfig:
     """Check a study's configuration. A key set to null counts as absent, so that an overlay can remove one.
 
     Raises:
         UserError: lists every problem: the key's path, what is wrong, and the nearest valid name or value.
     """
+    given = _without_nulls(values)
     try:
-        config = StudyConfig.model_validate(_without_nulls(values))
+        config = StudyConfig.model_validate(given)
     except ValidationError as error:
         raise _config_error([_explain(detail) for detail in error.errors()]) from error
-    found = problems(config)
+    found = _truths_for_numbers(given, config.model_dump()) or problems(config)
     if found:
         raise _config_error(found)
     return config
@@ -74,16 +89,17 @@ def _config_error(lines: list[str]) -> UserError:
     return UserError("the configuration is not valid:\n" + "\n".join(f"  {line}" for line in lines))
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"no configuration file {path}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path} must hold keys and values, not {type(values).__name__}")
-    return values
+def _truths_for_numbers(given: Any, checked: Any, place: str = "") -> list[str]:
+    """Problems of a configuration in which true stands for 1, or false for 0, as pydantic would have it."""
+    if isinstance(given, bool) and isinstance(checked, int | float) and not isinstance(checked, bool):
+        return [f"{place}: {str(given).lower()} is not a number; give one"]
+    if isinstance(given, Mapping) and isinstance(checked, Mapping):
+        inner = [(f"{place}.{key}" if place else str(key), given[key], checked[key]) for key in checked if key in given]
+    elif isinstance(given, list) and isinstance(checked, list):
+        inner = [(f"{place}.{i}", *pair) for i, pair in enumerate(zip(given, checked, strict=False))]
+    else:
+        return []
+    return [problem for where, one, other in inner for problem in _truths_for_numbers(one, other, where)]
 
 
 def _overlay(base: dict[str, Any], top: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Extracting all corpora of a study: reading sources, dividing, and keeping training text out of held-out text."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import chain
@@ -12,12 +13,12 @@ from pruning_vs_scratch.config.corpus import CorpusConfig, DocumentSet, HubFiles
 from pruning_vs_scratch.data.documents import (
     Document,
     LeftOut,
-    is_selected,
     read_archive,
     read_documents,
     read_folder,
     write_documents,
 )
+from pruning_vs_scratch.data.folders import FILE_KINDS, is_selected, list_folder
 from pruning_vs_scratch.data.hub import read_hub, verify_frozen
 from pruning_vs_scratch.data.overlap import Hashes, OverlapReport, RunHasher, drop_shared, shared_runs
 from pruning_vs_scratch.data.sources import verify
@@ -25,6 +26,10 @@ from pruning_vs_scratch.data.splits import HELD_OUT, TRAIN, Divider
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import atomic_file
 
+log = logging.getLogger(__name__)
+
+SHOWN = 10
+"""Names of a warning; the manifest has all of them."""
 CALIBRATION = "calibration"
 Corpora = dict[str, list[Document]]
 """Documents by corpus."""
@@ -62,12 +67,14 @@ class Sources:
         self._corpus = corpus
         self._fetched = fetched
         self._left_out: list[LeftOut] = []
+        self._files_left_out: dict[str, list[str]] = {}
 
     @property
     def left_out(self) -> dict[str, Any]:
-        """Broken lines that were left out so far, by file, as a fact; nothing if there were none."""
+        """What was left out so far, as facts: broken lines by file, and files by source; nothing if there were none."""
         lines = {name: count for left_out in self._left_out for name, count in left_out.lines.items()}
-        return {"broken_lines": lines} if lines else {}
+        files = {name: found for name, found in self._files_left_out.items() if found}
+        return ({"broken_lines": lines} if lines else {}) | ({"files_left_out": files} if files else {})
 
     def evaluation_sets(self) -> Corpora:
         """All evaluation corpora."""
@@ -90,6 +97,7 @@ class Sources:
         if isinstance(source, HubFilesSource):
             raise UserError(f"the source {selected.source} is read in parts (tokenize_part.py)")
         if isinstance(source, PathSource):
+            self._say_what_is_left_out(selected.source, Path(source.path))
             self._left_out.append(LeftOut(source.broken_lines))
             return read_folder(source, selected, self._left_out[-1])
         if selected.source not in self._fetched:
@@ -100,6 +108,16 @@ class Sources:
             return read_archive(place, selected, source.text_key)
         verify_frozen(place)
         return (document for document in read_hub(source, place) if is_selected(document.id, selected))
+
+    def _say_what_is_left_out(self, name: str, folder: Path) -> None:
+        """Name once what a folder holds that is no text."""
+        if name in self._files_left_out:
+            return
+        found = self._files_left_out[name] = list_folder(folder).left_out
+        if found:
+            shown = ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
+            known = ", ".join(FILE_KINDS)
+            log.warning("the source %s leaves out links to folders and what is not %s: %s", name, known, shown)
 
 
 def kept_apart(corpus: CorpusConfig, held_out: Corpora) -> Corpora:

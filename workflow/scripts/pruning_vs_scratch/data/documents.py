@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
@@ -24,13 +23,16 @@ import zstandard
 
 from pruning_vs_scratch.cli import relative_name
 from pruning_vs_scratch.config.corpus import DocumentSet, HubFilesSource, PathSource
+from pruning_vs_scratch.data.columns import require_text_column, rows_of, text_of_row
+from pruning_vs_scratch.data.folders import FILE_KINDS, is_selected, list_folder
 from pruning_vs_scratch.errors import UserError
 
-FILE_KINDS = (".txt", ".jsonl", ".jsonl.gz", ".jsonl.zst")
 LINE_DIGITS = 9
 ARROW = ".arrow"
 PARQUET = ".parquet"
 READ_BYTES = 1 << 20
+LARGEST_WINDOW = 1 << 31
+"""Of the zstd format; the library's own default refuses what ``zstd --long=28`` writes."""
 DOS_END_OF_FILE = "\x1a"
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError)
 LICENCE_START = re.compile(
@@ -111,8 +113,7 @@ def read_folder(source: PathSource, selected: DocumentSet, left_out: LeftOut) ->
     folder = Path(source.path)
     if not folder.is_dir():
         raise UserError(f"the folder {source.path} does not exist: correct the path under corpus.sources")
-    names = sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
-    names = [name for name in names if name.endswith(FILE_KINDS)]
+    names = list_folder(folder).text
     check_patterns([*selected.include, *selected.exclude], names, source.path)
     for name in names:
         if is_selected(name, selected):
@@ -127,7 +128,7 @@ def read_part(source: HubFilesSource, folder: Path, names: Iterable[str], left_o
     """
     for name in names:
         if name.endswith(PARQUET):
-            yield from _parquet_documents(folder / name, name, source.text_key)
+            yield from _parquet_documents(folder / name, name, source.text_key, left_out)
         else:
             yield from _file_documents(folder / name, name, source.text_key, left_out)
 
@@ -147,21 +148,20 @@ def read_documents(path: Path) -> Iterator[Document]:
         yield Document(record["id"], record["text"])
 
 
+def read_lines(path: Path) -> Iterator[Document]:
+    """Read a ``.jsonl`` file, compressed or not, outside of any source: every line must hold a document.
+
+    Raises:
+        UserError: the file is damaged, or a line is not a JSON object with the text.
+    """
+    return _file_documents(path, path.name, "text", LeftOut(0))
+
+
 def write_documents(path: Path, documents: Iterable[Document]) -> None:
     """Write documents as a corpus file; the caller makes the write atomic."""
     with path.open("w", encoding="utf-8") as stream:
         for document in documents:
             stream.write(json.dumps({"id": document.id, "text": document.text}, ensure_ascii=False) + "\n")
-
-
-def is_selected(name: str, selected: DocumentSet) -> bool:
-    """Whether a member's whole path matches an include pattern and no exclude pattern."""
-    return matches(name, selected.include) and not matches(name, selected.exclude)
-
-
-def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a name matches any of the glob patterns; ``*`` also matches ``/``."""
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def check_patterns(patterns: Iterable[str], names: list[str], place: str) -> None:
@@ -204,13 +204,13 @@ def _arrow_documents(name: str, data: bytes, text_key: str) -> Iterator[Document
 
     try:
         table = pa.ipc.open_stream(data).read_all()
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise EOFError(f"{name}: {error}") from error
-    if text_key not in table.schema.names:
-        raise UserError(f"{name} has no column {text_key!r}; it has {', '.join(table.schema.names)}")
+    require_text_column(table.schema, text_key, name)
     first_row: dict[str, int] = {}
-    for row, text in enumerate(table[text_key].to_pylist()):
-        first_row.setdefault(clean(text), row)
+    for row, value in enumerate(rows_of(table[text_key].chunks)):
+        if value is not None:
+            first_row.setdefault(clean(text_of_row(value, f"{name}, row {row}")), row)
     for text, row in first_row.items():
         if text:
             yield Document(f"{name}#{row:0{LINE_DIGITS}d}", text)
@@ -247,23 +247,26 @@ def _damage_reported(path: Path) -> Iterator[None]:
         raise UserError(f"{path} is damaged ({error}): delete it and fetch or write it again") from error
 
 
-def _parquet_documents(path: Path, name: str, text_key: str) -> Iterator[Document]:
+def _parquet_documents(path: Path, name: str, text_key: str, left_out: LeftOut) -> Iterator[Document]:
     import pyarrow as pa
     from pyarrow import parquet
 
     with _damage_reported(path):
         try:
             file = parquet.ParquetFile(path)
-            if text_key not in file.schema_arrow.names:
-                columns = ", ".join(file.schema_arrow.names)
-                raise UserError(f"{name} has no column {text_key!r}; it has {columns}")
-            batches = file.iter_batches(columns=[text_key])
-            texts = chain.from_iterable(batch.column(0).to_pylist() for batch in batches)
-            for row, text in enumerate(texts, start=1):
-                if cleaned := clean(text or ""):
-                    yield Document(f"{name}#{row:0{LINE_DIGITS}d}", cleaned)
-        except pa.ArrowInvalid as error:
+            require_text_column(file.schema_arrow, text_key, name)
+            row, batches = 0, file.iter_batches(columns=[text_key])
+            for row, value in enumerate(rows_of(batch.column(0) for batch in batches), start=1):
+                try:
+                    text = clean(text_of_row(value or b"", f"{name}, row {row}"))
+                except UserError as problem:
+                    left_out.add(name, problem)
+                    continue
+                if text:
+                    yield Document(f"{name}#{row:0{LINE_DIGITS}d}", text)
+        except (pa.ArrowException, OSError) as error:
             raise EOFError(str(error)) from error
+    left_out.check(name, row)
 
 
 def _file_documents(path: Path, name: str, text_key: str, left_out: LeftOut) -> Iterator[Document]:
@@ -305,7 +308,7 @@ def _lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
 def _json_object(line: bytes, place: str) -> dict[str, Any]:
     try:
         record = json.loads(line.decode("utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # the first also for a number of thousands of digits
         raise UserError(f"{place}: not valid JSON ({error}); mend or remove the line") from error
     if not isinstance(record, dict):
         raise UserError(f"{place}: not a JSON object; mend or remove the line")
@@ -330,7 +333,7 @@ def _zstd_blocks(stream: BinaryIO) -> Iterator[bytes]:
     decoder = None
     while block := stream.read(READ_BYTES):
         while block:
-            decoder = decoder or zstandard.ZstdDecompressor().decompressobj()
+            decoder = decoder or zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW).decompressobj()
             yield decoder.decompress(block)
             block = decoder.unused_data if decoder.eof else b""
             decoder = None if decoder.eof else decoder

@@ -11,14 +11,18 @@ import shutil
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pruning_vs_scratch.config.corpus import HubSource
 from pruning_vs_scratch.config.hub import HubDataset
+from pruning_vs_scratch.data.columns import require_text_column, rows_of, text_of_row
 from pruning_vs_scratch.data.documents import Document, clean
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import atomic_directory, damaged_file, file_facts
 from pruning_vs_scratch.manifest import read_manifest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 CACHE = "datasets"
 """The prepared cache under HF_HOME."""
@@ -87,34 +91,38 @@ def link_home(folders: Iterable[Path], home: Path) -> None:
 
 
 def read_hub(source: HubSource, folder: Path) -> Iterator[Document]:
-    """The documents of a source's split: a row each, or all rows joined to one.
+    """The documents of a source's split: a row each, or all rows joined to one. Rows without a text are left out.
 
     Raises:
-        UserError: the split or the column is not there.
+        UserError: the split or the column is not there, or holds something else than text.
     """
     rows = list(islice(_texts(source, folder), source.rows))
     if source.join is not None:
-        yield Document(f"{source.dataset}:{source.split}", source.join.join(rows))
+        yield Document(f"{source.dataset}:{source.split}", source.join.join(row for row in rows if row is not None))
         return
     for number, text in enumerate(rows):
-        if cleaned := clean(text):
+        if text is not None and (cleaned := clean(text)):
             yield Document(f"{source.dataset}:{source.split}#{number:0{ROW_DIGITS}d}", cleaned)
 
 
-def _texts(source: HubSource, folder: Path) -> Iterator[str]:
-    import pyarrow as pa
-
+def _texts(source: HubSource, folder: Path) -> Iterator[str | None]:
     files = sorted(f for f in folder.rglob("*.arrow") if f.stem.split("-00", 1)[0].endswith(f"-{source.split}"))
     if not files:
         held = sorted({file.stem.rsplit("-", 1)[-1] for file in folder.rglob("*.arrow")})
         raise UserError(f"{source.label} has no split {source.split!r}; it has {', '.join(held) or 'none'}")
+    for row, value in enumerate(rows_of(_columns(source, files))):
+        place = f"{source.label}, split {source.split}, row {row}"
+        yield None if value is None else text_of_row(value, place)
+
+
+def _columns(source: HubSource, files: Iterable[Path]) -> Iterator["pa.Array"]:
+    import pyarrow as pa
+
     for file in files:
         with file.open("rb") as stream:
             for batch in pa.ipc.open_stream(stream):
-                if source.text_key not in batch.schema.names:
-                    columns = ", ".join(batch.schema.names)
-                    raise UserError(f"{source.label} has no column {source.text_key!r}; it has {columns}")
-                yield from batch.column(source.text_key).to_pylist()
+                require_text_column(batch.schema, source.text_key, source.label)
+                yield batch.column(source.text_key)
 
 
 def _prepared_in_cache(dataset: HubDataset) -> Path | None:

@@ -5,13 +5,26 @@ import shutil
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import TOKENIZER_FILE, TOKENIZER_FILES, atomic_directory, read_json, sha256_of_file
+from pruning_vs_scratch.files import (
+    TOKENIZER_CONFIG_FILE,
+    TOKENIZER_FILE,
+    TOKENIZER_FILES,
+    atomic_directory,
+    read_json,
+    sha256_of_file,
+)
+from pruning_vs_scratch.models.portable import make_portable
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+LFS_POINTER = b"version https://git-lfs"
+"""How a file begins that stands for one that Git LFS was not asked for."""
 SEPARATOR = "<|endoftext|>"
 """Stands before each document in the token stream; also BOS, EOS and padding."""
 END_OF_TEXT = (SEPARATOR, "<|end_of_text|>")
@@ -54,19 +67,50 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     )
     with atomic_directory(folder) as temporary:
         wrapped.save_pretrained(temporary)
+        make_portable(temporary)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
     """Load the fast tokenizer of a folder, without transformers; the separator's name in a text is plain text.
 
+    A truncation or padding that is stored with it says how somebody once fed a model, and has no say in how text is
+    read: documents would end after so many tokens without a word.
+
     Raises:
-        UserError: there is no tokenizer.
+        UserError: there is no tokenizer, or it cannot be read.
     """
     file = Path(folder) / TOKENIZER_FILE
     if not file.exists():
         raise UserError(f"no tokenizer in {folder} ({TOKENIZER_FILE} is missing)")
-    tokenizer = Tokenizer.from_file(str(file))
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library has no class of its own for it
+        with file.open("rb") as stream:
+            pointer = stream.read(len(LFS_POINTER)) == LFS_POINTER
+        remedy = (
+            "it is a Git LFS pointer: fetch the file itself, by git lfs pull"
+            if pointer
+            else "fetch it again, or save it with the installed version of tokenizers if a newer one wrote it"
+        )
+        raise UserError(f"the tokenizer {file} cannot be read ({error}): {remedy}") from error
     tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def load_transformers_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    """The same tokenizer as transformers wraps it, for what needs more than tokens of a text.
+
+    Raises:
+        UserError: there is no tokenizer, or it cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    load_tokenizer(folder)  # says what is wrong
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
     return tokenizer
 
 
@@ -104,7 +148,7 @@ def separator_of(folder: Path) -> int | None:
         UserError: there is no tokenizer.
     """
     tokenizer = load_tokenizer(folder)
-    settings = Path(folder) / "tokenizer_config.json"
+    settings = Path(folder) / TOKENIZER_CONFIG_FILE
     eos: Any = read_json(settings).get("eos_token") if settings.exists() else None
     names = (*END_OF_TEXT, eos.get("content") if isinstance(eos, dict) else eos)
     tokens = (tokenizer.token_to_id(name) for name in names if name is not None)
@@ -139,3 +183,4 @@ def copy_tokenizer(tokenizer: Path, folder: Path) -> None:
         source = Path(tokenizer) / name
         if source.exists():
             shutil.copyfile(source, folder / name)
+    make_portable(folder)

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from transformers import AutoTokenizer
 
-from pruning_vs_scratch.data.tokenizer import separator_of
+from pruning_vs_scratch.data.tokenizer import load_transformers_tokenizer, separator_of
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.evaluation.harness import SharedHarness, load_task, task_scores
 from pruning_vs_scratch.evaluation.perplexity import Reading, checked_store, corpus_losses
@@ -42,7 +41,7 @@ class Evaluation:
         self.tasks, self.definitions, self.batch_size, self.world = tasks, definitions, batch_size, world
         dtype = dtype_of(resolve_precision(precision, world.device))
         self.model: Any = load_llama(checkpoint).eval().to(world.device, dtype)
-        self.tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+        self.tokenizer = load_transformers_tokenizer(checkpoint)
         if len(self.tokenizer) > self.model.config.vocab_size:
             raise UserError(
                 f"the tokenizer of {checkpoint} knows {len(self.tokenizer)} entries, but the checkpoint has a "

@@ -14,6 +14,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
+from pruning_vs_scratch.config.strict_yaml import read_yaml
 from pruning_vs_scratch.data.benchmarks import BENCHMARKS
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study.evaluation import TaskRequest
@@ -73,7 +74,7 @@ def _loaded_with_items(definition: Path, items: Path) -> dict[str, Any]:
     for needed in (definition, items):
         if not needed.exists():
             raise UserError(f"{needed} is missing; run the whole workflow, which makes it")
-    config: dict[str, Any] = yaml.safe_load(definition.read_text(encoding="utf-8"))
+    config: dict[str, Any] = read_yaml(definition)
     [split] = config["dataset_kwargs"]["data_files"]
     config["dataset_kwargs"] = {"data_files": {split: str(items.resolve())}}
     if "include" not in config:

@@ -1,7 +1,7 @@
 """A checkpoint whose decoder blocks come to the device one at a time."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,14 @@ from pruning_vs_scratch.models.checkpoint import check_checkpoint, read_llama_co
 from pruning_vs_scratch.models.device import compute_dtype
 from pruning_vs_scratch.models.llama import BLOCK_PREFIX, shape_of, weight_shapes
 from pruning_vs_scratch.models.skeleton import Skeleton
-from pruning_vs_scratch.models.tensors import CheckpointTensors, HeldTensors, Tensors, TensorSource
+from pruning_vs_scratch.models.tensors import CheckpointTensors, HeldTensors, Tensors, TensorSource, stored_dtypes
 
 
 class BlockwiseModel:
     """Read-only view of a Llama, block by block; what is done to a block that it hands out does not change it.
 
     Raises:
-        UserError: a weight is missing, of another shape, NaN or inf; it is named.
+        UserError: a weight is missing, quantised, of another shape, NaN or inf; it is named.
     """
 
     def __init__(self, config: Any, tensors: TensorSource, device: torch.device, name: str = "the model") -> None:
@@ -30,9 +30,10 @@ class BlockwiseModel:
         self.name = name
         self._tensors = tensors
         outside_shapes, self._block_shapes = weight_shapes(config)
-        self._require_names(outside_shapes)
+        names = self._require_names(outside_shapes)
+        self.stored_dtypes = stored_dtypes(tensors, names, self.name)
+        """In what each weight is stored, by its name."""
         self.outside = self._read(outside_shapes)
-        self.stored_dtype = self.outside["model.embed_tokens.weight"].dtype
         self.device = device
 
     @classmethod
@@ -50,14 +51,19 @@ class BlockwiseModel:
 
     @cached_property
     def skeleton(self) -> Skeleton:
-        """What surrounds the blocks, in the arithmetic of the device."""
-        return Skeleton(self.config, self.outside, self.device, compute_dtype(self.stored_dtype, self.device))
+        """What surrounds the blocks, in the arithmetic of the device; of several dtypes the one that holds all."""
+        widest = reduce(torch.promote_types, self.stored_dtypes.values())
+        return Skeleton(self.config, self.outside, self.device, compute_dtype(widest, self.device))
 
     def block_tensors(self, index: int) -> Tensors:
         """The weights of a block as they are stored, by their names inside the block."""
         prefix = f"{BLOCK_PREFIX}{index}."
         found = self._read({prefix + name: shape for name, shape in self._block_shapes.items()})
         return {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+
+    def as_stored(self, tensors: Tensors, prefix: str = "") -> Tensors:
+        """Tensors on the CPU, each in the dtype of the weight whose name is its own behind a prefix."""
+        return {name: tensor.to("cpu", self.stored_dtypes[prefix + name]) for name, tensor in tensors.items()}
 
     def block(self, index: int) -> nn.Module:
         """A block on the device."""
@@ -82,8 +88,11 @@ class BlockwiseModel:
                 raise UserError(f"{name} of {self.name} holds NaN or inf; fetch or train it again")
         return tensors
 
-    def _require_names(self, outside: Iterable[str]) -> None:
+    def _require_names(self, outside: Iterable[str]) -> set[str]:
+        """The names of all weights."""
         blocks = (f"{BLOCK_PREFIX}{i}.{name}" for i in range(self.shape.layers) for name in self._block_shapes)
-        missing = sorted({*outside, *blocks} - self._tensors.names)
+        names = {*outside, *blocks}
+        missing = sorted(names - self._tensors.names)
         if missing:
             raise UserError(f"{self.name} lacks {len(missing)} weights, first {missing[0]}; fetch it again")
+        return names

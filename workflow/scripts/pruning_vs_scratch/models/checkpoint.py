@@ -10,11 +10,14 @@ from transformers.utils.logging import disable_progress_bar
 
 from pruning_vs_scratch.data.tokenizer import copy_tokenizer
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import INDEX_FILE, PICKLE_SUFFIXES, SINGLE_FILE, read_json
-from pruning_vs_scratch.models.tensors import writing_tensors
+from pruning_vs_scratch.files import CONFIG_FILE, INDEX_FILE, PICKLE_SUFFIXES, SINGLE_FILE, read_json
+from pruning_vs_scratch.models.portable import refuse_two_rotations
+from pruning_vs_scratch.models.tensors import CheckpointTensors, stored_dtypes, writing_tensors
+from pruning_vs_scratch.models.weight_files import say_which_weights, weight_entry
 
 disable_progress_bar()
 
+EMBEDDING, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
 SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM")
 """Architectures of one form: grouped-query attention, gated feed-forward, RMSNorm, rotary positions."""
 
@@ -23,7 +26,7 @@ def load_llama(folder: Path) -> LlamaForCausalLM:
     """Load a checkpoint in fp32 on the CPU.
 
     Raises:
-        UserError: it is missing, incomplete, damaged, a pickle, or not a Llama.
+        UserError: it is missing, incomplete, damaged, a pickle, quantised, or not a Llama.
     """
     folder = Path(folder)
     check_checkpoint(folder)
@@ -39,10 +42,13 @@ def load_llama(folder: Path) -> LlamaForCausalLM:
     except SafetensorError as error:
         raise UserError(f"the weights of the checkpoint {folder} are damaged ({error}); fetch it again") from error
     model, report = loaded
-    tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
+    tied = {OUTPUT} if model.config.tie_word_embeddings else set()
     missing = sorted(set(report["missing_keys"]) - tied)
     if missing:
         raise UserError(f"the checkpoint {folder} lacks {len(missing)} weights, first {missing[0]}; fetch it again")
+    stored = CheckpointTensors(folder)
+    names = {name for name, _ in model.named_parameters()}
+    stored_dtypes(stored, names & stored.names, f"the checkpoint {folder}")
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             raise UserError(f"{name} of the checkpoint {folder} holds NaN or inf; fetch or train it again")
@@ -62,15 +68,16 @@ def check_checkpoint(folder: Path) -> None:
     """
     if not (folder / "config.json").exists():
         raise UserError(f"no checkpoint in {folder} (config.json is missing)")
-    weights = [name for name in (SINGLE_FILE, INDEX_FILE) if (folder / name).exists()]
-    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLE_SUFFIXES)
-    if not weights and pickles:
+    names = {file.name for file in folder.iterdir()}
+    entry = weight_entry(names)
+    pickles = sorted(name for name in names if name.endswith(PICKLE_SUFFIXES))
+    if entry is None and pickles:
         raise UserError(f"{folder} holds pickle weights ({pickles[0]}); only safetensors are read: convert it first")
-    if not weights:
+    if entry is None:
         raise UserError(f"no weights in {folder} (neither {SINGLE_FILE} nor {INDEX_FILE})")
-    index = folder / INDEX_FILE
-    if index.exists():
-        absent = sorted({f for f in read_json(index)["weight_map"].values() if not (folder / f).exists()})
+    say_which_weights(names, f"the checkpoint {folder}")
+    if entry == INDEX_FILE:
+        absent = sorted({f for f in read_json(folder / entry)["weight_map"].values() if not (folder / f).exists()})
         if absent:
             raise UserError(f"the checkpoint {folder} lacks shards: {', '.join(absent)}; fetch it again")
     config = read_json(folder / "config.json")
@@ -79,6 +86,29 @@ def check_checkpoint(folder: Path) -> None:
         raise UserError(f"{folder} is a {architectures[0]}; supported: {', '.join(SUPPORTED)}")
     if config.get("quantization_config"):
         raise UserError(f"{folder} is quantised; prune the checkpoint that it was made of, or dequantise it first")
+    refuse_two_rotations(config, folder)
+    if config.get("tie_word_embeddings"):
+        _refuse_own_output(folder)
+
+
+def _refuse_own_output(folder: Path) -> None:
+    """Refuse weights that are not tied although the configuration says so: readers disagree on what they mean.
+
+    transformers 4 drops the stored output projection, transformers 5 keeps it.
+
+    Raises:
+        UserError: the stored output projection is not the embedding.
+    """
+    tensors = CheckpointTensors(folder)
+    if EMBEDDING not in tensors.names:
+        raise UserError(f"the checkpoint {folder} lacks 1 weights, first {EMBEDDING}; fetch it again")
+    if OUTPUT not in tensors.names:
+        return
+    if not torch.equal(*tensors.read([EMBEDDING, OUTPUT]).values()):
+        raise UserError(
+            f"{folder / CONFIG_FILE} says tie_word_embeddings: true, but {OUTPUT} differs from {EMBEDDING}: say false "
+            f"to keep {OUTPUT}, or remove that weight to use the embedding in its place"
+        )
 
 
 def save_llama(model: LlamaForCausalLM, folder: Path, tokenizer: Path) -> None:

@@ -14,8 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import INDEX_FILE, SINGLE_FILE, read_json, write_json
+from pruning_vs_scratch.models.weight_files import weight_entry
 
 Tensors = dict[str, torch.Tensor]
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+"""Dtypes that weights are read in, by their names in the safetensors format; narrower ones need a scale beside them."""
 SHARD_BYTES = 1 << 30
 """A written checkpoint is cut into files of about this size, so that no more than this waits in memory."""
 
@@ -72,6 +75,25 @@ class TensorSource(Protocol):
     def read(self, names: Iterable[str]) -> Tensors:
         """Some of the tensors, on the CPU."""
 
+    def dtypes(self, names: Iterable[str]) -> dict[str, str]:
+        """In what some of the tensors are stored, as the safetensors format calls it."""
+
+
+def stored_dtypes(source: TensorSource, names: Iterable[str], label: str) -> dict[str, torch.dtype]:
+    """In what weights are stored, by their names.
+
+    Raises:
+        UserError: one is stored as integers, or in another way that needs a scale; it is named.
+    """
+    found = source.dtypes(names)
+    for name, dtype in found.items():
+        if dtype not in DTYPES:
+            raise UserError(
+                f"{name} of {label} is stored as {dtype}, not as one of {', '.join(DTYPES)}: take the checkpoint that "
+                "it was quantised from, or dequantise it first"
+            )
+    return {name: DTYPES[dtype] for name, dtype in found.items()}
+
 
 class HeldTensors:
     """Tensors in memory."""
@@ -87,6 +109,11 @@ class HeldTensors:
     def read(self, names: Iterable[str]) -> Tensors:
         """Some of the tensors."""
         return {name: self._tensors[name] for name in names}
+
+    def dtypes(self, names: Iterable[str]) -> dict[str, str]:
+        """In what some of the tensors are held, as the safetensors format calls it."""
+        known = {dtype: name for name, dtype in DTYPES.items()}
+        return {name: known.get(dtype := self._tensors[name].dtype, str(dtype)) for name in names}
 
 
 class CheckpointTensors:
@@ -107,17 +134,32 @@ class CheckpointTensors:
         Raises:
             UserError: a file is damaged.
         """
-        by_file = defaultdict(list)
-        for name in names:
-            by_file[self._files[name]].append(name)
         tensors: Tensors = {}
-        for file, wanted in by_file.items():
+        for file, wanted in self._by_file(names).items():
             with self._open(file) as stream:
                 tensors |= {name: stream.get_tensor(name).clone() for name in wanted}
         return tensors
 
+    def dtypes(self, names: Iterable[str]) -> dict[str, str]:
+        """In what some of the tensors are stored, by the headers of the files.
+
+        Raises:
+            UserError: a file is damaged.
+        """
+        found: dict[str, str] = {}
+        for file, wanted in self._by_file(names).items():
+            with self._open(file) as stream:
+                found |= {name: stream.get_slice(name).get_dtype() for name in wanted}
+        return found
+
+    def _by_file(self, names: Iterable[str]) -> dict[str, list[str]]:
+        by_file = defaultdict(list)
+        for name in names:
+            by_file[self._files[name]].append(name)
+        return by_file
+
     def _files_by_name(self) -> dict[str, str]:
-        if (self.folder / INDEX_FILE).exists():
+        if weight_entry({file.name for file in self.folder.iterdir()}) == INDEX_FILE:
             return dict(read_json(self.folder / INDEX_FILE)["weight_map"])
         with self._open(SINGLE_FILE) as stream:
             return dict.fromkeys(stream.keys(), SINGLE_FILE)

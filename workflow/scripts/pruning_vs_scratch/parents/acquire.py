@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ def acquire(source: CheckpointSource, content: Content, package: Path | None, ou
     Raises:
         UserError: it cannot be had, is not what is pinned, or is no plain Llama in safetensors.
     """
-    with atomic_directory(out) as temporary:
+    partial = out.with_name(f"{out.name}.partial")
+    shared = exclusive(partial) if isinstance(source, HubCheckpoint) else nullcontext()  # studies share it
+    with shared, atomic_directory(out) as temporary:
         facts: dict[str, Any] = {}
         if isinstance(source, HubCheckpoint):
-            _from_hub(source, content, out.with_name(f"{out.name}.partial"), temporary)
+            _from_hub(source, content, partial, temporary)
         elif isinstance(source, PathCheckpoint):
             check_pinned(temporary, source.sha256, local.take(source, content, temporary), source.label)
         else:
@@ -46,9 +49,8 @@ def acquire(source: CheckpointSource, content: Content, package: Path | None, ou
 def _from_hub(source: HubCheckpoint, content: Content, partial: Path, folder: Path) -> None:
     from pruning_vs_scratch.parents.hub import download
 
-    with exclusive(partial):  # studies share it
-        names = download(source, content, partial)
-        check_pinned(partial, source.sha256, names, source.label)
-        for name in names:
-            os.replace(partial / name, folder / name)
-        shutil.rmtree(partial)
+    names = download(source, content, partial)
+    check_pinned(partial, source.sha256, names, source.label)
+    for name in names:
+        os.replace(partial / name, folder / name)
+    shutil.rmtree(partial)

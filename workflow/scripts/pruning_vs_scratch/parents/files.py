@@ -9,26 +9,28 @@ from pruning_vs_scratch.files import (
     INDEX_FILE,
     PICKLE_SUFFIXES,
     SINGLE_FILE,
+    TOKENIZER_CONFIG_FILE,
     TOKENIZER_FILE,
     TOKENIZER_FILES,
     read_json,
     refuse_difference,
     sha256_of_file,
 )
+from pruning_vs_scratch.models.weight_files import say_which_weights, weight_entry
 from pruning_vs_scratch.study.checkpoints import Content
 
 GENERATION_FILE = "generation_config.json"
 
 
-def weight_entry(names: Collection[str], label: str) -> str:
+def required_weights(names: Collection[str], label: str) -> str:
     """The file that holds all weights, or the index of those that do.
 
     Raises:
         UserError: there are no safetensors; pickles are never read.
     """
-    for name in (SINGLE_FILE, INDEX_FILE):
-        if name in names:
-            return name
+    say_which_weights(names, label)
+    if (entry := weight_entry(names)) is not None:
+        return entry
     pickles = sorted(name for name in names if name.endswith(PICKLE_SUFFIXES))
     if pickles:
         raise UserError(
@@ -71,7 +73,7 @@ def refuse_remote_code(folder: Path, label: str) -> None:
     Raises:
         UserError: names the key.
     """
-    for name in (CONFIG_FILE, "tokenizer_config.json"):
+    for name in (CONFIG_FILE, TOKENIZER_CONFIG_FILE):
         if (folder / name).exists() and "auto_map" in read_json(folder / name):
             raise UserError(f"{label} needs code of its own (auto_map in {name}), never run here: use a plain Llama")
 

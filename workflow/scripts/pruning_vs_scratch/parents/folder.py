@@ -8,7 +8,7 @@ from pathlib import Path
 from pruning_vs_scratch.config.checkpoint import PathCheckpoint
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import INDEX_FILE, require_space
-from pruning_vs_scratch.parents.files import shards_of, small_files, weight_entry
+from pruning_vs_scratch.parents.files import required_weights, shards_of, small_files
 from pruning_vs_scratch.study.checkpoints import Content
 
 NO_LINK = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
@@ -21,15 +21,28 @@ def take(source: PathCheckpoint, content: Content, folder: Path) -> list[str]:
     Raises:
         UserError: the folder is missing or is no complete checkpoint in safetensors, or the disk is too small.
     """
+    names = _names(source, content)
+    link_or_copy(Path(source.path), names, folder, source.label)
+    return names
+
+
+def local_files(source: PathCheckpoint, content: Content) -> list[Path]:
+    """The files that ``take`` would take, and no other of their folder; none if it would refuse them."""
+    try:
+        return [Path(source.path, name) for name in sorted(_names(source, content))]
+    except UserError:
+        return []
+
+
+def _names(source: PathCheckpoint, content: Content) -> list[str]:
     origin = Path(source.path)
     if not origin.is_dir():
         raise UserError(f"the folder {source.path} does not exist: correct the path of the checkpoint")
-    files = {file.name: file.stat().st_size for file in origin.iterdir() if file.is_file()}
+    files = {file.name for file in origin.iterdir() if file.is_file()}
     names = small_files(files, content, source.label)
     if content == "model":
-        entry = weight_entry(files, source.label)
+        entry = required_weights(files, source.label)
         names += [entry] if entry != INDEX_FILE else [entry, *shards_of(origin / entry, files, source.label)]
-    link_or_copy(origin, names, folder, source.label)
     return names
 
 

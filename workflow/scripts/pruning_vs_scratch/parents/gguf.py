@@ -10,6 +10,7 @@ from pruning_vs_scratch.config.checkpoint import PypiCheckpoint
 from pruning_vs_scratch.data.sources import verify
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import require_space
+from pruning_vs_scratch.models.portable import make_portable
 from pruning_vs_scratch.study.checkpoints import Content
 
 ARCHITECTURE = "llama"
@@ -55,6 +56,7 @@ def convert(file: Path, content: Content, folder: Path, label: str) -> dict[str,
     if content == "model":
         require_space(folder, facts["weights"] * FP32_BYTES, label)
         _dequantise(file, folder)
+    make_portable(folder)
     return facts
 
 

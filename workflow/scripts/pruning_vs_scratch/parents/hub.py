@@ -5,7 +5,7 @@ from pathlib import Path
 from pruning_vs_scratch.config.checkpoint import HubCheckpoint
 from pruning_vs_scratch.files import INDEX_FILE
 from pruning_vs_scratch.hub_files import Repository, fetch_all, listed
-from pruning_vs_scratch.parents.files import shards_of, small_files, weight_entry
+from pruning_vs_scratch.parents.files import required_weights, shards_of, small_files
 from pruning_vs_scratch.study.checkpoints import Content
 
 
@@ -21,7 +21,7 @@ def download(source: HubCheckpoint, content: Content, folder: Path) -> list[str]
     files = listed(repository)
     names = small_files(files, content, source.label)
     if content == "model":
-        entry = weight_entry(files, source.label)
+        entry = required_weights(files, source.label)
         if entry == INDEX_FILE:
             fetch_all(repository, [files[entry]], folder)
             names += [entry, *shards_of(folder / entry, files, source.label)]

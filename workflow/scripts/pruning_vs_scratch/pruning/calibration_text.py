@@ -1,19 +1,24 @@
-"""The text that a pruning step reads: token shards of a study, text files, or an .npy of token windows."""
+"""The text that a pruning step reads: token shards of a study, files of text or JSON lines, or an .npy of windows."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pruning_vs_scratch.cli import positive_integer
-from pruning_vs_scratch.data.tokenizer import load_tokenizer
+from pruning_vs_scratch.data.documents import read_lines
+from pruning_vs_scratch.data.folders import LINE_KINDS
+from pruning_vs_scratch.data.tokenizer import Encoder, load_tokenizer
 from pruning_vs_scratch.data.tokens import INDEX, TokenArray, TokenStore
 from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study import ModelShape
 
 USUAL_SEQUENCES = 128
+NO_PLAIN_TEXT = (".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".gz", ".zst", ".xz", ".bz2", ".zip", ".tar")
+"""Ends of names of files whose bytes are no prose; JSON, above all, would be read with its markup and no complaint."""
 USUAL_LENGTH = 2048
 """Calibration of the sparse methods' papers: 128 sequences of 2,048 tokens."""
 
@@ -22,7 +27,8 @@ def add_text_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that say which text is read, and how."""
     parser.add_argument(
         "--calibration", type=Path, nargs="+", metavar="PATH",
-        help="folder of token shards, or text files, or one .npy of token windows, shape (n, length)",
+        help="folder of token shards, or files of text or of JSON lines, or one .npy of token windows, shape "
+        "(n, length)",
     )  # fmt: skip
     parser.add_argument("--sequences", type=positive_integer, help=f"windows to read (default: {USUAL_SEQUENCES})")
     parser.add_argument(
@@ -71,7 +77,7 @@ def calibration_windows(args: argparse.Namespace, shape: ModelShape, positions: 
         store.check_vocabulary(shape.vocab_size, args.model)
         return _cut(store, length, args)
     names = ", ".join(map(str, args.calibration))
-    return _cut(_known(_tokenised(args.calibration, tokenizer), names, shape), length, args)
+    return _cut(_known(_tokenised(args.calibration, tokenizer, args.threads), names, shape), length, args)
 
 
 def are_given_windows(paths: Sequence[Path]) -> bool:
@@ -108,11 +114,28 @@ def _read_array(paths: list[Path], length: int | None) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def _tokenised(files: list[Path], tokenizer_folder: Path) -> np.ndarray:
-    """Text files as one stream of tokens, with the special tokens that the tokenizer puts around a text."""
+def _tokenised(files: list[Path], tokenizer_folder: Path, threads: int | None) -> np.ndarray:
+    """Files as one stream of tokens.
+
+    A file of text has the special tokens that the tokenizer puts around a text; the documents of JSON lines are read
+    and separated as in a study.
+
+    Raises:
+        UserError: a file cannot be read as one or the other.
+    """
     tokenizer = load_tokenizer(tokenizer_folder)
     pieces = []
     for file in files:
+        if file.name.endswith(LINE_KINDS):
+            encoder = Encoder(tokenizer_folder, threads or os.cpu_count() or 1)
+            texts = (document.text for document in read_lines(file))
+            pieces += [np.asarray(ids, dtype=np.int64) for ids in encoder.encode(texts)]
+            continue
+        if file.name.lower().endswith(NO_PLAIN_TEXT):
+            raise UserError(
+                f"--calibration {file} is no plain text: give text, or a document a line under the key text "
+                f"({', '.join(LINE_KINDS)})"
+            )
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

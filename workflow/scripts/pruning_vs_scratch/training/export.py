@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from pruning_vs_scratch.models.portable import write_config
 from pruning_vs_scratch.models.tensors import CheckpointWriter
 from pruning_vs_scratch.training.sharding import whole_tensors
 from pruning_vs_scratch.training.world import World
@@ -20,5 +21,5 @@ def write_checkpoint(llama: Any, folder: Path, world: World) -> None:
     if world.is_first:
         writer.close()
         llama.config.architectures = [type(llama).__name__]
-        llama.config.save_pretrained(folder)
+        write_config(llama.config, folder)
         llama.generation_config.save_pretrained(folder)

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
-from pruning_vs_scratch.config.load import parse_config
+from pruning_vs_scratch.config.load import parse_config, read_study_file
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import read_json, write_text
@@ -67,7 +66,7 @@ class Stored:
         path = self.folder / "config.yaml"
         if not path.exists():
             raise UserError(f"{path} is missing: run the workflow up to its tables first")
-        return parse_config(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return parse_config(read_study_file(path))
 
     def _read(self, name: str) -> pd.DataFrame:
         path = self.folder / name

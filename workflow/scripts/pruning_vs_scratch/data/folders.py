@@ -1,0 +1,77 @@
+"""Which files of a local folder are read as text, and which are left out."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from pruning_vs_scratch.config.corpus import DocumentSet, PathSource
+from pruning_vs_scratch.errors import UserError
+
+LINE_KINDS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+"""Files with a document a line."""
+FILE_KINDS = (".txt", *LINE_KINDS)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The names of what a folder holds, relative to it and in order."""
+
+    text: list[str]
+    """Files of a known kind."""
+    left_out: list[str]
+    """Files of another kind, and links to folders or to nothing; none of them is read. Hidden ones are not named."""
+
+
+def list_folder(folder: Path) -> Listing:
+    """What a folder, if it is there, and the folders in it hold. Links to files are followed, those to folders not.
+
+    Raises:
+        UserError: a folder in it cannot be listed, or the name of a file of text is not UTF-8.
+    """
+    text: list[str] = []
+    left_out: list[str] = []
+    if not folder.is_dir():
+        return Listing([], [])
+    for place, folders, files in os.walk(folder, onerror=_refuse):
+        links = [name for name in folders if Path(place, name).is_symlink()]
+        for name in (*files, *links):
+            path = Path(place, name)
+            relative = path.relative_to(folder)
+            if name.endswith(FILE_KINDS) and path.is_file():
+                text.append(_utf8(relative.as_posix(), folder))
+            elif not any(part.startswith(".") for part in relative.parts):
+                left_out.append(escaped(relative.as_posix()))
+    return Listing(sorted(text), sorted(left_out))
+
+
+def files_read(source: PathSource, sets: Iterable[DocumentSet]) -> list[str]:
+    """The names of the files of a folder that some sets of documents are read from, in order."""
+    chosen = list(sets)
+    return [name for name in list_folder(Path(source.path)).text if any(is_selected(name, some) for some in chosen)]
+
+
+def is_selected(name: str, selected: DocumentSet) -> bool:
+    """Whether a member's whole path matches an include pattern and no exclude pattern."""
+    return matches(name, selected.include) and not matches(name, selected.exclude)
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a name matches any of the glob patterns; ``*`` also matches ``/``."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def escaped(name: str) -> str:
+    """A name as it can be written, whatever its bytes are."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _utf8(name: str, folder: Path) -> str:
+    if (written := escaped(name)) != name:
+        raise UserError(f"{folder}: the name of the file {written} is not UTF-8: rename it, or move it away")
+    return name
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"cannot list {error.filename}: {error.strerror}; check its permissions, or move it away")

@@ -1,0 +1,75 @@
+"""Checkpoints that transformers 4 and 5 read as one model: what each of them looks for is written.
+
+transformers 5 keeps all rotary settings in ``rope_parameters``, of which transformers 4 knows nothing: it would take
+its own defaults without a word. It also has names of its own for the class and the further tokens of a tokenizer. No
+torch here.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import CONFIG_FILE, TOKENIZER_CONFIG_FILE, read_json, write_json
+
+NEW_TOKENIZER_CLASS, TOKENIZER_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
+"""One class: its name in transformers 5 alone, and that in both versions."""
+OUTSIDE_OF_SCALING = ("rope_theta", "partial_rotary_factor")
+"""Rotary settings that transformers 4 reads beside ``rope_scaling``, not in it."""
+
+
+def write_config(config: Any, folder: Path) -> None:
+    """Write a Hugging Face model configuration into an existing folder."""
+    config.save_pretrained(folder)
+    make_portable(folder)
+
+
+def make_portable(folder: Path) -> None:
+    """Add what either version lacks to the configurations of a folder; what both read already stays as it is.
+
+    A file is replaced, never changed in place: it may be linked to one of another folder.
+    """
+    for name, portable in ((CONFIG_FILE, _portable_model), (TOKENIZER_CONFIG_FILE, _portable_tokenizer)):
+        file = folder / name
+        if file.exists() and (changed := portable(values := read_json(file))) != values:
+            write_json(file, changed)
+
+
+def refuse_two_rotations(config: dict[str, Any], folder: Path) -> None:
+    """Refuse a configuration whose rotary settings say one thing to transformers 4 and another to transformers 5.
+
+    Raises:
+        UserError: names the first key that differs, and both values.
+    """
+    new = config.get("rope_parameters")
+    if not isinstance(new, dict):
+        return
+    old = {key: config[key] for key in OUTSIDE_OF_SCALING if config.get(key) is not None}
+    old |= config.get("rope_scaling") or {}
+    for key, value in old.items():
+        if new.get(key, value) != value:
+            raise UserError(
+                f"{folder / CONFIG_FILE} has two values of {key}: {value!r}, which transformers 4 reads, and "
+                f"{new[key]!r} in rope_parameters, which transformers 5 reads; make them one"
+            )
+
+
+def _portable_model(config: dict[str, Any]) -> dict[str, Any]:
+    portable = dict(config)
+    rope = config.get("rope_parameters")
+    if isinstance(rope, dict) and "rope_theta" in rope:
+        portable |= {key: rope[key] for key in OUTSIDE_OF_SCALING if key in rope}
+        if rope.get("rope_type", "default") != "default":
+            portable["rope_scaling"] = {key: rope[key] for key in rope if key not in OUTSIDE_OF_SCALING}
+    if "dtype" in config:
+        portable["torch_dtype"] = config["dtype"]
+    return portable
+
+
+def _portable_tokenizer(config: dict[str, Any]) -> dict[str, Any]:
+    portable = dict(config)
+    if config.get("tokenizer_class") == NEW_TOKENIZER_CLASS:
+        portable["tokenizer_class"] = TOKENIZER_CLASS
+    # A list in transformers 5, but in transformers 4 a table of attributes.
+    if isinstance(config.get("extra_special_tokens"), list):
+        portable["additional_special_tokens"] = portable.pop("extra_special_tokens")
+    return portable

@@ -1,0 +1,25 @@
+"""Which files of a checkpoint folder hold its weights. No torch here."""
+
+import logging
+from collections.abc import Collection
+
+from pruning_vs_scratch.files import INDEX_FILE, SINGLE_FILE
+
+log = logging.getLogger(__name__)
+
+
+def weight_entry(names: Collection[str]) -> str | None:
+    """The file that holds all weights, or the index of those that do; None if there is neither.
+
+    The single file comes first, as in transformers: a save in several files may have left an index beside it.
+    """
+    return next((name for name in (SINGLE_FILE, INDEX_FILE) if name in names), None)
+
+
+def say_which_weights(names: Collection[str], label: str) -> None:
+    """Warn if a checkpoint has both, of which the index is not read."""
+    if {SINGLE_FILE, INDEX_FILE} <= set(names):
+        log.warning(
+            "%s has its weights twice: %s is read, as transformers does, and %s is not; delete the one that is stale",
+            label, SINGLE_FILE, INDEX_FILE,
+        )  # fmt: skip
