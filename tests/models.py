@@ -230,15 +230,15 @@ class Case:
         stream = stream_of(parent, batch_size, buffer_bytes)
         if self.method in STRUCTURED:
             scores = STRUCTURED[self.method].score(stream, [request.target.shape], request.options)
-            return self.prune_by(scores, parent, seed)
+            return self.prune_by(scores, parent, request)
         if not facts_of(self.method).scored_once(request.options):
             return Outcome(parent, Kept(), list(sparse_blocks(parent, SPARSE[self.method], request, stream)), {})
         scores = score(stream, self.method, [request.target.shape], request.options)
-        return self.prune_by(scores, parent, seed)
+        return self.prune_by(scores, parent, request)
 
-    def prune_by(self, scores: Scores, parent: BlockwiseModel, seed: int = 0) -> Outcome:
+    def prune_by(self, scores: Scores, parent: BlockwiseModel, request: Request | None = None) -> Outcome:
         """Choose by scores that serve every ratio."""
-        request = self.request(parent.shape, seed)
+        request = request or self.request(parent.shape)
         if self.is_sparse:
             blocks = list(sparse_blocks(parent, SPARSE[self.method], request, scores=scores))
             return Outcome(parent, Kept(), blocks, scores)

@@ -10,8 +10,20 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from models import SHAPE, STRUCTURED, Case, blockwise, logits_of, random_windows, recorded_inputs, stream_of, tiny_llama
+from models import (
+    SHAPE,
+    STRUCTURED,
+    Case,
+    blockwise,
+    logits_of,
+    random_windows,
+    recorded_inputs,
+    shape_of_model,
+    stream_of,
+    tiny_llama,
+)
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.pruning.method import Request, options_of
 from pruning_vs_scratch.pruning.methods.flap import counts
 from pruning_vs_scratch.pruning.structured import chosen_blocks
@@ -154,6 +166,25 @@ def test_structures_of_unequal_counts_are_refused(structure: str) -> None:
     scores = STRUCTURED["flap"].score(stream_of(tiny_llama()), [], request.options)
     with pytest.raises(UserError, match=f"structure {structure} of flap keeps .* to .* use structure uniform"):
         STRUCTURED["flap"].keep(scores, SHAPE, request)
+
+
+def test_heads_that_do_not_divide_the_hidden_size_are_written_and_read_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The authors' shape, 20 heads in 4,096 channels, is one that transformers 5 refuses to load."""
+    model = tiny_llama(heads=8, kv_heads=8, head_dim=4)
+    parent = blockwise(model)
+    shape = replace(parent.shape, heads=5, kv_heads=5, ffn_size=20, attention_bias=True, mlp_bias=True)
+    request = Request(Target("uneven", "width", 0.5, "dense", shape), options_of("flap", {}), seed=0)
+    pruned = Case("flap").prune_by(STRUCTURED["flap"].score(stream_of(parent), [], request.options), parent, request)
+    pruned.export(tmp_path / "out")
+    assert "its heads (5)" in caplog.text
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["num_attention_heads"] == 5
+    again = load_llama(tmp_path / "out").eval()
+    assert shape_of_model(again) == shape
+    assert torch.equal(logits_of(again), logits_of(pruned.model(model)))
+    with pytest.raises(Exception, match="not a multiple of the number of attention heads"):
+        AutoModelForCausalLM.from_pretrained(tmp_path / "out", local_files_only=True)
 
 
 # The command

@@ -251,8 +251,9 @@ def _initial_model(args: argparse.Namespace, plan: TrainingPlan, text: TokenStor
 
 
 def _starting_weights(args: argparse.Namespace, plan: TrainingPlan) -> "LlamaForCausalLM":
-    from pruning_vs_scratch.models.checkpoint import load_llama, read_llama_config
+    from pruning_vs_scratch.models.checkpoint import load_llama
     from pruning_vs_scratch.models.llama import random_like, random_llama, shape_of, with_linears_of
+    from pruning_vs_scratch.models.portable import read_config
     from pruning_vs_scratch.pruning.record import cut_like
 
     if args.model is not None:
@@ -263,7 +264,7 @@ def _starting_weights(args: argparse.Namespace, plan: TrainingPlan) -> "LlamaFor
         return with_linears_of(trained, drawn, head=head)
     shape = Target.from_dict(read_json(args.target)).shape
     if args.like is not None:
-        return random_like(read_llama_config(args.like), shape, plan.init_seed)
+        return random_like(read_config(args.like), shape, plan.init_seed)
     model = random_llama(shape, plan.sequence_length, plan.init_seed, separator_of(args.tokenizer) or 0)
     return model if args.cut_like is None else cut_like(model, args.cut_like)
 

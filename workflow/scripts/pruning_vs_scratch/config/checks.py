@@ -274,7 +274,7 @@ def _width_problems(config: StudyConfig, path: str, width: WidthTarget) -> Itera
             f"{path}.kv_heads: whole groups of {parent.heads // parent.kv_heads} query heads go, so {kv_heads} "
             f"key-value heads need {kv_heads * (parent.heads // parent.kv_heads)} heads, not {width.heads}"
         )
-    # Where the hidden size stays, the number of heads alone decides (models/config.py).
+    # Where the hidden size is not to choose, such a model is written all the same (models/portable.py).
     if width.hidden_size != parent.hidden_size or not width.methods:
         yield from _head_problem(path, width.hidden_size, width.heads)
 

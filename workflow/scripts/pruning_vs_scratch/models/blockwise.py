@@ -10,9 +10,10 @@ from torch import nn
 from tqdm import tqdm
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.models.checkpoint import check_checkpoint, read_llama_config
+from pruning_vs_scratch.models.checkpoint import check_checkpoint
 from pruning_vs_scratch.models.device import compute_dtype
 from pruning_vs_scratch.models.llama import BLOCK_PREFIX, shape_of, weight_shapes
+from pruning_vs_scratch.models.portable import read_config
 from pruning_vs_scratch.models.skeleton import Skeleton
 from pruning_vs_scratch.models.tensors import CheckpointTensors, HeldTensors, Tensors, TensorSource, stored_dtypes
 
@@ -47,7 +48,7 @@ class BlockwiseModel:
         source: TensorSource = CheckpointTensors(folder)
         if not low_memory:
             source = HeldTensors(source.read(source.names))
-        return cls(read_llama_config(folder), source, device, name=f"the checkpoint {folder}")
+        return cls(read_config(folder), source, device, name=f"the checkpoint {folder}")
 
     @cached_property
     def skeleton(self) -> Skeleton:

@@ -5,13 +5,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from pruning_vs_scratch.data.tokenizer import copy_tokenizer
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import CONFIG_FILE, INDEX_FILE, PICKLE_SUFFIXES, SINGLE_FILE, read_json
-from pruning_vs_scratch.models.portable import refuse_two_rotations
+from pruning_vs_scratch.models.portable import read_config, refuse_two_rotations
 from pruning_vs_scratch.models.tensors import CheckpointTensors, stored_dtypes, writing_tensors
 from pruning_vs_scratch.models.weight_files import say_which_weights, weight_entry
 
@@ -33,6 +33,7 @@ def load_llama(folder: Path) -> LlamaForCausalLM:
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
+            config=read_config(folder),
             dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=False,
@@ -53,11 +54,6 @@ def load_llama(folder: Path) -> LlamaForCausalLM:
         if not torch.isfinite(parameter).all():
             raise UserError(f"{name} of the checkpoint {folder} holds NaN or inf; fetch or train it again")
     return model
-
-
-def read_llama_config(folder: Path) -> Any:
-    """The configuration of a checkpoint."""
-    return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
 def check_checkpoint(folder: Path) -> None:

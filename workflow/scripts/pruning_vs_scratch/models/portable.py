@@ -5,12 +5,17 @@ its own defaults without a word. It also has names of its own for the class and 
 torch here.
 """
 
+import copy
+import logging
 from pathlib import Path
 from typing import Any
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import CONFIG_FILE, TOKENIZER_CONFIG_FILE, read_json, write_json
 
+log = logging.getLogger(__name__)
+
+HEADS = "num_attention_heads"
 NEW_TOKENIZER_CLASS, TOKENIZER_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
 """One class: its name in transformers 5 alone, and that in both versions."""
 OUTSIDE_OF_SCALING = ("rope_theta", "partial_rotary_factor")
@@ -19,8 +24,36 @@ OUTSIDE_OF_SCALING = ("rope_theta", "partial_rotary_factor")
 
 def write_config(config: Any, folder: Path) -> None:
     """Write a Hugging Face model configuration into an existing folder."""
+    if has_uneven_heads(hidden_size := config.hidden_size, heads := config.num_attention_heads):
+        log.warning(
+            "transformers 5 does not load a model whose hidden size (%d) is not a multiple of its heads (%d), although "
+            "its head_dim is given; transformers 4 and this project do", hidden_size, heads,
+        )  # fmt: skip
+        config = copy.deepcopy(config)
+        config.update({HEADS: 1})
     config.save_pretrained(folder)
+    if config.num_attention_heads != heads:
+        write_json(folder / CONFIG_FILE, read_json(folder / CONFIG_FILE) | {HEADS: heads})
     make_portable(folder)
+
+
+def read_config(folder: Path) -> Any:
+    """The model configuration of a folder, also one that transformers 5 refuses for its number of heads."""
+    from transformers import AutoConfig
+
+    values = read_json(folder / CONFIG_FILE)
+    heads = values.get(HEADS)
+    if not (heads and values.get("head_dim") and has_uneven_heads(values["hidden_size"], heads)):
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    config = AutoConfig.for_model(**values | {HEADS: 1})
+    # transformers checks the architecture when a configuration is made or saved.
+    config.update({HEADS: heads})
+    return config
+
+
+def has_uneven_heads(hidden_size: int, heads: int) -> bool:
+    """Whether transformers 5 refuses a Llama for its number of heads; with head_dim given nothing depends on that."""
+    return hidden_size % heads != 0
 
 
 def make_portable(folder: Path) -> None:

@@ -24,10 +24,10 @@ def adopt(checkpoint: Path, shape: ModelShape, positions: int, out: Path) -> str
     if file := damaged_file(checkpoint, facts):
         raise UserError(f"{file} is damaged; delete {checkpoint} and fetch it where there is a network: {FREEZE}")
 
-    from pruning_vs_scratch.models.checkpoint import read_llama_config
     from pruning_vs_scratch.models.llama import shape_of
+    from pruning_vs_scratch.models.portable import read_config
 
-    config = read_llama_config(checkpoint)
+    config = read_config(checkpoint)
     if problems := [*_differences(shape, shape_of(config)), *_too_long(positions, config)]:
         raise UserError(f"the parent {checkpoint.name} is not what the study says:\n" + "\n".join(problems))
     with atomic_directory(out) as temporary:

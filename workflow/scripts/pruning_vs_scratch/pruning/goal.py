@@ -117,7 +117,7 @@ def _check_reachable(args: argparse.Namespace, parent: ModelShape, target: Targe
             f"{asking} asks for {target.shape.heads} heads in {target.shape.kv_heads} key-value groups; "
             f"whole groups of {group} query heads go, so that leaves {target.shape.kv_heads * group} heads"
         )
-    if target.shape.hidden_size % target.shape.heads:
+    if target.shape.hidden_size < parent.hidden_size and target.shape.hidden_size % target.shape.heads:
         raise UserError(
             f"{asking} asks for hidden_size = {target.shape.hidden_size}, which is not a multiple of the "
             f"{target.shape.heads} heads: transformers would refuse to load it"

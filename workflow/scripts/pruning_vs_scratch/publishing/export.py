@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import MASK_FILE, PRUNING_FILE, atomic_directory, sha256_of_file, write_text
-from pruning_vs_scratch.models.portable import make_portable
+from pruning_vs_scratch.models.portable import make_portable, read_config
 from pruning_vs_scratch.publishing.card import Subject, model_card
 from pruning_vs_scratch.publishing.lineage import TIMESTAMP, Stage, lineage, require_unaltered
 from pruning_vs_scratch.study import Study
@@ -47,7 +47,7 @@ def _copy_checkpoint(study: Study, stages: list[Stage], folder: Path) -> None:
     if pruned and not (folder / PRUNING_FILE).exists():
         shutil.copyfile(study.paths.model(pruned[-1]) / PRUNING_FILE, folder / PRUNING_FILE)
     if not (folder / GENERATION).exists():
-        from transformers import AutoConfig, GenerationConfig
+        from transformers import GenerationConfig
 
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        config = read_config(folder)
         GenerationConfig.from_model_config(config).save_pretrained(folder)
