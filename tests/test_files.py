@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from pruning_vs_scratch import cli, locks
 from pruning_vs_scratch.errors import UserError
@@ -296,3 +298,18 @@ def test_a_fault_of_the_program_keeps_its_traceback() -> None:
 
     with pytest.raises(FileNotFoundError):
         cli.run(fail)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_of_a_folder_have_the_mode_of_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        with atomic_directory(tmp_path / "model") as temporary:
+            save_file({"weight": np.zeros(2)}, temporary / "model.safetensors")
+            os.link(temporary / "model.safetensors", tmp_path / "linked")
+            save_file({"weight": np.zeros(2)}, temporary / "other.safetensors")
+            linked = (tmp_path / "linked").stat().st_mode
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model/other.safetensors").stat().st_mode & 0o777 == mode
+    assert (tmp_path / "linked").stat().st_mode == linked

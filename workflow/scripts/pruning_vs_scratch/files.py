@@ -66,7 +66,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             _flush_to_disk(temporary)
-            temporary.chmod(0o666 & ~_umask())
+            _give_usual_mode(temporary)
             os.replace(temporary, path)
             _flush_to_disk(path.parent)
         finally:
@@ -92,7 +92,8 @@ def atomic_directory(path: Path) -> Iterator[Path]:
                 yield temporary
                 for child in temporary.rglob("*"):
                     _flush_to_disk(child)
-                temporary.chmod(0o777 & ~_umask())
+                    _give_usual_mode(child)
+                _give_usual_mode(temporary)
                 if path.exists():
                     shutil.rmtree(path)
                 os.replace(temporary, path)
@@ -241,6 +242,15 @@ def _flush_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _give_usual_mode(path: Path) -> None:
+    """Let a file or folder be read by whom the umask allows: some libraries write for their user alone.
+
+    A file that has another name is somebody else's too, and stays as it is.
+    """
+    if path.is_dir() or path.lstat().st_nlink == 1:
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~_umask())
 
 
 def _umask() -> int:
