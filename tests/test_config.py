@@ -42,6 +42,16 @@ def domains(*proportions: float) -> Values:
     return {f"d{i}": {"include": [f"{i}/*"], "proportion": value} for i, value in enumerate(proportions)}
 
 
+FLAP = {"ratio": 0.5, "hidden_size": 32, "ffn_size": 32, "heads": 2, "kv_heads": 1, "methods": ["flap"]}
+
+
+def flap(values: Values, **changes: Any) -> Values:
+    """The smallest study with FLAP in the place of Minitron-width, and a target of its own."""
+    values["targets"]["width"].append(FLAP | changes)
+    values["matrix"][1].update(methods=["flap"])
+    return values
+
+
 def learning(values: Values) -> Values:
     """The study with Sheared-LLaMA in the place of Minitron-width."""
     values["pruning"]["sheared_llama"] = {"tokens": 4096}
@@ -308,6 +318,43 @@ RULES: dict[str, tuple[Edit, str]] = {
             or v["targets"]["width"][0].update(layers=3)
         ),
         "targets.width.0.layers: minitron_width keeps all 4 of the parent's; methods that drop any: sheared_llama",
+    ),
+    "biases that a method cannot give": (
+        lambda v: v["targets"]["width"][0].update(attention_bias=True),
+        "targets.width.0.attention_bias: minitron_width with its options cannot give such biases; leave the key out",
+    ),
+    "biases that FLAP gives and its target denies": (
+        lambda v: flap(v, mlp_bias=False),
+        "targets.width.1.mlp_bias: flap with its options gives such biases; leave the key out, or change pruning.flap",
+    ),
+    "FLAP on the target of others": (
+        lambda v: v["matrix"][1].update(methods=["flap"]),
+        "targets.width.0: flap adds attention_bias and mlp_bias with these options, so it cannot share this shape; "
+        "give it an entry of its own (methods: [flap])",
+    ),
+    "FLAP with half of a group": (
+        lambda v: flap(v, heads=1),
+        "targets.width.1.kv_heads: whole groups of 2 query heads go, so 1 key-value heads need 2 heads, not 1",
+    ),
+    "FLAP with another hidden size": (
+        lambda v: flap(v, hidden_size=24),
+        "targets.width.1.hidden_size: flap keeps all 32 of the parent's; methods that drop any: minitron_width",
+    ),
+    "target of a depth method among width targets": (
+        lambda v: flap(v, methods=["flap", "shortgpt"]),
+        "targets.width.1.methods: shortgpt is a depth method; name width methods",
+    ),
+    "method with two targets": (
+        lambda v: flap(v)["targets"]["width"].append(FLAP | {"ffn_size": 24}),
+        "targets.width.2: flap has a shape for ratio 0.5 in targets.width.1 already; keep one",
+    ),
+    "targets of one shape": (
+        lambda v: v["targets"]["width"].append(v["targets"]["width"][0] | {"methods": ["sheared_llama"]}),
+        "targets.width.1: this is the shape of targets.width.0 again; keep one entry, so that their methods share",
+    ),
+    "no target but that of another method": (
+        lambda v: flap(v, methods=["wanda_sp"]),
+        "targets.width.0: flap adds attention_bias and mlp_bias",
     ),
     "half of a group of heads": (
         lambda v: learning(v)["targets"]["width"][0].update(heads=1, kv_heads=1),

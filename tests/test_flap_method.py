@@ -24,9 +24,12 @@ from models import (
 )
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.checkpoint import load_llama
+from pruning_vs_scratch.models.llama import random_llama
+from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.method import Request, options_of
 from pruning_vs_scratch.pruning.methods.flap import counts
 from pruning_vs_scratch.pruning.structured import chosen_blocks
+from pruning_vs_scratch.pruning.surgery import cut_model
 from pruning_vs_scratch.study import Target
 from pruning_world import World
 
@@ -185,6 +188,18 @@ def test_heads_that_do_not_divide_the_hidden_size_are_written_and_read_again(
     assert torch.equal(logits_of(again), logits_of(pruned.model(model)))
     with pytest.raises(Exception, match="not a multiple of the number of attention heads"):
         AutoModelForCausalLM.from_pretrained(tmp_path / "out", local_files_only=True)
+
+
+def test_baselines_have_the_same_biases_at_zero() -> None:
+    pruned = Case("flap").prune(tiny_llama())
+    rewound = cut_model(tiny_llama(seed=7), pruned.kept)
+    scratch = random_llama(pruned.shape, positions=64, seed=3)
+    for model in (rewound, scratch):
+        assert shape_of_model(model) == pruned.shape
+        biases = {name: tensor for name, tensor in model.named_parameters() if name.endswith(".bias")}
+        assert len(biases) == 7 * SHAPE.layers
+        assert not any(bias.any() for bias in biases.values())
+    assert Kept.from_dict(pruned.kept.to_dict()).added == pruned.kept.added == ("attention_bias", "mlp_bias")
 
 
 # The command

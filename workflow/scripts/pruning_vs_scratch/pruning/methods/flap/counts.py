@@ -6,7 +6,7 @@ Shares are those of the ratio as written (0.29 of 100 is 29), where binary arith
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,12 @@ class Counts:
 
     groups: int
     neurons: int
+
+
+def shape_of_counts(shape: "ModelShape", counts: Counts) -> "ModelShape":
+    """The shape that keeps so many groups and neurons in each layer."""
+    heads = counts.groups * (shape.heads // shape.kv_heads)
+    return replace(shape, kv_heads=counts.groups, heads=heads, ffn_size=counts.neurons)
 
 
 def group_params(shape: "ModelShape") -> int:

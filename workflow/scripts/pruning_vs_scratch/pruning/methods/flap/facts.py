@@ -1,13 +1,11 @@
 """Facts of FLAP (An et al., 2312.11983)."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 from pruning_vs_scratch.config.base import Section
 from pruning_vs_scratch.pruning.facts import ChannelScores, MethodFacts, always, no_workspace, one_pass
-from pruning_vs_scratch.pruning.methods.flap.counts import ul_mm_counts, ul_um_counts
+from pruning_vs_scratch.pruning.methods.flap.counts import shape_of_counts, ul_mm_counts, ul_um_counts
 
 if TYPE_CHECKING:
     from pruning_vs_scratch.study.shape import ModelShape
@@ -43,9 +41,8 @@ def shape_at(shape: "ModelShape", ratio: float, options: FlapOptions) -> "ModelS
     """The same share of groups and of neurons goes; with UL-MM and AL-MM, of groups, and neurons for the rest."""
     counts = ul_um_counts(shape, ratio)
     if options.structure in ("UL-MM", "AL-MM"):
-        counts = ul_mm_counts(shape, ratio, int(Fraction(str(ratio)) * shape.kv_heads))
-    heads = counts.groups * (shape.heads // shape.kv_heads)
-    return replace(shape, kv_heads=counts.groups, heads=heads, ffn_size=counts.neurons)
+        counts = ul_mm_counts(shape, ratio, shape.kv_heads - counts.groups)
+    return shape_of_counts(shape, counts)
 
 
 def score_numbers(shape: "ModelShape", _goals: Sequence["ModelShape"], _options: FlapOptions) -> int:

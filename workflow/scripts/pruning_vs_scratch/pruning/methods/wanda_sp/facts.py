@@ -1,6 +1,5 @@
 """Facts of Wanda-sp (An et al., 2312.11983, section 4.1; after Sun et al., 2306.11695)."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pruning_vs_scratch.pruning.facts import (
@@ -11,7 +10,7 @@ from pruning_vs_scratch.pruning.facts import (
     nothing_stored,
     observed_then_moved_on,
 )
-from pruning_vs_scratch.pruning.methods.flap.counts import ul_um_counts
+from pruning_vs_scratch.pruning.methods.flap.counts import shape_of_counts, ul_um_counts
 
 if TYPE_CHECKING:
     from pruning_vs_scratch.study.shape import ModelShape
@@ -19,9 +18,7 @@ if TYPE_CHECKING:
 
 def shape_at(shape: "ModelShape", ratio: float, _options: Any) -> "ModelShape":
     """The same share of groups and of neurons goes."""
-    counts = ul_um_counts(shape, ratio)
-    heads = counts.groups * (shape.heads // shape.kv_heads)
-    return replace(shape, kv_heads=counts.groups, heads=heads, ffn_size=counts.neurons)
+    return shape_of_counts(shape, ul_um_counts(shape, ratio))
 
 
 FACTS = MethodFacts(
