@@ -31,8 +31,9 @@ ROOM_FOR_TICK_LABEL = 0.14
 SIGNS_PER_INCH = 16
 """Signs of small type that fit in an inch at the size of a column, with some to spare."""
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito (2008), without yellow, which is faint on white, and black, which is for scratch."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5D3A9B")
+"""Okabe and Ito (2008), without yellow, which is faint on white, and black, which is for scratch; and a violet, since
+the paper has six methods and this project one beside them."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*", ">", "h")
 SETTING_TITLES = {"equal": "scratch on as many tokens as retraining", "full": "scratch on the whole pipeline's tokens"}
 """The paper's two settings, in the order of panels."""
