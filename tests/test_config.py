@@ -344,6 +344,10 @@ RULES: dict[str, tuple[Edit, str]] = {
         lambda v: flap(v, methods=["flap", "shortgpt"]),
         "targets.width.1.methods: shortgpt is a depth method; name width methods",
     ),
+    "methods of different biases on one target": (
+        lambda v: flap(v, methods=["flap", "wanda_sp"]),
+        "targets.width.1.methods: flap, wanda_sp add different biases; give each an entry of its own",
+    ),
     "method with two targets": (
         lambda v: flap(v)["targets"]["width"].append(FLAP | {"ffn_size": 24}),
         "targets.width.2: flap has a shape for ratio 0.5 in targets.width.1 already; keep one",

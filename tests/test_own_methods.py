@@ -117,3 +117,12 @@ def test_a_method_that_cannot_be_used_is_refused_with_its_package(
         assert found.returncode == 1
         assert message in found.stderr and "Traceback" not in found.stderr
         assert f"pruning method '{name}' (somebodys_methods.every_other of somebodys-methods 1.2)" in found.stderr
+
+
+def test_a_study_that_names_a_broken_method_is_told_what_is_wrong_with_it(tmp_path: Path) -> None:
+    own = write_package(tmp_path / "own")
+    write_broken(own, None)
+    found = run(
+        REPOSITORY, own, "-c", "from pruning_vs_scratch.config.steps import Step; Step.parse('every_other@0.5')"
+    )
+    assert "its facts cannot be read (No module named" in found.stderr

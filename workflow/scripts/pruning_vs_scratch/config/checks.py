@@ -253,6 +253,9 @@ def _sharing_problems(config: StudyConfig) -> Iterator[str]:
                 yield f"{path}: {method} has a shape for ratio {width.ratio} in targets.width.{first} already; keep one"
             if width.methods and facts_of(method).granularity != "width":
                 yield f"{path}.methods: {method} is a {facts_of(method).granularity} method; name width methods"
+        biases = {facts_of(method).adds(config.pruning.options(method)) for method in width.methods}
+        if len(biases) > 1:
+            yield f"{path}.methods: {', '.join(width.methods)} add different biases; give each an entry of its own"
         for j, other in enumerate(config.targets.width[:i]):
             if other.model_copy(update={"methods": width.methods}) == width:
                 yield (
@@ -370,12 +373,12 @@ def _chain_problems(config: StudyConfig, path: str, chain: list[str]) -> Iterato
 
 def _shape_after(config: StudyConfig, step: Step, shape: ShapeConfig) -> ShapeConfig:
     """What a depth or width step leaves of a shape; the same shape where the step has no target."""
-    targets: list[DepthTarget | WidthTarget | None] = [
-        target for target in config.targets.depth if step.granularity == "depth" and target.ratio == step.ratio
-    ]
+    target: DepthTarget | WidthTarget | None
     if step.granularity == "width":
-        targets = [config.targets.width_of(step.method, step.ratio)]
-    values = targets[0].model_dump(exclude={"ratio", "methods"}, exclude_none=True) if targets and targets[0] else {}
+        target = config.targets.width_of(step.method, step.ratio)
+    else:
+        target = next((depth for depth in config.targets.depth if depth.ratio == step.ratio), None)
+    values = target.model_dump(exclude={"ratio", "methods"}, exclude_none=True) if target is not None else {}
     return shape.model_copy(update=values)
 
 

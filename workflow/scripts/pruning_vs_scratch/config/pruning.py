@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, WithJsonSchema, create_model, model_validator
 
 from pruning_vs_scratch.config.base import PositiveInt, Ratio, Section
-from pruning_vs_scratch.errors import nearest
 from pruning_vs_scratch.pruning import catalogue
 from pruning_vs_scratch.pruning.facts import NoOptions
 
@@ -18,7 +17,7 @@ CHAIN_PATTERN = r"^[a-z_]+@[0-9.:]+$"
 
 def _known(method: str) -> str:
     if method not in catalogue.methods():
-        raise ValueError(f"no method {method!r}; {nearest(method, catalogue.methods())}")
+        raise ValueError(catalogue.unknown(method))
     return method
 
 

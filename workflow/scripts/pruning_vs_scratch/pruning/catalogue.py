@@ -63,10 +63,15 @@ def facts_of(method: str) -> MethodFacts:
     Raises:
         UserError: there is no such method; the nearest name is given.
     """
-    known = methods()
-    if method not in known:
-        raise UserError(f"no method {method!r}; {nearest(method, known)}")
-    return known[method]
+    if method not in methods():
+        raise UserError(unknown(method))
+    return methods()[method]
+
+
+def unknown(method: str) -> str:
+    """Why there is no such method: what is wrong with that of an installed package, or the nearest name."""
+    broken = [problem for problem in problems() if problem.startswith(_problem_of(method))]
+    return broken[0] if broken else f"no method {method!r}; {nearest(method, methods())}"
 
 
 def methods() -> Mapping[str, MethodFacts]:
@@ -126,7 +131,11 @@ def _collected() -> _Catalogue:
 def _add(catalogue: _Catalogue, name: str, origin: Origin) -> None:
     problem = _problem(catalogue, name, origin)
     if problem is not None:
-        catalogue.problems.append(f"pruning method {name!r} ({origin}): {problem}")
+        catalogue.problems.append(f"{_problem_of(name)} ({origin}): {problem}")
+
+
+def _problem_of(name: str) -> str:
+    return f"pruning method {name!r}"
 
 
 def _problem(catalogue: _Catalogue, name: str, origin: Origin) -> str | None:
