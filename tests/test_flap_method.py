@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from models import (
     SHAPE,
@@ -24,13 +24,13 @@ from models import (
 )
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.checkpoint import load_llama
-from pruning_vs_scratch.models.llama import random_llama
+from pruning_vs_scratch.models.llama import llama_config, random_llama
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.method import Request, options_of
 from pruning_vs_scratch.pruning.methods.flap import counts
 from pruning_vs_scratch.pruning.structured import chosen_blocks
 from pruning_vs_scratch.pruning.surgery import cut_model
-from pruning_vs_scratch.study import Target
+from pruning_vs_scratch.study import ModelShape, Target
 from pruning_world import World
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -200,6 +200,16 @@ def test_baselines_have_the_same_biases_at_zero() -> None:
         assert len(biases) == 7 * SHAPE.layers
         assert not any(bias.any() for bias in biases.values())
     assert Kept.from_dict(pruned.kept.to_dict()).added == pruned.kept.added == ("attention_bias", "mlp_bias")
+
+
+def test_the_authors_shape_has_the_weights_of_their_checkpoints() -> None:
+    """transformers checks the heads of a configuration that it makes, but not of one that is changed."""
+    shape = ModelShape(128256, 32, 4096, 6528, 32, 8, 128, False, 5e5, 1e-5)
+    config = llama_config(shape, positions=64)
+    config.update({"num_attention_heads": 20, "num_key_value_heads": 5})
+    with torch.device("meta"):
+        model = LlamaForCausalLM(config)
+    assert sum(weight.numel() for weight in model.parameters()) == 4_456_714_240
 
 
 # The command
