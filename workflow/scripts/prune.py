@@ -110,10 +110,12 @@ def _arguments() -> argparse.Namespace:
     add_text_arguments(parser)
     parser.add_argument("--scores", type=Path, help="scores of score.py, instead of calibration text")
     parser.add_argument("--options", type=json_argument, default={}, help="JSON: options of the method")
-    parser.add_argument("--mask-learning", type=json_argument, help="JSON: token plan of sheared_llama in a study")
-    parser.add_argument("--domains", type=json_argument, default={}, help="JSON: sheared_llama's proportions by domain")
-    parser.add_argument("--validation", type=Path, help="token shards by which sheared_llama weighs its domains")
-    parser.add_argument("--work", type=Path, help="folder for resume state of sheared_llama (default: beside --out)")
+    parser.add_argument("--mask-learning", type=json_argument, help="JSON: token plan of mask learning in a study")
+    parser.add_argument(
+        "--domains", type=json_argument, default={}, help="JSON: proportions of the domains that masks are learned on"
+    )
+    parser.add_argument("--validation", type=Path, help="token shards by which these domains are weighed")
+    parser.add_argument("--work", type=Path, help="folder for resume state of mask learning (default: beside --out)")
     parser.add_argument("--run", help="name of the run (default: that of --out)")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     parser.add_argument("--manifest", type=Path, help="manifest to write (default: OUT.manifest.json)")
