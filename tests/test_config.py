@@ -321,11 +321,11 @@ RULES: dict[str, tuple[Edit, str]] = {
     ),
     "biases that a method cannot give": (
         lambda v: v["targets"]["width"][0].update(attention_bias=True),
-        "targets.width.0.attention_bias: minitron_width with its options cannot give such biases; leave the key out",
+        "targets.width.0.attention_bias: minitron_width with its options cannot give these biases; leave the key out",
     ),
     "biases that FLAP gives and its target denies": (
         lambda v: flap(v, mlp_bias=False),
-        "targets.width.1.mlp_bias: flap with its options gives such biases; leave the key out, or change pruning.flap",
+        "targets.width.1.mlp_bias: flap with its options has these biases; leave the key out, or change pruning.flap",
     ),
     "FLAP on the target of others": (
         lambda v: v["matrix"][1].update(methods=["flap"]),
@@ -359,6 +359,21 @@ RULES: dict[str, tuple[Edit, str]] = {
     "no target but that of another method": (
         lambda v: flap(v, methods=["wanda_sp"]),
         "targets.width.0: flap adds attention_bias and mlp_bias",
+    ),
+    "method twice on one target": (
+        lambda v: flap(v, methods=["flap", "flap"]),
+        "targets.width.1.methods: flap is there 2 times",
+    ),
+    "SLEB without its last two blocks": (
+        lambda v: v["targets"]["depth"][0].update(layers=1) or v["matrix"][0].update(methods=["sleb"]),
+        "targets.depth.0.layers: sleb always leaves 2 blocks, not 1",
+    ),
+    "chain whose second step would drop nothing": (
+        lambda v: (
+            learning(v)["targets"]["width"][0].update(layers=2)
+            or v["matrix"][1].update(chains=[["sheared_llama@0.5", "shortgpt@0.5"]])
+        ),
+        "matrix.1.chains.0: shortgpt@0.5 would drop no block: its target has 2, and no more are left",
     ),
     "half of a group of heads": (
         lambda v: learning(v)["targets"]["width"][0].update(heads=1, kv_heads=1),
@@ -785,3 +800,17 @@ def test_a_chain_may_cut_each_axis_once(smoke: Values, chain: list[str]) -> None
 def test_proportions_may_sum_to_1_but_for_rounding(smoke: Values, proportions: tuple[float, ...]) -> None:
     smoke["corpus"]["domains"] = domains(*proportions)
     assert len(parse_config(smoke).corpus.domains) == len(proportions)
+
+
+def test_methods_of_the_same_counts_and_other_biases_have_entries_of_their_own(smoke: Values) -> None:
+    flap(smoke)["targets"]["width"].append(FLAP | {"methods": ["wanda_sp"]})
+    smoke["matrix"][1].update(methods=["flap", "wanda_sp"])
+    assert [len(target.methods) for target in parse_config(smoke).targets.width] == [0, 1, 1]
+
+
+def test_a_structure_that_follows_from_the_ratio_is_compared_with_its_target(smoke: Values) -> None:
+    smoke["pruning"]["flap"]["structure"] = "UL-UM"
+    assert Study(flap(smoke)).targets["flap-0.5"].shape.ffn_size == 32
+    smoke["targets"]["width"][1]["ffn_size"] = 24
+    with pytest.raises(UserError, match=r"targets\.width\.1\.ffn_size: flap with its options keeps 32 at the ratio 0"):
+        Study(smoke)

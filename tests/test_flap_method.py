@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 
 from models import (
     SHAPE,
@@ -21,17 +21,19 @@ from models import (
     shape_of_model,
     stream_of,
     tiny_llama,
+    tiny_mistral,
 )
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.checkpoint import load_llama
-from pruning_vs_scratch.models.llama import llama_config, random_llama
+from pruning_vs_scratch.models.llama import random_llama, shape_of
+from pruning_vs_scratch.models.portable import read_config, write_config
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.method import Request, options_of
 from pruning_vs_scratch.pruning.methods.flap import counts
 from pruning_vs_scratch.pruning.structured import chosen_blocks
 from pruning_vs_scratch.pruning.surgery import cut_model
 from pruning_vs_scratch.study import ModelShape, Target
-from pruning_world import World
+from pruning_world import VOCABULARY, World
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -167,7 +169,7 @@ def test_structures_of_equal_counts_make_the_shape_of_their_ratio(structure: str
 def test_structures_of_unequal_counts_are_refused(structure: str) -> None:
     request = goal_of({"structure": structure})
     scores = STRUCTURED["flap"].score(stream_of(tiny_llama()), [], request.options)
-    with pytest.raises(UserError, match=f"structure {structure} of flap keeps .* to .* use structure uniform"):
+    with pytest.raises(UserError, match=f"{structure} of flap keeps .* to .* use structure uniform, or another"):
         STRUCTURED["flap"].keep(scores, SHAPE, request)
 
 
@@ -186,6 +188,9 @@ def test_heads_that_do_not_divide_the_hidden_size_are_written_and_read_again(
     again = load_llama(tmp_path / "out").eval()
     assert shape_of_model(again) == shape
     assert torch.equal(logits_of(again), logits_of(pruned.model(model)))
+    scratch = random_llama(shape, positions=64, seed=1)
+    write_config(scratch.config, tmp_path)
+    assert shape_of(read_config(tmp_path)) == shape_of_model(scratch) == shape
     with pytest.raises(Exception, match="not a multiple of the number of attention heads"):
         AutoModelForCausalLM.from_pretrained(tmp_path / "out", local_files_only=True)
 
@@ -203,12 +208,9 @@ def test_baselines_have_the_same_biases_at_zero() -> None:
 
 
 def test_the_authors_shape_has_the_weights_of_their_checkpoints() -> None:
-    """transformers checks the heads of a configuration that it makes, but not of one that is changed."""
     shape = ModelShape(128256, 32, 4096, 6528, 32, 8, 128, False, 5e5, 1e-5)
-    config = llama_config(shape, positions=64)
-    config.update({"num_attention_heads": 20, "num_key_value_heads": 5})
     with torch.device("meta"):
-        model = LlamaForCausalLM(config)
+        model = random_llama(replace(shape, heads=20, kv_heads=5), positions=64, seed=0)
     assert sum(weight.numel() for weight in model.parameters()) == 4_456_714_240
 
 
@@ -242,3 +244,17 @@ def test_by_hand_counts_that_break_groups_are_refused(world: World) -> None:
 def test_by_hand_the_hidden_size_stays(world: World) -> None:
     message = world.message_by_hand("flap", "--shape", "hidden_size=12", "--calibration", world.array)
     assert "asks for hidden_size = 12" in message and "which flap keeps with these options" in message
+
+
+def test_by_hand_a_structure_that_follows_from_the_ratio_takes_a_ratio(world: World) -> None:
+    words = ["--options", '{"structure": "UL-UM"}', "--calibration", world.array]
+    message = world.message_by_hand("flap", "--shape", "kv_heads=1,heads=3", *words)
+    assert "flap with these options takes its shape from a ratio: give --ratio, not --shape" in message
+    world.by_hand("flap", "--ratio", 0.5, *words)
+    assert world.summary()["target"]["shape"]["kv_heads"] == 1
+
+
+def test_by_hand_a_mistral_is_refused_before_any_text_is_read(world: World) -> None:
+    world.save(tiny_mistral(vocab_size=VOCABULARY))
+    message = world.message_by_hand("flap", "--ratio", 0.5, "--calibration", world.array)
+    assert "a mistral model has no biases in its linear layers (attention_bias)" in message

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from own_method import write_package
-from pruning_vs_scratch.pruning.catalogue import BUILT_IN, methods
+from pruning_vs_scratch.config.pruning import PruningConfig
+from pruning_vs_scratch.pruning.catalogue import BUILT_IN, RESERVED, methods
 from test_workflow import REPOSITORY, checkout
 
 OVERLAY = {
@@ -80,6 +81,11 @@ def test_every_folder_of_a_method_is_in_the_catalogue() -> None:
     assert all((folder / name / "method.py").exists() for name in BUILT_IN)
 
 
+def test_no_method_can_take_the_name_of_a_setting() -> None:
+    own_options = {name for name, facts in methods().items() if facts.options.model_fields}
+    assert set(PruningConfig.model_fields) - own_options <= RESERVED
+
+
 def write_broken(own: Path, facts: str | None) -> None:
     path = own / "somebodys_methods/every_other/facts.py"
     path.unlink()
@@ -98,9 +104,11 @@ def write_broken(own: Path, facts: str | None) -> None:
             "its facts cannot be read (MethodFacts.__init__() missing",
         ),
         ("wanda", "", "there is already one of this name, pruning_vs_scratch.pruning.methods.wanda"),
+        ("width", "", "this name has a meaning of its own in a study; rename its entry point"),
+        ("every_other", "1 +\n", "its facts cannot be read (invalid syntax (facts.py, line 1))"),
         ("Every2", "", "a method's name is lower-case letters and underscores; rename its entry point"),
     ],
-    ids=["no facts", "other facts", "facts left out", "two of one name", "no name"],
+    ids=["no facts", "other facts", "facts left out", "two of one name", "reserved name", "no Python", "no name"],
 )
 def test_a_method_that_cannot_be_used_is_refused_with_its_package(
     tmp_path: Path, name: str, facts: str | None, message: str

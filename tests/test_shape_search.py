@@ -191,6 +191,14 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         ]},
         "matrix.1.chains.0: the shape of minitron_width@0.5 is searched; a chain needs one that is given",
     ),
+    "a method that adds biases": (
+        {"matrix": [{"methods": ["minitron_width", "flap"], "ratios": [0.5], "retrain": [4096]}]},
+        "matrix.0.methods: the shape of 0.5 is searched, and flap keeps the parent's hidden_size; give it an entry of",
+    ),
+    "a candidate of one method": (
+        {"shape_search": SEARCH | {"candidates": [*GIVEN, GIVEN[0] | {"methods": ["sheared_llama"]}]}},
+        "shape_search.candidates.2.methods: a candidate is tried for the methods without a shape of their own",
+    ),
     "no such method": (
         {"shape_search": SEARCH | {"method": "minitron_depth"}},
         "shape_search.method: 'minitron_depth' is not valid; did you mean 'minitron_width'?",

@@ -8,6 +8,7 @@ import torch
 
 from models import SHAPE, STRUCTURED, Case, random_windows, stream_of, tiny_llama
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.surgery import cut_model
 from pruning_vs_scratch.training.loss import token_losses
@@ -55,5 +56,8 @@ def test_a_shallower_model_keeps_what_no_round_dropped_yet() -> None:
 
 
 def test_the_first_and_the_last_block_stay() -> None:
-    with pytest.raises(UserError, match="sleb keeps the first and the last block: ask for 2 blocks or more"):
-        STRUCTURED["sleb"].score(stream_of(tiny_llama()), [replace(SHAPE, layers=1)], None)
+    method = STRUCTURED["sleb"]
+    scores = method.score(stream_of(tiny_llama()), [replace(SHAPE, layers=1)], None)
+    assert sorted(scores["order"].tolist()) == list(range(1, SHAPE.layers - 1))
+    facts = facts_of("sleb")
+    assert facts.score_numbers(SHAPE, [replace(SHAPE, layers=1)], None) == sum(map(torch.numel, scores.values()))

@@ -12,6 +12,13 @@ from pruning_vs_scratch.config.steps import Step, parse_chain
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.config.tokenizer import BpeTokenizer
 from pruning_vs_scratch.config.training import CosineSchedule, FmsSchedule, WsdSchedule, sharing_problem
+from pruning_vs_scratch.config.width_checks import (
+    has_own_shape,
+    is_searched,
+    kept_whole_problems,
+    sharing_problems,
+    width_problems,
+)
 from pruning_vs_scratch.errors import UserError, nearest
 from pruning_vs_scratch.pruning import catalogue
 from pruning_vs_scratch.pruning.catalogue import facts_of
@@ -198,7 +205,8 @@ def _shape_search_problems(config: StudyConfig) -> Iterator[str]:
         ratio
         for block in config.matrix
         for ratio in block.ratios
-        if any(facts_of(method).granularity == "width" for method in block.methods)
+        for method in block.methods
+        if facts_of(method).granularity == "width" and not has_own_shape(config, method, ratio)
     }
     for i, ratio in enumerate(search.ratios):
         if search.ratios.index(ratio) < i:
@@ -223,7 +231,10 @@ def _candidate_problems(
     if search.candidates.index(candidate) < index:
         yield f"{path}: the same shape is there twice"
     yield from _width_problems(config, path, candidate)
-    yield from _kept_whole_problems(config, path, search.method, candidate)
+    yield from kept_whole_problems(config, path, search.method, candidate)
+    for key in ("methods", "attention_bias", "mlp_bias"):
+        if getattr(candidate, key):
+            yield f"{path}.{key}: a candidate is tried for the methods without a shape of their own; leave the key out"
 
 
 def _shape_problems(config: StudyConfig) -> Iterator[str]:
@@ -231,7 +242,7 @@ def _shape_problems(config: StudyConfig) -> Iterator[str]:
     ratios = [target.ratio for target in config.targets.depth]
     for ratio in sorted({ratio for ratio in ratios if ratios.count(ratio) > 1}):
         yield f"targets.depth: ratio {ratio} has {ratios.count(ratio)} targets; keep one"
-    yield from _sharing_problems(config)
+    yield from sharing_problems(config)
     if parent.heads % parent.kv_heads:
         yield f"parent.shape.kv_heads: {parent.kv_heads} does not divide the {parent.heads} heads"
     yield from _head_problem("parent.shape", parent.hidden_size, parent.heads)
@@ -240,28 +251,6 @@ def _shape_problems(config: StudyConfig) -> Iterator[str]:
             yield f"targets.depth.{i}.layers: {depth.layers} is not below the parent's {parent.layers}"
     for i, width in enumerate(config.targets.width):
         yield from _width_problems(config, f"targets.width.{i}", width)
-
-
-def _sharing_problems(config: StudyConfig) -> Iterator[str]:
-    """At each ratio every width method has one shape, and no two entries have the same."""
-    seen: dict[tuple[float, str], int] = {}
-    for i, width in enumerate(config.targets.width):
-        path = f"targets.width.{i}"
-        for method in width.methods or ["the width methods without a shape of their own"]:
-            first = seen.setdefault((width.ratio, method), i)
-            if first != i:
-                yield f"{path}: {method} has a shape for ratio {width.ratio} in targets.width.{first} already; keep one"
-            if width.methods and facts_of(method).granularity != "width":
-                yield f"{path}.methods: {method} is a {facts_of(method).granularity} method; name width methods"
-        biases = {facts_of(method).adds(config.pruning.options(method)) for method in width.methods}
-        if len(biases) > 1:
-            yield f"{path}.methods: {', '.join(width.methods)} add different biases; give each an entry of its own"
-        for j, other in enumerate(config.targets.width[:i]):
-            if other.model_copy(update={"methods": width.methods}) == width:
-                yield (
-                    f"{path}: this is the shape of targets.width.{j} again; keep one entry, so that their methods "
-                    "share baselines"
-                )
 
 
 def _width_problems(config: StudyConfig, path: str, width: WidthTarget) -> Iterator[str]:
@@ -308,43 +297,13 @@ def _method_problems(config: StudyConfig, path: str, method: str, ratios: list[f
     facts, options = facts_of(method), config.pruning.options(method)
     if facts.learns_masks and options.tokens is None:
         yield f"{path}: {method} learns its masks and needs pruning.{method}.tokens"
+    if facts.granularity != "sparse" and (problem := facts.problem(options, "dense")):
+        yield f"pruning.{method}.{problem}"
     for ratio in ratios if facts.granularity == "width" else []:
-        width = config.targets.width_of(method, ratio)
-        if width is not None:
-            path = f"targets.width.{config.targets.width.index(width)}"
-            yield from _kept_whole_problems(config, path, method, width)
-            yield from _bias_problems(config, path, method, width)
-
-
-def _kept_whole_problems(config: StudyConfig, path: str, method: str, width: WidthTarget) -> Iterator[str]:
-    """A width target asks for nothing that the method cannot make smaller."""
-    shrinks = facts_of(method).shrinks(config.pruning.options(method))
-    for key in sorted({"hidden_size", "ffn_size", "heads", "kv_heads", "layers"} - shrinks):
-        if getattr(width, key) not in (None, getattr(config.parent.shape, key)):
-            others = [
-                name
-                for name, facts in catalogue.methods().items()
-                if facts.granularity == "width" and key in facts.shrinks(config.pruning.options(name))
-            ]
-            yield (
-                f"{path}.{key}: {method} keeps all {getattr(config.parent.shape, key)} of the "
-                f"parent's; methods that drop any: {', '.join(others)}"
-            )
-
-
-def _bias_problems(config: StudyConfig, path: str, method: str, width: WidthTarget) -> Iterator[str]:
-    """Biases of a target are the parent's and those that its method adds, for every method that shares it."""
-    added = facts_of(method).adds(config.pruning.options(method))
-    if added and not width.methods:
-        yield (
-            f"{path}: {method} adds {' and '.join(sorted(added))} with these options, so it cannot share this shape; "
-            f"give it an entry of its own (methods: [{method}])"
-        )
-    for key in ("attention_bias", "mlp_bias"):
-        given, has = getattr(width, key), getattr(config.parent.shape, key) or key in added
-        if given is not None and given != has:
-            can = "gives such biases" if has else "cannot give such biases"
-            yield f"{path}.{key}: {method} with its options {can}; leave the key out, or change pruning.{method}"
+        yield from width_problems(config, path, method, ratio)
+    for i, depth in enumerate(config.targets.depth if facts.granularity == "depth" else []):
+        if depth.ratio in ratios and depth.layers < facts.least_layers:
+            yield f"targets.depth.{i}.layers: {method} always leaves {facts.least_layers} blocks, not {depth.layers}"
 
 
 def _chain_problems(config: StudyConfig, path: str, chain: list[str]) -> Iterator[str]:
@@ -360,11 +319,13 @@ def _chain_problems(config: StudyConfig, path: str, chain: list[str]) -> Iterato
             yield from _pattern_problems(config, path, step.method, step.pattern, shape)
             continue
         yield from _ratio_problems(config, path, step.method, [step.ratio])
-        if step.granularity == "width" and step.ratio in _searched_ratios(config):
+        if step.granularity == "width" and is_searched(config, step.method, step.ratio):
             yield f"{path}: the shape of {step} is searched; a chain needs one that is given under targets.width"
         left = _shape_after(config, step, shape)
         if left.layers > shape.layers:
             yield f"{path}: {step} would add blocks: its target has {left.layers}, but only {shape.layers} are left"
+        elif step.granularity == "depth" and left.layers == shape.layers:
+            yield f"{path}: {step} would drop no block: its target has {left.layers}, and no more are left"
         shape = left
     kinds = [step.granularity for step in steps]
     if len(set(kinds)) < len(kinds):
@@ -403,7 +364,7 @@ def _ratio_problems(config: StudyConfig, path: str, method: str, ratios: list[fl
         known = {target.ratio for target in config.targets.depth}
     else:
         known = {target.ratio for target in config.targets.width if not target.methods or method in target.methods}
-        known |= _searched_ratios(config)
+        known |= set(config.shape_search.ratios) if config.shape_search is not None else set()
     for ratio in ratios:
         if ratio not in known:
             closest = min(known, key=lambda r: abs(r - ratio), default=None)
@@ -411,13 +372,10 @@ def _ratio_problems(config: StudyConfig, path: str, method: str, ratios: list[fl
             yield f"{path}: {method} needs a target for {ratio} under targets.{granularity}; {hint}"
 
 
-def _searched_ratios(config: StudyConfig) -> set[float]:
-    """Width ratios whose shape a search finds."""
-    return set() if config.shape_search is None else set(config.shape_search.ratios)
-
-
 def _pattern_problems(config: StudyConfig, path: str, method: str, pattern: str, shape: ShapeConfig) -> Iterator[str]:
     """N:M needs inputs of every linear layer that divide into groups of M."""
+    if problem := facts_of(method).problem(config.pruning.options(method), pattern):
+        yield f"pruning.{method}.{problem}"
     if pattern == "unstructured":
         return
     group = int(pattern.split(":")[1])
@@ -425,8 +383,6 @@ def _pattern_problems(config: StudyConfig, path: str, method: str, pattern: str,
     for key, width in widths.items():
         if width % group:
             yield f"{path}: {pattern} needs multiples of {group}, but {key} gives {width}"
-    if problem := facts_of(method).problem(config.pruning.options(method), pattern):
-        yield f"pruning.{method}.{problem}"
 
 
 def _evaluation_problems(config: StudyConfig) -> Iterator[str]:

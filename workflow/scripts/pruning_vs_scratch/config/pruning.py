@@ -6,7 +6,6 @@ from pydantic import AfterValidator, Field, WithJsonSchema, create_model, model_
 
 from pruning_vs_scratch.config.base import PositiveInt, Ratio, Section
 from pruning_vs_scratch.pruning import catalogue
-from pruning_vs_scratch.pruning.facts import NoOptions
 
 Pattern = Literal["unstructured", "2:4", "4:8"]
 
@@ -49,7 +48,8 @@ class PruningSettings(Section):
 
     def options(self, method: str) -> Any:
         """The options of a method: a section of the class that its facts name."""
-        return getattr(self, method, NoOptions())
+        options = catalogue.facts_of(method).options
+        return getattr(self, method) if options.model_fields else options()
 
 
 def _with_options() -> type[PruningSettings]:

@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.models.portable import HEADS, has_uneven_heads
 from pruning_vs_scratch.study.shape import ModelShape
 
 LINEAR_NAMES = (
@@ -27,12 +28,14 @@ def llama_config(shape: ModelShape, positions: int, separator: int = 0) -> Llama
 
     ``separator`` is the token that stands between documents.
     """
-    return LlamaConfig(
+    # transformers checks the heads of a configuration that it makes, though nothing depends on them (portable.py).
+    uneven = has_uneven_heads(shape.hidden_size, shape.heads)
+    config = LlamaConfig(
         vocab_size=shape.vocab_size,
         num_hidden_layers=shape.layers,
         hidden_size=shape.hidden_size,
         intermediate_size=shape.ffn_size,
-        num_attention_heads=shape.heads,
+        num_attention_heads=1 if uneven else shape.heads,
         num_key_value_heads=shape.kv_heads,
         head_dim=shape.head_dim,
         tie_word_embeddings=shape.tie_embeddings,
@@ -45,6 +48,8 @@ def llama_config(shape: ModelShape, positions: int, separator: int = 0) -> Llama
         eos_token_id=separator,
         dtype="float32",
     )
+    config.update({HEADS: shape.heads})
+    return config
 
 
 def one_block_llama(config: Any, dtype: torch.dtype = torch.float32) -> Any:

@@ -141,6 +141,8 @@ def _tokenised(files: list[Path], tokenizer_folder: Path, threads: int | None) -
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"cannot read {file} as text: {error}") from error
         pieces.append(np.asarray(tokenizer.encode(text).ids, dtype=np.int64))
+    if not pieces:
+        raise UserError(f"{', '.join(map(str, files))} hold no text")
     return np.concatenate(pieces)
 
 

@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any
 
+from pruning_vs_scratch.config.base import Section
 from pruning_vs_scratch.errors import UserError, nearest
 from pruning_vs_scratch.pruning.facts import MaskLearningOptions, MethodFacts
 
@@ -35,6 +36,11 @@ BUILT_IN = (
 """Folders of methods/."""
 NAME = re.compile(r"[a-z][a-z_]*")
 """Names of methods are words: an @ or a digit behind them begins a ratio."""
+
+RESERVED = frozenset(
+    {"depth", "width", "sparse", "hybrid", "parent", "calibration", "low_memory", "host_buffer_gib", "processes"}
+)
+"""Names of granularities, of the parent's target, and of settings that all methods share (config/pruning.py)."""
 
 
 @dataclass(frozen=True)
@@ -142,11 +148,13 @@ def _problem(catalogue: _Catalogue, name: str, origin: Origin) -> str | None:
     """Add a method; or say why it cannot be used."""
     if not NAME.fullmatch(name):
         return "a method's name is lower-case letters and underscores; rename its entry point"
+    if name in RESERVED or hasattr(Section, name):
+        return "this name has a meaning of its own in a study; rename its entry point"
     if name in catalogue.origins:
         return f"there is already one of this name, {catalogue.origins[name]}; uninstall one, or rename it"
     try:
         facts = import_module(f"{origin.package}.facts").FACTS
-    except (ImportError, AttributeError, TypeError) as error:
+    except Exception as error:  # Whatever somebody else's module raises when it is imported.
         return f"its facts cannot be read ({error}); it needs a module facts with FACTS, a MethodFacts"
     if not isinstance(facts, MethodFacts):
         return f"FACTS is a {type(facts).__name__}; make it a MethodFacts"

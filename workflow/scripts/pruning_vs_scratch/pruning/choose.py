@@ -13,6 +13,7 @@ import torch
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import MASK_LEARNING_FILE
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
+from pruning_vs_scratch.models.llama import with_shape
 from pruning_vs_scratch.models.tensors import HeldTensors
 from pruning_vs_scratch.pruning.catalogue import facts_of, implementation_of
 from pruning_vs_scratch.pruning.kept import Kept
@@ -67,6 +68,7 @@ def choose(
         UserError: the text, the options or the checkpoint do not allow it.
     """
     method = implementation_of(args.method)
+    with_shape(model.config, request.target.shape)  # Refuses biases that this kind of model cannot have.
     if facts_of(args.method).scored_once(request.options):
         scores, text = _scores(args, model, request, folder, model_sha256)
         return _by_scores(args, method, model, request, scores, text)

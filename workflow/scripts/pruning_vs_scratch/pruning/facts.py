@@ -16,7 +16,7 @@ from pruning_vs_scratch.config.training import CosineSchedule, RelativeSchedule
 if TYPE_CHECKING:
     from pruning_vs_scratch.study.shape import ModelShape
 
-FP32_BYTES = 4
+FP32_BYTES, FP64_BYTES = 4, 8
 LOSS_TOKENS = 1024
 """Tokens whose logits are held at a time where a method takes a loss."""
 
@@ -128,6 +128,10 @@ class MethodFacts:
     """Biases that it gives to a model: ``attention_bias``, ``mlp_bias``."""
     shape_at: Callable[["ModelShape", float, Options], "ModelShape"] | None = None
     """The shape that a ratio means by hand; none for what its granularity usually means (study/solve.py)."""
+    ratio_decides: Callable[[Options], bool] = lambda _options: False
+    """Whether the ratio alone decides the shape (``shape_at``), so that a target can only agree."""
+    least_layers: int = 1
+    """Blocks that it always leaves."""
     problem: Callable[[Options, str], str | None] = lambda _options, _pattern: None
     """What is wrong with the options for a sparsity pattern ('dense' for other methods), after the option's key."""
 
@@ -188,6 +192,12 @@ def candidates_flops(shape: "ModelShape", layers: int, candidates: Sequence[Cand
 def candidates_side_by_side(shape: "ModelShape", text: Text, weight_bytes: int) -> Workspace:
     """The output projection, some tokens' logits, and the states of a candidate per block."""
     return Workspace(loss_bytes(shape, text, weight_bytes), copies_of_states=shape.layers)
+
+
+def window_in_fp64(shape: "ModelShape", text: Text, _weight_bytes: int) -> Workspace:
+    """A window's inputs of o_proj or down_proj in fp64, centred, or the weights that read them, squared."""
+    channels = max(shape.ffn_size, shape.heads * shape.head_dim)
+    return Workspace(2 * FP64_BYTES * max(text.length, shape.hidden_size) * channels)
 
 
 def largest_layer(shape: "ModelShape", _text: Text, _weight_bytes: int) -> Workspace:

@@ -41,6 +41,8 @@ def _target(args: argparse.Namespace, parent: ModelShape, options: Any) -> Targe
     if args.pattern is not None:
         raise UserError(f"--pattern is for sparse methods; {args.method} is a {granularity} method")
     if args.shape is not None:
+        if facts_of(args.method).ratio_decides(options):
+            raise UserError(f"{args.method} with these options takes its shape from a ratio: give --ratio, not --shape")
         shape = named_shape(args.shape, parent)
         if shape == parent:
             raise UserError(f"--shape {' '.join(args.shape)} is the checkpoint's own: there is nothing to prune")
@@ -109,6 +111,10 @@ def _check_reachable(args: argparse.Namespace, parent: ModelShape, target: Targe
         raise UserError(
             f"{asking} asks for {target.shape.heads} heads, not a multiple of the {target.shape.kv_heads} "
             "key-value heads"
+        )
+    if target.shape.layers < facts.least_layers:
+        raise UserError(
+            f"{asking} asks for {target.shape.layers} blocks, but {args.method} always leaves {facts.least_layers}"
         )
     kept_groups = target.shape.kv_heads < parent.kv_heads
     if kept_groups and target.shape.heads // target.shape.kv_heads != parent.heads // parent.kv_heads:

@@ -118,9 +118,22 @@ def _shape_after(config: StudyConfig, shape: ModelShape, step: Step) -> ModelSha
 
 
 def width_shape(config: StudyConfig, method: str, shape: ModelShape, target: WidthTarget) -> ModelShape:
-    """What a width method makes of a shape: the target's numbers, and the biases that it adds."""
-    added = facts_of(method).adds(config.pruning.options(method))
-    return replace(shape.with_width(target), **dict.fromkeys(added, True))
+    """What a width method makes of a shape: the target's numbers, and the biases that it adds.
+
+    Raises:
+        UserError: the ratio alone decides the shape, and the target has another.
+    """
+    facts, options = facts_of(method), config.pruning.options(method)
+    wanted = replace(shape.with_width(target), **dict.fromkeys(facts.adds(options), True))
+    if facts.shape_at is not None and facts.ratio_decides(options):
+        decided = facts.shape_at(shape, target.ratio, options)
+        for key in ("kv_heads", "heads", "ffn_size"):
+            if getattr(wanted, key) != getattr(decided, key):
+                raise UserError(
+                    f"targets.width.{config.targets.width.index(target)}.{key}: {method} with its options keeps "
+                    f"{getattr(decided, key)} at the ratio {target.ratio:g}, not {getattr(wanted, key)}"
+                )
+    return wanted
 
 
 def _width_target(config: StudyConfig, step: Step) -> WidthTarget:
@@ -132,4 +145,4 @@ def _width_target(config: StudyConfig, step: Step) -> WidthTarget:
 def _family(config: StudyConfig, step: Step) -> str:
     """'depth', 'width', or the methods that have the shape to themselves: 'flap'."""
     target = config.targets.width_of(step.method, step.ratio) if step.granularity == "width" else None
-    return "-".join(target.methods) if target is not None and target.methods else str(step.granularity)
+    return "-".join(sorted(target.methods)) if target is not None and target.methods else str(step.granularity)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pruning_vs_scratch.config.base import Section
-from pruning_vs_scratch.pruning.facts import ChannelScores, MethodFacts, always, no_workspace, one_pass
+from pruning_vs_scratch.pruning.facts import ChannelScores, MethodFacts, always, one_pass, window_in_fp64
 from pruning_vs_scratch.pruning.methods.flap.counts import shape_of_counts, ul_mm_counts, ul_um_counts
 
 if TYPE_CHECKING:
@@ -58,11 +58,12 @@ FACTS = MethodFacts(
     shrinks=always("kv_heads", "heads", "ffn_size"),
     adds=adds,
     shape_at=shape_at,
+    ratio_decides=lambda options: options.structure != "uniform",
     scored_once=lambda _options: True,
     needs_goals=False,
     score_numbers=score_numbers,
     calibration_flops=one_pass,
-    workspace=no_workspace,
+    workspace=window_in_fp64,
     importance=(
         ChannelScores("ffn", "neuron_importance", "importance of neurons"),
         ChannelScores("attention", "attention_importance", "importance of\nattention channels"),

@@ -71,8 +71,8 @@ def keep(scores: Scores, parent: ModelShape, request: Request) -> Kept:
         groups, neurons = zip(*counts, strict=True)
         raise UserError(
             f"structure {options.structure} of flap keeps {_range(groups)} key-value groups and {_range(neurons)} "
-            f"neurons a layer where {request.target.name} asks for {goal.kv_heads} and {goal.ffn_size} in every one, "
-            "which a plain checkpoint needs; ask for these counts if they are equal, or use structure uniform"
+            f"neurons per layer, but {request.target.name} asks for {goal.kv_heads} and {goal.ffn_size} in every "
+            "layer, as a plain checkpoint needs; use structure uniform, or another ratio"
         )
     return chosen.kept(parent, sorted(adds(options)))
 

@@ -23,9 +23,12 @@ def removable(layers: int) -> list[Candidate]:
     return [(1, position) for position in range(1, layers - 1)]
 
 
+LEAST_LAYERS = 2
+
+
 def rounds_of(shape: "ModelShape", goals: Sequence["ModelShape"]) -> int:
-    """Blocks that go one after the other: as many as the smallest goal asks for."""
-    return shape.layers - min(goal.layers for goal in goals)
+    """Blocks that go one after the other: as many as the smallest goal asks for, but for the first and the last."""
+    return shape.layers - max(LEAST_LAYERS, min(goal.layers for goal in goals))
 
 
 def score_numbers(shape: "ModelShape", goals: Sequence["ModelShape"], _options: Any) -> int:
@@ -47,6 +50,7 @@ FACTS = MethodFacts(
     shrinks=always("layers"),
     scored_once=lambda _options: True,
     needs_goals=True,
+    least_layers=LEAST_LAYERS,
     score_numbers=score_numbers,
     calibration_flops=calibration_flops,
     workspace=candidates_side_by_side,

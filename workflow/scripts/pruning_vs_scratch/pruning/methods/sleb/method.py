@@ -24,13 +24,8 @@ def score(stream: CalibrationStream, goals: list[ModelShape], _options: Any) -> 
     """``order`` of the blocks that go and ``loss`` without them so far, shape (rounds,), in nats per token.
 
     ``loss_without_block``, shape (layers,): the whole model's without one block; NaN for the first and the last.
-
-    Raises:
-        UserError: a goal keeps fewer than two blocks.
     """
     layers = stream.shape.layers
-    if min(goal.layers for goal in goals) < 2:
-        raise UserError("sleb keeps the first and the last block: ask for 2 blocks or more")
     left = list(range(layers))
     order: list[int] = []
     lowest: list[float] = []

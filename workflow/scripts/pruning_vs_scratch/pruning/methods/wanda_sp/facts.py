@@ -6,9 +6,9 @@ from pruning_vs_scratch.pruning.facts import (
     MethodFacts,
     NoOptions,
     always,
-    no_workspace,
     nothing_stored,
     observed_then_moved_on,
+    window_in_fp64,
 )
 from pruning_vs_scratch.pruning.methods.flap.counts import shape_of_counts, ul_um_counts
 
@@ -32,6 +32,6 @@ FACTS = MethodFacts(
     needs_goals=False,
     score_numbers=nothing_stored,
     calibration_flops=observed_then_moved_on,
-    workspace=no_workspace,
+    workspace=window_in_fp64,
     importance=(),
 )
