@@ -307,7 +307,7 @@ def test_a_domain_that_runs_out_is_named() -> None:
     assert len(loader.next_batch(0, 50)) == 50
     message = (
         "the domain words has 50 sequences of 7 tokens to learn masks on, and needs 51; "
-        "add text to it, or lower pruning.sheared_llama.tokens"
+        "add text to it, or learn the masks on fewer tokens"
     )
     with pytest.raises(UserError, match=message):
         loader.next_batch(1, 1)
