@@ -381,7 +381,7 @@ def test_files_of_local_folders_are_sources_too(smoke: Values, tmp_path: Path) -
 
 
 def test_only_files_that_are_read_are_sources(smoke: Values, tmp_path: Path) -> None:
-    """Any other that comes or goes would make the whole study anew."""
+    """Any other file that comes or goes would rerun the whole study."""
     for name in (
         "b/a.txt",
         "b/c.jsonl.gz",
