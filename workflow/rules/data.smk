@@ -126,12 +126,16 @@ rule check_text:
         ENVIRONMENT
     params:
         tokens=paths.tokens,
-        needs=canonical_json(study.text_needs),
+        length=study.config.training.sequence_length,
+        sequences=study.training_sequences,
+        text_reading=study.reading.model_dump_json(),
+        needs=canonical_json(study.held_out_needs),
         parts=["--in-parts"] if study.parts else [],
     message:
         "Check that there is enough text"
     shell:
-        "python workflow/scripts/check_text.py --tokens {params.tokens:q} --needs {params.needs:q} {params.parts}"
+        "python workflow/scripts/check_text.py --tokens {params.tokens:q} --sequences {params.sequences}"
+        " --sequence-length {params.length} --reading {params.text_reading:q} --needs {params.needs:q} {params.parts}"
         " --manifest {output:q} 2> {log:q}"
 
 

@@ -9,6 +9,7 @@ from pruning_vs_scratch.config.pruning import Comparison
 from pruning_vs_scratch.config.steps import Step, method_of
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.config.training import TrainingConfig
+from pruning_vs_scratch.data.reading import READ_ONCE, Reading
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.pruning.facts import MaskLearningOptions
@@ -26,6 +27,10 @@ class Expansion:
         self._label = names.parent_label(config.parent)
         # A published parent has read none of the study's text.
         self._first_token = config.parent.tokens if isinstance(config.parent, PretrainedParent) else 0
+        self.reading = Reading(
+            passes=config.corpus.passes, parent_sequences=self._first_token // config.training.sequence_length
+        )
+        """How the training loop reads the text; masks are learned from its other end."""
         self.runs: dict[str, Run] = {}
         self.pairs: list[Pair] = []
         self.steps: dict[str, tuple[Step, ...]] = {}
@@ -141,11 +146,10 @@ class Expansion:
         )
 
     def _mask_learning_plan(self, run: str, options: MaskLearningOptions, seed: int) -> TrainingPlan:
-        """Masks are learned on the sequences behind those of the longest retraining, which no other run needs."""
+        """Masks are learned on the end of the text, which no retraining reaches (unless text is repeated)."""
         assert options.tokens is not None
-        longest = max(budget for comparison in self.config.matrix for budget in comparison.retrain)
-        start_token = self._first_token + longest
-        return mask_learning_plan(self.config.training, options, run, seed, start_token, options.tokens)
+        backwards = self.reading.model_copy(update={"backwards": True})
+        return mask_learning_plan(self.config.training, options, run, seed, 0, options.tokens, backwards)
 
     def _retrained(self, pruned: Run, budget: int) -> Run:
         seed = pruned.seed
@@ -209,7 +213,7 @@ class Expansion:
     ) -> TrainingPlan:
         return TrainingPlan.of(
             self.config.training, run=run, phase=phase, seed=seed, start_token=start_token, tokens=tokens,
-            peak_learning_rate=peak,
+            reading=self.reading, peak_learning_rate=peak,
         )  # fmt: skip
 
     @staticmethod
@@ -222,14 +226,20 @@ class Expansion:
 
 
 def mask_learning_plan(
-    training: TrainingConfig, options: MaskLearningOptions, run: str, seed: int, start_token: int, tokens: int
+    training: TrainingConfig,
+    options: MaskLearningOptions,
+    run: str,
+    seed: int,
+    start_token: int,
+    tokens: int,
+    reading: Reading = READ_ONCE,
 ) -> TrainingPlan:
     """The plan by which masks are learned: the study's recipe with the method's own batch, rate and weight decay."""
     optimizer = training.optimizer
     if options.weight_decay is not None:
         optimizer = optimizer.model_copy(update={"weight_decay": options.weight_decay})
     return TrainingPlan.of(
-        training, run=run, phase="prune", seed=seed, start_token=start_token, tokens=tokens,
+        training, run=run, phase="prune", seed=seed, start_token=start_token, tokens=tokens, reading=reading,
         global_batch_size=options.global_batch_size, micro_batch_size=options.micro_batch_size,
         peak_learning_rate=options.weight_learning_rate, optimizer=optimizer, schedule=options.schedule,
         attention="window", validation=None,

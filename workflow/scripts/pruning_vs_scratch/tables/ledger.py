@@ -18,7 +18,8 @@ Rows = dict[str, dict[Any, Any]]
 
 def ledger_table(study: Study) -> pd.DataFrame:
     """What each run reports of itself in its manifest; trunks come last."""
-    rows = [LedgerRow(**read_manifest(study.paths.manifest(run))["facts"]["ledger"]) for run in study.recorded_runs]
+    paths = map(study.paths.manifest, study.recorded_runs)
+    rows = [LedgerRow.of(read_manifest(path), path) for path in paths]
     return pd.DataFrame([row.to_dict() for row in rows], columns=[field.name for field in fields(LedgerRow)])
 
 
