@@ -32,6 +32,12 @@ COLUMNS = {
         "slope_per_doubling", "status", "crossover_tokens", "crossover_low", "crossover_high", "seeds", "sequences",
         "dataset", "confidence",
     ),
+    "transfer.csv": (
+        "method", "granularity", "pattern", "ratio", "budget", "loss_retrained", "status", "scratch_tokens",
+        "scratch_tokens_low", "scratch_tokens_high", "transferred", "transferred_low", "transferred_high",
+        "tokens_parent", "share", "share_low", "share_high", "budgets", "most_tokens", "misfit", "seeds", "sequences",
+        "dataset", "confidence",
+    ),
     "task_gaps.csv": (
         *GROUP, "dataset", "metric", "split", "accuracy_retrained", "accuracy_scratch", "chance", "difference", "low",
         "high", "p_value", "items", "clusters", "seeds",
