@@ -173,6 +173,10 @@ class CorpusConfig(Section):
     train: Annotated[list[DocumentSet], Field(min_length=1)]
     """All documents that the splits divide, of one source or of several."""
     splits: Splits
+    passes: PositiveInt = 1
+    """Times that the training text may be read. With K passes a parent of P tokens reads P/K distinct ones K times, and
+    all that comes after reads the rest of the text up to K times. Muennighoff et al. (2305.16264): up to four passes
+    are worth about as much as new text, and beyond about 16 further ones hardly count."""
     domains: dict[Name, Domain] = {}
     """Parts of the corpus that Sheared-LLaMA draws on in changing proportions; none for a corpus of one kind."""
     evaluation: dict[Name, EvaluationSet]
