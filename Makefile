@@ -21,7 +21,7 @@ smoke: $(VENV)/run.done ## Run the smallest study
 plan: $(VENV)/run.done ## Say what STUDY (default: the demo) would cost, on DEVICE (default: the study's), without running it
 	@$(BIN)/python workflow/scripts/plan_study.py $(if $(STUDY),--study $(foreach name,$(STUDY),'$(name)')) $(if $(DEVICE),--device '$(DEVICE)')
 
-ladder: $(VENV)/run.done ## Studies of the paper's proportions from 0.2M to 8B on GPUS of DEVICE, those that fit in HOURS; PARAMS, MATRIX, OUT write one
+ladder: $(VENV)/run.done ## Say which studies of the paper's proportions, 0.2M to 8B, fit into HOURS on GPUS of DEVICE; OUT writes one
 	@$(BIN)/python workflow/scripts/ladder.py $(if $(PARAMS),--params '$(PARAMS)') $(if $(GPUS),--gpus '$(GPUS)') $(if $(DEVICE),--device '$(DEVICE)') $(if $(HOURS),--hours '$(HOURS)') $(if $(MATRIX),--$(MATRIX)) $(if $(OUT),--write '$(OUT)')
 
 archive: $(VENV)/run.done ## Write the finished study of CONFIGFILE (default: the demo) as one file; WEIGHTS=yes for its checkpoints too

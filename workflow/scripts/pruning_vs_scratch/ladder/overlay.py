@@ -33,7 +33,8 @@ def rung_overlay(name: str, parent: Parent, matrix: Matrix, machine: Machine) ->
     Raises:
         UserError: no shape fits a target, or the throughput table does not know the device at this size.
     """
-    return _Overlay(name, parent, matrix, machine).values()
+    values = _Overlay(name, parent, matrix, machine).values()
+    return {key: values[key] for key in parent.proportions.overlay if key in values}
 
 
 class _Overlay:
