@@ -32,7 +32,7 @@ else:
             " --out {params.out:q} --manifest {output.manifest:q} 2> {log:q}"
 
 
-if study.tokenizer_folder is None:
+if study.tokenizer_folder is None and not study.parts:
 
     rule train_tokenizer:
         """Train the byte-level BPE on the training split."""
@@ -57,7 +57,7 @@ if study.tokenizer_folder is None:
             "python workflow/scripts/train_tokenizer.py --documents {input:q} --vocab-size {params.vocab_size}"
             " --out {output.tokenizer:q} --manifest {output.manifest:q} 2> {log:q}"
 
-else:
+elif study.tokenizer_folder is not None:
 
     rule take_tokenizer:
         """Take the tokenizer of a checkpoint, if its vocabulary is the one that the study says."""
