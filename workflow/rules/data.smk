@@ -142,7 +142,8 @@ rule check_text:
 rule make_task_items:
     """Make the items of a local task from the test split."""
     input:
-        paths.corpora / "test.jsonl",
+        documents=paths.corpora / "test.jsonl",
+        tokenizer=paths.tokenizer,
     output:
         jsonl=paths.task_items / "{task}.jsonl",
         manifest=paths.task_items / "{task}.manifest.json",
@@ -157,11 +158,12 @@ rule make_task_items:
     params:
         number=lambda wildcards: study.config.evaluation.tasks.local[wildcards.task].items,
         seed=lambda wildcards: study.config.evaluation.tasks.local[wildcards.task].seed,
+        longest=study.config.training.sequence_length,
     message:
         "Make the items of the task {wildcards.task}"
     shell:
-        "python workflow/scripts/make_task_items.py --kind {wildcards.task} --documents {input:q}"
-        " --items {params.number} --seed {params.seed} --out {output.jsonl:q}"
+        "python workflow/scripts/make_task_items.py --kind {wildcards.task} --documents {input.documents:q}"
+        " --tokenizer {input.tokenizer:q} --longest {params.longest} --items {params.number} --seed {params.seed} --out {output.jsonl:q}"
         " --manifest {output.manifest:q} 2> {log:q}"
 
 

@@ -13,8 +13,9 @@ from pruning_vs_scratch.tables.statistics import Matrix
 
 PARAMETERS = 3
 """Numbers that a law has: with as many budgets it meets every loss, and nothing says whether it holds."""
-EXPONENTS = np.geomspace(0.01, 4.0, 160)
-REFINEMENT = np.geomspace(0.95, 1.05, 21)
+EXPONENTS = np.geomspace(0.01, 4.0, 80)
+REFINEMENTS = (np.geomspace(0.92, 1.08, 25), np.geomspace(0.993, 1.007, 11))
+"""Around the best exponent so far, each closer than the last."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +56,17 @@ def fit_power_laws(tokens: ArrayLike, losses: ArrayLike) -> PowerLaws:
     if len(np.unique(budgets)) < PARAMETERS:
         raise ValueError(f"a power law needs {PARAMETERS} different budgets, not {len(np.unique(budgets))}")
     unit = float(np.exp(np.log(budgets).mean()))
-    exponents = np.broadcast_to(EXPONENTS, (len(values), len(EXPONENTS)))
-    for grid in (exponents, None):
-        if grid is None:
-            grid = best[:, None] * REFINEMENT
-        floors, scales, squares = _given_exponents(budgets / unit, values, grid)
-        chosen = np.arange(len(values)), squares.argmin(axis=1)
-        best = grid[chosen]
-    return PowerLaws(unit, floors[chosen], scales[chosen], best, squares[chosen])
+    laws = _best_of(budgets, values, unit, np.broadcast_to(EXPONENTS, (len(values), len(EXPONENTS))))
+    for refinement in REFINEMENTS:
+        laws = _best_of(budgets, values, unit, laws.exponent[:, None] * refinement)
+    return laws
+
+
+def _best_of(budgets: Matrix, losses: Matrix, unit: float, exponents: Matrix) -> PowerLaws:
+    """The law of each row of losses whose exponent, of its row of ``exponents``, leaves the least over."""
+    floors, scales, squares = _given_exponents(budgets / unit, losses, exponents)
+    chosen = np.arange(len(losses)), squares.argmin(axis=1)
+    return PowerLaws(unit, floors[chosen], scales[chosen], exponents[chosen], squares[chosen])
 
 
 def _given_exponents(budgets: Matrix, losses: Matrix, exponents: Matrix) -> tuple[Matrix, Matrix, Matrix]:

@@ -179,7 +179,7 @@ def _between(start: Start, above: Matrix, confidence: float) -> Worth:
 def transfer_table(groups: Sequence[GapGroup], runs: pd.DataFrame, settings: ClaimsConfig) -> pd.DataFrame:
     """A row per method, pattern, ratio and retraining budget (load.COLUMNS); open ends are empty."""
     facts = runs.set_index("run")
-    found = starts(groups, facts["tokens_train"].astype(int).to_dict())
+    found = starts(groups, {str(run): int(tokens) for run, tokens in facts["tokens_train"].items()})
     distinct = {id(start.scratch): start.scratch for start in found}
     misfit = pooled_misfit(list(distinct.values()))
     parent = facts.loc[facts["role"] == "parent", "tokens_train"].max()
@@ -193,13 +193,14 @@ def _row(start: Start, misfit: Misfit | None, parent: float | None, settings: Cl
     found = worth(start, misfit, settings.confidence)
     ends = {"": found.tokens, "_low": found.low, "_high": found.high}
     transferred = {end: None if value is None else value - start.budget for end, value in ends.items()}
+    shares = {end: None if value is None or parent is None else value / parent for end, value in transferred.items()}
     return {
         "method": start.method, "granularity": start.granularity, "pattern": start.pattern, "ratio": start.ratio,
         "budget": start.budget, "loss_retrained": start.losses.mean(), "status": found.status,
         **{f"scratch_tokens{end}": value for end, value in ends.items()},
         **{f"transferred{end}": value for end, value in transferred.items()},
         "tokens_parent": parent,
-        **{f"share{end}": None if value is None or parent is None else value / parent for end, value in transferred.items()},
+        **{f"share{end}": value for end, value in shares.items()},
         "budgets": len(start.scratch.tokens), "most_tokens": start.scratch.tokens[-1],
         "misfit": None if misfit is None else misfit.deviation, "seeds": start.seeds, "sequences": len(start.losses),
         "dataset": settings.dataset, "confidence": settings.confidence,
