@@ -163,8 +163,8 @@ rule make_task_items:
         "Make the items of the task {wildcards.task}"
     shell:
         "python workflow/scripts/make_task_items.py --kind {wildcards.task} --documents {input.documents:q}"
-        " --tokenizer {input.tokenizer:q} --longest {params.longest} --items {params.number} --seed {params.seed} --out {output.jsonl:q}"
-        " --manifest {output.manifest:q} 2> {log:q}"
+        " --tokenizer {input.tokenizer:q} --longest {params.longest} --items {params.number} --seed {params.seed}"
+        " --out {output.jsonl:q} --manifest {output.manifest:q} 2> {log:q}"
 
 
 rule extract_benchmark:
