@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pruning_vs_scratch.data.documents import Document
-from pruning_vs_scratch.data.windows import Windows, permuted
+from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.errors import UserError
 
 Ranges = dict[str, tuple[int, int]]
@@ -65,7 +65,7 @@ def sequences_of_domain(windows: Windows, tokens: tuple[int, int], first: int) -
     """Sequences from ``first`` on, in their order, whose windows lie in a range of tokens as a whole."""
     sequences = np.arange(first, windows.count, dtype=np.int64)
     width = windows.length + 1
-    starts = permuted(sequences, windows.count, windows.seed) * width
+    starts = windows.starts(sequences)
     return sequences[(starts >= tokens[0]) & (starts + width <= tokens[1])]
 
 

@@ -1,8 +1,9 @@
 """The corpus as a virtual array of windows under one seeded permutation.
 
 Window w covers tokens [w(T+1), (w+1)(T+1)) of the stream: T inputs and T targets, no token in two windows. Sequence
-i of the study is window ``permutation(i)``. Runs read ranges of sequences, so two ranges that do not meet share no
-token, and the batch of a step is a pure function of (plan, step, rank).
+i of the study is window ``permutation(i)``; of a text in parts, so it is within each (``reading_order``). Runs read
+ranges of sequences, so two ranges that do not meet share no token, and the batch of a step is a pure function of
+(plan, step, rank).
 """
 
 import hashlib
@@ -10,12 +11,14 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from pruning_vs_scratch.data.reading_order import by_block
 from pruning_vs_scratch.data.tokens import TokenArray, TokenStore
 from pruning_vs_scratch.errors import UserError
 
 FEISTEL_ROUNDS = 6
 MORE_TEXT = "add text or lower the budgets"
 MORE_FILES = "lower tokens_per_file of the training text, so that more files are asked for"
+MORE_HELD_OUT = "raise its fraction under corpus.splits, or held_out_files of the training text"
 EVALUATION_SEED = 0
 """Order in which held-out windows are read, the same for every run and seed, so that losses are paired."""
 
@@ -68,7 +71,7 @@ class Windows:
         self.store = store
         self.length = length
         self.seed = seed
-        self.count = len(store) // (length + 1)
+        self.count = sum(block.windows(length + 1) for block in store.blocks)
 
     def require(self, sequences: int, purpose: str, remedy: str = MORE_TEXT) -> None:
         """Refuse a plan that needs more sequences than the corpus has.
@@ -85,8 +88,19 @@ class Windows:
 
     def read(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
         """Tokens of some sequences, shape (n, length + 1): inputs are [:, :-1], targets are [:, 1:]."""
-        windows, width = permuted(sequences, self.count, self.seed), self.length + 1
-        return np.stack([self.store.read(w * width, (w + 1) * width) for w in windows.tolist()])
+        return np.stack([self.store.read(start, start + self.length + 1) for start in self.starts(sequences).tolist()])
+
+    def starts(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The first token of each sequence's window, shape (n,).
+
+        Raises:
+            ValueError: there is no such sequence.
+        """
+        starts, width = np.empty_like(sequences), self.length + 1
+        for block, chosen, places in by_block(self.store.blocks, width, sequences):
+            windows = permuted(places, block.windows(width), block.seed(self.seed))
+            starts[chosen] = block.start + windows * width
+        return starts
 
 
 def step_sequences(
