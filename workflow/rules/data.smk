@@ -112,7 +112,7 @@ rule tokenize_corpus:
 rule check_text:
     """Compare the tokens of all corpora with what the study reads of them, before any model is trained."""
     input:
-        expand(paths.tokens / "{corpus}", corpus=study.corpora),
+        expand(paths.tokens / "{corpus}", corpus=study.text_needs),
     output:
         # No input of training: a larger budget would train all runs again (and Snakemake 9.27 forgets new runs behind
         # an ancient input whose own rule changed).

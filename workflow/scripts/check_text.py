@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from pruning_vs_scratch import cli
+from pruning_vs_scratch.data.splits import HELD_OUT, TRAIN
 from pruning_vs_scratch.data.tokens import TokenStore
-from pruning_vs_scratch.data.windows import EVALUATION_SEED, MORE_FILES, MORE_TEXT, Windows
+from pruning_vs_scratch.data.windows import EVALUATION_SEED, MORE_FILES, MORE_HELD_OUT, MORE_TEXT, Windows
 from pruning_vs_scratch.manifest import ManifestWriter
 
 
@@ -16,14 +17,15 @@ def main() -> None:
     parser.add_argument(
         "--needs", type=cli.json_argument, required=True, help="JSON: {CORPUS: [[windows, length], ...], ...}"
     )
-    parser.add_argument("--in-parts", action="store_true", help="the training text was fetched as far as needed")
+    parser.add_argument("--in-parts", action="store_true", help="text is divided and fetched as far as needed")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
     args = parser.parse_args()
     manifest = ManifestWriter("check_text", {"needs": args.needs})
-    remedy = MORE_FILES if args.in_parts else MORE_TEXT
+    in_parts = dict.fromkeys(HELD_OUT, MORE_HELD_OUT) | {TRAIN: MORE_FILES}
     found = {}
     for corpus, needs in args.needs.items():
         store = TokenStore(args.tokens / corpus)
+        remedy = in_parts.get(Path(corpus).parts[0], MORE_TEXT) if args.in_parts else MORE_TEXT
         found[corpus] = len(store)
         for windows, length in needs:
             Windows(store, length, EVALUATION_SEED).require(windows, "the study", remedy)
