@@ -112,7 +112,7 @@ rule tokenize_corpus:
 rule check_text:
     """Compare the tokens of all corpora with what the study reads of them, before any model is trained."""
     input:
-        expand(paths.tokens / "{corpus}", corpus=study.corpora),
+        expand(paths.tokens / "{corpus}", corpus=study.text_needs),
     output:
         # No input of training: a larger budget would train all runs again (and Snakemake 9.27 forgets new runs behind
         # an ancient input whose own rule changed).
@@ -129,7 +129,7 @@ rule check_text:
         length=study.config.training.sequence_length,
         sequences=study.training_sequences,
         text_reading=study.reading.model_dump_json(),
-        needs=canonical_json(study.held_out_needs),
+        needs=canonical_json(study.text_needs),
         parts=["--in-parts"] if study.parts else [],
     message:
         "Check that there is enough text"

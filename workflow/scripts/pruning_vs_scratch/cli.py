@@ -81,6 +81,10 @@ def add_part(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what a part of the training text is."""
     parser.add_argument("--part", type=Path, required=True, help="folder of the part, with its manifest beside it")
     parser.add_argument("--files", nargs="+", required=True, help="its files, in order")
+    parser.add_argument("--text-key", default="text", help="key or column of the text (default: text)")
+    parser.add_argument(
+        "--broken-lines", type=float, default=0, help="share of a file's lines that may hold no document (default: 0)"
+    )
 
 
 def add_fetched(parser: argparse.ArgumentParser) -> None:

@@ -39,9 +39,9 @@ def evaluation_minutes(checkpoints: int, cluster: ClusterConfig) -> int:
     return math.ceil(START_MINUTES + SPARE * cluster.evaluation_minutes * checkpoints)
 
 
-def text_minutes(tokens: int, threads: int = 1) -> int:
+def text_minutes(tokens: int) -> int:
     """Minutes to read a text and to tokenise it."""
-    return math.ceil(START_MINUTES + SPARE * tokens / (threads * TOKENS_A_SECOND) / 60)
+    return math.ceil(START_MINUTES + SPARE * tokens / TOKENS_A_SECOND / 60)
 
 
 def training_megabytes(shape: ModelShape, plan: TrainingPlan, processes: int, nodes: int, *, gpus: bool) -> int:
