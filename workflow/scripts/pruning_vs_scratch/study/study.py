@@ -260,11 +260,21 @@ class Study:
         """Parts of whose documents some are held out."""
         return self._parted.held_out if self._parted is not None else []
 
-    @property
+    @cached_property
     def joined_texts(self) -> dict[str, list[str]]:
         """By the name of a text that is joined of parts, the parts."""
         parted = self._parted
         return {} if parted is None else {text.name: parted.names(text) for text in dict.fromkeys(self._texts.values())}
+
+    def joined_needs(self, text: str) -> list[tuple[int, int]]:
+        """How many windows of which length runs read of a joined text."""
+        runs = [name for name, needed in self._texts.items() if needed.name == text]
+        return [(max(self._plans_of_text[name].window_end for name in runs), self.config.training.sequence_length)]
+
+    def joined_tokens(self, text: str) -> int:
+        """Tokens that a joined text holds by the source's ``tokens_per_file``."""
+        assert self._parted is not None
+        return self._parted.tokens(next(needed for needed in self._texts.values() if needed.name == text))
 
     def training_text(self, name: str) -> Path:
         """The tokens that a run is trained on, or that its masks are learned on."""
@@ -455,13 +465,8 @@ class Study:
 
     @property
     def text_needs(self) -> dict[str, list[tuple[int, int]]]:
-        """The same of every folder of tokens: of a training text in parts, of each that is joined of some."""
-        needs = {corpus: self.windows_needed(corpus) for corpus in self.extracted_corpora}
-        ends: dict[str, int] = {}
-        for name in self._texts:
-            folder = str(self.training_text(name).relative_to(self.paths.tokens))
-            ends[folder] = max(ends.get(folder, 0), self._plans_of_text[name].window_end)
-        return needs | {folder: [(end, self.config.training.sequence_length)] for folder, end in ends.items()}
+        """The same of every corpus but a training text in parts, of which each joined text is checked by itself."""
+        return {corpus: self.windows_needed(corpus) for corpus in self.extracted_corpora}
 
     def domains_of(self, corpus: str) -> list[tuple[str, list[str]]]:
         """Domains and their patterns on document names, in order, for the corpora by which masks are learned."""
