@@ -22,6 +22,7 @@ from checkpoints_world import write_published
 from hub_server import HubServer, hub_server
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.corpus import CorpusConfig, HubFilesSource, Splits
+from pruning_vs_scratch.config.load import load_config, study_files
 from pruning_vs_scratch.data import tokens
 from pruning_vs_scratch.data.documents import Document, LeftOut, read_documents, read_part
 from pruning_vs_scratch.data.held_out_runs import HeldOutRuns
@@ -424,9 +425,21 @@ def test_a_run_reads_the_parts_that_it_needs_and_a_larger_budget_changes_none_of
     assert after.training_text("P16.4k-minitron_depth-0.5-R65.5k-seed0").name == "first-5"
     assert before.joined_texts[before.training_text(learned).name][-1] == "part-00005"
     assert set(before.parts.items()) <= set(after.parts.items())
-    assert set(after.text_needs) - {"calibration", "validation", "test", *after.config.corpus.evaluation} == {
-        f"train/{text}" for text in after.joined_texts
-    }
+    assert "train" not in after.text_needs
+    # What is checked of a text: its last window, and what its files should hold, those with held-out text less.
+    assert before.joined_needs("first-1") == [(128, 128)]
+    assert [before.joined_tokens(text) for text in ("first-1", "first-2")] == [17_460, 35_460]
+
+
+@pytest.mark.parametrize("overlays", [["paper"], ["paper", "paper-meta"]], ids=" over ".join)
+def test_the_first_files_of_the_papers_text_hold_the_held_out_windows_with_some_to_spare(overlays: list[str]) -> None:
+    study = Study(load_config(study_files(overlays, REPOSITORY / "config")).model_dump(mode="json"))
+    source, splits = study.numbered_source, study.config.corpus.splits
+    assert source is not None
+    assert sum(len(study.parts[name].files) for name in study.held_out_parts) == source.held_out_files
+    for name in HELD_OUT:
+        needed = max(number * (length + 1) for number, length in study.windows_needed(name))
+        assert getattr(splits, name).fraction * source.held_out_files * source.tokens_per_file > 1.8 * needed, name
 
 
 def test_a_budget_that_meets_the_text_of_masks_is_refused(smoke: dict[str, Any]) -> None:

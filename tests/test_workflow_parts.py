@@ -61,12 +61,12 @@ def test_a_text_of_many_files_is_made_part_by_part(
 ) -> None:
     folder = checkout(tmp_path / "checkout")
     write_published(folder / "data/tokenizer")
-    overlay = study_in_parts(0.1, tokens_per_file=8_000, files_per_part=2) | FEW_WINDOWS
+    overlay = study_in_parts(0.1, tokens_per_file=5_500, files_per_part=2) | FEW_WINDOWS
     overlay["parent"] = {"tokens": 8_192}
     (folder / "config/pages.yaml").write_text(yaml.safe_dump(overlay))
     monkeypatch.setenv("HF_ENDPOINT", hub.address)
     hub.cuts[NAMES[0]] = [50]
-    corpora = ["resources/pages/text_check.json"]
+    corpora = ["resources/pages/text_check.json", "resources/pages/tokens/train/first-2.check.json"]
     result = snakemake(folder, *corpora, *STUDY)
     assert result.returncode == 0, result.stdout + result.stderr
     assert hub.ranges[NAMES[0]][1:] in ([0], [50])  # gone on with, or begun anew where too little came to be kept
@@ -92,20 +92,25 @@ def test_a_text_of_many_files_is_made_part_by_part(
     study = Study(config.model_dump())
     spent = time_of_text(study)
     times = times_table(study).set_index("phase")["jobs"]
-    # A part is divided; then gathered text, tokenizer, joined texts and the check that all is enough.
-    expected = 1 + PARTS + len(study.extracted_corpora) + 2 + len(study.joined_texts) + 1
+    # A part is divided; then gathered text, tokenizer, the joined text, and the checks that all is enough.
+    expected = 1 + PARTS + len(study.extracted_corpora) + 2 + 1 + 2
+    assert list(study.joined_texts) == ["first-2"]
     assert (times["text"], times["download"]) == (expected, PARTS + 1)
     assert {work: count for work, (count, _) in spent.items()} == dict.fromkeys(("extract", "tokenize"), len(store))
     assert 0 < spent["extract"][1] < sum(manifest["seconds"] for manifest in manifests)
-    assert spent["extract"][1] + spent["tokenize"][1] == sum(manifest["seconds"] for manifest in manifests)
+    assert sum(seconds for _, seconds in spent.values()) == pytest.approx(sum(m["seconds"] for m in manifests))
 
     again = snakemake(folder, "-n", *corpora, *STUDY)
     assert "Nothing to be done" in again.stdout + again.stderr
-    # What a file holds is an estimate, by which no text is made.
-    overlay["corpus"]["sources"]["pages"]["tokens_per_file"] = 7_900
+    # What a file holds is an estimate, by which no text is made. One that the text does not hold is refused.
+    overlay["corpus"]["sources"]["pages"]["tokens_per_file"] = 6_500
     (folder / "config/pages.yaml").write_text(yaml.safe_dump(overlay))
-    again = snakemake(folder, "-n", *corpora, *STUDY)
-    assert "Nothing to be done" in again.stdout + again.stderr
+    assert planned_jobs(folder, *corpora, *STUDY) == {"check_joined_text": 1, "total": 1}
+    refused = snakemake(folder, *corpora, *STUDY)
+    assert refused.returncode == 1
+    log = (folder / "results/pages/logs/check_joined_text/first-2.log").read_text()
+    assert f"holds {len(store):,} tokens, and 22,100 by tokens_per_file" in log
+    assert "lower that to 91% of it or less" in log
 
 
 SMALL = {
@@ -137,8 +142,7 @@ def made_before(folder: Path) -> dict[Path, tuple[int, str]]:
         *(folder / "results/pages/evaluation").rglob("*"),
         *(folder / "resources/pages").rglob("*"),
     ]
-    kept = [file for file in files if file.is_file() and file.name != "text_check.json"]
-    return {file: (file.stat().st_mtime_ns, sha256_of_file(file)) for file in kept}
+    return {file: (file.stat().st_mtime_ns, sha256_of_file(file)) for file in files if file.is_file()}
 
 
 def test_a_larger_budget_trains_the_new_runs_and_nothing_else(
@@ -148,7 +152,8 @@ def test_a_larger_budget_trains_the_new_runs_and_nothing_else(
     write_published(folder / "data/tokenizer")
     monkeypatch.setenv("HF_ENDPOINT", hub.address)
     write_study(folder, 2_048)
-    wanted = ["resources/pages/text_check.json", "results/pages/results.csv"]
+    checks = ["text_check.json", *(f"tokens/train/first-{count}.check.json" for count in (2, 3))]
+    wanted = ["results/pages/results.csv", *(f"resources/pages/{check}" for check in checks)]
     result = snakemake(folder, *wanted, *STUDY)
     assert result.returncode == 0, result.stdout + result.stderr
     before = made_before(folder)
@@ -173,7 +178,7 @@ def test_a_larger_budget_trains_the_new_runs_and_nothing_else(
     assert sorted(job for job in jobs if job.startswith(words)) == sorted(
         [
             "Download part-00003", "Tokenise part-00003", "Join the tokens of first-4",
-            "Check that there is enough text",
+            "Check that there is enough text in first-4",
             *(f"Train {run}" for run in NEW_RUNS), *(f"Evaluate the checkpoints of {run}" for run in NEW_RUNS),
         ]
     )  # fmt: skip

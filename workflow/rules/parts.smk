@@ -180,3 +180,33 @@ rule join_parts:
     shell:
         "python workflow/scripts/join_parts.py {params.parts:q} --out {output.tokens:q}"
         " --manifest {output.manifest:q} 2> {log:q}"
+
+
+rule check_joined_text:
+    """Compare the tokens of some parts with what runs read of them, and with what they should hold."""
+    input:
+        paths.joined_text("{text}"),
+    output:
+        # No input of training, as that of check_text.
+        paths.joined_check("{text}"),
+    log:
+        paths.logs / "check_joined_text" / "{text}.log",
+    wildcard_constraints:
+        text="|".join(study.joined_texts),
+    # Before any run begins that waits for the same text.
+    priority: 2**100
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        tokens=paths.tokens,
+        needs=lambda wildcards: canonical_json(
+            {f"train/{wildcards.text}": study.joined_needs(wildcards.text)}
+        ),
+        text_reading=study.reading.model_dump_json(),
+        estimate=lambda wildcards: study.joined_tokens(wildcards.text),
+    message:
+        "Check that there is enough text in {wildcards.text}"
+    shell:
+        "python workflow/scripts/check_text.py --tokens {params.tokens:q} --needs {params.needs:q}"
+        " --reading {params.text_reading:q} --in-parts --estimate {params.estimate} --manifest {output:q} 2> {log:q}"

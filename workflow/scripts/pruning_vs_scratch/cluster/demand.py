@@ -17,7 +17,7 @@ WEIGHT_BYTES, STATE_BYTES = 4, 16
 ACTIVATION_BYTES = 80
 """Of a block, a token and a channel of the residual stream, in fp32, kept for the backward pass."""
 TOKENS_A_SECOND = 200_000
-"""Read, divided and tokenised, or compared with other text, by one core; a fifth of what was measured."""
+"""Read, compared with other text and tokenised by one core; less than a third of what was measured."""
 PARAMETERS_A_MINUTE = 1e9
 """Read and written again by one process."""
 CALIBRATION_PASSES = 4

@@ -74,7 +74,7 @@ def job_graph(study: Study, figures: Collection[str], pages: Collection[str]) ->
     """The graph of ``snakemake`` without a target, with these figures and pages of the report."""
     tables = _tables(study, figures, pages)
     wanted = [output for job in tables for output in job.outputs]
-    wanted += [study.paths.text_check]
+    wanted += [study.paths.text_check, *map(study.paths.joined_check, study.joined_texts)]
     wanted += [study.paths.sweep] if study.trials else []
     wanted += [study.paths.shape_search] if study.candidates else []
     return JobGraph([*_acquire(study), *_text(study), *_models(study), *_evaluation(study), *tables], wanted)
@@ -132,6 +132,7 @@ def _parts(study: Study, documents: Iterable[Path]) -> Iterator[Job]:
     for text, parts in study.joined_texts.items():
         tokens = [paths.part(part) / "tokens" for part in parts]
         yield _job("join_parts", text, "text", tokens, paths.joined_text(text))
+        yield _job("check_joined_text", text, "text", [paths.joined_text(text)], paths.joined_check(text))
 
 
 def _models(study: Study) -> Iterator[Job]:

@@ -65,6 +65,13 @@ class PartedSource:
         """The parts of a text, in the order of the source."""
         return list(map(_name, self._numbers([text])))
 
+    def tokens(self, text: PartedText) -> int:
+        """Tokens that a text holds by ``tokens_per_file``."""
+        numbers, each = self._numbers([text]), self._source.tokens_per_file
+        files = {number: min(self._size, self._source.count - number * self._size) for number in numbers}
+        divided = sum(count for number, count in files.items() if number < len(self.held_out))
+        return int(each * (sum(files.values()) - divided * (1 - self._training_share)))
+
     def parts(self, texts: Iterable[PartedText]) -> dict[str, Part]:
         """The parts of all texts and those with held-out documents, by name and in the order of the source."""
         numbers = self._numbers([*texts, PartedText(len(self.held_out))])

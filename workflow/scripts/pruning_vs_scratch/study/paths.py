@@ -93,6 +93,10 @@ class Paths:
         """An index over the tokens of some parts."""
         return self.tokens / "train" / name
 
+    def joined_check(self, name: str) -> Path:
+        """That it holds what the study reads of it."""
+        return self.tokens / "train" / f"{name}.check.json"
+
     @property
     def tokens(self) -> Path:
         """One folder of token shards a corpus; of a training text in parts, one of indices."""
@@ -100,7 +104,7 @@ class Paths:
 
     @property
     def text_check(self) -> Path:
-        """That all corpora hold what the study reads of them."""
+        """That all corpora hold what the study reads of them; a training text in parts has a check of its own."""
         return self.resources / "text_check.json"
 
     @property

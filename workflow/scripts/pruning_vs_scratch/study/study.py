@@ -264,11 +264,23 @@ class Study:
         """Parts of whose documents some are held out."""
         return self._parted.held_out if self._parted is not None else []
 
-    @property
+    @cached_property
     def joined_texts(self) -> dict[str, list[str]]:
         """By the name of a text that is joined of parts, the parts."""
         parted = self._parted
         return {} if parted is None else {text.name: parted.names(text) for text in dict.fromkeys(self._texts.values())}
+
+    def joined_needs(self, text: str) -> list[tuple[int, int]]:
+        """How many sequences of which length runs read of a joined text."""
+        runs = [name for name, needed in self._texts.items() if needed.name == text]
+        if self.reading.passes > 1:  # all read the same text, masks from its end on
+            return [(self.training_sequences, self.config.training.sequence_length)]
+        return [(max(self._plans_of_text[name].window_end for name in runs), self.config.training.sequence_length)]
+
+    def joined_tokens(self, text: str) -> int:
+        """Tokens that a joined text holds by the source's ``tokens_per_file``."""
+        assert self._parted is not None
+        return self._parted.tokens(next(needed for needed in self._texts.values() if needed.name == text))
 
     def training_text(self, name: str) -> Path:
         """The tokens that a run is trained on, or that its masks are learned on."""
@@ -471,13 +483,14 @@ class Study:
 
     @property
     def text_needs(self) -> dict[str, list[tuple[int, int]]]:
-        """The same of every folder of tokens: of a training text in parts, of each that is joined of some."""
+        """How many sequences of which length the study reads of every corpus but a training text in parts.
+
+        Of such a text, each joined text is checked by itself.
+        """
         needs = {corpus: self.windows_needed(corpus) for corpus in self.extracted_corpora}
-        ends: dict[str, int] = {}
-        for name in self._texts:
-            folder, plan = str(self.training_text(name).relative_to(self.paths.tokens)), self._plans_of_text[name]
-            ends[folder] = max(ends.get(folder, 0), plan.reading.windows_needed(plan.window_end))
-        return needs | {folder: [(end, self.config.training.sequence_length)] for folder, end in ends.items()}
+        if "train" in needs:
+            needs["train"] = [(self.training_sequences, self.config.training.sequence_length)]
+        return needs
 
     def domains_of(self, corpus: str) -> list[tuple[str, list[str]]]:
         """Domains and their patterns on document names, in order, for the corpora by which masks are learned."""

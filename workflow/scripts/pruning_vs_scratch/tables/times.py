@@ -72,7 +72,8 @@ def manifest_paths(study: Study) -> Iterator[tuple[str, Path]]:
     text += [manifest_of(paths.part(part) / "tokens") for part in study.parts]
     text += [paths.corpora / "manifest.json", paths.resources / "tokenizer.manifest.json"]
     text += [paths.tokens / f"{corpus}.manifest.json" for corpus in study.text_needs]
-    text.append(paths.text_check)
+    text += [manifest_of(paths.joined_text(joined)) for joined in study.joined_texts]
+    text += [paths.text_check, *map(paths.joined_check, study.joined_texts)]
     text += [task.path.with_suffix(".manifest.json") for task in study.tasks if task.data != "hub"]
     yield from (("text", path) for path in text)
     runs = study.recorded_runs.values()
