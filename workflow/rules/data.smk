@@ -148,10 +148,10 @@ rule make_task_items:
         paths.logs / "task_items" / "{task}.log",
     benchmark:
         paths.benchmarks / "task_items" / "{task}.tsv"
+    # Seconds of work. In the group of the text's jobs it would ask for a processor more for each task.
+    localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        **allocation.text,
     params:
         number=lambda wildcards: study.config.evaluation.tasks.local[wildcards.task].items,
         seed=lambda wildcards: study.config.evaluation.tasks.local[wildcards.task].seed,

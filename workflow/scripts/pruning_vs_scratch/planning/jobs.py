@@ -114,7 +114,7 @@ def _text(study: Study) -> Iterator[Job]:
     yield _job("check_text", "", "text", [paths.tokens / corpus for corpus in study.text_needs], paths.text_check)
     for task in study.tasks:
         if task.data == "local":
-            yield _job("make_task_items", task.name, "text", [documents["test"]], task.path)
+            yield _job("make_task_items", task.name, "text", [documents["test"], paths.tokenizer], task.path)
 
 
 def _parts(study: Study, documents: Iterable[Path]) -> Iterator[Job]:
