@@ -216,7 +216,7 @@ def test_a_tokenizer_is_trained_on_the_first_part(
     }
     (folder / "config/pages.yaml").write_text(yaml.safe_dump(overlay))
     monkeypatch.setenv("HF_ENDPOINT", hub.address)
-    result = snakemake(folder, "resources/pages/text_check.json", *STUDY)
+    result = snakemake(folder, f"resources/pages/tokens/train/first-{PARTS}", *STUDY)
     assert result.returncode == 0, result.stdout + result.stderr
 
     monkeypatch.chdir(folder)
@@ -229,7 +229,7 @@ def test_a_tokenizer_is_trained_on_the_first_part(
     manifest = json.loads((folder / "resources/pages/tokenizer.manifest.json").read_text())
     assert list(manifest["inputs"]) == ["part"]
     # A larger budget reads another part, and trains no other tokenizer.
-    overlay["parent"] = {"tokens": 16_384}
+    overlay["parent"] = {"tokens": 24_576}
     (folder / "config/pages.yaml").write_text(yaml.safe_dump(overlay))
-    jobs = planned_jobs(folder, "resources/pages/text_check.json", *STUDY)
+    jobs = planned_jobs(folder, f"resources/pages/tokens/train/first-{PARTS + 1}", *STUDY)
     assert (jobs["tokenize_part"], jobs.get("train_tokenizer", 0)) == (1, 0)
