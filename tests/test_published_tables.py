@@ -22,6 +22,7 @@ from pruning_vs_scratch.tables.published import PUBLISHED
 from pruning_vs_scratch.tables.published.stored import Stored, write
 from pruning_vs_scratch.tables.reported import GRADES
 from pruning_vs_scratch.tables.task_gaps import task_gap_table
+from pruning_vs_scratch.tables.transfer import transfer_table
 from synthetic_tables import BUDGETS, PARENT_TOKENS, SEARCH, write_tables
 
 SETTINGS = ClaimsConfig(resamples=300)
@@ -35,6 +36,7 @@ def stored(tmp_path: Path) -> Stored:
     groups = gap_groups(tables, "test")
     gap_table(groups, SETTINGS).to_csv(results / "tables/gaps.csv", index=False)
     task_gap_table(groups, tables.items, SETTINGS).to_csv(results / "tables/task_gaps.csv", index=False)
+    transfer_table(groups, tables.runs, SETTINGS).to_csv(results / "tables/transfer.csv", index=False)
     runs, items = tables.runs, tables.items
     scores = pd.concat([task_rows(items), task_mean_rows(items)], ignore_index=True)
     guesses = chance_rows(items).assign(run="chance", role="chance", tokens_train=0, seed=0)

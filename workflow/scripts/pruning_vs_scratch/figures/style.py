@@ -1,7 +1,7 @@
 """How every figure looks. Colours can be told apart by colour-blind readers, markers and line styles in grey."""
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -261,13 +261,18 @@ def token_axis(axes: Axes, budgets: list[int]) -> None:
     axes.set_xlabel("training tokens (logarithmic)")
 
 
-def log_axis(axes: Axes, tokens: pd.Series) -> None:
-    """A logarithmic token axis for curves: ticks at some round numbers."""
-    low, high = float(tokens.min()), float(tokens.max())
+def token_name(tokens: float) -> str:
+    """The label of a number of tokens, or of a difference of two."""
+    return ("-" if tokens < 0 else "") + token_label(round(abs(tokens)))
+
+
+def log_axis(axes: Axes, values: pd.Series, say: Callable[[float], str] = token_name) -> None:
+    """A logarithmic axis for curves, of tokens unless ``say`` names its ticks otherwise: ticks at round numbers."""
+    low, high = float(values.min()), float(values.max())
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(_round_numbers(low, high)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: token_label(round(value)))
+    axes.xaxis.set_major_formatter(lambda value, _: say(value))
 
 
 def _round_numbers(low: float, high: float) -> list[float]:

@@ -55,19 +55,19 @@ def fit_power_laws(tokens: ArrayLike, losses: ArrayLike) -> PowerLaws:
     if len(np.unique(budgets)) < PARAMETERS:
         raise ValueError(f"a power law needs {PARAMETERS} different budgets, not {len(np.unique(budgets))}")
     unit = float(np.exp(np.log(budgets).mean()))
-    exponents = np.broadcast_to(EXPONENTS, (len(values), len(EXPONENTS)))
-    for grid in (exponents, None):
-        if grid is None:
-            grid = best[:, None] * REFINEMENT
-        floors, scales, squares = _given_exponents(budgets / unit, values, grid)
-        chosen = np.arange(len(values)), squares.argmin(axis=1)
-        best = grid[chosen]
-    return PowerLaws(unit, floors[chosen], scales[chosen], best, squares[chosen])
+    _, _, squares = _given_exponents(budgets / unit, values, EXPONENTS[None])
+    grid = EXPONENTS[squares.argmin(axis=1), None] * REFINEMENT
+    floors, scales, squares = _given_exponents(budgets / unit, values, grid)
+    chosen = np.arange(len(values)), squares.argmin(axis=1)
+    return PowerLaws(unit, floors[chosen], scales[chosen], grid[chosen], squares[chosen])
 
 
 def _given_exponents(budgets: Matrix, losses: Matrix, exponents: Matrix) -> tuple[Matrix, Matrix, Matrix]:
-    """Floors, scales and sums of squared residuals, each of shape (laws, exponents)."""
-    powers = budgets ** -exponents[..., None]  # (laws, exponents, budgets)
+    """Floors, scales and sums of squared residuals, each of shape (laws, exponents).
+
+    ``exponents`` has shape (laws, exponents), or (1, exponents) where all laws try the same.
+    """
+    powers = budgets ** -exponents[..., None]  # (laws or 1, exponents, budgets)
     values = losses[:, None, :]
     centred = powers - powers.mean(axis=-1, keepdims=True)
     slopes = (centred * values).sum(axis=-1) / (centred**2).sum(axis=-1)
