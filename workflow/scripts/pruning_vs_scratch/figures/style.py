@@ -219,6 +219,11 @@ def footer(drawn: pd.DataFrame) -> str:
     return f"Corpus {first['dataset']}, {first['sequences']} sequences, {coverage(drawn, 'sequences')}"
 
 
+def misfit_note(drawn: pd.DataFrame) -> str:
+    """What intervals of laws hold besides; nothing where no law of the study has budgets to spare."""
+    return " Intervals hold the misfit of the study's laws too." if drawn["misfit"].notna().any() else ""
+
+
 def coverage(drawn: pd.DataFrame, units: str) -> str:
     """'1 seed; 95% intervals over sequences only.'"""
     seeds = int(drawn["seeds"].min())

@@ -136,9 +136,8 @@ def _note(measured: pd.DataFrame) -> str:
     note = (
         "How many more tokens training from scratch needs for the same loss, less those of retraining. "
         f"Stated up to {FAR:g} times the largest budget from scratch."
+        f"{style.misfit_note(measured)}"
     )
-    if measured["misfit"].notna().any():
-        note += " Intervals hold the misfit of the study's laws too."
     missing = measured.loc[measured["value"].isna(), "status"].value_counts()
     if missing.empty:
         return note

@@ -21,7 +21,7 @@ def derive_claims(results: Path, study: str, settings: ClaimsConfig) -> None:
     claims = state_claims(study, groups, settings, times_read(tables.runs))
     write_csv(tables.folder / "gaps.csv", gap_table(groups, settings))
     write_csv(tables.folder / "task_gaps.csv", task_gap_table(groups, tables.items, settings))
-    write_csv(tables.folder / "crossover.csv", crossover_table(groups, settings))
+    write_csv(tables.folder / "crossover.csv", crossover_table(groups, tables.runs, settings))
     write_csv(tables.folder / "transfer.csv", transfer_table(groups, tables.runs, settings))
     write_json(results / "claims.json", claims)
     write_text(results / "claims.md", claims_markdown(claims))

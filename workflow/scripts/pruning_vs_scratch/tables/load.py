@@ -28,9 +28,9 @@ COLUMNS = {
         "scratch", "dataset", "confidence", "margin",
     ),
     "crossover.csv": (
-        "method", "granularity", "pattern", "ratio", "budget", "gap", "fitted", "fitted_low", "fitted_high", "residual",
-        "slope_per_doubling", "status", "crossover_tokens", "crossover_low", "crossover_high", "seeds", "sequences",
-        "dataset", "confidence",
+        "method", "granularity", "pattern", "ratio", "kind", "budget", "measured", "low", "high", "fitted",
+        "fitted_low", "fitted_high", "residual", "status", "reason", "crossover_tokens", "crossover_low",
+        "crossover_high", "misfit", "seeds", "sequences", "dataset", "confidence",
     ),
     "transfer.csv": (
         "method", "granularity", "pattern", "ratio", "budget", "loss_retrained", "status", "scratch_tokens",
@@ -93,7 +93,7 @@ class Tables:
 
     @cached_property
     def crossover(self) -> pd.DataFrame:
-        """A row per method, ratio and budget: the gap, its fit, and where the fit meets zero (tables.crossover)."""
+        """A row per method, ratio and budget that was run, and per point of its fitted curve (tables.crossover)."""
         return self._read("crossover.csv")
 
     @cached_property
