@@ -108,6 +108,11 @@ def best_graded(rows: pd.DataFrame, what: list[str]) -> pd.DataFrame:
     return by_grade.drop_duplicates(what)
 
 
+def reported_parent(rows: pd.DataFrame) -> float:
+    """Tokens of the paper's parent; NaN if the rows do not say."""
+    return float(rows.loc[rows["setting"] == "parent", "budget_b"].max()) * BILLION
+
+
 def worst_grade(grades: Iterable[str]) -> str:
     """The grade of a number that was computed from others."""
     return max(grades, key=list(GRADES).index)

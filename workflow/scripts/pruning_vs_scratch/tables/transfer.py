@@ -19,7 +19,7 @@ from pruning_vs_scratch.config.evaluation import ClaimsConfig
 from pruning_vs_scratch.tables.gaps import GapGroup
 from pruning_vs_scratch.tables.load import COLUMNS
 from pruning_vs_scratch.tables.power_law import PARAMETERS, fit_power_laws
-from pruning_vs_scratch.tables.reported import BILLION, best_graded, with_patterns, worst_grade
+from pruning_vs_scratch.tables.reported import BILLION, best_graded, reported_parent, with_patterns, worst_grade
 from pruning_vs_scratch.tables.resampling import FAR, Misfit, Noise, interval, pooled_misfit
 from pruning_vs_scratch.tables.sides import Series, Sides, all_sides
 from pruning_vs_scratch.tables.statistics import Matrix
@@ -148,7 +148,7 @@ def reported_transfer(reported: pd.DataFrame) -> pd.DataFrame:
 
     A row per method, pattern, ratio and retraining budget, with the columns of transfer.csv that do not need windows.
     """
-    parent = float(reported.loc[reported["setting"] == "parent", "budget_b"].max()) * BILLION
+    parent = reported_parent(reported)
     losses = with_patterns(reported[(reported["quantity"] == "val_loss") & reported["method"].notna()])
     losses = best_graded(losses, ["setting", *SERIES, "budget_b"]).sort_values("budget_b", kind="stable")
     rows = [
