@@ -4,6 +4,7 @@ import argparse
 import math
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -196,7 +197,9 @@ def test_one_budget_has_its_measured_gap_and_no_curve() -> None:
 
 
 def asked(tables: Tables, tokens: int, ratio: float, **options: object) -> list[Answer]:
-    return answers(gap_groups(tables, "test"), tables.runs, tokens, ratio, SETTINGS, **options)  # type: ignore[arg-type]
+    groups = gap_groups(tables, "test")
+    gap_table(groups, SETTINGS).to_csv(tables.folder / "gaps.csv", index=False)
+    return answers(groups, tables, tokens, ratio, SETTINGS, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("options", [{}, {"budgets": BUDGETS[:1]}], ids=["three budgets", "one budget"])
@@ -222,7 +225,11 @@ def test_a_budget_in_three_digits_is_the_one_that_was_run(tmp_path: Path) -> Non
 
 def advice(meeting: int, tokens: int, settings: ClaimsConfig = SETTINGS, *, equal: bool = True) -> Answer:
     groups, runs = groups_of(retrained_law(meeting), np.random.default_rng(3), noise=0.005)
-    (found,) = answers(groups, runs, tokens, 0.5, settings, parent_is_there=equal)
+    with tempfile.TemporaryDirectory() as folder:
+        tables = Tables(Path(folder))
+        runs.assign(**dict.fromkeys(set(COLUMNS["runs.csv"]) - set(runs))).to_csv(tables.folder / "runs.csv")
+        gap_table(groups, settings).to_csv(tables.folder / "gaps.csv", index=False)
+        (found,) = answers(groups, tables, tokens, 0.5, settings, parent_is_there=equal)
     return found
 
 

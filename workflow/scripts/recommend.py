@@ -33,7 +33,7 @@ def main() -> None:
         dataset=str(measured["dataset"]), confidence=measured["confidence"], equivalence_margin=measured["margin"]
     ) if measured is not None else ClaimsConfig()  # fmt: skip
     groups = gap_groups(tables, settings.dataset)
-    found = answers(groups, tables.runs, args.tokens, args.ratio, settings, parent_is_there=not args.train_parent)
+    found = answers(groups, tables, args.tokens, args.ratio, settings, parent_is_there=not args.train_parent)
     most = tables.runs["tokens_parent"].max()
     studied = None if pd.isna(most) else int(most)
     text = recommendation(

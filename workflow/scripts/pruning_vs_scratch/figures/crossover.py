@@ -13,8 +13,6 @@ from pruning_vs_scratch.tables.load import Tables
 from pruning_vs_scratch.tables.resampling import FAR
 
 PANEL_HEIGHT = 2.5
-ROOM = 1.3
-"""Factor by which the axis of tokens is longer than what is drawn, on either side."""
 STEP_POINTS = 4.0
 """How far above each other the crossovers of several methods stand."""
 COLUMNS = ["panel", *STORED["crossover.csv"]]
@@ -63,7 +61,7 @@ def _draw_panel(axes: Axes, name: str, rows: pd.DataFrame, styles: style.Styles)
     axes.set_title(f"{name}, ratio {rows['ratio'].iloc[0]:g}")
     axes.set_ylabel("gap, scratch minus pruned\n(nats per token)")
     axes.set_xlabel("training tokens (logarithmic)")
-    ends = pd.Series([rows["budget"].min() / ROOM, rows["budget"].max() * ROOM])
+    ends = pd.Series([rows["budget"].min() / style.ROOM, rows["budget"].max() * style.ROOM])
     style.log_axis(axes, ends)
     axes.set_xlim(*ends)
 

@@ -18,8 +18,6 @@ PAPER_PANELS = {"minitron_depth": "depth", "minitron_width": "width"}
 PAPER_COLOUR = "#777777"
 DODGE = 1.05
 """Factor between neighbouring series on the horizontal axis: their intervals stay apart."""
-ROOM = 1.6
-"""Factor by which the horizontal axis is longer than the data on either side; a round number lies within."""
 ARROWS = {"open_low": "v", "open_high": "^"}
 """Markers at the ends of intervals that are open: beyond, nothing is stated."""
 MEANINGS = {0: "0: worth no tokens", 1: "1: worth the parent's tokens"}
@@ -98,7 +96,7 @@ def _draw_panel(axes: Axes, name: str, rows: pd.DataFrame, styles: style.Styles)
     axes.set_xlabel("tokens of retraining" + (", share of the parent's" if known else " (logarithmic)"))
     placed = rows.loc[rows[["value", "low", "high"]].notna().any(axis=1), "x"]
     shown = placed if len(placed) else rows["x"]
-    ends = pd.Series([shown.min() / ROOM, shown.max() * ROOM])
+    ends = pd.Series([shown.min() / style.ROOM, shown.max() * style.ROOM])
     style.log_axis(axes, ends, (lambda value: f"{value:g}") if known else style.token_name)
     axes.set_xlim(*ends)
     if not known:

@@ -11,9 +11,9 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.crossover import NOT_CARRIED, TOO_FEW, GapFit, crossover, fit_gap, study_misfit
 from pruning_vs_scratch.tables.gaps import GapGroup
+from pruning_vs_scratch.tables.load import GROUP, Tables
 from pruning_vs_scratch.tables.resampling import FAR, Misfit
 from pruning_vs_scratch.tables.sides import Sides, all_sides
-from pruning_vs_scratch.tables.statistics import estimate_mean
 
 Advice = Literal["prune", "from scratch", "either", "not determined"]
 
@@ -37,13 +37,13 @@ class Answer:
 
 def answers(
     groups: Sequence[GapGroup],
-    runs: pd.DataFrame,
+    tables: Tables,
     tokens: int,
     ratio: float,
     settings: ClaimsConfig,
     parent_is_there: bool = True,
 ) -> list[Answer]:
-    """The advice for every method of a study; ``runs`` is runs.csv.
+    """The advice for every method of a study; ``groups`` are its comparisons.
 
     With a parent that is there already, both sides train on ``tokens``; without, scratch gets the parent's tokens too.
     A comparison that was run answers for itself. Else the laws of both sides answer, as far as they reach. A ratio
@@ -52,7 +52,7 @@ def answers(
     Raises:
         UserError: the study has no such comparison.
     """
-    found = all_sides(groups, runs)
+    found = all_sides(groups, tables.runs)
     misfit = study_misfit(found)
     asked = [sides for sides in found if (sides.equal if parent_is_there else sides.full)]
     if not asked:
@@ -60,8 +60,12 @@ def answers(
         raise UserError(
             f"the study has nothing to answer from: it needs a comparison at {kind} (matrix: retrain, full)"
         )
+    gaps = tables.gaps.set_index(list(GROUP))
     given = [
-        _answer(sides, tokens, misfit, settings, parent_is_there) if covered else _outside(sides, asked)
+        _measured(sides, tokens, gaps, settings, parent_is_there)
+        or _fitted(sides, tokens, misfit, settings, parent_is_there)
+        if covered
+        else _outside(sides, asked)
         for sides, covered in _near(asked, ratio)
     ]
     return sorted(given, key=lambda answer: (answer.gap is None, -(answer.gap or 0.0)))
@@ -83,13 +87,19 @@ def _outside(sides: Sides, asked: Sequence[Sides]) -> Answer:
     return Answer(sides.label, "not determined", sides.ratio, remark)
 
 
-def _answer(sides: Sides, tokens: int, misfit: Misfit | None, settings: ClaimsConfig, equal: bool) -> Answer:
-    groups = sides.equal if equal else sides.full
-    for group in groups:
+def _measured(sides: Sides, tokens: int, gaps: pd.DataFrame, settings: ClaimsConfig, equal: bool) -> Answer | None:
+    """What gaps.csv, indexed by what a comparison is, says of the budget; None if it was not run."""
+    for group in sides.equal if equal else sides.full:
         if token_label(group.budget) == token_label(tokens):
-            gap = estimate_mean(group.differences, settings)
-            advice = _advice(gap.low, gap.high, settings.equivalence_margin)
-            return Answer(sides.label, advice, sides.ratio, "measured", gap.mean, gap.low, gap.high)
+            row: pd.Series = gaps.loc[tuple(getattr(group, key) for key in GROUP)]
+            gap, low, high = (float(row[name]) for name in ("gap", "low", "high"))
+            advice = _advice(low, high, settings.equivalence_margin)
+            return Answer(sides.label, advice, sides.ratio, "measured", gap, low, high)
+    return None
+
+
+def _fitted(sides: Sides, tokens: int, misfit: Misfit | None, settings: ClaimsConfig, equal: bool) -> Answer:
+    groups = sides.equal if equal else sides.full
     fit = fit_gap(sides, misfit)
     extra = 0 if equal else sides.extra or 0
     run = ", ".join(token_label(group.budget) for group in groups)
