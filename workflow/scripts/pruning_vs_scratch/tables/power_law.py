@@ -13,8 +13,9 @@ from pruning_vs_scratch.tables.statistics import Matrix
 
 PARAMETERS = 3
 """Numbers that a law has: with as many budgets it meets every loss, and nothing says whether it holds."""
-EXPONENTS = np.geomspace(0.01, 4.0, 160)
-REFINEMENT = np.geomspace(0.95, 1.05, 21)
+EXPONENTS = np.geomspace(0.01, 4.0, 80)
+REFINEMENTS = (np.geomspace(0.92, 1.08, 25), np.geomspace(0.993, 1.007, 11))
+"""Around the best exponent so far, each closer than the last."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ def fit_power_laws(tokens: ArrayLike, losses: ArrayLike) -> PowerLaws:
     """Least-squares laws that fall and have no floor below zero.
 
     ``tokens`` has shape (budgets,), ``losses`` (laws, budgets). For each exponent of a grid the best floor and scale
-    are known in closed form; the best exponent is then looked for once more on a finer grid around it.
+    are known in closed form; the best exponent is then looked for again on finer grids around it.
 
     Raises:
         ValueError: fewer than three different budgets.
@@ -55,18 +56,25 @@ def fit_power_laws(tokens: ArrayLike, losses: ArrayLike) -> PowerLaws:
     if len(np.unique(budgets)) < PARAMETERS:
         raise ValueError(f"a power law needs {PARAMETERS} different budgets, not {len(np.unique(budgets))}")
     unit = float(np.exp(np.log(budgets).mean()))
-    _, _, squares = _given_exponents(budgets / unit, values, EXPONENTS[None])
-    grid = EXPONENTS[squares.argmin(axis=1), None] * REFINEMENT
-    floors, scales, squares = _given_exponents(budgets / unit, values, grid)
-    chosen = np.arange(len(values)), squares.argmin(axis=1)
-    return PowerLaws(unit, floors[chosen], scales[chosen], grid[chosen], squares[chosen])
+    laws = _best_of(budgets, values, unit, EXPONENTS[None])
+    for refinement in REFINEMENTS:
+        laws = _best_of(budgets, values, unit, laws.exponent[:, None] * refinement)
+    return laws
 
 
-def _given_exponents(budgets: Matrix, losses: Matrix, exponents: Matrix) -> tuple[Matrix, Matrix, Matrix]:
-    """Floors, scales and sums of squared residuals, each of shape (laws, exponents).
+def _best_of(budgets: Matrix, losses: Matrix, unit: float, exponents: Matrix) -> PowerLaws:
+    """The law of each row of losses whose exponent leaves the least over.
 
     ``exponents`` has shape (laws, exponents), or (1, exponents) where all laws try the same.
     """
+    floors, scales, squares = _given_exponents(budgets / unit, losses, exponents)
+    laws, best = np.arange(len(losses)), squares.argmin(axis=1)
+    tried = np.broadcast_to(exponents, squares.shape)
+    return PowerLaws(unit, floors[laws, best], scales[laws, best], tried[laws, best], squares[laws, best])
+
+
+def _given_exponents(budgets: Matrix, losses: Matrix, exponents: Matrix) -> tuple[Matrix, Matrix, Matrix]:
+    """Floors, scales and sums of squared residuals, each of shape (laws, exponents)."""
     powers = budgets ** -exponents[..., None]  # (laws or 1, exponents, budgets)
     values = losses[:, None, :]
     centred = powers - powers.mean(axis=-1, keepdims=True)
