@@ -48,8 +48,11 @@ class Noise:
     def __init__(self, sequences: int, misfit: Misfit | None) -> None:
         """Draw the sequences and the spreads of all resamples."""
         self._rng = np.random.default_rng(BOOTSTRAP_SEED)
-        shares = np.full(sequences, 1 / sequences)
-        self._weights = self._rng.multinomial(sequences, shares, RESAMPLES) / sequences
+        even = 1 / sequences
+        weights = self._rng.multinomial(sequences, np.full(sequences, even), RESAMPLES) / sequences
+        # Plain resamples of a mean spread like a normal variable; few sequences need the wider one of Student.
+        stretch = np.sqrt(sequences / self._rng.chisquare(sequences - 1, RESAMPLES))
+        self._weights = even + (weights - even) * stretch[:, None]
         self._spreads = np.zeros(RESAMPLES)
         if misfit is not None:
             draws = self._rng.chisquare(misfit.degrees, RESAMPLES)
