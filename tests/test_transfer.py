@@ -1,6 +1,7 @@
 """Power laws and what a pruned start is worth in tokens: on known laws, by brute force, and on the paper's numbers."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from pruning_vs_scratch.tables.published.stored import Stored
 from pruning_vs_scratch.tables.reported import reported_table
 from pruning_vs_scratch.tables.resampling import FAR, Misfit, pooled_misfit
 from pruning_vs_scratch.tables.sides import Series, Sides, all_sides
-from pruning_vs_scratch.tables.transfer import Worth, reported_transfer, transfer_table, worths
+from pruning_vs_scratch.tables.transfer import ONE_BUDGET, Worth, reported_transfer, transfer_table, worths
 from synthetic_tables import BUDGETS, PARENT_TOKENS, write_tables
 
 SETTINGS = ClaimsConfig()
@@ -101,13 +102,20 @@ def test_a_law_and_its_inverse_agree_and_a_floor_is_never_reached() -> None:
         fit_power_laws((1, 2, 2), [[3.0, 2.0, 2.0]])
 
 
-@pytest.fixture
-def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many studies in seconds: quantiles are rougher, and still those of the stated level on average."""
-    monkeypatch.setattr(resampling, "RESAMPLES", 1000)
+@pytest.fixture(autouse=True, scope="module")
+def few_resamples() -> Iterator[None]:
+    """Many studies in seconds. Quantiles are rougher: the level that intervals hold on average falls by below 0.005."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resampling, "RESAMPLES", 300)
+        yield
 
 
-@pytest.mark.usefixtures("few_resamples")
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """The stored tables of a study; not to be changed."""
+    return stored(tmp_path_factory.mktemp("study") / "tables")
+
+
 def test_the_interval_holds_the_true_tokens_as_often_as_it_says() -> None:
     """Runs and sequences are noisy; the misfit is pooled over the four targets of a study."""
     truth, hits = 150_000, 0
@@ -119,7 +127,6 @@ def test_the_interval_holds_the_true_tokens_as_often_as_it_says() -> None:
     assert hits / STUDIES >= LEAST_COVERED
 
 
-@pytest.mark.usefixtures("few_resamples")
 def test_evaluation_noise_alone_is_covered_too() -> None:
     truth, hits = 150_000, 0
     for repetition in range(STUDIES):
@@ -252,26 +259,26 @@ def test_the_papers_losses_give_the_shares_worked_out_by_hand() -> None:
     assert set(table["grade"]) == {"read_off"}
 
 
-def test_the_printed_table_has_the_study_and_the_paper(tmp_path: Path) -> None:
-    tables = stored(tmp_path / "tables")
-    published = PUBLISHED["transfer"](Stored(tables.folder.parent))
-    assert published.numbers["source"].value_counts().to_dict() == {"study": len(tables.transfer), "paper": 10}
+def test_the_printed_table_has_the_study_and_the_paper(study: Tables) -> None:
+    published = PUBLISHED["transfer"](Stored(study.folder.parent))
+    assert published.numbers["source"].value_counts().to_dict() == {"study": len(study.transfer), "paper": 10}
     row = published.printed[published.printed["source"] == "paper"].iloc[2]
     assert row["share of the parent's"] == "0.49"
     assert row["grade"] == "read_off"
 
 
-def figure_tables(tmp_path: Path, **changes: object) -> Tables:
-    tables = stored(tmp_path)
+def figure_tables(study: Tables, folder: Path, **changes: object) -> Tables:
+    """The study with pruned starts that are worth the same at every budget."""
+    shutil.copytree(study.folder, folder, dirs_exist_ok=True)
     groups, runs = lawful_groups(np.random.default_rng(9))
     table = transfer_table(groups, runs.assign(tokens_parent=2 * UNIT), SETTINGS)
     depth = table.assign(method="shortgpt", granularity="depth", pattern="dense")
-    pd.concat([depth, table]).assign(**changes).to_csv(tmp_path / "transfer.csv", index=False)
-    return Tables(tables.folder)
+    pd.concat([depth, table]).assign(**changes).to_csv(folder / "transfer.csv", index=False)
+    return Tables(folder)
 
 
-def test_the_figure_draws_shares_intervals_and_the_papers(tmp_path: Path) -> None:
-    tables = figure_tables(tmp_path)
+def test_the_figure_draws_shares_intervals_and_the_papers(study: Tables, tmp_path: Path) -> None:
+    tables = figure_tables(study, tmp_path)
     data = FIGURES["transfer"].data(tables)
     assert data.groupby("source")["panel"].unique().map(list).to_dict() == {
         "paper": ["depth"], "study": ["depth", "sparse, unstructured"],
@@ -290,21 +297,44 @@ def test_the_figure_draws_shares_intervals_and_the_papers(tmp_path: Path) -> Non
     assert "read off the paper's plot" in words(figure)
 
 
-def test_open_ends_are_drawn_to_what_is_stated_and_counted(tmp_path: Path) -> None:
+def test_open_ends_are_drawn_to_what_is_stated_and_counted(study: Tables, tmp_path: Path) -> None:
     nothing = dict.fromkeys(("share", "share_high", "scratch_tokens", "scratch_tokens_high"), np.nan)
-    tables = figure_tables(tmp_path, status="far beyond the data", **nothing)
+    tables = figure_tables(study, tmp_path, status="far beyond the data", **nothing)
     data = FIGURES["transfer"].data(tables)
     study = data[data["source"] == "study"]
     assert study["open_high"].all()
     farthest = (FAR * (UNIT + TOKENS[2]) - study["budget"]) / (2 * UNIT)
     assert study["high"].to_numpy(dtype=float) == pytest.approx(farthest.to_numpy(dtype=float))
     shown = words(drawn("transfer", tables))
-    assert "Without a point: 6 far beyond the data." in shown
+    assert "Without a point: far beyond the data (6)." in shown
     assert "open end of an interval" in shown
 
 
-def test_tokens_are_drawn_where_the_parents_are_not_known(tmp_path: Path) -> None:
-    tables = figure_tables(tmp_path, tokens_parent=np.nan)
+def test_a_panel_of_which_nothing_is_stated_says_why(study: Tables, tmp_path: Path) -> None:
+    tables = figure_tables(study, tmp_path)
+    table = tables.transfer
+    single = table["granularity"] == "depth"
+    table.loc[single, "status"] = ONE_BUDGET
+    table.loc[single, [name for name in table if name.startswith(("scratch_", "transferred", "share"))]] = np.nan
+    table.to_csv(tables.folder / "transfer.csv", index=False)
+    figure = drawn("transfer", Tables(tables.folder))
+    assert [[text.get_text() for text in axes.texts] for axes in figure.axes] == [
+        [f"nothing is stated:\n{ONE_BUDGET}"], [],
+    ]  # fmt: skip
+    assert "Without a point: one budget of scratch (3)." in words(figure)
+    assert "ShortGPT" not in words(figure)
+
+
+@pytest.mark.parametrize(("misfit", "covered"), [(0.01, "and the laws' misfit"), (np.nan, "only")])
+def test_intervals_of_laws_do_not_claim_to_cover_seeds(
+    study: Tables, tmp_path: Path, misfit: float, covered: str
+) -> None:
+    shown = words(drawn("transfer", figure_tables(study, tmp_path, seeds=3, misfit=misfit)))
+    assert f"intervals over sequences and seeds. Those of power laws: over sequences {covered}." in shown
+
+
+def test_tokens_are_drawn_where_the_parents_are_not_known(study: Tables, tmp_path: Path) -> None:
+    tables = figure_tables(study, tmp_path, tokens_parent=np.nan)
     data = FIGURES["transfer"].data(tables)
     assert set(data["source"]) == {"study"}
     assert data["value"].tolist() == tables.transfer["transferred"].tolist()

@@ -3,8 +3,6 @@
 import argparse
 import sys
 
-import pandas as pd
-
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import share, token_count
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
@@ -12,6 +10,7 @@ from pruning_vs_scratch.study.paths import Paths
 from pruning_vs_scratch.tables.gaps import gap_groups
 from pruning_vs_scratch.tables.load import Tables
 from pruning_vs_scratch.tables.recommend import answers, recommendation
+from pruning_vs_scratch.tables.transfer import parent_tokens
 
 
 def main() -> None:
@@ -34,8 +33,7 @@ def main() -> None:
     ) if measured is not None else ClaimsConfig()  # fmt: skip
     groups = gap_groups(tables, settings.dataset)
     found = answers(groups, tables, args.tokens, args.ratio, settings, parent_is_there=not args.train_parent)
-    most = tables.runs["tokens_parent"].max()
-    studied = None if pd.isna(most) else int(most)
+    studied = parent_tokens(tables.runs)
     text = recommendation(
         found,
         args.tokens,

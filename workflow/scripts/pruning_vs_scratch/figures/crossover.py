@@ -40,7 +40,7 @@ def draw(tables: Tables, study: str) -> Figure:
         handles = [_handle(styles[key], rows) for key, rows in style.series(drawn)]
         note = (
             "Curves: the difference of two power laws; on the line at zero: the budget from which scratch is ahead, "
-            f"with its interval. Nothing is stated beyond {FAR:g} times the largest budget.{style.misfit_note(drawn)}"
+            f"with its interval. Nothing is stated beyond {FAR:g} times the largest budget."
         )
         style.explain(figure, drawn, handles, note, columns=1)
     style.name_study(figure, tables, study)
@@ -56,7 +56,7 @@ def _draw_panel(axes: Axes, name: str, rows: pd.DataFrame, styles: style.Styles)
         axes.errorbar(
             measured["budget"], measured["measured"], yerr=around, color=look.colour, marker=look.marker, ls="none"
         )
-        _draw_curve(axes, curve, measured["budget"], look.colour)
+        _draw_curve(axes, method[method["fitted"].notna()], measured["budget"], look.colour)
         _draw_crossover(axes, method.iloc[0], curve["budget"], look, place)
     axes.set_title(f"{name}, ratio {rows['ratio'].iloc[0]:g}")
     axes.set_ylabel("gap, scratch minus pruned\n(nats per token)")
@@ -67,8 +67,8 @@ def _draw_panel(axes: Axes, name: str, rows: pd.DataFrame, styles: style.Styles)
 
 
 def _draw_curve(axes: Axes, curve: pd.DataFrame, run: pd.Series, colour: str) -> None:
-    """Solid between the budgets that were run; before them, where laws fan out, it is not drawn."""
-    curve = curve[curve["budget"] >= run.min()]
+    """Solid between the budgets that were run, and not drawn before them, where laws fan out."""
+    curve = curve[curve["budget"] >= run.min()].sort_values("budget")
     axes.fill_between(curve["budget"], curve["fitted_low"], curve["fitted_high"], color=colour, alpha=0.15, lw=0)
     axes.plot(curve["budget"], curve["fitted"], color=colour, ls="--")
     inside = curve[curve["budget"] <= run.max()]

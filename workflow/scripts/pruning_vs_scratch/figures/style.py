@@ -218,12 +218,14 @@ def token_scale(tables: Tables) -> str:
 def footer(drawn: pd.DataFrame) -> str:
     """Corpus, sequences, seeds and what the intervals cover."""
     first = drawn.iloc[0]
-    return f"Corpus {first['dataset']}, {first['sequences']} sequences, {coverage(drawn, 'sequences')}"
+    covered = coverage(drawn, "sequences") + (_coverage_of_laws(drawn) if "misfit" in drawn else "")
+    return f"Corpus {first['dataset']}, {first['sequences']} sequences, {covered}"
 
 
-def misfit_note(drawn: pd.DataFrame) -> str:
-    """What intervals of laws hold besides; nothing where no law of the study has budgets to spare."""
-    return " Intervals hold the misfit of the study's laws too." if drawn["misfit"].notna().any() else ""
+def _coverage_of_laws(drawn: pd.DataFrame) -> str:
+    """What the intervals of power laws cover: not seeds, but, where a law has budgets to spare, the laws' misfit."""
+    covered = "and the laws' misfit" if drawn["misfit"].notna().any() else "only"
+    return f" Those of power laws: over sequences {covered}."
 
 
 def coverage(drawn: pd.DataFrame, units: str) -> str:
@@ -327,9 +329,9 @@ def row_grid(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def say_not_run(axes: Axes) -> None:
-    """Fill a panel for which the study has no comparisons, beside one for which it has."""
-    axes.text(0.5, 0.5, "not in this study", ha="center", va="center", transform=axes.transAxes)
+def say_empty(axes: Axes, why: str = "not in this study") -> None:
+    """Fill a panel for which the study has nothing to draw, beside one for which it has."""
+    axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
     axes.tick_params(axis="x", length=0, labelbottom=False)
 
 

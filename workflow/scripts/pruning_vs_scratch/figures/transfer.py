@@ -11,7 +11,7 @@ from pruning_vs_scratch.figures import choose, style
 from pruning_vs_scratch.tables.load import Tables
 from pruning_vs_scratch.tables.reported import GRADES
 from pruning_vs_scratch.tables.resampling import FAR
-from pruning_vs_scratch.tables.transfer import reported_transfer
+from pruning_vs_scratch.tables.transfer import ONE_BUDGET, reported_transfer
 
 PANEL_HEIGHT = 2.5
 PAPER_PANELS = {"minitron_depth": "depth", "minitron_width": "width"}
@@ -57,7 +57,7 @@ def _study(found: pd.DataFrame, known: bool) -> pd.DataFrame:
         "low": (found["least_tokens"] / FAR - found["budget"]) / unit,
         "high": (found["most_tokens"] * FAR - found["budget"]) / unit,
     }
-    stated = found["status"].ne("one budget of scratch")
+    stated = found["status"].ne(ONE_BUDGET)
     ends = {end: found[f"{measure}_{end}"].fillna(farthest.where(stated)) for end, farthest in reach.items()}
     opened = {f"open_{end}": found[f"{measure}_{end}"].isna() & stated for end in reach}
     place = found.groupby("panel", sort=False)["method"].transform(lambda names: pd.factorize(names)[0])
@@ -94,6 +94,9 @@ def _draw_panel(axes: Axes, name: str, rows: pd.DataFrame, styles: style.Styles)
     axes.set_title(f"{name}, ratio {measured['ratio'].iloc[0]:g}")
     axes.set_ylabel("effective tokens transferred" + ("\n(share of the parent's tokens)" if known else ""))
     axes.set_xlabel("tokens of retraining" + (", share of the parent's" if known else " (logarithmic)"))
+    if measured["status"].eq(ONE_BUDGET).all():
+        style.say_empty(axes, f"nothing is stated:\n{ONE_BUDGET}")
+        return
     placed = rows.loc[rows[["value", "low", "high"]].notna().any(axis=1), "x"]
     shown = placed if len(placed) else rows["x"]
     ends = pd.Series([shown.min() / style.ROOM, shown.max() * style.ROOM])
@@ -119,10 +122,12 @@ def _paper_look() -> dict[str, Any]:
 
 def _handles(drawn: pd.DataFrame, styles: style.Styles) -> list[Line2D]:
     measured, paper = (drawn[drawn["source"] == source] for source in ("study", "paper"))
-    handles = [styles[key].handle() for key, _ in style.series(measured)]
+    stated = measured[measured["status"] != ONE_BUDGET]
+    handles = [styles[key].handle() for key, _ in style.series(stated)]
     if len(paper):
         grades = ", ".join(GRADES[grade] for grade in paper["grade"].unique())
-        handles.append(style.entry(f"the paper's Minitron: {grades}", **_paper_look()))
+        ratios = ", ".join(f"{ratio:g}" for ratio in paper["ratio"].unique())
+        handles.append(style.entry(f"the paper's Minitron, ratio {ratios}:\n{grades}", **_paper_look()))
     if measured[list(ARROWS)].any(axis=None):
         handles.append(style.entry("open end of an interval", color="black", marker="^", mfc="white", linestyle=""))
     lines = MEANINGS if measured["tokens_parent"].notna().all() else {0: MEANINGS[0]}
@@ -132,12 +137,11 @@ def _handles(drawn: pd.DataFrame, styles: style.Styles) -> list[Line2D]:
 def _note(measured: pd.DataFrame) -> str:
     """What is drawn, and how many models have no point, by the reason."""
     note = (
-        "How many more tokens training from scratch needs for the same loss, less those of retraining. "
+        "Tokens that training from scratch needs for the same loss, less those of retraining. "
         f"Stated up to {FAR:g} times the largest budget from scratch."
-        f"{style.misfit_note(measured)}"
     )
     missing = measured.loc[measured["value"].isna(), "status"].value_counts()
     if missing.empty:
         return note
-    counts = ", ".join(f"{count} {status}" for status, count in sorted(missing.items()))
+    counts = ", ".join(f"{status} ({count})" for status, count in sorted(missing.items()))
     return f"{note} Without a point: {counts}."

@@ -22,11 +22,11 @@ from pruning_vs_scratch.tables.sides import Sides, all_sides
 from pruning_vs_scratch.tables.statistics import Matrix, estimate_mean
 
 WIDEST = 0.2
-"""Nats per token. A fit does not carry if the interval of its gap is wider than this at a budget that was run."""
+"""Nats per token. A fit is too imprecise if the interval of its gap is wider than this at a budget that was run."""
 CURVE_POINTS = 49
 """Budgets at which a fitted gap is written down and a crossover looked for, evenly spaced in the logarithm."""
 TOO_FEW = "fewer than three budgets"
-NOT_CARRIED = "the fit does not carry"
+TOO_IMPRECISE = "the fit is too imprecise"
 NOTHING_RULED_OUT = "no budget is ruled out"
 
 Status = Literal["before the data", "within the data", "beyond the data", "not within reach", "not determined"]
@@ -57,12 +57,12 @@ class GapFit:
 
     @property
     def reach(self) -> tuple[float, float]:
-        """The least and the largest equal budget of which something is stated; none if they are not in order."""
+        """The least and the largest equal budget of which something is stated."""
         series = (self.sides.retrained.tokens, self.sides.scratch.tokens)
         return max(tokens[0] for tokens in series) / FAR, min(tokens[-1] for tokens in series) * FAR
 
-    def carries(self, confidence: float, extra: int = 0) -> bool:
-        """Whether the fitted gap is known well enough wherever it was measured."""
+    def is_precise(self, confidence: float, extra: int = 0) -> bool:
+        """Whether the interval of the fitted gap is narrow enough at every budget that was run."""
         groups = self.sides.full if extra else self.sides.equal
         ends = (self.interval(group.budget, confidence, extra) for group in groups)
         return all(high - low <= WIDEST for low, high in ends)
@@ -115,9 +115,9 @@ def crossover(fit: GapFit | None, confidence: float) -> Crossover:
     """Where the fitted gap falls below zero and stays there, with the budgets that are not ruled out."""
     if fit is None:
         return Crossover("not determined", reason=TOO_FEW)
+    if not fit.is_precise(confidence):
+        return Crossover("not determined", reason=TOO_IMPRECISE)
     least, most = fit.reach
-    if least >= most or not fit.carries(confidence):
-        return Crossover("not determined", reason=NOT_CARRIED)
     budgets = np.geomspace(least, most, CURVE_POINTS)
     low, high = interval(_crossings(fit.drawn, budgets), confidence)
     point = float(_crossings(fit.point, budgets)[0])
@@ -178,7 +178,7 @@ def _rows(sides: Sides, misfit: Misfit | None, settings: ClaimsConfig) -> Iterat
             "kind": "measured", "budget": group.budget, "measured": measured.mean, "low": measured.low,
             "high": measured.high, "residual": residual, **fitted, **about,
         }  # fmt: skip
-    if fit is not None and fit.reach[0] < fit.reach[1]:
+    if fit is not None:
         for budget in np.geomspace(*fit.reach, CURVE_POINTS):
             yield {"kind": "curve", "budget": budget, **_fitted(fit, budget, settings.confidence), **about}
 

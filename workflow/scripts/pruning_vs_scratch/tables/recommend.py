@@ -9,7 +9,7 @@ import pandas as pd
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study.names import token_label
-from pruning_vs_scratch.tables.crossover import NOT_CARRIED, TOO_FEW, GapFit, crossover, fit_gap, study_misfit
+from pruning_vs_scratch.tables.crossover import TOO_FEW, TOO_IMPRECISE, GapFit, crossover, fit_gap, study_misfit
 from pruning_vs_scratch.tables.gaps import GapGroup
 from pruning_vs_scratch.tables.load import GROUP, Tables
 from pruning_vs_scratch.tables.resampling import FAR, Misfit
@@ -109,8 +109,8 @@ def _fitted(sides: Sides, tokens: int, misfit: Misfit | None, settings: ClaimsCo
     beyond = fit.beyond(tokens, extra)
     if beyond > FAR:
         return replace(nothing, remark=f"{beyond:.3g} times outside of what was run ({run})", beyond=beyond)
-    if not fit.carries(settings.confidence, extra):
-        return replace(nothing, remark=NOT_CARRIED, beyond=beyond)
+    if not fit.is_precise(settings.confidence, extra):
+        return replace(nothing, remark=TOO_IMPRECISE, beyond=beyond)
     low, high = fit.interval(tokens, settings.confidence, extra)
     return Answer(
         sides.label,
@@ -163,7 +163,7 @@ def recommendation(
         f"{'method':<24} {'advice':<15} {'gap (nats)':<26} remark",
         *map(_line, found),
     ]
-    reach = _reach(found, ratio, parent / studied_parent if parent and studied_parent else None)
+    reach = _reach(found, ratio, f"{studied_parent / parent:.3g}" if parent and studied_parent else None)
     return "\n".join([*lines, "", *reach]) + "\n"
 
 
@@ -172,16 +172,19 @@ def _line(answer: Answer) -> str:
     return f"{answer.label:<24} {answer.advice:<15} {gap:<26} {answer.remark}"
 
 
-def _reach(found: Sequence[Answer], ratio: float, parents: float | None) -> Iterator[str]:
-    """How far the answer goes beyond what was run."""
+def _reach(found: Sequence[Answer], ratio: float, parents: str | None) -> Iterator[str]:
+    """How far the answer goes beyond what was run.
+
+    ``parents`` is how many times the tokens of your parent the study's was trained on; None where nobody says.
+    """
     beyond = max(answer.beyond for answer in found)
     if beyond > 1:
         far = f" Nothing is said beyond a factor of {FAR:g}." if beyond > FAR else ""
         yield f"The budget lies outside of those that were run by a factor of up to {beyond:.3g}.{far}"
     if parents is None:
         yield "Nobody says what the study's parent was trained on, so it cannot be compared with yours."
-    elif parents != 1:
-        yield f"The study's parent was trained on {1 / parents:.3g} times the tokens of yours."
+    elif parents != "1":
+        yield f"The study's parent was trained on {parents} times the tokens of yours."
     others = sorted({answer.ratio for answer in found} - {ratio})
     if others:
         yield f"Ratio {ratio:g} was not run for every method; the nearest were {', '.join(f'{r:g}' for r in others)}."

@@ -62,11 +62,6 @@ class Sides:
     """Tokens that a full budget has beside those of retraining; None without one."""
 
     @property
-    def key(self) -> tuple[str, str, float]:
-        """Method, pattern and ratio."""
-        return self.method, self.pattern, self.ratio
-
-    @property
     def label(self) -> str:
         """For people: 'Wanda 2:4 0.5'."""
         return f"{series_label(self.method, self.pattern)} {self.ratio:g}"

@@ -29,6 +29,7 @@ Status = Literal[
     "between two budgets", "one budget of scratch",
 ]  # fmt: skip
 
+ONE_BUDGET: Status = "one budget of scratch"
 SERIES = ("method", "pattern", "ratio")
 REPORTED_COLUMNS = (
     "budget", "loss_retrained", "status", "scratch_tokens", "transferred", "tokens_parent", "share", "grade",
@@ -49,7 +50,7 @@ def worths(sides: Sides, misfit: Misfit | None, confidence: float) -> list[Worth
     """How many tokens from scratch reach the loss of each retrained model of a method."""
     scratch, retrained = sides.scratch, sides.retrained
     if len(scratch.tokens) == 1:
-        return [Worth("one budget of scratch", None, None, None) for _ in retrained.tokens]
+        return [Worth(ONE_BUDGET, None, None, None) for _ in retrained.tokens]
     noise = Noise(scratch.losses.shape[1], misfit)
     yardstick, losses = noise.losses(scratch.losses), noise.losses(retrained.losses)
     if not scratch.has_law:

@@ -8,7 +8,7 @@ from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.gaps import series_label
 from pruning_vs_scratch.tables.load import records
 from pruning_vs_scratch.tables.published.stored import MISSING, Published, Stored, number
-from pruning_vs_scratch.tables.transfer import reported_transfer
+from pruning_vs_scratch.tables.transfer import ONE_BUDGET, reported_transfer
 
 OPEN = "open"
 COLUMNS = [
@@ -49,7 +49,7 @@ def _with_ends(row: dict[str, Any], name: str) -> str:
     say = _tokens if name == "scratch_tokens" else _share
     point = say(row[name])
     unknown = name == "share" and pd.isna(row["tokens_parent"])
-    if unknown or row["source"] == "paper" or row["status"] == "one budget of scratch":
+    if unknown or row["source"] == "paper" or row["status"] == ONE_BUDGET:
         return point
     ends = (row[f"{name}_low"], row[f"{name}_high"])
     low, high = (OPEN if pd.isna(end) else say(end) for end in ends)
