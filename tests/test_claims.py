@@ -122,6 +122,13 @@ def test_the_rise_with_fineness_is_the_slope_on_the_rank(tmp_path: Path) -> None
     assert rows["ratio 0.75, 131k tokens, 3 methods"]["expected"] == "> 0"
 
 
+def test_the_range_of_effects_is_that_of_gaps_even_if_none_is_judged(tmp_path: Path) -> None:
+    tables = write_tables(tmp_path, methods=[("minitron_width", "dense"), ("wanda", "2:4")])
+    text = claims_markdown(with_reported(state_claims("demo", gap_groups(tables, "test"), SETTINGS), REPORTED))
+    (found,) = (line for line in text.split("## C4")[1].splitlines() if "The gaps run from" in line)
+    assert "methods)" not in found
+
+
 def test_each_doubling_stands_beside_the_slope(tmp_path: Path) -> None:
     """A trend that ends is seen: the second step is flat."""
     gaps = dict(zip(BUDGETS, (0.5, 0.3, 0.3), strict=True))

@@ -260,10 +260,11 @@ def test_a_package_of_several_versions_has_a_line_for_each(stored: Stored) -> No
 def test_columns_of_numbers_stand_on_the_right_and_long_text_is_broken(stored: Stored, tmp_path: Path) -> None:
     for name, columns in {
         "provenance": "lrrrrlr",
-        "verdicts": r"lp{0.3\linewidth}lp{0.3\linewidth}p{0.3\linewidth}",
+        "verdicts": r"lp{0.23\linewidth}lp{0.23\linewidth}p{0.23\linewidth}",
     }.items():
         write(PUBLISHED[name](stored), name, tmp_path)
         assert rf"\begin{{tabular}}{{{columns}}}" in (tmp_path / f"{name}.tex").read_text()
+    assert set(PUBLISHED["verdicts"](stored).alignments) == {"left"}  # reasons begin with a number
     rule = (tmp_path / "provenance.md").read_text().splitlines()[3]
     assert [cell.endswith(":") for cell in rule.strip("|").split("|")] == [letter == "r" for letter in "lrrrrlr"]
 

@@ -87,8 +87,8 @@ class Comparison:
     runs: tuple[str, ...]
     premise: bool = True
     """False if there is no advantage to begin with, so that it cannot shrink."""
-    steps: tuple["Step", ...] = ()
-    """Of a trend over budgets: what lies between neighbours."""
+    steps: tuple[Step, ...] = ()
+    """Of a trend over budgets: the change between neighbours."""
 
     @property
     def p_value(self) -> float:
@@ -263,8 +263,7 @@ def _budget_trend(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
 
 def _steps(members: Sequence[GapGroup]) -> tuple[Step, ...]:
     """Between neighbouring budgets, so that a trend which ends is seen."""
-    gaps = {group.budget: float(group.differences.mean()) for group in members}
-    return steps_between(gaps)
+    return steps_between({group.budget: float(group.differences.mean()) for group in members})
 
 
 def steps_between(gaps: Mapping[int, float]) -> tuple[Step, ...]:

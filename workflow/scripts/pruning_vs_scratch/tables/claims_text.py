@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pruning_vs_scratch.study.names import token_label
+from pruning_vs_scratch.tables.claims import GAP
 
 P_FLOOR = 0.0001
 """p-values below are shown as an inequality."""
@@ -32,6 +33,11 @@ def _conventions(claims: dict[str, Any]) -> Iterator[str]:
         "from scratch minus the loss of the pruned and retrained model: where it is positive, pruning is better. "
         f"Two models count as matched if their losses differ by less than {claims['margin']:g}."
     )
+    yield ""
+    yield (
+        "The paper's own numbers are read in the same way, but have no intervals. Each has its grade in parentheses; "
+        "points are of mean accuracy."
+    )
     if claims["times_read"] > 1:
         yield ""
         yield (
@@ -56,10 +62,7 @@ def _section(claim: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield f"{_sentence(claim['reason'])} {_range_of_effects(claim)}".rstrip()
     yield ""
-    yield (
-        "The paper's own numbers, read in the same way but without intervals (points: of mean accuracy), give: "
-        f"{claim['reported']}."
-    )
+    yield f"The paper's own numbers: {claim['reported']}."
     if "falsification" in claim:
         yield ""
         yield _falsification(claim["falsification"])
@@ -73,7 +76,7 @@ def _section(claim: dict[str, Any]) -> Iterator[str]:
 def _range_of_effects(claim: dict[str, Any]) -> str:
     if not claim["comparisons"]:
         return ""
-    comparisons = [row for row in claim["comparisons"] if row["quantity"] == claim["comparisons"][0]["quantity"]]
+    comparisons = [row for row in claim["comparisons"] if row["quantity"] == GAP] or claim["comparisons"]
     smallest = min(comparisons, key=lambda comparison: comparison["effect"])
     largest = max(comparisons, key=lambda comparison: comparison["effect"])
     if smallest is largest:

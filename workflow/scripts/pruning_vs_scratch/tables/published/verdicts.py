@@ -1,4 +1,4 @@
-"""The table of verdicts: a line a claim of the paper."""
+"""The table of verdicts: one line per claim of the paper."""
 
 import pandas as pd
 
@@ -15,7 +15,7 @@ COLUMNS = {
 
 
 def verdict_table(stored: Stored) -> Published:
-    """A row a claim: what it says, whether the study's numbers support it, why, and what the paper's own give."""
+    """One row per claim: what it says, whether the study's numbers support it, why, and what the paper's own give."""
     rows = [{heading: claim[key] for key, heading in COLUMNS.items()} for claim in stored.claims["claims"]]
     table = pd.DataFrame(rows, columns=list(COLUMNS.values()))
     title = (
