@@ -224,7 +224,10 @@ def footer(drawn: pd.DataFrame) -> str:
 
 def _coverage_of_laws(drawn: pd.DataFrame) -> str:
     """What the intervals of power laws cover: not seeds, but, where a law has budgets to spare, the laws' misfit."""
-    covered = "and the laws' misfit" if drawn["misfit"].notna().any() else "only"
+    known = bool(drawn["misfit"].notna().any())
+    if drawn["seeds"].min() == 1 and not known:
+        return ""
+    covered = "and the laws' misfit" if known else "only"
     return f" Those of power laws: over sequences {covered}."
 
 

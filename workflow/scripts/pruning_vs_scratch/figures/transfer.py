@@ -94,7 +94,7 @@ def _draw_panel(axes: Axes, name: str, rows: pd.DataFrame, styles: style.Styles)
     axes.set_title(f"{name}, ratio {measured['ratio'].iloc[0]:g}")
     axes.set_ylabel("effective tokens transferred" + ("\n(share of the parent's tokens)" if known else ""))
     axes.set_xlabel("tokens of retraining" + (", share of the parent's" if known else " (logarithmic)"))
-    if measured["status"].eq(ONE_BUDGET).all():
+    if measured["status"].eq(ONE_BUDGET).all() and paper.empty:
         style.say_empty(axes, f"nothing is stated:\n{ONE_BUDGET}")
         return
     placed = rows.loc[rows[["value", "low", "high"]].notna().any(axis=1), "x"]
