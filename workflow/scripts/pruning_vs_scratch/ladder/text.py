@@ -3,10 +3,10 @@
 import math
 
 from pruning_vs_scratch.ladder.proportions import Values
-from pruning_vs_scratch.ladder.rungs import Parent
+from pruning_vs_scratch.ladder.rungs import LEAST_VOCABULARY, Parent
 
 PLAYS_TOKENS = 1_893_418
-"""Of the demo's training text by its tokenizer (measured); a rung that reads the plays has the same tokenizer."""
+"""Of the demo's training text by a tokenizer of the smallest vocabulary (measured)."""
 MOST_PASSES = 16
 """Each further pass over a text is worth less, and beyond about 16 hardly anything (Muennighoff et al., 2305.16264,
 who find four passes nearly as good as new text)."""
@@ -18,9 +18,9 @@ def passes_over_plays(parent: Parent, tokens: int) -> int | None:
     In windows, of which the plays have W: the parent reads P/K of them K times, and what comes behind reads the rest
     up to K times. So ceil(P/K) <= W, and what is behind is at most K (W - ceil(P/K)).
 
-    None if they would be too many, or if the rung's vocabulary is not the demo's.
+    None if they would be too many, or if the rung's vocabulary is a larger one.
     """
-    if parent.shape.vocab_size != parent.proportions.demo.tokenizer.vocab_size:
+    if parent.shape.vocab_size != LEAST_VOCABULARY:
         return None
     length = parent.sequence_length
     windows, first = PLAYS_TOKENS // (length + 1), parent.tokens // length
