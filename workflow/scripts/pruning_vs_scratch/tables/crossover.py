@@ -12,13 +12,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+from scipy import optimize
 
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.tables.gaps import GapGroup, series_label
 from pruning_vs_scratch.tables.load import COLUMNS
-from pruning_vs_scratch.tables.statistics import Matrix, line_weights, slope_weights, standard_error
+from pruning_vs_scratch.tables.statistics import Matrix, line_weights, slope_weights, standard_error, t_quantile
 
 DOUBLINGS = 40
 """How far beyond the data a crossover is looked for; what lies farther is called endless."""
@@ -61,7 +61,7 @@ class GapLine:
         """Of the fitted gap at a budget: t, over sequences, and over seeds where there are several."""
         values = self._at(np.log2(tokens))
         error, degrees = standard_error([values])
-        half = float(stats.t.ppf((1 + confidence) / 2, degrees)) * error
+        half = t_quantile((1 + confidence) / 2, degrees) * error
         return float(values.mean()) - half, float(values.mean()) + half
 
     @property
