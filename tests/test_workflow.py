@@ -593,9 +593,11 @@ def test_benchmarks_of_the_hub_join_a_study_whose_jobs_have_no_network(
     frozen = snakemake(copy, "freeze", *SMOKE, "config/hub.yaml")
     assert frozen.returncode == 0, frozen.stderr
     shutil.rmtree(tmp_path / "home")
+    monkeypatch.delenv("HF_HOME")
+    monkeypatch.delenv("HF_HUB_OFFLINE")
 
-    result = snakemake(copy, *SMOKE, "config/hub.yaml")
-    assert result.returncode == 0, result.stderr
+    result = command(copy, study_command("--configfile", "config/hub.yaml"))
+    assert result.returncode == 0, result.stdout + result.stderr
     results, before = (pd.read_csv(folder / "results/smoke/results.csv") for folder in (copy, finished[0]))
     added = results[results["dataset"].str.startswith(("piqa", "sciq"))]
     assert set(added["dataset"]) == {"piqa", "sciq", "piqa@1shot", "sciq@1shot"}
