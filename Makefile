@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 REDRAW := $(or $(wildcard $(VENV)/run.done),$(VENV)-figures/run.done)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo smoke plan archive figures test slurm-check slurm-test parent-test lint bench lock schema clean
+.PHONY: help demo smoke plan ladder archive figures test slurm-check slurm-test parent-test lint bench lock schema clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ smoke: $(VENV)/run.done ## Run the smallest study
 
 plan: $(VENV)/run.done ## Say what STUDY (default: the demo) would cost, on DEVICE (default: the study's), without running it
 	@$(BIN)/python workflow/scripts/plan_study.py $(if $(STUDY),--study $(foreach name,$(STUDY),'$(name)')) $(if $(DEVICE),--device '$(DEVICE)')
+
+ladder: $(VENV)/run.done ## Say which studies of the paper's proportions, 0.2M to 8B, fit into HOURS on GPUS of DEVICE; OUT writes one
+	@$(BIN)/python workflow/scripts/ladder.py $(if $(PARAMS),--params '$(PARAMS)') $(if $(GPUS),--gpus '$(GPUS)') $(if $(DEVICE),--device '$(DEVICE)') $(if $(HOURS),--hours '$(HOURS)') $(if $(MATRIX),--$(MATRIX)) $(if $(OUT),--write '$(OUT)')
 
 archive: $(VENV)/run.done ## Write the finished study of CONFIGFILE (default: the demo) as one file; WEIGHTS=yes for its checkpoints too
 	@$(BIN)/python workflow/scripts/write_archive.py $(if $(CONFIGFILE),--configfile '$(CONFIGFILE)') $(if $(WEIGHTS),--weights)

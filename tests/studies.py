@@ -126,7 +126,7 @@ def studies(draw: st.DrawFn) -> Study:
         "wanda": {"order": draw(st.sampled_from(["sequential", "dense"]))},
     }
     baselines = {
-        "mask": draw(st.sampled_from(["inherited", "random"])),
+        "mask": draw(st.sampled_from(["inherited", "random", "random_at_full"])),
         "redraw": draw(st.sampled_from(["all", "linear"])),
     }
     return Study(

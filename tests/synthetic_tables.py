@@ -143,18 +143,30 @@ def _pairs(method: str, pattern: str, ratio: float, budget: int, seed: int, full
 def _runs(pairs: list[Pair]) -> pd.DataFrame:
     columns = [
         "run", "role", "method", "granularity", "pattern", "target_ratio", "tokens_parent", "tokens_prune",
-        "tokens_train", "tokens_total", "seed",
+        "tokens_train", "tokens_distinct", "tokens_total", "seed",
     ]  # fmt: skip
     rows = {}
     for pair in pairs:
         spent = PARENT_TOKENS + pair.budget
         target = (pair.granularity, pair.pattern, pair.ratio)
-        rows[pair.parent] = ("parent", None, None, "dense", 0.0, 0, 0, PARENT_TOKENS, PARENT_TOKENS, pair.seed)
+        rows[pair.parent] = (
+            "parent",
+            None,
+            None,
+            "dense",
+            0.0,
+            0,
+            0,
+            PARENT_TOKENS,
+            PARENT_TOKENS,
+            PARENT_TOKENS,
+            pair.seed,
+        )
         rows[pair.retrained] = (
-            "retrained", pair.method, *target, PARENT_TOKENS, 0, pair.budget, spent, pair.seed,
+            "retrained", pair.method, *target, PARENT_TOKENS, 0, pair.budget, pair.budget, spent, pair.seed,
         )  # fmt: skip
         tokens = pair.budget if pair.setting == "equal" else spent
-        rows[pair.scratch] = ("scratch", None, *target, 0, 0, tokens, tokens, pair.seed)
+        rows[pair.scratch] = ("scratch", None, *target, 0, 0, tokens, tokens, tokens, pair.seed)
     return pd.DataFrame([(run, *facts) for run, facts in rows.items()], columns=columns)
 
 

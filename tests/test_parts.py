@@ -283,10 +283,6 @@ CHANGES: dict[str, tuple[Change, str]] = {
         lambda v: v["corpus"]["evaluation"].update(folio={"source": "pages"}),
         "corpus.evaluation.folio.source: pages is read in parts, for training only",
     ),
-    "a tokenizer of its own": (
-        lambda v: v.update(tokenizer={"kind": "bpe", "vocab_size": 512}),
-        "tokenizer.kind: pages is tokenised in parts: take that of a checkpoint",
-    ),
     "domains": (
         lambda v: v["corpus"].update(domains={name: {"include": ["*"], "proportion": 0.5} for name in "ab"}),
         "corpus.domains: pages is read in parts, which have no domains",

@@ -107,6 +107,21 @@ def test_the_full_budget_is_taken_apart(stored: Stored) -> None:
     assert (full["tokens_scratch"] == PARENT_TOKENS + max(BUDGETS)).all()
 
 
+def test_what_a_shared_baseline_read_beyond_each_pipeline_is_told(stored: Stored) -> None:
+    pairs, ledger, runs = stored.tables.pairs, stored.ledger, stored.tables.runs
+    full = pairs["setting"] == "full"
+    shared = pairs.loc[full, "scratch"].iloc[0]
+    ledger.loc[ledger["run"] == shared, "tokens_seen"] += 1500
+    runs["tokens_prune"] = 200
+    table = PUBLISHED["accounting"](stored)
+    told = table.printed["beyond the pipeline"]
+    assert set(told[~full]) == {"–"}
+    assert set(told[full & (pairs["scratch"] == shared)]) == {"1,300"}
+    assert table.numbers["tokens_beyond"].notna().tolist() == full.tolist()
+    stored.tables.pairs.drop(pairs.index[full], inplace=True)
+    assert "beyond the pipeline" not in PUBLISHED["accounting"](stored).printed
+
+
 def test_search_ranges_and_values_are_told(stored: Stored) -> None:
     table = PUBLISHED["hyperparameters"](stored).numbers.set_index("hyperparameter")
     assert table.loc["peak learning rate"].tolist() == ["0.003", "0.001, 0.003"]

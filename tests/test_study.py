@@ -144,7 +144,8 @@ def test_both_sides_of_a_pair_have_the_same_shape_and_zeros_in_the_same_number(s
     for pair in study.pairs:
         retrained, scratch = study.run(pair.retrained), study.run(pair.scratch)
         assert scratch.target.shape == retrained.target.shape
-        if retrained.mask is None or study.config.baselines.mask == "inherited" or pair.setting == "rewind":
+        random = {"inherited": [], "random": ["equal", "full"], "random_at_full": ["full"]}[study.config.baselines.mask]
+        if retrained.mask is None or pair.setting not in random:
             assert (scratch.mask, scratch.target) == (retrained.mask, retrained.target)
         else:
             mask = study.run(str(scratch.mask))
@@ -164,24 +165,26 @@ def test_every_run_that_another_needs_is_made(study: Study) -> None:
 
 @given(studies())
 def test_parent_retraining_and_mask_learning_share_no_token(study: Study) -> None:
-    """Only full baselines, which read what the whole pipeline reads, read on."""
+    """Only full baselines, which read what the whole pipeline reads, read on. Masks are learned on the text's end."""
     full = {pair.scratch for pair in study.pairs if pair.setting == "full"}
-    plans = [found for run in study.runs.values() if (found := run.plan or (run.pruning and run.pruning.training))]
+    trained = [run.plan for run in study.runs.values() if run.plan]
     after_parent = study.config.parent.tokens // LENGTH
-    after_retraining = max(found.window_end for found in plans if found.phase == "retrain")
-    starts = {"pretrain": 0, "prune": after_retraining}
-    for found in plans:
+    after_retraining = max(found.window_end for found in trained if found.phase == "retrain")
+    for found in trained:
+        assert not found.reading.backwards
         if found.run not in full:
-            assert found.window_start == starts.get(found.phase, after_parent)
-            assert found.phase != "pretrain" or found.window_end == after_parent
-            assert found.phase in starts or found.window_end <= after_retraining
+            assert found.window_start == (0 if found.phase == "pretrain" else after_parent)
+            assert found.window_end <= (after_parent if found.phase == "pretrain" else after_retraining)
+    for learned in (run.pruning.training for run in study.runs.values() if run.pruning and run.pruning.training):
+        assert learned.reading.backwards
+        assert learned.window_start == 0
 
 
 @given(studies())
 def test_the_corpus_has_to_hold_every_range_that_is_read(study: Study) -> None:
     ends = [run.plan.window_end for run in study.runs.values() if run.plan]
-    ends += [run.pruning.training.window_end for run in study.runs.values() if run.pruning and run.pruning.training]
-    assert study.windows_needed("train") == [(max(ends), LENGTH)]
+    learned = [run.pruning.training.window_end for run in study.runs.values() if run.pruning and run.pruning.training]
+    assert study.windows_needed("train") == [(max(ends) + max(learned, default=0), LENGTH)]
 
 
 @given(studies())

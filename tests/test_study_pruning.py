@@ -99,13 +99,14 @@ def sheared(values: Values, *matrix: Values, tokens: int = 768, **options: Any) 
     return with_matrix(values, *matrix)
 
 
-def test_masks_are_learned_behind_the_longest_retraining_of_all(smoke: Values) -> None:
+def test_masks_are_learned_on_the_end_of_the_text_whatever_the_longest_retraining_is(smoke: Values) -> None:
     study = sheared(smoke, block(["sheared_llama"], [4096]), block(["shortgpt"], [1024, 8192]))
     found = learning(study, SHEARED)
-    first = (16384 + 8192) // 128
-    assert (found.window_start, found.window_end) == (first, first + 768 // 128)
+    assert (found.window_start, found.window_end, found.reading.backwards) == (0, 768 // 128, True)
     assert (found.run, found.phase, found.tokens, found.steps) == (SHEARED, "prune", 768, 2)
-    assert study.windows_needed("train") == [(first + 6, 128)]
+    assert study.windows_needed("train") == [((16384 + 8192 + 768) // 128, 128)]
+    longer = sheared(smoke, block(["sheared_llama"], [4096]), block(["shortgpt"], [1024, 16384]))
+    assert learning(longer, SHEARED) == found
 
 
 def test_masks_are_learned_by_the_methods_own_recipe(smoke: Values) -> None:
@@ -150,6 +151,7 @@ def test_two_width_methods_share_the_equal_baseline_and_not_the_full_one(smoke: 
 def test_full_baselines_whose_tokens_differ_little_still_have_names_of_their_own(smoke: Values) -> None:
     """At the paper's scale, pruning reads less than the three digits of a label show."""
     smoke["parent"]["tokens"] = 16_384_000
+    smoke["baselines"] = {"full_tolerance": 0}
     study = sheared(smoke, block(["minitron_width", "sheared_llama"], [4096], full=[4096]), tokens=3072)
     full = {pair.method: plan(study, pair.scratch).tokens for pair in study.pairs if pair.setting == "full"}
     assert full == {"minitron_width": 16_384_000 + 4096 + 1024, "sheared_llama": 16_384_000 + 4096 + 3072}

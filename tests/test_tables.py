@@ -59,6 +59,7 @@ def ledger_row(study: Study, run: Run) -> LedgerRow:
         phase=plan.phase if plan else "prune",
         tokens_planned=tokens,
         tokens_seen=tokens,
+        tokens_distinct=tokens,
         tokens_trunk=study.run(run.trunk).plan.tokens if run.trunk else 0,  # type: ignore[union-attr]
         window_start=plan.window_start if plan else 0,
         window_end=plan.window_end if plan else calibration.sequences,

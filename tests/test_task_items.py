@@ -13,7 +13,8 @@ import yaml
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.evaluation import TaskKind
 from pruning_vs_scratch.data.documents import Document, write_documents
-from pruning_vs_scratch.data.task_items import CHOICES, Item, make_items, passages_of
+from pruning_vs_scratch.data.task_items import CHOICES, Item, make_items, passages_of, prompts_of
+from pruning_vs_scratch.data.tokenizer import save_tokenizer, train_bpe
 from pruning_vs_scratch.errors import UserError
 
 KINDS: tuple[TaskKind, ...] = get_args(TaskKind)
@@ -70,6 +71,16 @@ def made(kind: TaskKind, seed: int = 0, count: int = ITEMS) -> list[Item]:
     return make_items(kind, DOCUMENTS, count, seed)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_items_that_do_not_fit_are_passed_over(kind: TaskKind) -> None:
+    lengths = sorted(max(map(len, prompts_of(item))) for item in made(kind))
+    limit = lengths[len(lengths) // 2]
+    items = make_items(kind, DOCUMENTS, 4, 0, lambda text: len(text) <= limit)
+    assert all(len(prompt) <= limit for item in items for prompt in prompts_of(item))
+    with pytest.raises(UserError, match="yields 0"):
+        make_items(kind, DOCUMENTS, 4, 0, lambda _text: False)
+
+
 def test_only_spoken_lines_are_passages() -> None:
     passages = list(passages_of(DOCUMENTS[0]))
     assert len(passages) == 12
@@ -121,7 +132,9 @@ def test_the_entry_point_writes_items_and_manifest(tmp_path: Path) -> None:
     documents, out, manifest = (tmp_path / name for name in ("test.jsonl", "items.jsonl", "items.json"))
     write_documents(documents, DOCUMENTS)
     command = [sys.executable, str(REPOSITORY / "workflow/scripts/make_task_items.py"), "--kind", "scramble"]
-    command += ["--documents", str(documents), "--items", "8", "--seed", "3"]
+    command += ["--documents", str(documents), "--items", "8", "--seed", "3", "--longest", "1000"]
+    save_tokenizer(train_bpe([document.text for document in DOCUMENTS], 300), tmp_path / "tokenizer")
+    command += ["--tokenizer", str(tmp_path / "tokenizer")]
     subprocess.run([*command, "--out", str(out), "--manifest", str(manifest)], check=True, capture_output=True)
     assert [json.loads(line) for line in out.read_text().splitlines()] == made("scramble", seed=3, count=8)
     assert json.loads(manifest.read_text())["facts"] == {"items": 8, "chance": 0.25, "answers": [2, 2, 2, 2]}

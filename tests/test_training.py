@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruning_vs_scratch.config.training import CosineSchedule, OptimizerConfig
+from pruning_vs_scratch.data.reading import Reading
 from pruning_vs_scratch.data.tokens import TokenStore, write_tokens
 from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.errors import Interrupted, UserError
@@ -186,6 +187,25 @@ def test_a_resumed_run_keeps_the_rates_of_its_groups(store: TokenStore, tmp_path
     resumed = make_trainer(store, tmp_path / "cut", kind=TwoRates)
     resumed.train()
     assert all(torch.equal(weights(resumed)[name], tensor) for name, tensor in weights(whole).items())
+
+
+def test_a_run_cut_in_a_later_pass_over_its_text_and_resumed_equals_an_uninterrupted_one(
+    store: TokenStore, tmp_path: Path
+) -> None:
+    """12 steps of 4 sequences over a part of 18 windows: the third pass begins in the tenth step."""
+    plan = {"window_start": 0, "window_end": 48, "reading": Reading(passes=3, parent_sequences=54)}
+    whole = make_trainer(store, tmp_path / "whole", **plan)
+    expected = whole.train()
+    cut = make_trainer(store, tmp_path / "cut", **plan)
+    for _ in range(11):
+        step_with_periodic_actions(cut)
+    resumed = make_trainer(store, tmp_path / "cut", **plan)
+    assert resumed.state.step == 9
+    result = resumed.train()
+    assert (result.tokens_seen, result.tokens_distinct) == (48 * LENGTH, 18 * LENGTH)
+    assert result.validation_loss == expected.validation_loss
+    assert all(torch.equal(weights(resumed)[name], tensor) for name, tensor in weights(whole).items())
+    assert untimed_metrics(resumed) == untimed_metrics(whole)
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["dense", "sparse"])

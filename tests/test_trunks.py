@@ -118,7 +118,7 @@ def test_time_in_trunks_is_counted_and_told_apart(store: TokenStore, tmp_path: P
 def test_the_fields_of_the_ledger_share_out_tokens_and_operations() -> None:
     plan = make_plan(**plan_values(LONG))
     teacher = replace(SHAPE, layers=5)
-    found = training_fields(plan, TrainResult(512, 384, 8, 2.0, 1.0, None, "fp32"), SHAPE, teacher)
+    found = training_fields(plan, TrainResult(512, 384, 512, 8, 2.0, 1.0, None, "fp32"), SHAPE, teacher)
     assert (found["tokens_seen"], found["tokens_trunk"]) == (512, 384)
     assert found["flops"] == SHAPE.training_flops(32, LENGTH)
     assert found["flops_trunk"] * 4 == found["flops"] * 3

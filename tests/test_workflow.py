@@ -44,6 +44,7 @@ LEDGER_COLUMNS = [
     "tokens_planned",
     "tokens_seen",
     "tokens_trunk",
+    "tokens_distinct",
     "window_start",
     "window_end",
     "sequence_length",
@@ -78,6 +79,7 @@ RESULT_COLUMNS = [
     "tokens_parent",
     "tokens_prune",
     "tokens_train",
+    "tokens_distinct",
     "tokens_total",
     "seed",
     "dataset",
@@ -513,7 +515,7 @@ def test_a_study_grows_by_learned_masks_a_chain_and_a_rewound_baseline(copy: Pat
 
     ledger = pd.read_csv(copy / "results/smoke/ledger.csv").set_index("run")
     learned, chained = "P16.4k-sheared_llama-0.5", "minitron_depth-0.5+wanda-0.5-2of4"
-    assert ledger.loc[f"{learned}-seed0", ["phase", "tokens_seen", "window_start"]].tolist() == ["prune", 1024, 192]
+    assert ledger.loc[f"{learned}-seed0", ["phase", "tokens_seen", "window_start"]].tolist() == ["prune", 1024, 0]
     assert ledger.loc[f"{learned}-seed0", "world_size"] == 2
     assert ledger.loc["S21.5k-width-0.5-full-seed0", "tokens_seen"] == 16384 + 4096 + 1024
     steps = [f"P16.4k-{name}-seed0" for name in ("minitron_depth-0.5", chained)]
@@ -551,7 +553,7 @@ def test_too_little_text_is_told_before_anything_is_trained(copy: Path) -> None:
     result = snakemake(copy, *SMOKE, "config/large.yaml")
     assert result.returncode == 1
     log = (copy / "results/smoke/logs/check_text.log").read_text()
-    assert re.search(r"the study needs 67,1\d\d,\d\d\d tokens of resources/smoke/tokens/train, which holds", log)
+    assert re.search(r"the study needs 67,2\d\d,\d\d\d tokens of resources/smoke/tokens/train, which holds", log)
     assert not list((copy / "results/smoke/runs").glob("P67*"))
 
 

@@ -12,7 +12,9 @@ from checkpoints_world import VOCABULARY, write_published
 from hub_server import HubServer, hub_server
 from pruning_vs_scratch.config.load import load_config
 from pruning_vs_scratch.data.documents import read_documents
+from pruning_vs_scratch.data.parts import PartReader
 from pruning_vs_scratch.data.splits import HELD_OUT
+from pruning_vs_scratch.data.tokenizer import load_tokenizer, train_bpe
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.planning.measure import time_of_text
@@ -89,3 +91,38 @@ def test_a_text_of_many_files_is_made_part_by_part(
     (folder / "config/pages.yaml").write_text(yaml.safe_dump(overlay))
     jobs = planned_jobs(folder, *corpora, *STUDY)
     assert (jobs["acquire_part"], jobs["tokenize_part"]) == (1, 1)
+
+
+def test_a_tokenizer_is_trained_on_the_first_part(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = checkout(tmp_path / "checkout")
+    overlay = {
+        "study": "pages",
+        "corpus": {
+            "sources": {"pages": source(tokens_per_file=8_000, files_per_part=2).model_dump()},
+            "train": [{"source": "pages"}],
+            "splits": {name: {"include": None, "fraction": 0.1} for name in HELD_OUT},
+        },
+        "tokenizer": {"vocab_size": 300},
+        "parent": {"tokens": 8_192},
+    }
+    (folder / "config/pages.yaml").write_text(yaml.safe_dump(overlay))
+    monkeypatch.setenv("HF_ENDPOINT", hub.address)
+    result = snakemake(folder, "resources/pages/tokens/train", *STUDY)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+    monkeypatch.chdir(folder)
+    study = Study(load_config([Path(f"config/{name}.yaml") for name in ("config", "smoke", "pages")]).model_dump())
+    first = next(iter(study.parts.values()))
+    assert len(study.parts) == PARTS
+    reader = PartReader(study.config.corpus, study.first_part, first.files)
+    expected = train_bpe([document.text for document in reader], 300)
+    assert load_tokenizer(folder / "resources/pages/tokenizer").get_vocab() == expected.get_vocab()
+    manifest = json.loads((folder / "resources/pages/tokenizer.manifest.json").read_text())
+    assert list(manifest["inputs"]) == ["part"]
+    # A larger budget reads another part, and trains no other tokenizer.
+    overlay["parent"] = {"tokens": 16_384}
+    (folder / "config/pages.yaml").write_text(yaml.safe_dump(overlay))
+    jobs = planned_jobs(folder, "resources/pages/tokens/train", *STUDY)
+    assert (jobs["tokenize_part"], jobs.get("train_tokenizer", 0)) == (1, 0)

@@ -49,7 +49,7 @@ def make_trainer(
         made,
         random_llama(SHAPE, LENGTH, made.seed),
         masks=masks or {},
-        train=Windows(store, LENGTH, made.seed),
+        train=Windows(store, LENGTH, made.seed, made.reading),
         validation=Windows(store, LENGTH, 1),
         work=work,
         world=world,

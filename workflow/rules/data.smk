@@ -32,7 +32,7 @@ else:
             " --out {params.out:q} --manifest {output.manifest:q} 2> {log:q}"
 
 
-if study.tokenizer_folder is None:
+if study.tokenizer_folder is None and not study.parts:
 
     rule train_tokenizer:
         """Train the byte-level BPE on the training split."""
@@ -57,7 +57,7 @@ if study.tokenizer_folder is None:
             "python workflow/scripts/train_tokenizer.py --documents {input:q} --vocab-size {params.vocab_size}"
             " --out {output.tokenizer:q} --manifest {output.manifest:q} 2> {log:q}"
 
-else:
+elif study.tokenizer_folder is not None:
 
     rule take_tokenizer:
         """Take the tokenizer of a checkpoint, if its vocabulary is the one that the study says."""
@@ -126,19 +126,24 @@ rule check_text:
         ENVIRONMENT
     params:
         tokens=paths.tokens,
-        needs=canonical_json(study.text_needs),
+        length=study.config.training.sequence_length,
+        sequences=study.training_sequences,
+        text_reading=study.reading.model_dump_json(),
+        needs=canonical_json(study.held_out_needs),
         parts=["--in-parts"] if study.parts else [],
     message:
         "Check that there is enough text"
     shell:
-        "python workflow/scripts/check_text.py --tokens {params.tokens:q} --needs {params.needs:q} {params.parts}"
+        "python workflow/scripts/check_text.py --tokens {params.tokens:q} --sequences {params.sequences}"
+        " --sequence-length {params.length} --reading {params.text_reading:q} --needs {params.needs:q} {params.parts}"
         " --manifest {output:q} 2> {log:q}"
 
 
 rule make_task_items:
     """Make the items of a local task from the test split."""
     input:
-        paths.corpora / "test.jsonl",
+        documents=paths.corpora / "test.jsonl",
+        tokenizer=paths.tokenizer,
     output:
         jsonl=paths.task_items / "{task}.jsonl",
         manifest=paths.task_items / "{task}.manifest.json",
@@ -146,19 +151,20 @@ rule make_task_items:
         paths.logs / "task_items" / "{task}.log",
     benchmark:
         paths.benchmarks / "task_items" / "{task}.tsv"
+    # Seconds of work. In the group of the text's jobs it would ask for a processor more for each task.
+    localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        **allocation.text,
     params:
         number=lambda wildcards: study.config.evaluation.tasks.local[wildcards.task].items,
         seed=lambda wildcards: study.config.evaluation.tasks.local[wildcards.task].seed,
+        longest=study.config.training.sequence_length,
     message:
         "Make the items of the task {wildcards.task}"
     shell:
-        "python workflow/scripts/make_task_items.py --kind {wildcards.task} --documents {input:q}"
-        " --items {params.number} --seed {params.seed} --out {output.jsonl:q}"
-        " --manifest {output.manifest:q} 2> {log:q}"
+        "python workflow/scripts/make_task_items.py --kind {wildcards.task} --documents {input.documents:q}"
+        " --tokenizer {input.tokenizer:q} --longest {params.longest} --items {params.number} --seed {params.seed}"
+        " --out {output.jsonl:q} --manifest {output.manifest:q} 2> {log:q}"
 
 
 rule extract_benchmark:

@@ -25,6 +25,35 @@ rule acquire_part:
         " --files {params.files:q} --out {output.part:q} --manifest {output.manifest:q} 2> {log:q}"
 
 
+if study.tokenizer_folder is None:
+
+    rule train_tokenizer:
+        """Train the byte-level BPE on the training documents of the first part."""
+        input:
+            study.first_part,
+        output:
+            tokenizer=directory(paths.tokenizer),
+            manifest=paths.resources / "tokenizer.manifest.json",
+        log:
+            paths.logs / "train_tokenizer.log",
+        benchmark:
+            paths.benchmarks / "train_tokenizer.tsv"
+        conda:
+            ENVIRONMENT
+        resources:
+            **allocation.part(1),
+        params:
+            files=list(study.parts.values())[0].files,
+            corpus=lambda wildcards: study.config.corpus.model_dump_json(),
+            vocab_size=study.config.tokenizer.vocab_size,
+        message:
+            "Train the tokenizer"
+        shell:
+            "python workflow/scripts/train_tokenizer.py --part {input:q} --files {params.files:q}"
+            " --corpus {params.corpus:q} --vocab-size {params.vocab_size}"
+            " --out {output.tokenizer:q} --manifest {output.manifest:q} 2> {log:q}"
+
+
 rule tokenize_part:
     """Divide the documents of one part into splits, and write the training split as tokens."""
     input:

@@ -34,8 +34,8 @@ def main() -> None:
     shape = Target.from_dict(read_json(args.target)).shape
     dtype = adopt(args.checkpoint, shape, args.positions, args.out)
     row = LedgerRow(
-        run=args.run, phase="acquire", tokens_planned=0, tokens_seen=0, window_start=0, window_end=0,
-        sequence_length=0, global_batch_size=0, steps=0, peak_lr=None, schedule=None,
+        run=args.run, phase="acquire", tokens_planned=0, tokens_seen=0, tokens_distinct=0, window_start=0,
+        window_end=0, sequence_length=0, global_batch_size=0, steps=0, peak_lr=None, schedule=None,
         precision=PRECISIONS.get(dtype, dtype), seed=args.seed,
         flops=0, wall_seconds=round(time.monotonic() - start, 3), world_size=1,
         spec_hash=sha256_of_value(manifest.inputs), source_hash=source_hash(),

@@ -154,7 +154,7 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: P
             plan,
             model,
             masks=read_masks(args.mask / MASK_FILE) if args.mask else {},
-            train=Windows(stores["tokens"], plan.sequence_length, plan.seed),
+            train=Windows(stores["tokens"], plan.sequence_length, plan.seed, plan.reading),
             validation=Windows(stores["validation"], plan.sequence_length, EVALUATION_SEED),
             work=work,
             world=world,

@@ -1,7 +1,11 @@
 """The ledger: what each run and phase really read and spent."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+
+from pruning_vs_scratch.errors import UserError
 
 COLUMNS_OF_A_MATCH = (
     "sequence_length", "global_batch_size", "peak_lr", "schedule", "precision", "seed",
@@ -33,8 +37,13 @@ class LedgerRow:
     tokens_seen: int
     tokens_trunk: int = 0
     """Of the tokens seen, those that were seen in shared trunks."""
+    tokens_distinct: int
+    """Of the tokens seen, those of different windows: fewer where text was read in several passes."""
     window_start: int
+    """First sequence that was read. Sequences of a training run are numbered from the parent's first one; those of
+    calibration text, and of text on which masks are learned, are numbered by themselves."""
     window_end: int
+    """One past the last sequence."""
     sequence_length: int
     global_batch_size: int
     """Sequences a step; for pruning that trains nothing, sequences run through the model together."""
@@ -60,6 +69,21 @@ class LedgerRow:
     world_size: int
     spec_hash: str
     source_hash: str
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any], path: Path) -> "LedgerRow":
+        """The row that a run's manifest, read from ``path``, holds.
+
+        Raises:
+            UserError: it has none, or one of another version.
+        """
+        try:
+            return cls(**manifest["facts"]["ledger"])
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} has no row of the ledger in this version's form: another version wrote it; delete its folder "
+                "and run again"
+            ) from error
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, in the order of the columns."""

@@ -77,8 +77,6 @@ def _numbered_source_problems(config: StudyConfig) -> Iterator[str]:
     for name in type(corpus.splits).model_fields:
         if getattr(corpus.splits, name).fraction is None:
             yield f"corpus.splits.{name}: {first.source} is read in parts: give a fraction"
-    if isinstance(config.tokenizer, BpeTokenizer):
-        yield f"tokenizer.kind: {first.source} is tokenised in parts: take that of a checkpoint (kind: checkpoint)"
     if corpus.domains:
         yield f"corpus.domains: {first.source} is read in parts, which have no domains; leave them out"
 

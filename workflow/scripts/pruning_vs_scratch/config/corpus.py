@@ -172,6 +172,11 @@ class CorpusConfig(Section):
     """Named places that text comes from."""
     train: Annotated[list[DocumentSet], Field(min_length=1)]
     """All documents that the splits divide, of one source or of several."""
+    passes: PositiveInt = 1
+    """How often training text is read. Parent and all later runs have parts of the text that share nothing: with
+    passes: 4 the parent's part holds a quarter of its tokens, and it reads them four times, each time in another
+    order; retraining and baselines go over the rest, up to four times. 1 reads no text twice. Up to four passes are
+    worth about as much as new text (Muennighoff et al., 2305.16264)."""
     splits: Splits
     domains: dict[Name, Domain] = {}
     """Parts of the corpus that Sheared-LLaMA draws on in changing proportions; none for a corpus of one kind."""

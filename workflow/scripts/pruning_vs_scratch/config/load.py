@@ -1,8 +1,9 @@
 """From YAML to a checked StudyConfig, with errors that name the key, its place, and the nearest valid value."""
 
+import copy
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,18 @@ def load_config(paths: Sequence[Path]) -> StudyConfig:
     Raises:
         UserError: a file is missing, is not YAML, or the study is not valid.
     """
+    return merged_config([read_study_file(Path(path)) for path in paths])
+
+
+def merged_config(overlays: Iterable[Mapping[str, Any]]) -> StudyConfig:
+    """The study that values make of which each later ones go over the earlier; none of them is changed.
+
+    Raises:
+        UserError: it is not valid.
+    """
     merged: dict[str, Any] = {}
-    for path in paths:
-        _overlay(merged, read_study_file(Path(path)))
+    for values in overlays:
+        _overlay(merged, copy.deepcopy(values))
     return parse_config(merged)
 
 

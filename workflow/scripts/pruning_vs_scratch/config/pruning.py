@@ -71,11 +71,17 @@ else:
 class BaselinesConfig(Section):
     """What a baseline from scratch takes over from the pruned model that it is compared with, beyond its shape."""
 
-    mask: Literal["inherited", "random"] = "inherited"
-    """Mask of a sparse baseline: the pruned model's, or a random one of the same counts, shared by all methods."""
+    mask: Literal["inherited", "random", "random_at_full"] = "inherited"
+    """Mask of a sparse baseline: the pruned model's; a random one of the same counts, shared by all methods; or the
+    pruned model's at equal budgets and a random one at the full budget only, where baselines cost most.
+    """
     redraw: Literal["all", "linear", "authors"] = "all"
     """Weights of a sparse baseline that are drawn anew: all; those of the blocks' linear layers only, which keeps the
     parent's trained embeddings and norms; or, as the authors' released code does, those and the output projection.
+    """
+    full_tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.002
+    """A full-budget baseline reads up to this share more than parent and retraining did, so that all methods of a shape
+    or mask whose pruning reads no more than that share it; with 0 it reads what its own pipeline read.
     """
 
 

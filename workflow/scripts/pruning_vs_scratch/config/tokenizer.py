@@ -9,7 +9,7 @@ from pruning_vs_scratch.config.checkpoint import CheckpointSource
 
 
 class BpeTokenizer(Section):
-    """A byte-level BPE tokenizer, trained on the training split."""
+    """A byte-level BPE tokenizer, trained on the training split; of a text in parts, on that of the first part."""
 
     kind: Literal["bpe"]
     vocab_size: Annotated[int, Field(ge=257)]

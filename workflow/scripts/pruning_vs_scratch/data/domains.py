@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pruning_vs_scratch.data.documents import Document
-from pruning_vs_scratch.data.windows import Windows, permuted
+from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.errors import UserError
 
 Ranges = dict[str, tuple[int, int]]
@@ -62,11 +62,10 @@ class DomainStream:
 
 
 def sequences_of_domain(windows: Windows, tokens: tuple[int, int], first: int) -> NDArray[np.int64]:
-    """Sequences from ``first`` on, in their order, whose windows lie in a range of tokens as a whole."""
-    sequences = np.arange(first, windows.count, dtype=np.int64)
-    width = windows.length + 1
-    starts = permuted(sequences, windows.count, windows.seed) * width
-    return sequences[(starts >= tokens[0]) & (starts + width <= tokens[1])]
+    """Sequences of a first pass from ``first`` on, in order, whose windows lie in a range of tokens as a whole."""
+    sequences = np.arange(first, windows.count - windows.reading.parent_windows, dtype=np.int64)
+    starts = windows.starts(sequences)
+    return sequences[(starts >= tokens[0]) & (starts + windows.length + 1 <= tokens[1])]
 
 
 def updated_weights(weights: Weights, losses: Mapping[str, float], references: Mapping[str, float]) -> Weights:

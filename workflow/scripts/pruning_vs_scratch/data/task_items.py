@@ -56,8 +56,17 @@ class Slot:
     truth: str
 
 
-def make_items(kind: TaskKind, documents: Iterable[Document], count: int, seed: int) -> list[Item]:
+def make_items(
+    kind: TaskKind,
+    documents: Iterable[Document],
+    count: int,
+    seed: int,
+    fits: Callable[[str], bool] = lambda _text: True,
+) -> list[Item]:
     """Make ``count`` items; an item has ``id``, ``context``, ``choices`` (CHOICES texts) and ``answer`` (an index).
+
+    ``fits`` says of a context with a choice behind it whether a model can read it whole; items with one that does not
+    fit are passed over.
 
     Raises:
         UserError: the documents yield fewer items.
@@ -65,13 +74,19 @@ def make_items(kind: TaskKind, documents: Iterable[Document], count: int, seed: 
     ordered = sorted(documents, key=lambda document: document.id)
     passages = [passage for document in ordered for passage in passages_of(document)]
     rng = random.Random(f"{kind}:{seed}")
-    questions = list(islice(GENERATORS[kind](passages, rng), count))
+    made = GENERATORS[kind](passages, rng)
+    questions = list(islice((item for item in made if all(map(fits, prompts_of(item)))), count))
     if len(questions) < count:
         raise UserError(
             f"the text yields {len(questions)} {kind} items, not {count}: ask for at most {len(questions)} "
             "(evaluation.tasks.local), or put more documents into the test split"
         )
     return _with_answers(questions, rng)
+
+
+def prompts_of(item: Item) -> list[str]:
+    """What a model reads of an item: its context with each choice behind it."""
+    return [f"{item['context']}\n{choice}" for choice in item["choices"]]
 
 
 def passages_of(document: Document) -> Iterator[Passage]:

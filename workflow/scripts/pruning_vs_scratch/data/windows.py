@@ -1,92 +1,65 @@
 """The corpus as a virtual array of windows under one seeded permutation.
 
-Window w covers tokens [w(T+1), (w+1)(T+1)) of the stream: T inputs and T targets, no token in two windows. Sequence
-i of the study is window ``permutation(i)``. Runs read ranges of sequences, so two ranges that do not meet share no
+Window w covers tokens [w(T+1), (w+1)(T+1)) of the stream: T inputs and T targets, no token in two windows. Position p
+of the order is window ``permutation(p)``, and sequence i of a study is position i; or, where text is read in several
+passes, what data.reading makes of i. Runs read ranges of sequences, so in one pass two ranges that do not meet share no
 token, and the batch of a step is a pure function of (plan, step, rank).
 """
-
-import hashlib
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pruning_vs_scratch.data.permutation import permuted
+from pruning_vs_scratch.data.reading import READ_ONCE, Reading
 from pruning_vs_scratch.data.tokens import TokenArray, TokenStore
 from pruning_vs_scratch.errors import UserError
 
-FEISTEL_ROUNDS = 6
 MORE_TEXT = "add text or lower the budgets"
+MORE_PASSES = "add text, lower the budgets, or set corpus.passes to {passes}, so that text is read up to {passes} times"
 MORE_FILES = "lower tokens_per_file of the training text, so that more files are asked for"
 EVALUATION_SEED = 0
 """Order in which held-out windows are read, the same for every run and seed, so that losses are paired."""
 
 
-def permuted(indices: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
-    """Images of ``indices`` under a seeded permutation of range(size), without storing the permutation.
-
-    A Feistel network over the next even power of two, walked until it lands inside the range (Black & Rogaway,
-    "Ciphers with arbitrary finite domains", 2002).
-
-    Raises:
-        ValueError: an index is outside of the range.
-    """
-    if indices.size and not 0 <= indices.min() <= indices.max() < size:
-        raise ValueError(f"indices {indices.min()} to {indices.max()} are outside of range({size})")
-    half_bits = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
-    keys = _round_keys(seed)
-    values = indices.astype(np.uint64)
-    outside = np.ones(values.shape, dtype=bool)
-    while outside.any():
-        values[outside] = _feistel(values[outside], half_bits, keys)
-        outside = values >= np.uint64(size)
-    return values.astype(np.int64)
-
-
-def _round_keys(seed: int) -> NDArray[np.uint64]:
-    digest = hashlib.sha512(f"windows:{seed}".encode()).digest()
-    return np.frombuffer(digest, dtype="<u8")[:FEISTEL_ROUNDS]
-
-
-def _feistel(values: NDArray[np.uint64], half_bits: int, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    shift, mask = np.uint64(half_bits), np.uint64((1 << half_bits) - 1)
-    left, right = values >> shift, values & mask
-    for key in keys:
-        left, right = right, left ^ (_mix(right ^ key) & mask)
-    return (left << shift) | right
-
-
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of SplitMix64: every input bit reaches every output bit."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
-
-
 class Windows:
-    """Sequences of a token store: fixed length, in a seeded order."""
+    """Sequences of a token store: fixed length, in a seeded order, read once unless ``reading`` says otherwise."""
 
-    def __init__(self, store: TokenStore | TokenArray, length: int, seed: int) -> None:
+    def __init__(self, store: TokenStore | TokenArray, length: int, seed: int, reading: Reading = READ_ONCE) -> None:
         self.store = store
         self.length = length
         self.seed = seed
+        self.reading = reading
         self.count = len(store) // (length + 1)
 
+    def read_by(self, reading: Reading) -> "Windows":
+        """The same windows, with the sequences of another reading."""
+        return Windows(self.store, self.length, self.seed, reading)
+
     def require(self, sequences: int, purpose: str, remedy: str = MORE_TEXT) -> None:
-        """Refuse a plan that needs more sequences than the corpus has.
+        """Refuse a plan that needs more sequences, numbered from 0, than the corpus has in its passes.
 
         Raises:
-            UserError: says how many tokens are missing.
+            UserError: says how many tokens are missing, and what can be done about it.
         """
-        if sequences > self.count:
-            needed, have = sequences * self.length, self.count * self.length
-            raise UserError(
-                f"{purpose} needs {needed:,} tokens of {self.store.name}, which holds {have:,} in windows of "
-                f"{self.length}: {needed - have:,} are missing; {remedy}"
-            )
+        windows = self.reading.windows_needed(sequences)
+        if windows <= self.count:
+            return
+        needed, have, passes = windows * self.length, self.count * self.length, self.reading.passes
+        distinct = f" of different text, read {passes} times," if passes > 1 else ""
+        raise UserError(
+            f"{purpose} needs {needed:,} tokens{distinct} of {self.store.name}, which holds {have:,} in windows of "
+            f"{self.length}: {needed - have:,} are missing; {remedy}"
+        )
+
+    def starts(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
+        """First tokens of the windows of some sequences."""
+        positions = self.reading.positions(sequences, self.count, self.seed)
+        return permuted(positions, self.count, self.seed) * (self.length + 1)
 
     def read(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
         """Tokens of some sequences, shape (n, length + 1): inputs are [:, :-1], targets are [:, 1:]."""
-        windows, width = permuted(sequences, self.count, self.seed), self.length + 1
-        return np.stack([self.store.read(w * width, (w + 1) * width) for w in windows.tolist()])
+        width = self.length + 1
+        return np.stack([self.store.read(start, start + width) for start in self.starts(sequences).tolist()])
 
 
 def step_sequences(

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import LlamaForCausalLM
 
+from pruning_vs_scratch.data.permutation import permuted
 from pruning_vs_scratch.data.tokens import TokenArray, TokenStore
-from pruning_vs_scratch.data.windows import EVALUATION_SEED, permuted
+from pruning_vs_scratch.data.windows import EVALUATION_SEED
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study.evaluation import CorpusRequest
 from pruning_vs_scratch.training.loss import sequence_losses

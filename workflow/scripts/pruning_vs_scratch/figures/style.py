@@ -19,7 +19,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from pruning_vs_scratch.config.figures import FigureSize
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.gaps import series_label
-from pruning_vs_scratch.tables.load import Tables
+from pruning_vs_scratch.tables.load import Tables, times_read
 
 PANEL_INCHES = 3.4
 """Width of a journal's column."""
@@ -208,7 +208,9 @@ def token_scale(tables: Tables) -> str:
         return "no comparisons"
     low, high = token_label(budgets[0]), token_label(budgets[-1])
     retraining = low if low == high else f"{low}–{high}"
-    return f"{parent_scale(tables)}, retraining {retraining}"
+    repeated = times_read(tables.runs)
+    passes = f", text read up to {repeated:.1f} times" if repeated > 1 else ""
+    return f"{parent_scale(tables)}, retraining {retraining}{passes}"
 
 
 def footer(drawn: pd.DataFrame) -> str:

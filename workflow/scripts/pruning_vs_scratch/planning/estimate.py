@@ -61,7 +61,7 @@ class Estimator:
         """
         by_rule: dict[str, Callable[[str], Load]] = {
             "extract_documents": lambda _: self._text("extract", self.study.corpora),
-            "train_tokenizer": lambda _: self._text("train_tokenizer", ["train"]),
+            "train_tokenizer": lambda _: self._train_tokenizer(),
             "tokenize_corpus": lambda corpus: self._text("tokenize", [corpus]),
             "tokenize_part": self._tokenize_part,
             "find_overlap": self._find_overlap,
@@ -83,6 +83,12 @@ class Estimator:
         rate = self._rate(PROCESSOR, None, work)
         # Text is read three times; its tokens are there from the last on.
         return Load(tokens if work == "tokenize" else 0, seconds=OTHER_SECONDS + tokens / rate.rate)
+
+    def _train_tokenizer(self) -> Load:
+        if not self.study.parts:
+            return self._text("train_tokenizer", ["train"])
+        tokens = self._tokens_of_part(next(iter(self.study.parts)))
+        return Load(seconds=OTHER_SECONDS + tokens / self._rate(PROCESSOR, None, "train_tokenizer").rate)
 
     def _tokenize_part(self, name: str) -> Load:
         tokens, threads = self._tokens_of_part(name), self.study.config.training.threads

@@ -105,7 +105,8 @@ def _text(study: Study) -> Iterator[Job]:
     else:
         yield _job("extract_documents", "", "text", study.source_files, *documents.values())
     if study.tokenizer_folder is None:
-        yield _job("train_tokenizer", "", "text", [documents["train"]], paths.tokenizer)
+        text = study.first_part if study.parts else documents["train"]
+        yield _job("train_tokenizer", "", "text", [text], paths.tokenizer)
     else:
         yield _job("take_tokenizer", "", "text", [study.tokenizer_folder], paths.tokenizer)
     for corpus, file in documents.items():
@@ -113,7 +114,7 @@ def _text(study: Study) -> Iterator[Job]:
     yield _job("check_text", "", "text", [paths.tokens / corpus for corpus in study.corpora], paths.text_check)
     for task in study.tasks:
         if task.data == "local":
-            yield _job("make_task_items", task.name, "text", [documents["test"]], task.path)
+            yield _job("make_task_items", task.name, "text", [documents["test"], paths.tokenizer], task.path)
 
 
 def _parts(study: Study, documents: Iterable[Path]) -> Iterator[Job]:

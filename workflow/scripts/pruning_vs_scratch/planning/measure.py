@@ -135,7 +135,11 @@ def _text_in_parts(study: Study) -> dict[str, tuple[int, float]]:
     tokenized = [read_manifest(study.paths.part_manifest(name)) for name in study.parts]
     compared = [read_manifest(manifest_of(study.paths.part_overlap(name))) for name in study.parts]
     tokens = sum(manifest["facts"]["tokens"] for manifest in tokenized)
-    return {
+    spent = {
         "extract": (tokens, sum(manifest["seconds"] for manifest in compared)),
         "tokenize": (tokens, sum(manifest["seconds"] * manifest["facts"]["threads"] for manifest in tokenized)),
     }
+    if study.tokenizer_folder is None:
+        trained = read_manifest(study.paths.resources / "tokenizer.manifest.json")
+        spent["train_tokenizer"] = (tokenized[0]["facts"]["tokens"], trained["seconds"])
+    return spent

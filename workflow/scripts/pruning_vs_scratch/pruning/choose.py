@@ -143,7 +143,8 @@ def _scores(
 def _spent(text: TextRead, args: argparse.Namespace) -> dict[str, Any]:
     """Fields of the ledger of a choice by calibration text."""
     return {
-        "tokens_planned": text.tokens, "tokens_seen": text.tokens, "window_start": 0, "window_end": text.sequences,
-        "sequence_length": text.sequence_length, "global_batch_size": args.batch_size, "steps": 0, "peak_lr": None,
-        "schedule": None, "precision": text.precision, "flops": text.flops,
+        "tokens_planned": text.tokens, "tokens_seen": text.tokens, "tokens_distinct": text.tokens,
+        "window_start": 0, "window_end": text.sequences, "sequence_length": text.sequence_length,
+        "global_batch_size": args.batch_size, "steps": 0, "peak_lr": None, "schedule": None,
+        "precision": text.precision, "flops": text.flops,
     }  # fmt: skip

@@ -33,6 +33,7 @@ def learn_masks(
     """
     windows = calibration_windows(args, model.shape, model.config.max_position_embeddings)
     plan = _mask_learning_plan(args, request.options, windows)
+    windows = windows.read_by(plan.reading)
     domains = _domain_text(args, request.options, plan, windows)
     learn = implementation_of(args.method).learn
     return learn(same_model(lambda: load_llama(args.model), world), request, plan, windows, domains, work, world)

@@ -1,6 +1,7 @@
 """How a finished run came to be: its own manifest and those of all runs that its weights went through."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pruning_vs_scratch.errors import UserError
@@ -28,7 +29,7 @@ class Stage:
     @property
     def ledger(self) -> LedgerRow:
         """What the run read and spent."""
-        return LedgerRow(**self.manifest["facts"]["ledger"])
+        return LedgerRow.of(self.manifest, Path(self.run.name))
 
 
 def lineage(study: Study, name: str) -> list[Stage]:

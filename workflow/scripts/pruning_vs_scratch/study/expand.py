@@ -1,5 +1,6 @@
 """From a configuration to the study's runs and pairs."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,10 +10,12 @@ from pruning_vs_scratch.config.pruning import Comparison
 from pruning_vs_scratch.config.steps import Step, method_of
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.config.training import TrainingConfig
+from pruning_vs_scratch.data.reading import READ_ONCE, Reading
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.pruning.facts import MaskLearningOptions
 from pruning_vs_scratch.study import names
+from pruning_vs_scratch.study.full_budget import check_apart, full_budget
 from pruning_vs_scratch.study.plan import Phase, PruningPlan, TrainingPlan
 from pruning_vs_scratch.study.runs import Pair, Run, Setting
 from pruning_vs_scratch.study.targets import Target, parent_target, pipelines_of, target_of
@@ -26,10 +29,15 @@ class Expansion:
         self._label = names.parent_label(config.parent)
         # A published parent has read none of the study's text.
         self._first_token = config.parent.tokens if isinstance(config.parent, PretrainedParent) else 0
+        self.reading = Reading(
+            passes=config.corpus.passes, parent_sequences=self._first_token // config.training.sequence_length
+        )
+        """How the training loop reads the text; masks are learned from its other end."""
         self.runs: dict[str, Run] = {}
         self.pairs: list[Pair] = []
         self.steps: dict[str, tuple[Step, ...]] = {}
         """By pruned run, the methods that made it."""
+        self._full_labels = self._labels_of_full_budgets()
         for seed in config.seeds:
             self._add_seed(seed)
 
@@ -45,28 +53,71 @@ class Expansion:
         return self._add(self._pruned(parent, before, steps))
 
     def _add_comparison(self, comparison: Comparison, parent: Run, pruned: Run) -> None:
-        masked = self._add_mask_of_baselines(parent, pruned)
+        masked = self._add_mask_of_baselines(parent, pruned, "equal")
+        masked_full = self._add_mask_of_baselines(parent, pruned, "full") if comparison.full else masked
         for budget in comparison.retrain:
             retrained = self._add(self._retrained(pruned, budget))
             baselines: dict[Setting, Run] = {"equal": self._scratch(pruned, masked, budget)}
             if budget in comparison.full:
-                baselines["full"] = self._scratch_full(pruned, masked, budget)
+                baselines["full"] = self._scratch_full(pruned, masked_full, budget)
             if budget in comparison.rewind:
                 baselines["rewind"] = self._rewound(pruned, budget)
             for setting, baseline in baselines.items():
                 self._add_pair(self._pair(setting, parent, retrained, self._add(baseline), budget))
 
-    def _add_mask_of_baselines(self, parent: Run, pruned: Run) -> Run:
-        """The pruned run whose shape and mask the scratch baselines take over."""
-        if pruned.mask is None or self.config.baselines.mask == "inherited":
-            return pruned
+    def _add_mask_of_baselines(self, parent: Run, pruned: Run, setting: Setting) -> Run:
+        """The pruned run whose shape and mask the scratch baselines of a setting take over."""
         steps = self.steps[pruned.name]
-        return self._add_pruned(parent, (*steps[:-1], replace(steps[-1], method="random")))
+        masking = self._masking_steps(steps, setting)
+        return pruned if masking == steps else self._add_pruned(parent, masking)
+
+    def _masking_steps(self, steps: tuple[Step, ...], setting: Setting) -> tuple[Step, ...]:
+        """The method or chain whose shape and mask the scratch baselines of a setting take over."""
+        random = {"inherited": False, "random": True, "random_at_full": setting == "full"}
+        if steps[-1].granularity != "sparse" or not random[self.config.baselines.mask]:
+            return steps
+        return (*steps[:-1], replace(steps[-1], method="random"))
+
+    def _labels_of_full_budgets(self) -> dict[str, dict[int, str]]:
+        """By target and tokens, what the tokens of full-budget baselines are called.
+
+        Raises:
+            UserError: the tolerance does not tell two retraining budgets of a target apart.
+        """
+        tokens: dict[str, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
+        for comparison in self.config.matrix:
+            for steps in pipelines_of(comparison) if comparison.full else []:
+                target = target_of(self.config, self._masking_steps(steps, "full")).name
+                pruning = sum(self._pruning_plan("", step.method, 0).tokens for step in steps)
+                for budget in comparison.full:
+                    tokens[target][self._before_pruning(budget)].add(self._full_tokens(budget, pruning))
+        labels = {target: names.token_labels(set().union(*by_budget.values())) for target, by_budget in tokens.items()}
+        for target, by_budget in sorted(tokens.items()):
+            baselines = {
+                before: names.full_scratch_name(target, labels[target][min(found)], self.config.seeds[0])
+                for before, found in by_budget.items()
+            }
+            check_apart(baselines, self._batch, self.config.baselines.full_tolerance)
+        return labels
+
+    @property
+    def _batch(self) -> int:
+        """Tokens of a global batch."""
+        return self.config.training.global_batch_size * self.config.training.sequence_length
+
+    def _before_pruning(self, budget: int) -> int:
+        """Tokens of the parent and of retraining."""
+        parent = self.config.parent.tokens
+        assert parent is not None, "the configuration allows no full budget where tokens are not known"
+        return parent + budget
+
+    def _full_tokens(self, budget: int, pruning: int) -> int:
+        return full_budget(self._before_pruning(budget), pruning, self._batch, self.config.baselines.full_tolerance)
 
     def sides(self, pruned: str, budget: int) -> tuple[Run, Run]:
         """A pruned run retrained on a budget, and its baseline of equal budget; neither becomes part of the study."""
         start = self.runs[pruned]
-        masked = self._add_mask_of_baselines(self._parent(start.seed), start)
+        masked = self._add_mask_of_baselines(self._parent(start.seed), start, "equal")
         return self._retrained(start, budget), self._scratch(start, masked, budget)
 
     def candidate(self, step: Step, target: Target, budget: int) -> tuple[Run, Run]:
@@ -141,11 +192,10 @@ class Expansion:
         )
 
     def _mask_learning_plan(self, run: str, options: MaskLearningOptions, seed: int) -> TrainingPlan:
-        """Masks are learned on the sequences behind those of the longest retraining, which no other run needs."""
+        """Masks are learned on the end of the text, which no retraining reaches (unless text is repeated)."""
         assert options.tokens is not None
-        longest = max(budget for comparison in self.config.matrix for budget in comparison.retrain)
-        start_token = self._first_token + longest
-        return mask_learning_plan(self.config.training, options, run, seed, start_token, options.tokens)
+        backwards = self.reading.model_copy(update={"backwards": True})
+        return mask_learning_plan(self.config.training, options, run, seed, 0, options.tokens, backwards)
 
     def _retrained(self, pruned: Run, budget: int) -> Run:
         seed = pruned.seed
@@ -159,27 +209,11 @@ class Expansion:
         return self._baseline(name, masked, start_token=self._first_token, tokens=budget, peak=peak)
 
     def _scratch_full(self, pruned: Run, masked: Run, budget: int) -> Run:
-        """The whole pipeline's tokens: parent, retraining, and pruning, rounded up to a global batch."""
-        training = self.config.training
-        batch = training.global_batch_size * training.sequence_length
-        assert pruned.tokens_parent is not None, "the configuration allows no full budget where tokens are not known"
-        spent = pruned.tokens_parent + budget + pruned.tokens_prune
-        tokens = -(-spent // batch) * batch
-        peak = self._peak("scratch", pruned, budget)
-        return self._baseline(self._full_name(masked, tokens), masked, start_token=0, tokens=tokens, peak=peak)
-
-    def _full_name(self, masked: Run, tokens: int) -> str:
-        """The shortest name that no baseline of another number of tokens has."""
-        labels = [names.token_label(tokens, digits) for digits in range(names.LABEL_DIGITS, len(str(tokens)))]
-        candidates = [
-            names.full_scratch_name(masked.target.name, label, masked.seed) for label in [*labels, str(tokens)]
-        ]
-        return next(name for name in candidates if self._tokens_of(name) in (None, tokens))
-
-    def _tokens_of(self, name: str) -> int | None:
-        """What a run of a name reads in training; None if there is no such run yet."""
-        run = self.runs.get(name)
-        return None if run is None or run.plan is None else run.plan.tokens
+        """A baseline on the whole pipeline's tokens (see ``full_budget``)."""
+        tokens, peak = self._full_tokens(budget, pruned.tokens_prune), self._peak("scratch", pruned, budget)
+        target = masked.target.name
+        name = names.full_scratch_name(target, self._full_labels[target][tokens], masked.seed)
+        return self._baseline(name, masked, start_token=0, tokens=tokens, peak=peak)
 
     def _baseline(self, name: str, masked: Run, *, start_token: int, tokens: int, peak: float) -> Run:
         target, seed = masked.target, masked.seed
@@ -209,7 +243,7 @@ class Expansion:
     ) -> TrainingPlan:
         return TrainingPlan.of(
             self.config.training, run=run, phase=phase, seed=seed, start_token=start_token, tokens=tokens,
-            peak_learning_rate=peak,
+            reading=self.reading, peak_learning_rate=peak,
         )  # fmt: skip
 
     @staticmethod
@@ -222,14 +256,20 @@ class Expansion:
 
 
 def mask_learning_plan(
-    training: TrainingConfig, options: MaskLearningOptions, run: str, seed: int, start_token: int, tokens: int
+    training: TrainingConfig,
+    options: MaskLearningOptions,
+    run: str,
+    seed: int,
+    start_token: int,
+    tokens: int,
+    reading: Reading = READ_ONCE,
 ) -> TrainingPlan:
     """The plan by which masks are learned: the study's recipe with the method's own batch, rate and weight decay."""
     optimizer = training.optimizer
     if options.weight_decay is not None:
         optimizer = optimizer.model_copy(update={"weight_decay": options.weight_decay})
     return TrainingPlan.of(
-        training, run=run, phase="prune", seed=seed, start_token=start_token, tokens=tokens,
+        training, run=run, phase="prune", seed=seed, start_token=start_token, tokens=tokens, reading=reading,
         global_batch_size=options.global_batch_size, micro_batch_size=options.micro_batch_size,
         peak_learning_rate=options.weight_learning_rate, optimizer=optimizer, schedule=options.schedule,
         attention="window", validation=None,

@@ -4,7 +4,7 @@ A parent that the study pretrains is called by its tokens (P200B), a published o
 (the paper's Meta), whether its tokens are known or not. Names of what is made of it begin so too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pruning_vs_scratch.config.model import ParentConfig, PretrainedParent
 from pruning_vs_scratch.config.steps import Step
@@ -20,6 +20,15 @@ def token_label(tokens: int, digits: int = LABEL_DIGITS) -> str:
         if tokens >= unit:
             return f"{float(f'{tokens / unit:.{digits}g}'):.{digits}g}{suffix}"
     return str(tokens)
+
+
+def token_labels(counts: Iterable[int]) -> dict[int, str]:
+    """Token counts in as few digits as tell each from all smaller ones, three at least."""
+    labels: dict[int, str] = {}
+    for tokens in sorted(set(counts)):
+        candidates = [token_label(tokens, digits) for digits in range(LABEL_DIGITS, len(str(tokens)))]
+        labels[tokens] = next(label for label in (*candidates, str(tokens)) if label not in labels.values())
+    return labels
 
 
 def target_name(family: str, ratio: float, pattern: str = "unstructured") -> str:

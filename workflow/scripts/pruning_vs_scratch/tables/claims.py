@@ -187,8 +187,12 @@ def within(label: str, estimate: Estimate, runs: tuple[str, ...], margin: float)
     return Comparison(label, GAP, f"within ±{margin:g}", estimate, p_for, p_against, room, runs)
 
 
-def state_claims(study: str, groups: Sequence[GapGroup], settings: ClaimsConfig) -> dict[str, Any]:
+def state_claims(
+    study: str, groups: Sequence[GapGroup], settings: ClaimsConfig, times_read: float = 1.0
+) -> dict[str, Any]:
     """All claims of a study, for claims.json. They are about single methods: chains are shown, but not judged.
+
+    ``times_read`` is how often training text was read at most.
 
     Raises:
         UserError: budgets or ratios of one method were run with different seeds.
@@ -199,6 +203,7 @@ def state_claims(study: str, groups: Sequence[GapGroup], settings: ClaimsConfig)
         "study": study,
         "dataset": settings.dataset,
         "margin": settings.equivalence_margin,
+        "times_read": times_read,
         "claims": [claim(single, settings).to_dict() for claim in claims],
     }
 

@@ -30,6 +30,12 @@ def _conventions(claims: dict[str, Any]) -> Iterator[str]:
         "from scratch minus the loss of the pruned and retrained model: where it is positive, pruning is better. "
         f"Two models count as matched if their losses differ by less than {claims['margin']:g}."
     )
+    if claims["times_read"] > 1:
+        yield ""
+        yield (
+            f"Text was read more than once: up to {claims['times_read']:.1f} times in a run (`tokens_distinct` in "
+            "ledger.csv). Budgets count every reading."
+        )
     if not known:
         return
     yield ""

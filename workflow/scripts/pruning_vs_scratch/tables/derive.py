@@ -8,7 +8,7 @@ from pruning_vs_scratch.tables.claims import state_claims
 from pruning_vs_scratch.tables.claims_text import claims_markdown
 from pruning_vs_scratch.tables.crossover import crossover_table
 from pruning_vs_scratch.tables.gaps import gap_groups, gap_table
-from pruning_vs_scratch.tables.load import Tables
+from pruning_vs_scratch.tables.load import Tables, times_read
 from pruning_vs_scratch.tables.task_gaps import task_gap_table
 from pruning_vs_scratch.tables.write import write_csv
 
@@ -17,7 +17,7 @@ def derive_claims(results: Path, study: str, settings: ClaimsConfig) -> None:
     """Write gaps, task gaps and crossovers to the tables of a results folder, and claims.json and claims.md to it."""
     tables = Tables(results / "tables")
     groups = gap_groups(tables, settings.dataset)
-    claims = state_claims(study, groups, settings)
+    claims = state_claims(study, groups, settings, times_read(tables.runs))
     write_csv(tables.folder / "gaps.csv", gap_table(groups, settings))
     write_csv(tables.folder / "task_gaps.csv", task_gap_table(groups, tables.items, settings))
     write_csv(tables.folder / "crossover.csv", crossover_table(groups, settings))

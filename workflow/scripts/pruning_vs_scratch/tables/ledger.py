@@ -10,6 +10,7 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.ledger import COLUMNS_OF_A_MATCH, COLUMNS_OF_A_TRUNK, COLUMNS_OF_AN_EQUAL_MATCH, LedgerRow
 from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.study import Pair, Run, Study
+from pruning_vs_scratch.study.full_budget import least_budget, most_budget
 from pruning_vs_scratch.study.plan import TRIAL_PHASES
 
 Rows = dict[str, dict[Any, Any]]
@@ -18,7 +19,8 @@ Rows = dict[str, dict[Any, Any]]
 
 def ledger_table(study: Study) -> pd.DataFrame:
     """What each run reports of itself in its manifest; trunks come last."""
-    rows = [LedgerRow(**read_manifest(study.paths.manifest(run))["facts"]["ledger"]) for run in study.recorded_runs]
+    paths = map(study.paths.manifest, study.recorded_runs)
+    rows = [LedgerRow.of(read_manifest(path), path) for path in paths]
     return pd.DataFrame([row.to_dict() for row in rows], columns=[field.name for field in fields(LedgerRow)])
 
 
@@ -93,25 +95,26 @@ def _planned_rate(study: Study, name: str) -> float:
 
 
 def _full_differences(study: Study, pair: Pair, rows: Rows) -> list[str]:
-    """The full-budget side saw what the parent, pruning and retraining saw, rounded up to a global batch.
+    """The full-budget side saw what the parent, pruning and retraining saw, rounded up to a global batch, or more.
 
-    What a published parent saw was not counted here, but is given by its publisher.
+    More by at most the tolerance of the study, with which pipelines share a baseline. What a published parent saw was
+    not counted here, but is given by its publisher.
     """
     retrained, scratch, parent = (rows[name] for name in (pair.retrained, pair.scratch, pair.parent))
     before = study.runs[pair.parent].tokens_parent or parent["tokens_seen"]
     pruning = sum(rows[step]["tokens_seen"] for step in study.pruning_steps(pair.retrained))
     batch = scratch["global_batch_size"] * scratch["sequence_length"]
     spent = before + pruning + retrained["tokens_seen"]
-    tokens = -(-spent // batch) * batch
-    start = parent["window_start"]
+    least, most = least_budget(spent, batch), most_budget(spent, batch, study.config.baselines.full_tolerance)
+    tokens, start = min(max(scratch["tokens_seen"], least), most), parent["window_start"]
     expected = {
-        "tokens_seen": tokens,
-        "window_start": start,
-        "window_end": start + tokens // scratch["sequence_length"],
+        "tokens_seen": (tokens, str(least) if least == most else f"{least} to {most}"),
+        "window_start": (start, str(start)),
+        "window_end": (end := start + tokens // scratch["sequence_length"], str(end)),
     }
     return [
-        f"{column}: {scratch[column]} for {pair.scratch}, {value} for the full pipeline of {pair.retrained}"
-        for column, value in expected.items()
+        f"{column}: {scratch[column]} for {pair.scratch}, {told} for the full pipeline of {pair.retrained}"
+        for column, (value, told) in expected.items()
         if scratch[column] != value
     ]
 

@@ -15,7 +15,7 @@ GROUP = ("setting", "method", "granularity", "pattern", "ratio", "budget")
 COLUMNS = {
     "runs.csv": (
         "run", "role", "method", "granularity", "pattern", "target_ratio", "tokens_parent", "tokens_prune",
-        "tokens_train", "tokens_total", "seed",
+        "tokens_train", "tokens_distinct", "tokens_total", "seed",
     ),
     "pairs.csv": (*GROUP, "retrained", "scratch", "parent", "seed"),
     "losses.parquet": ("run", "dataset", "sequence", "loss", "mode"),
@@ -30,6 +30,12 @@ COLUMNS = {
     "crossover.csv": (
         "method", "granularity", "pattern", "ratio", "budget", "gap", "fitted", "fitted_low", "fitted_high", "residual",
         "slope_per_doubling", "status", "crossover_tokens", "crossover_low", "crossover_high", "seeds", "sequences",
+        "dataset", "confidence",
+    ),
+    "transfer.csv": (
+        "method", "granularity", "pattern", "ratio", "budget", "loss_retrained", "status", "scratch_tokens",
+        "scratch_tokens_low", "scratch_tokens_high", "transferred", "transferred_low", "transferred_high",
+        "tokens_parent", "share", "share_low", "share_high", "budgets", "most_tokens", "misfit", "seeds", "sequences",
         "dataset", "confidence",
     ),
     "task_gaps.csv": (
@@ -137,3 +143,9 @@ class Tables:
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of a table, each as a dictionary."""
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def times_read(runs: pd.DataFrame) -> float:
+    """How often the run that repeated its training text most read it on average: 1 where each text was read once."""
+    trained = runs[runs["tokens_distinct"] > 0]
+    return float((trained["tokens_train"] / trained["tokens_distinct"]).max()) if len(trained) else 1.0

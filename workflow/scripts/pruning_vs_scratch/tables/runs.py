@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.study import Run, Study
 from pruning_vs_scratch.tables.shape_search import made_shape
@@ -43,9 +44,15 @@ def _run_row(study: Study, run: Run, parent: Run) -> dict[str, Any]:
         "tokens_parent": run.tokens_parent,
         "tokens_prune": run.tokens_prune,
         "tokens_train": tokens_train,
+        "tokens_distinct": _tokens_distinct(study, run) if run.plan else 0,
         "tokens_total": None if run.tokens_parent is None else run.tokens_parent + read_here,
         "seed": run.seed,
     }
+
+
+def _tokens_distinct(study: Study, run: Run) -> int:
+    path = study.paths.manifest(run.name)
+    return LedgerRow.of(read_manifest(path), path).tokens_distinct
 
 
 def params_nonzero(study: Study, run: Run) -> int:

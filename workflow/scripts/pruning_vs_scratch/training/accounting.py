@@ -16,6 +16,7 @@ def training_fields(
         "tokens_planned": plan.tokens,
         "tokens_seen": result.tokens_seen,
         "tokens_trunk": result.tokens_trunk,
+        "tokens_distinct": result.tokens_distinct,
         "window_start": plan.window_start,
         "window_end": plan.window_end,
         "sequence_length": plan.sequence_length,

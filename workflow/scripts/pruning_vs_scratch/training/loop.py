@@ -52,6 +52,8 @@ class TrainResult:
     tokens_seen: int
     tokens_trunk: int
     """How many of the tokens were seen in shared trunks."""
+    tokens_distinct: int
+    """How many of the tokens were seen for the first time."""
     steps: int
     seconds: float
     """Wall time of the loop over all attempts, shared trunks included."""
@@ -162,8 +164,8 @@ class Trainer:
     def result(self, validation_loss: float | None) -> TrainResult:
         """What the run has done so far."""
         return TrainResult(
-            self.state.tokens_seen, self.state.tokens_trunk, self.state.step, self.state.seconds,
-            self.state.seconds_trunk, validation_loss, self.precision,
+            self.state.tokens_seen, self.state.tokens_trunk, self.tokens_distinct(), self.state.step,
+            self.state.seconds, self.state.seconds_trunk, validation_loss, self.precision,
         )  # fmt: skip
 
     def train_step(self) -> None:
@@ -249,6 +251,12 @@ class Trainer:
             self.plan.window_start, self.plan.global_batch_size, step, self.world.rank, self.world.size
         )
         return torch.from_numpy(self.windows.read(sequences))
+
+    def tokens_distinct(self) -> int:
+        """How many of the tokens seen so far are of different windows."""
+        plan = self.plan
+        stop = plan.window_start + self.state.step * plan.global_batch_size
+        return plan.reading.distinct(plan.window_start, stop, self.windows.count) * plan.sequence_length
 
     def passes_at_once(self) -> int:
         """How many parts of a micro-batch go forward and backward at the same time."""

@@ -15,7 +15,7 @@ def accounting_table(stored: Stored) -> Published:
     ledger = stored.ledger.set_index("run")
     runs = stored.tables.runs.set_index("run")
     rows = [_row(pair, ledger, runs) for pair in records(stored.tables.pairs)]
-    numbers = pd.DataFrame(rows)
+    numbers = pd.DataFrame(rows).astype({"tokens_beyond": "Int64"})
     printed = pd.DataFrame(
         {
             "setting": numbers["setting"],
@@ -36,8 +36,11 @@ def accounting_table(stored: Stored) -> Published:
     )  # fmt: skip
     title = (
         "Tokens and operations of each compared pair; the full budget of scratch is parent + pruning + retraining, "
-        "rounded up to whole batches"
+        "rounded up to whole batches or to a budget that methods share"
     )
+    beyond = [MISSING if row["tokens_beyond"] is None else f"{row['tokens_beyond']:,}" for row in rows]
+    if set(beyond) - {MISSING}:
+        printed.insert(list(printed).index("steps"), "beyond the pipeline", beyond)
     if len(rates_apart(stored)):
         for side, heading in {"retrained": "retraining", "scratch": "scratch"}.items():
             rates = numbers[side].map(ledger["peak_lr"])
@@ -48,17 +51,20 @@ def accounting_table(stored: Stored) -> Published:
 def _row(pair: dict[str, Any], ledger: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Any]:
     retrained, scratch = ledger.loc[pair["retrained"]], ledger.loc[pair["scratch"]]
     facts = runs.loc[pair["retrained"]]
-    parts: dict[str, int | None] = {
-        "tokens_parent": None if pd.isna(facts["tokens_parent"]) else int(facts["tokens_parent"]),
-        "tokens_prune": int(facts["tokens_prune"]),
-        "tokens_retrain": int(retrained["tokens_seen"]),
-    }
+    parent = None if pd.isna(facts["tokens_parent"]) else int(facts["tokens_parent"])
+    pruning, retraining, seen = (
+        int(tokens) for tokens in (facts["tokens_prune"], retrained["tokens_seen"], scratch["tokens_seen"])
+    )
+    pipeline = None if parent is None else parent + pruning + retraining
     names = ("setting", "method", "granularity", "pattern", "ratio", "budget", "seed", "retrained", "scratch")
     return {
         **{name: pair[name] for name in names},
-        **parts,
-        "tokens_pipeline": None if parts["tokens_parent"] is None else sum(parts.values()),
-        "tokens_scratch": int(scratch["tokens_seen"]),
+        "tokens_parent": parent,
+        "tokens_prune": pruning,
+        "tokens_retrain": retraining,
+        "tokens_pipeline": pipeline,
+        "tokens_scratch": seen,
+        "tokens_beyond": seen - pipeline if pair["setting"] == "full" and pipeline is not None else None,
         "steps_scratch": int(scratch["steps"]),
         "flops_retrain": int(retrained["flops"]),
         "flops_scratch": int(scratch["flops"]),

@@ -97,6 +97,10 @@ class MaskLearner(Trainer):
         self.state.loader = self.domains.state
         return torch.from_numpy(self.windows.read(sequences[self.world.rank :: self.world.size]))
 
+    def tokens_distinct(self) -> int:
+        """The loader of several domains reads no window twice."""
+        return super().tokens_distinct() if self.domains is None else self.state.tokens_seen
+
     def passes_at_once(self) -> int:
         """One: all passes of a micro-batch would share the graph of its masks, which the first of them frees."""
         return 1

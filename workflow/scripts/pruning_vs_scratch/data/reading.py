@@ -1,0 +1,100 @@
+"""Which window of a text each sequence of a study is, where text is read more than once.
+
+A study numbers the sequences that its runs read. The parent reads the first ones, all other runs those behind them, and
+the baselines of the whole pipeline's tokens read both. The text is divided in the same way: the parent's part and the
+rest share no window. Each part is read in passes, and each pass goes over the whole of its part in an order of its own
+(Muennighoff et al., "Scaling Data-Constrained Language Models", 2305.16264: up to about four passes are worth nearly
+as much as new text).
+
+Positions number the windows of the text in the seeded order of data.windows; the first pass takes them as they come.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pruning_vs_scratch.config.base import Section
+from pruning_vs_scratch.data.permutation import permuted
+
+Indices = NDArray[np.int64]
+
+
+class Reading(Section):
+    """How a study divides its text, and from which side a run reads it."""
+
+    passes: int = 1
+    """How often the parent reads its part; the rest is read no more often than that."""
+    parent_sequences: int = 0
+    """Sequences that the parent reads; all others are numbered behind them."""
+    backwards: bool = False
+    """Whether sequences are numbered from the end of the rest on. Masks are learned there, so that their text stays
+    the same when a longer retraining is added to the study."""
+
+    @property
+    def parent_windows(self) -> int:
+        """Windows of the parent's part of the text."""
+        return -(-self.parent_sequences // self.passes)
+
+    def windows_needed(self, sequences: int) -> int:
+        """Windows that a text must hold so that sequences [0, ``sequences``) can be read, none too often."""
+        parent = min(sequences, self.parent_sequences)
+        return -(-parent // self.passes) + -(-(sequences - parent) // self.passes)
+
+    def passes_that_suffice(self, sequences: int, windows: int) -> int | None:
+        """The least number of passes by which a text of so many windows serves; None if no number does."""
+        if windows < 2:
+            return None
+        passes = max(self.passes, sequences // windows)
+        while self.model_copy(update={"passes": passes}).windows_needed(sequences) > windows:
+            passes += 1
+        return passes
+
+    def positions(self, sequences: Indices, windows: int, seed: int) -> Indices:
+        """Positions of some sequences in a text of so many windows.
+
+        Raises:
+            ValueError: a sequence is outside of what the text holds in its passes.
+        """
+        if self.backwards:
+            return windows - 1 - self._in_passes(sequences, windows - self.parent_windows, f"{seed}:end")
+        behind = sequences >= self.parent_sequences
+        positions = np.empty_like(sequences)
+        positions[~behind] = self._in_passes(sequences[~behind], self.parent_windows, f"{seed}:parent")
+        rest = sequences[behind] - self.parent_sequences
+        positions[behind] = self.parent_windows + self._in_passes(rest, windows - self.parent_windows, f"{seed}:rest")
+        return positions
+
+    def distinct(self, start: int, stop: int, windows: int) -> int:
+        """How many different windows sequences [start, stop) are.
+
+        Raises:
+            ValueError: they begin inside of a part of the text, where passes overlap in an order of their own.
+        """
+        if self.backwards:
+            return self._distinct_in_part(start, stop, windows - self.parent_windows)
+        border = self.parent_sequences
+        parent = self._distinct_in_part(start, min(stop, border), self.parent_windows)
+        rest = self._distinct_in_part(max(start - border, 0), stop - border, windows - self.parent_windows)
+        return parent + rest
+
+    def _distinct_in_part(self, start: int, stop: int, size: int) -> int:
+        if start > 0 and stop > size and stop > start:
+            raise ValueError(f"sequences {start} to {stop} of a part of {size} windows begin inside of it")
+        return max(min(stop, size) - start, 0)
+
+    def _in_passes(self, sequences: Indices, size: int, label: str) -> Indices:
+        """Places in a part of ``size`` windows: the first pass in order, each further one permuted."""
+        if not sequences.size:
+            return sequences
+        if size < 1:
+            raise ValueError(f"no text is left for the sequences {sequences.min()} to {sequences.max()}")
+        passes, places = sequences // size, sequences % size
+        if passes.max() >= self.passes or sequences.min() < 0:
+            raise ValueError(f"sequences {sequences.min()} to {sequences.max()} are not in {self.passes} x {size}")
+        for number in np.unique(passes[passes > 0]).tolist():
+            chosen = passes == number
+            places[chosen] = permuted(places[chosen], size, f"{label}:{number}")
+        return places
+
+
+READ_ONCE = Reading()
+"""All of a text as one part, in one pass."""

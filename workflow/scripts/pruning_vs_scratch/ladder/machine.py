@@ -1,0 +1,80 @@
+"""What a rung is run on, and how its runs are shared out among the devices."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from pruning_vs_scratch.config.training import TrainingConfig
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.planning.throughput import PROCESSOR, SHIPPED, Rate, Throughput, Work
+
+THREAD_TOKENS = 4096
+"""Of a step: a CPU thread takes no fewer."""
+MOST_THREADS = 8
+GPUS_A_NODE = 8
+CORES_A_GPU = 8
+"""Assumed, for jobs on text."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """So many devices of a kind: GPUs, or CPU cores.
+
+    Raises:
+        UserError: the throughput table has no rate of training on such devices.
+    """
+
+    device: str
+    count: int
+    throughput: Throughput
+
+    def __post_init__(self) -> None:
+        known = sorted({rate.device for rate in self.throughput.rates if rate.work == "train"})
+        if self.device not in known:
+            raise UserError(
+                f"no rates of training on {self.device!r} in {SHIPPED} or its .user.csv; there are some of: "
+                f"{', '.join(known)}"
+            )
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether the devices are GPUs."""
+        return self.device != PROCESSOR
+
+    @property
+    def precision(self) -> Literal["fp32", "bf16"]:
+        """Arithmetic: the paper's on GPUs, the demo's on a CPU."""
+        return "bf16" if self.has_gpus else "fp32"
+
+    @property
+    def cores(self) -> int:
+        """CPU cores for jobs on text."""
+        return CORES_A_GPU * self.count if self.has_gpus else self.count
+
+    def processes(self, batch_tokens: int, paper: TrainingConfig) -> int:
+        """That train a run: a power of two, each with no fewer tokens of a step than a process of the paper's."""
+        papers = paper.global_batch_size * paper.sequence_length // paper.processes
+        return _power_of_two_in(min(self.count, batch_tokens // papers)) if self.has_gpus else 1
+
+    def threads(self, batch_tokens: int, paper: TrainingConfig) -> int:
+        """Of a process."""
+        if self.has_gpus:
+            return paper.threads
+        return _power_of_two_in(min(self.count, MOST_THREADS, batch_tokens // THREAD_TOKENS))
+
+    def nodes(self, processes: int) -> int:
+        """Machines that so many processes need."""
+        return math.ceil(processes / GPUS_A_NODE)
+
+    def rate(self, work: Work, params: int) -> Rate:
+        """How fast one device is.
+
+        Raises:
+            UserError: the throughput table does not say.
+        """
+        return self.throughput.find(self.device, self.precision, work, params)
+
+
+def _power_of_two_in(number: int) -> int:
+    """The largest power of two that is no larger; at least 1."""
+    return int(2 ** (max(1, number).bit_length() - 1))

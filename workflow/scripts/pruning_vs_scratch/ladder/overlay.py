@@ -1,0 +1,192 @@
+"""A rung as a study: the paper's configuration with other numbers, to go over config/config.yaml."""
+
+from copy import deepcopy
+from dataclasses import replace
+
+from pruning_vs_scratch.config.study import StudyConfig
+from pruning_vs_scratch.ladder.machine import Machine
+from pruning_vs_scratch.ladder.proportions import Matrix, Values, tokens_read
+from pruning_vs_scratch.ladder.rungs import Parent, two_digits
+from pruning_vs_scratch.ladder.shapes import depth_targets, width_targets
+from pruning_vs_scratch.ladder.text import papers_corpus, passes_over_plays
+from pruning_vs_scratch.planning.throughput import Work
+from pruning_vs_scratch.pruning.catalogue import facts_of
+
+SWEPT_BELOW = 1_000_000_000
+"""Parameters below which a sweep finds the rates of each side and granularity; from there on, as in the paper, they
+are given, since the sweep would cost thousands of GPU-hours."""
+SWEPT_ON = ("minitron_depth@0.5", "minitron_width@0.5", "sparsegpt@0.5")
+"""A model of each granularity, of both matrices."""
+BENCHMARKS_FROM = 30_000_000
+"""Parameters from which on the public benchmarks are scored; smaller models guess."""
+BENCHMARK_TOKENS = 6_000_000
+"""Of the eight benchmarks' items and answers, about."""
+EVALUATION_MINUTES, BENCHMARK_MINUTES = 2.0, 2.0
+"""Assumed, of a checkpoint: starts, text and tables; and lm-eval around its models."""
+LARGE = 1_000_000_000
+"""Parameters from which on memory is saved: activations are computed again, and blocks read as their turn comes."""
+
+
+def rung_overlay(name: str, parent: Parent, matrix: Matrix, machine: Machine) -> Values:
+    """The overlay of a study of this name.
+
+    Raises:
+        UserError: no shape fits a target, or the throughput table does not know the device at this size.
+    """
+    values = _Overlay(name, parent, matrix, machine).values()
+    return {key: values[key] for key in parent.proportions.overlay if key in values}
+
+
+class _Overlay:
+    def __init__(self, name: str, parent: Parent, matrix: Matrix, machine: Machine) -> None:
+        self.name, self.parent, self.which, self.machine = name, parent, matrix, machine
+        self.paper: StudyConfig = parent.proportions.paper
+        self.length = parent.sequence_length
+        self.batch = parent.batch_tokens // self.length
+        self.processes = machine.processes(parent.batch_tokens, self.paper.training)
+        self.threads = machine.threads(parent.batch_tokens, self.paper.training)
+        self.swept = parent.params < SWEPT_BELOW
+        self.rate_factor = parent.peak_learning_rate / self.paper.training.peak_learning_rate
+
+    def values(self) -> Values:
+        """The overlay: on the plays the demo's corpora and evaluation stay, else the paper's take their place."""
+        values = deepcopy(self.parent.proportions.overlay) | {"study": self.name}
+        corpus, evaluation = values.pop("corpus"), values.pop("evaluation")
+        tokenizer = values.pop("tokenizer")
+        if not self.parent.is_papers:
+            tokenizer = {"vocab_size": self.parent.shape.vocab_size, "shard_tokens": tokenizer["shard_tokens"]}
+        values["parent"] = self._parent(values["parent"])
+        values["targets"] = self._targets()
+        values["matrix"] = self._matrix()
+        values["pruning"] = self._pruning(values["pruning"])
+        values["training"] = self._training(values["training"])
+        values["sweep"] = self._sweep(values["sweep"])
+        values["cluster"] = self._cluster(values["cluster"], evaluation)
+        provisional = values | {"tokenizer": {"vocab_size": self.parent.shape.vocab_size}}
+        tokens = tokens_read(self.parent.proportions.study(provisional))
+        passes = passes_over_plays(self.parent, tokens)
+        if passes is not None:
+            del values["cluster"]["evaluation_minutes"]
+            windows = {"test": evaluation["perplexity"]["corpora"]["test"]}
+            text: Values = {"corpus": {"passes": passes}, "tokenizer": {"vocab_size": tokenizer["vocab_size"]}}
+            return values | text | {"evaluation": {"perplexity": {"corpora": windows}}}
+        values["corpus"] = papers_corpus(corpus, self.parent, tokens)
+        return values | {"tokenizer": tokenizer, "evaluation": self._evaluation(evaluation)}
+
+    def _parent(self, values: Values) -> Values:
+        shape = self.parent.shape
+        return {"tokens": self.parent.tokens, "shape": {key: getattr(shape, key) for key in values["shape"]}}
+
+    def _targets(self) -> Values:
+        of_paper, shape = self.parent.proportions, self.parent.shape
+        return {"depth": depth_targets(of_paper, shape), "width": width_targets(of_paper, shape)}
+
+    def _matrix(self) -> list[Values]:
+        """The paper's blocks; depth methods take those of a block's ratios that there are blocks enough for."""
+        blocks = []
+        for block in self.parent.proportions.matrix(self.which):
+            keys = {"retrain", "full"} & set(block)
+            budgets = {key: [self.parent.budget(tokens) for tokens in block[key]] for key in keys}
+            deep = [method for method in block["methods"] if facts_of(method).granularity == "depth"]
+            others = [method for method in block["methods"] if method not in deep]
+            reached = self._depth_ratios(block["ratios"])
+            if reached == block["ratios"]:
+                deep, others = block["methods"], []
+            blocks += [
+                block | {"methods": methods, "ratios": ratios} | budgets
+                for methods, ratios in ((deep, reached), (others, block["ratios"]))
+                if methods
+            ]
+        return blocks
+
+    def _depth_ratios(self, ratios: list[float]) -> list[float]:
+        known = [target["ratio"] for target in depth_targets(self.parent.proportions, self.parent.shape)]
+        return [ratio for ratio in ratios if ratio in known] or [max(known)]
+
+    def _pruning(self, values: Values) -> Values:
+        learning, papers = values["sheared_llama"], self.paper.training.global_batch_size
+        batch = max(1, learning["global_batch_size"] * self.batch // papers)
+        processes = min(self.processes, values["processes"], batch)
+        steps = self.parent.proportions.share(learning["tokens"]) * self.parent.tokens / (batch * self.length)
+        learning |= {
+            "tokens": round(steps) * batch * self.length,
+            "global_batch_size": batch,
+            "micro_batch_size": self._at_once(learning["micro_batch_size"], batch // processes),
+            "weight_learning_rate": two_digits(learning["weight_learning_rate"] * self.rate_factor),
+        }
+        calibration = values["calibration"]
+        calibration["batch_size"] = self._at_once(calibration["batch_size"], calibration["sequences"])
+        calibration["sequence_length"] = self.length
+        return values | {"processes": processes, "low_memory": self.parent.params >= LARGE}
+
+    def _training(self, values: Values) -> Values:
+        rate = self.parent.peak_learning_rate
+        values |= {
+            "sequence_length": self.length,
+            "global_batch_size": self.batch,
+            "micro_batch_size": self._at_once(values["micro_batch_size"], self.batch // self.processes),
+            "peak_learning_rate": rate,
+            "precision": self.machine.precision,
+            "activation_checkpointing": self.parent.params >= LARGE,
+            "threads": self.threads,
+            "processes": self.processes,
+        }
+        rules = values.pop("learning_rates")
+        if not self.swept:
+            values["learning_rates"] = [self._rule(rule) for rule in rules]
+        if not self.machine.has_gpus:
+            del values["loss_chunk_tokens"]  # a CPU has a default of its own
+        return values
+
+    def _rule(self, rule: Values) -> Values:
+        """A rule of the paper's at other rates and budgets."""
+        changed = rule | {"peak": two_digits(rule["peak"] * self.rate_factor)}
+        if "budgets" in rule:
+            changed["budgets"] = [self.parent.budget(budget) for budget in rule["budgets"]]
+        return changed
+
+    def _sweep(self, values: Values) -> Values:
+        rates = [two_digits(rate * self.rate_factor) for rate in values["peak_learning_rates"]]
+        values |= {"peak_learning_rates": rates, "tokens": self.parent.budget(values["tokens"])}
+        return values | ({"on": list(SWEPT_ON), "use": "granularity"} if self.swept else {})
+
+    def _evaluation(self, values: Values) -> Values:
+        perplexity, speed = values["perplexity"], values["speed"]
+        most = max(number for number in perplexity["corpora"].values() if number is not None)
+        perplexity["batch_size"] = self._at_once(perplexity["batch_size"], most)
+        perplexity["sequence_length"] = self.length
+        prompt = speed["prompt_tokens"] * self.length // self.paper.training.sequence_length
+        values["speed"] = {"prompt_tokens": prompt, "new_tokens": min(prompt, speed["new_tokens"])}
+        if self.parent.params < BENCHMARKS_FROM:
+            del values["tasks"]
+        return values | {"precision": self.machine.precision, "processes": self._evaluating(values)}
+
+    def _evaluating(self, evaluation: Values) -> int:
+        return min(int(evaluation["processes"]), self.processes)
+
+    def _cluster(self, values: Values, evaluation: Values) -> Values:
+        machine = self.machine
+        values |= {"nodes": machine.nodes(self.processes), "gpus": machine.has_gpus, "device": machine.device}
+        if self.parent.is_papers:
+            return values
+        shallowest = depth_targets(self.parent.proportions, self.parent.shape)[-1]["layers"]
+        smallest = replace(self.parent.shape, layers=shallowest).params_total
+        works: tuple[tuple[str, Work], ...] = (("train", "train"), ("prune", "forward"))
+        units = 1 if machine.has_gpus else self.threads
+        rates = {key: two_digits(units * machine.rate(work, smallest).rate) for key, work in works}
+        return values | {"teraflops": rates, "evaluation_minutes": self._minutes(evaluation, units)}
+
+    def _minutes(self, evaluation: Values, units: int) -> float:
+        """Assumed minutes to evaluate the parent: twice what its operations take, and what goes around them."""
+        shape, corpora = self.parent.shape, evaluation["perplexity"]["corpora"].values()
+        flops = shape.forward_flops(sum(number for number in corpora if number is not None), self.length)
+        around = EVALUATION_MINUTES
+        if self.parent.params >= BENCHMARKS_FROM:
+            flops += 2 * shape.params_total * BENCHMARK_TOKENS
+            around += BENCHMARK_MINUTES
+        rate = self.machine.rate("forward", shape.params_total).rate * units * self._evaluating(evaluation)
+        return two_digits(around + 2 * flops / rate / 1e12 / 60)
+
+    def _at_once(self, papers: int, most: int) -> int:
+        """Windows that hold as many tokens as so many of the paper's, but no more than there are."""
+        return min(most, papers * self.paper.training.sequence_length // self.length)

@@ -1,0 +1,121 @@
+"""The paper's targets on a parent of another size: the same shares, rounded to what the architecture allows.
+
+Blocks, hidden size and heads are rounded; the feed-forward size then makes up for it, so that the decoder keeps as
+nearly as it can the share of its parameters that the paper's keeps.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pruning_vs_scratch.config.model import WidthTarget
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.ladder.proportions import Proportions
+from pruning_vs_scratch.study.shape import ModelShape
+
+STEPS = ((1024, 64), (128, 8), (0, 4))
+"""Sizes from so many on come in multiples of that: kernels tile large matrices, and 2:4 masks need groups of four."""
+TOLERANCE = 0.05
+"""Largest difference between the decoder's share that a target keeps and the paper's, as a share of the latter."""
+
+
+@dataclass(frozen=True)
+class Achieved:
+    """A target, and the share of the decoder's parameters that it keeps."""
+
+    label: str
+    ratio: float
+    kept: float
+    paper: float
+
+    @property
+    def deviation(self) -> float:
+        """Of the share, from the paper's."""
+        return self.kept / self.paper - 1
+
+
+def step_of(size: int) -> int:
+    """Multiples that a size comes in."""
+    return next(step for least, step in STEPS if size >= least)
+
+
+def nearest_multiple(value: float, step: int) -> int:
+    """At least one step; of two that are as near, the smaller."""
+    return max(1, math.ceil(value / step - 0.5)) * step
+
+
+def depth_targets(proportions: Proportions, parent: ModelShape) -> list[dict[str, Any]]:
+    """The depth targets as the configuration has them, without those for which there are too few blocks.
+
+    A ratio is left out where it would leave less than a block, or no fewer than the ratio before.
+    """
+    targets: list[dict[str, Any]] = []
+    for target in sorted(proportions.paper.targets.depth, key=lambda target: target.ratio):
+        layers = round(parent.layers * target.layers / proportions.parent.layers)
+        if 0 < layers < (targets[-1]["layers"] if targets else parent.layers):
+            targets.append({"ratio": target.ratio, "layers": layers})
+    return targets
+
+
+def width_targets(proportions: Proportions, parent: ModelShape) -> list[dict[str, Any]]:
+    """The width targets as the configuration has them: what the paper's say, with other numbers.
+
+    Raises:
+        UserError: no feed-forward size brings one of them near enough to the paper's share.
+    """
+    found = []
+    for target in proportions.paper.targets.width:
+        shape = _width(proportions, parent, target)
+        numbers = {key: getattr(shape, key) for key in ("hidden_size", "ffn_size", "heads", "kv_heads")}
+        found.append(target.model_dump(exclude_none=True, exclude_defaults=True) | numbers)
+        if target.kv_heads is None:
+            found[-1].pop("kv_heads")
+    return found
+
+
+def achieved(proportions: Proportions, parent: ModelShape) -> Iterator[Achieved]:
+    """What each target keeps of the decoder, beside the paper's."""
+    paper = proportions.parent
+    wanted = {target.ratio: paper.with_depth(target) for target in proportions.paper.targets.depth}
+    for depth in depth_targets(proportions, parent):
+        kept = replace(parent, layers=depth["layers"])
+        yield Achieved("depth", depth["ratio"], _kept(kept, parent), _kept(wanted[depth["ratio"]], paper))
+    for target in proportions.paper.targets.width:
+        label = "width, " + ", ".join(target.methods) if target.methods else "width"
+        yield Achieved(label, target.ratio, _kept(_width(proportions, parent, target), parent), _share(paper, target))
+
+
+def _width(proportions: Proportions, parent: ModelShape, target: WidthTarget) -> ModelShape:
+    paper, wanted = proportions.parent, _share(proportions.parent, target)
+    kv_heads, a_group = parent.kv_heads, parent.heads // parent.kv_heads
+    if target.kv_heads is not None:
+        kv_heads = nearest_multiple(parent.kv_heads * target.kv_heads / paper.kv_heads, 1)
+        heads = kv_heads * a_group
+    else:
+        heads = nearest_multiple(parent.heads * target.heads / paper.heads, parent.kv_heads)
+    hidden = parent.hidden_size
+    if target.hidden_size != paper.hidden_size:
+        step = math.lcm(step_of(parent.hidden_size), heads)
+        hidden = nearest_multiple(parent.hidden_size * target.hidden_size / paper.hidden_size, step)
+    biases = {"attention_bias": bool(target.attention_bias), "mlp_bias": bool(target.mlp_bias)}
+    shape = replace(parent, hidden_size=hidden, heads=heads, kv_heads=kv_heads, **biases)
+    step = step_of(parent.ffn_size)
+    sizes = range(step, parent.ffn_size + 1, step)
+    shape = min((replace(shape, ffn_size=size) for size in sizes), key=lambda s: abs(_kept(s, parent) - wanted))
+    if abs(_kept(shape, parent) / wanted - 1) > TOLERANCE:
+        raise UserError(
+            f"no width keeps {wanted:.3f} of the decoder of a parent of {parent.layers} blocks, hidden size "
+            f"{parent.hidden_size} and {parent.heads} heads (ratio {target.ratio:g}): the nearest keeps "
+            f"{_kept(shape, parent):.3f}; choose a larger rung, or lower the ratio in config/paper.yaml"
+        )
+    return shape
+
+
+def _share(paper: ModelShape, target: WidthTarget) -> float:
+    biases = {"attention_bias": bool(target.attention_bias), "mlp_bias": bool(target.mlp_bias)}
+    return _kept(replace(paper.with_width(target), **biases), paper)
+
+
+def _kept(shape: ModelShape, parent: ModelShape) -> float:
+    return shape.params_nonembedding / parent.params_nonembedding
