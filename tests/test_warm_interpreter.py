@@ -1,11 +1,13 @@
 """Commands in forks of a warm interpreter: as in a process of their own, in all that they see and leave."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -82,8 +84,6 @@ def wait_until(what: Callable[[], bool]) -> None:
 
 
 def told(result: subprocess.CompletedProcess[str]) -> dict:
-    import json
-
     return json.loads(result.stdout)
 
 
@@ -113,11 +113,12 @@ def test_another_environment_than_that_of_the_imports_takes_a_fresh_interpreter(
     assert told(result)["variable"] == change.get("OF_THIS_JOB")
 
 
-def test_changed_code_takes_a_fresh_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_code_or_another_python_takes_a_fresh_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     with server.socket.socket() as listener:
         interpreter = WarmInterpreter(listener, 0)
-    request = Request(["train.py"], ".", dict(os.environ), 0)
+    request = Request(["train.py"], sys.prefix, ".", dict(os.environ), 0)
     assert interpreter._fits(request)
+    assert not interpreter._fits(replace(request, prefix="/another/python"))
     monkeypatch.setattr(interpreter, "_source_hash", "that of the code before")
     assert not interpreter._fits(request)
 

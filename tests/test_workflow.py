@@ -342,7 +342,7 @@ def test_the_report_shows_the_workflow_its_times_and_how_a_figure_was_made(finis
         assert report_browser.image(page).bounding_box()["y"] >= 0  # type: ignore[index]
         about.click()
         report_browser.sidebar(page).get_by_text("The paper's own figures, redrawn from its numbers").wait_for()
-        report_browser.sidebar(page).locator("li", has_text="draw_figure").locator("a").click()
+        report_browser.sidebar(page).locator("li", has_text="draw_figures").locator("a").click()
         report_browser.sidebar(page).get_by_text("python workflow/scripts/draw_figures.py").wait_for()
 
 
@@ -641,7 +641,7 @@ def test_a_sweep_finds_the_rates_that_each_side_is_trained_at(copy: Path) -> Non
     assert "Nothing to be done" in again.stdout + again.stderr
     (copy / "config/look.yaml").write_text(yaml.safe_dump({"figures": {"size": "talk"}}))
     other_look = snakemake(copy, "-n", *SMOKE, "config/swept.yaml", "config/look.yaml")
-    assert "draw_figure" in other_look.stdout + other_look.stderr
+    assert "draw_figures" in other_look.stdout + other_look.stderr
     assert "Train " not in other_look.stdout + other_look.stderr
 
 

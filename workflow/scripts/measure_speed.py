@@ -9,7 +9,6 @@ from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import named_path, positive_integer
 from pruning_vs_scratch.config.evaluation import SpeedConfig
 from pruning_vs_scratch.files import RECORDS
-from pruning_vs_scratch.libraries import import_libraries
 from pruning_vs_scratch.manifest import ManifestWriter, hardware
 
 
@@ -32,7 +31,6 @@ def main() -> None:
     for name, folder in args.checkpoint:
         manifest.add_input(f"model/{name}", folder, ignore=RECORDS)
 
-    import_libraries()
     import pandas as pd
 
     from pruning_vs_scratch.tables.write import write_csv

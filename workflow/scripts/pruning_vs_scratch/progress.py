@@ -13,7 +13,7 @@ WARM_START_SECONDS = 0.5
 """The same where a warm interpreter has imported them."""
 FLOPS_PER_SECOND = 30e9
 """First guess of one core's speed."""
-EVALUATION_SECONDS = 4.0
+EVALUATION_SECONDS = 2.0
 """First guess of the evaluation of one checkpoint."""
 SECONDS_BETWEEN_LINES = 10.0
 

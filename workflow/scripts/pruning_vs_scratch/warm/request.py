@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import struct
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ NUMBER = struct.Struct("!i")
 STREAMS = (0, 1, 2)
 """Standard input, output and error."""
 FREE_VARIABLES = frozenset({"PATH", "PWD", "OLDPWD", "SHLVL", "_", "TMPDIR", "TMP", "TEMP", "TEMPDIR"})
-"""What the shell and Snakemake set for each command, and no library keeps when it is imported."""
+"""What the shell and Snakemake set for each command. No library keeps them when it is imported."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Request:
 
     command: list[str]
     """Entry point and its options."""
+    prefix: str
+    """Folder of the Python that would run it."""
     folder: str
     """Working folder."""
     environment: dict[str, str]
@@ -33,7 +36,8 @@ def this_process(command: Sequence[str]) -> Request:
     """A command to run as this process would."""
     umask = os.umask(0)
     os.umask(umask)
-    return Request(list(command), os.getcwd(), dict(os.environ), umask)  # noqa: PTH109 (it travels as text)
+    folder = os.getcwd()  # noqa: PTH109 (it travels as text)
+    return Request(list(command), sys.prefix, folder, dict(os.environ), umask)
 
 
 def assume(request: Request) -> None:

@@ -1,12 +1,13 @@
 """The warm interpreter itself: it imports once, and forks a child for each command that a job asks for.
 
-It has one thread and computes nothing, so that a fork is safe: no lock is held, and no pool of threads is lost in it.
+It has one thread and computes nothing, so that a fork is safe: no other thread holds a lock or is lost.
 """
 
 import os
 import select
 import signal
 import socket
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from pruning_vs_scratch.processes import signal_when_parent_ends
 from pruning_vs_scratch.warm.client import ADDRESS, NOT_SERVED
 from pruning_vs_scratch.warm.request import Request, assume, differing_variables, receive_request, send_number
 
-OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-"""Read when the libraries of Hugging Face are imported: evaluation needs them so, and no other step the contrary."""
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": os.devnull}
+"""What the libraries of Hugging Face read when they are imported. No step that is served may use the hub or its cache:
+evaluation reads its frozen data with libraries that it imports itself."""
 LEFT_TO_CHILDREN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-"""What is sent to a whole group of processes is for those that work."""
+"""A signal to the whole group of processes is meant for those that work."""
 
 
 class WarmInterpreter:
@@ -78,14 +80,19 @@ class WarmInterpreter:
                 self._close()
                 return None
         connection, _ = self._listener.accept()
-        process = os.fork()
+        interpreter = os.getpid()
+        try:
+            process = os.fork()
+        except OSError:  # too many processes: the job starts Python itself, or says so
+            connection.close()
+            return None
         if process == 0:
-            return self._in_child(connection)
+            return self._in_child(connection, interpreter)
         self._children[process] = connection
         return None
 
-    def _in_child(self, connection: socket.socket) -> Request:
-        """Become the process that a job asks for; ends here if this interpreter does not fit it."""
+    def _in_child(self, connection: socket.socket, interpreter: int) -> Request:
+        """Become the process that a job asks for; ends here if this interpreter does not fit it, or the job is gone."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number, handler in self._handlers.items():
@@ -95,24 +102,28 @@ class WarmInterpreter:
             other.close()
         signal_when_parent_ends(signal.SIGKILL)
         received = receive_request(connection)
-        if received is None or not self._fits(received[0]):
-            with suppress(OSError):
-                send_number(connection, NOT_SERVED)
+        fits = received is not None and os.getppid() == interpreter and self._fits(received[0])
+        try:
+            send_number(connection, os.getpid() if fits else NOT_SERVED)
+        except OSError:
+            fits = False
+        if received is None or not fits:
             os._exit(0)
+        connection.close()
         request, streams = received
         assume(request)
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
             os.close(stream)
-        send_number(connection, os.getpid())
-        connection.close()
         return request
 
     def _fits(self, request: Request) -> bool:
         """Whether a fresh interpreter would have read the same code, under the same environment."""
         differing = differing_variables(self._environment, request.environment)
+        if request.prefix != sys.prefix or not differing <= {ADDRESS, *OFFLINE}:
+            return False
         source_hash.cache_clear()
-        return differing <= {ADDRESS, *OFFLINE} and source_hash() == self._source_hash
+        return source_hash() == self._source_hash
 
     def _reap(self) -> None:
         """Tell jobs how their processes ended."""

@@ -26,17 +26,14 @@ ONE_THREAD = dict.fromkeys(
 def warm_interpreter(address: Path) -> Iterator[dict[str, str]]:
     """While open, a warm interpreter listens at ``address``; yields the variables by which jobs find it.
 
-    It is there on Linux only: elsewhere, libraries do not bear a fork. When the block ends, even by ``kill -9``, it
-    takes no more commands, and ends with the last one.
+    Yields none elsewhere than on Linux, where libraries do not bear a fork, and on a file system without sockets. When
+    the block ends, even by ``kill -9``, the interpreter takes no more commands, and ends with the last one.
     """
-    if sys.platform != "linux":
+    listener = _listener(address) if sys.platform == "linux" else None
+    if listener is None:
         yield {}
         return
-    address.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(address))
-        address.chmod(0o600)
-        listener.listen()
+    with listener:
         process = subprocess.Popen(
             [sys.executable, str(SCRIPT), f"--listener={listener.fileno()}"],
             stdin=subprocess.PIPE,
@@ -49,3 +46,17 @@ def warm_interpreter(address: Path) -> Iterator[dict[str, str]]:
     finally:
         address.unlink(missing_ok=True)
         process.stdin.close()
+
+
+def _listener(address: Path) -> socket.socket | None:
+    """A socket at an address, for this user alone; None where files cannot be sockets."""
+    address.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(str(address))
+    except OSError:
+        listener.close()
+        return None
+    address.chmod(0o600)
+    listener.listen()
+    return listener
