@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pruning_vs_scratch.progress import WARM_START_SECONDS, Progress, job_seconds
+from pruning_vs_scratch.progress import Progress, job_seconds
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.time_left import LEAST_SHARE, OTHER_SECONDS, REPORT_SECONDS, Guess, TimeLeft
 
@@ -42,8 +42,8 @@ RECORDED = """\
 A, B, G = "Train A", "Train B", "Evaluate the checkpoints of G"
 GUESSES = {A: Guess("train", 20.0), B: Guess("train", 20.0), G: Guess("evaluate", 20.0)}
 RECORDED_DEMO = Path(__file__).with_name("recorded_demo.tsv")
-"""When each job of `make demo` began and ended, in seconds, with its rule and message: from Snakemake's own log, on two
-cores that others used as well."""
+"""When each job of a demo began and ended, in seconds, with its rule and message, from Snakemake's own log. It ran on
+two cores without a warm interpreter, and each figure was a job of its own."""
 
 
 @dataclass
@@ -75,7 +75,7 @@ def test_a_recorded_run_gives_these_lines(clock: Clock) -> None:
     progress = Progress(GUESSES, GUESSES, 2, clock)
     shown = list(lines(RECORDED, progress, clock))
     assert shown[0] == "[0:00] starting: Write the target depth-0.5"
-    assert [line.partition(", about ")[0] for line in shown[1:]] == ["[0:21] 3 of 4 steps"] * 0 + ["[0:40] 3 of 4 steps"]
+    assert [line.partition(", about ")[0] for line in shown[1:]] == ["[0:40] 3 of 4 steps"]
     assert shown[-1].endswith(f" left: {G}")
     assert progress.elapsed == 61
     assert progress.time_left.running == {}
@@ -111,7 +111,7 @@ def time_left(slots: int | None = 2, **jobs: int) -> TimeLeft:
 def test_jobs_run_beside_each_other_but_for_those_that_run_alone() -> None:
     left = time_left(train=2, evaluate=1, make_task_items=4, measure_speed=1, tabulate=1)
     left.start("1", A, 0.0)
-    beside, alone = 10.0 + 20.0 + 20.0 + 4 * OTHER_SECONDS, 6.0 + 2.0
+    beside, alone = 10.0 + 20.0 + 20.0 + 4 * OTHER_SECONDS, 12.0 + 2.0
     assert left.seconds(10.0) == pytest.approx(beside / 2 + alone + REPORT_SECONDS)
 
 
@@ -131,17 +131,17 @@ def test_elsewhere_as_many_jobs_run_at_a_time_as_were_seen() -> None:
 
 
 def test_a_guess_is_corrected_by_the_jobs_of_its_rule_and_the_first_one_by_all() -> None:
-    left = time_left(slots=1, train=2, evaluate=1, draw_figure=10)
+    left = time_left(slots=1, train=2, evaluate=1, publish_tables=10)
     left.start("1", A, 0.0)
     left.finish("1", "train", 60.0)
     pace = (60 + 5) / (20 + 5)
     trained = (60 + 5 * pace) / (20 + 5)
-    assert left.seconds(60.0) == pytest.approx(20 * trained + (20 + 10 * 2.5) * pace + REPORT_SECONDS)
+    assert left.seconds(60.0) == pytest.approx(20 * trained + (20 + 10 * 2.0) * pace + REPORT_SECONDS)
     for number in range(9):
-        left.start(f"figure {number}", f"Draw the figure {number}", 60.0)
-        left.finish(f"figure {number}", "draw_figure", 60.5)
-    drawn = left.seconds(60.0)
-    assert drawn is not None and drawn < 20 * trained + 20 * pace + 1.5 * pace + REPORT_SECONDS
+        left.start(f"table {number}", f"Write the table {number}", 60.0)
+        left.finish(f"table {number}", "publish_tables", 60.5)
+    nine = left.seconds(60.0)
+    assert nine is not None and nine < 20 * trained + 20 * pace + 1.5 * pace + REPORT_SECONDS
 
 
 def test_a_job_that_takes_longer_than_expected_is_not_taken_for_done() -> None:
@@ -166,9 +166,9 @@ def test_before_a_twentieth_is_done_nothing_is_said() -> None:
     assert left.seconds(4.0) is not None
 
 
-def test_the_time_left_of_the_demo_is_right_within_a_third_over_its_second_half(study_values, clock: Clock) -> None:
-    """Within 30 %, or ten seconds at the end; the truth is the end of the last job and the report."""
-    guesses = job_seconds(Study(study_values("demo")), WARM_START_SECONDS)
+def test_the_time_left_of_the_demo_is_right_over_its_second_half(study_values, clock: Clock) -> None:
+    """Within 20 %, or 25 seconds at the end; the truth is the end of the last job and the report."""
+    guesses = job_seconds(Study(study_values("demo")))
     progress = Progress(guesses, guesses, 2, clock)
     with RECORDED_DEMO.open(encoding="utf-8") as file:
         jobs = [(float(row[0]), float(row[1]), row[2], row[3]) for row in csv.reader(file, delimiter="\t")]
@@ -182,7 +182,7 @@ def test_the_time_left_of_the_demo_is_right_within_a_third_over_its_second_half(
         clock.now = origin + moment
         progress.feed(line)
         told, true = progress.time_left.seconds(clock.now), end - moment
-        if moment > end / 2 and (told is None or abs(told - true) > max(0.3 * true, 10)):
+        if moment > end / 2 and (told is None or abs(told - true) > max(0.2 * true, 25)):
             wrong[moment] = (told, true)
     assert wrong == {}
 

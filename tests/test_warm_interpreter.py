@@ -71,9 +71,9 @@ def run(command: list[str], variables: dict[str, str], **options: object) -> sub
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
 
 
-def started(command: list[str], variables: dict[str, str]) -> subprocess.Popen[str]:
+def started(command: list[str], variables: dict[str, str], cwd: Path | None = None) -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=variables, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(command, env=variables, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=cwd)
 
 
 def wait_until(what: Callable[[], bool]) -> None:
@@ -141,6 +141,21 @@ def test_a_killed_job_leaves_no_command_behind(variables: dict[str, str], script
     assert command != job.pid
     job.kill()
     wait_until(lambda: not psutil.pid_exists(command))
+
+
+def test_a_job_that_is_killed_while_it_waits_for_the_imports_runs_nothing(
+    script: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    with warm_interpreter(tmp_path / "socket") as told_variables:
+        variables = os.environ | ONE_THREAD | told_variables
+        (tmp_path / "mark.py").write_text("open('ran', 'w')")
+        job = started([*LAUNCH, "mark.py"], variables, cwd=tmp_path)
+        wait_until(lambda: bool(psutil.Process(job.pid).net_connections("unix")))
+        time.sleep(0.2)  # it asks at once; the imports take seconds
+        job.kill()
+        job.wait()
+        assert told(run([*script(TOLD), "0"], variables, input=""))["warm"] is True
+    assert not (tmp_path / "ran").exists()
 
 
 def test_commands_run_beside_each_other(variables: dict[str, str], script: Callable[[str], list[str]]) -> None:

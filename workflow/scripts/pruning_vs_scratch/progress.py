@@ -11,7 +11,7 @@ START_SECONDS = 6.0
 """Start of a process that imports torch and transformers."""
 WARM_START_SECONDS = 0.5
 """The same where a warm interpreter has imported them."""
-FLOPS_PER_SECOND = 30e9
+FLOPS_PER_SECOND = 45e9
 """First guess of one core's speed."""
 EVALUATION_SECONDS = 2.0
 """First guess of the evaluation of one checkpoint."""

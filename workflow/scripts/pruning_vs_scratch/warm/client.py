@@ -1,4 +1,4 @@
-"""The side of a job: it has the warm interpreter run its command, and ends as that ends."""
+"""The job's side: it has the warm interpreter run its command, and ends as the command ends."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from pruning_vs_scratch.warm.request import receive_number, send_request, this_p
 ADDRESS = "PRUNING_VS_SCRATCH_WARM"
 """The variable that says where the warm interpreter of this run of Snakemake listens."""
 NOT_SERVED = 0
-"""In place of a process: the interpreter does not fit the command."""
+"""In place of a process: the interpreter does not fit the command, which starts Python itself."""
 
 
 def run_warm(command: Sequence[str]) -> int | None:
@@ -45,14 +45,14 @@ def run_warm(command: Sequence[str]) -> int | None:
 def end_as(code: int) -> None:
     """End this process as another one ended: by its exit code, or by the signal that killed it."""
     if code < 0:
-        with suppress(OSError):  # nothing stands in the way of SIGKILL
+        with suppress(OSError):  # SIGKILL cannot be handled anyway
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     raise SystemExit(code)
 
 
 def _leave_signals_to(process: int) -> None:
-    """Pass stop signals on. An interrupt of the keyboard reaches the process by itself."""
+    """Pass stop signals on. Ctrl-C reaches the process by itself, which is in the same group."""
 
     def forward(number: int, _frame: FrameType | None) -> None:
         with suppress(ProcessLookupError):  # it has just ended
