@@ -160,7 +160,7 @@ def _run(command: Sequence[str], study: Study, lock: TextIO, variables: Mapping[
         raise UserError("stopped; run the same command again to go on") from None
     if process.wait() != 0:
         reasons = [line.removeprefix("error: ") for line in errors if line.startswith("error: ")]
-        raise UserError("\n".join([*errors, "", "the workflow stopped: " + "; ".join(reasons)]))
+        raise UserError("\n".join([*errors, "", "the workflow stopped: " + "; ".join(dict.fromkeys(reasons))]))
 
 
 def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
