@@ -35,6 +35,7 @@ rule all:
     default_target: True
     input:
         rules.check_text.output,
+        [paths.joined_check(text) for text in study.joined_texts],
         rules.tabulate.output,
         rules.state_claims.output,
         rules.publish_tables.output,

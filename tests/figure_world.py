@@ -16,6 +16,7 @@ from pruning_vs_scratch.tables.crossover import crossover_table
 from pruning_vs_scratch.tables.gaps import gap_groups, gap_table
 from pruning_vs_scratch.tables.load import Tables
 from pruning_vs_scratch.tables.task_gaps import task_gap_table
+from pruning_vs_scratch.tables.transfer import transfer_table
 from synthetic_tables import BUDGETS, SEARCH, write_figure_tables, write_tables
 
 SETTINGS = ClaimsConfig(resamples=200)
@@ -42,8 +43,11 @@ def stored(folder: Path, *, lost: int | None = 0, **options: Any) -> Tables:
     gaps, task_gaps = gap_table(groups, SETTINGS), task_gap_table(groups, tables.items, SETTINGS)
     gaps.loc[gaps.index < (lost or 0), ["loss_retrained", "gap", "low", "high"]] = None
     task_gaps.loc[task_gaps.index < (lost or 0), ["accuracy_retrained", "difference", "low", "high"]] = None
-    crossovers = crossover_table(groups, SETTINGS)
-    crossovers.loc[crossovers.index < (lost or 0), ["gap", "residual"]] = None
+    crossovers = crossover_table(groups, tables.runs, SETTINGS)
+    crossovers.loc[crossovers.index < (lost or 0), ["measured", "residual"]] = None
+    transfers = transfer_table(groups, tables.runs, SETTINGS)
+    transfers.loc[transfers.index < (lost or 0), ["loss_retrained", "scratch_tokens"]] = None
+    transfers.to_csv(folder / "transfer.csv", index=False)
     crossovers.to_csv(folder / "crossover.csv", index=False)
     gaps.to_csv(folder / "gaps.csv", index=False)
     task_gaps.to_csv(folder / "task_gaps.csv", index=False)

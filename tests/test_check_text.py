@@ -1,5 +1,6 @@
 """Whether there is text enough for a study is found out before anything is trained."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -20,8 +21,9 @@ def check(folder: Path, *options: str, passes: int, parent: int, sequences: int)
     write_tokens(folder / "train", [document], vocab_size=300, shard_tokens=1000, tokenizer_sha256="x")
     reading = Reading(passes=passes, parent_sequences=parent)
     command = [
-        sys.executable, "workflow/scripts/check_text.py", f"--tokens={folder}", f"--sequences={sequences}",
-        f"--sequence-length={LENGTH}", f"--reading={reading.model_dump_json()}", f"--manifest={folder / 'm.json'}",
+        sys.executable, "workflow/scripts/check_text.py", f"--tokens={folder}",
+        f"--needs={json.dumps({'train': [[sequences, LENGTH]]})}", f"--reading={reading.model_dump_json()}",
+        f"--manifest={folder / 'm.json'}",
     ]  # fmt: skip
     return subprocess.run([*command, *options], cwd=REPOSITORY, capture_output=True, text=True, check=False)
 

@@ -1,6 +1,7 @@
 """Verdicts are right where the truth is known."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,21 @@ import pytest
 
 import state_claims as state_claims_script
 import summarise as summarise_script
+from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.tables.claims import state_claims
-from pruning_vs_scratch.tables.claims_text import claims_markdown
+from pruning_vs_scratch.tables.claims_text import claims_markdown, steps_text
 from pruning_vs_scratch.tables.gaps import gap_groups, gap_table, series_label
 from pruning_vs_scratch.tables.items import mean_accuracy
 from pruning_vs_scratch.tables.load import Tables
+from pruning_vs_scratch.tables.reported import reported_table
+from pruning_vs_scratch.tables.reported_claims import reported_gaps, with_reported
 from pruning_vs_scratch.tables.summary import WIDTH, duration
 from synthetic_tables import BUDGETS, METHODS, Gap, paper_gap, write_tables
 
 SETTINGS = ClaimsConfig(resamples=200)
+REPORTED = reported_table(REPOSITORY / "config/reported.csv")
 NOTHING_SPARSE = [key for key, granularity in METHODS.items() if granularity != "sparse"]
 
 
@@ -59,8 +64,18 @@ def sparse_is_surpassed(setting: str, granularity: str, ratio: float, budget: in
     return -0.1 if setting == "full" else paper_gap(setting, granularity, ratio, budget)
 
 
-def structured_keeps_advantage(setting: str, granularity: str, ratio: float, budget: int) -> float:
+def depth_keeps_advantage(setting: str, granularity: str, ratio: float, budget: int) -> float:
     return 0.1 if setting == "full" else paper_gap(setting, granularity, ratio, budget)
+
+
+def advantage_falls_with_fineness(setting: str, granularity: str, ratio: float, budget: int) -> float:
+    """Depth is matched and sparsity keeps an advantage, but width keeps a far larger one."""
+    kept = {"depth": -0.05, "width": 2.0, "sparse": 0.05}
+    return kept[granularity] if setting == "full" else paper_gap(setting, granularity, ratio, budget)
+
+
+def width_keeps_advantage(setting: str, granularity: str, ratio: float, budget: int) -> float:
+    return 0.1 if (setting, granularity) == ("full", "width") else paper_gap(setting, granularity, ratio, budget)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +85,9 @@ def structured_keeps_advantage(setting: str, granularity: str, ratio: float, bud
         (gap_grows_with_budget, {"C2", "C3-vanishing"}),
         (gap_grows_with_ratio, {"C3", "C3-vanishing"}),
         (sparse_is_surpassed, {"C4"}),
-        (structured_keeps_advantage, {"C4"}),
+        (depth_keeps_advantage, {"C4"}),
+        (advantage_falls_with_fineness, {"C4"}),
+        (width_keeps_advantage, set()),
     ],
 )
 def test_each_false_claim_is_contradicted(tmp_path: Path, gap: Gap, contradicted: set[str]) -> None:
@@ -78,11 +95,58 @@ def test_each_false_claim_is_contradicted(tmp_path: Path, gap: Gap, contradicted
     assert {name for name, verdict in found.items() if verdict == "contradicted"} == contradicted
 
 
+def test_what_lies_between_the_finest_and_the_coarsest_is_shown_but_not_judged(tmp_path: Path) -> None:
+    claim = judged(write_tables(tmp_path, width_keeps_advantage))["C4"]
+    rows = {row["label"]: row for row in claim["comparisons"]}
+    shown = {label for label, row in rows.items() if row["decision"] == "not judged"}
+    assert shown == {f"{name}, 131k tokens" for name in ("Minitron-width 0.5", "Minitron-width 0.75", "Wanda 2:4 0.5")}
+    assert all(rows[label]["p_holm"] is None for label in shown)
+    assert rows["Minitron-width 0.5, 131k tokens"]["effect"] == pytest.approx(0.1, abs=0.01)
+    assert rows["ShortGPT 0.5, 131k tokens"]["expected"] == "< 0.02"
+    assert rows["Wanda 0.5, 131k tokens"]["expected"] == "> 0"
+
+
+def test_the_rise_with_fineness_is_the_slope_on_the_rank(tmp_path: Path) -> None:
+    tables = write_tables(tmp_path, noise=0.1)
+    rows = {row["label"]: row for row in judged(tables)["C4"]["comparisons"]}
+    gaps = gap_table(gap_groups(tables, "test"), SETTINGS)
+    full = gaps[(gaps["setting"] == "full") & (gaps["ratio"] == 0.5)].set_index(["method", "pattern"])["gap"]
+    ranks = {
+        ("shortgpt", "dense"): 0,
+        ("minitron_width", "dense"): 1,
+        ("wanda", "2:4"): 2,
+        ("wanda", "unstructured"): 3,
+    }
+    slope, _ = np.polyfit(list(ranks.values()), [full[key] for key in ranks], 1)
+    assert rows["ratio 0.5, 131k tokens, 4 methods"]["effect"] == pytest.approx(slope)
+    assert rows["ratio 0.75, 131k tokens, 3 methods"]["expected"] == "> 0"
+
+
+def test_the_range_of_effects_is_that_of_gaps_even_if_none_is_judged(tmp_path: Path) -> None:
+    tables = write_tables(tmp_path, methods=[("minitron_width", "dense"), ("wanda", "2:4")])
+    text = claims_markdown(with_reported(state_claims("demo", gap_groups(tables, "test"), SETTINGS), REPORTED))
+    (found,) = (line for line in text.split("## C4")[1].splitlines() if "The gaps run from" in line)
+    assert "methods)" not in found
+
+
+def test_each_doubling_stands_beside_the_slope(tmp_path: Path) -> None:
+    """A trend that ends is seen: the second step is flat."""
+    gaps = dict(zip(BUDGETS, (0.5, 0.3, 0.3), strict=True))
+    tables = write_tables(tmp_path, lambda setting, granularity, ratio, budget: gaps[budget], noise=0.0005)
+    value = state_claims("demo", gap_groups(tables, "test"), SETTINGS)
+    row = next(claim for claim in value["claims"] if claim["id"] == "C2")["comparisons"][0]
+    assert [step["change"] for step in row["steps"]] == pytest.approx([-0.2, 0.0], abs=0.001)
+    assert row["effect"] == pytest.approx(-0.1, abs=0.001)
+    text = claims_markdown(with_reported(value, REPORTED))
+    assert f"| {steps_text(row['steps'])} |" in text
+    assert steps_text(row["steps"]).startswith("32.8k to 65.5k -0.2")
+
+
 def test_falsification_is_met_only_if_scratch_matches_every_pruned_model(tmp_path: Path) -> None:
     beaten = judged(write_tables(tmp_path / "all", sparse_is_surpassed))["C4"]
     assert beaten["falsification"]["met"] == "yes"
     assert "condition for falsifying the claim is met" in beaten["reason"]
-    some = judged(write_tables(tmp_path / "some", structured_keeps_advantage))["C4"]
+    some = judged(write_tables(tmp_path / "some", depth_keeps_advantage))["C4"]
     assert some["falsification"]["met"] == "no"
 
 
@@ -110,8 +174,9 @@ def test_noise_rarely_decides_anything(tmp_path: Path) -> None:
         ({"budgets": BUDGETS[:1]}, "C2", "at least two budgets"),
         ({"ratios": [0.5]}, "C3", "at least two ratios"),
         ({"ratios": [0.5]}, "C3-vanishing", "at least two ratios"),
-        ({"methods": NOTHING_SPARSE}, "C4", "no sparse model"),
-        ({"methods": [("wanda", "unstructured")]}, "C4", "no depth or width model"),
+        ({"methods": NOTHING_SPARSE}, "C4", "no unstructured sparse model"),
+        ({"methods": [("shortgpt", "dense"), ("wanda", "2:4")]}, "C4", "no unstructured sparse model"),
+        ({"methods": [("wanda", "unstructured"), ("minitron_width", "dense")]}, "C4", "no depth model"),
         ({"full": False}, "C4", "no scratch baselines at the full pipeline budget"),
     ],
 )
@@ -129,7 +194,7 @@ def test_a_study_without_pairs_is_inconclusive_throughout(tmp_path: Path) -> Non
     pairs.to_csv(tmp_path / "pairs.csv", index=False)
     value = state_claims("demo", gap_groups(Tables(tmp_path), "test"), SETTINGS)
     assert {claim["verdict"] for claim in value["claims"]} == {"inconclusive"}
-    assert "## C1: inconclusive" in claims_markdown(value)
+    assert "## C1: inconclusive" in claims_markdown(with_reported(value, REPORTED))
 
 
 def test_different_seeds_along_a_trend_are_an_error(tmp_path: Path) -> None:
@@ -249,12 +314,59 @@ def test_missing_table_and_column_are_errors(tmp_path: Path) -> None:
 
 def test_text_gives_every_verdict_and_says_what_the_intervals_cover(tmp_path: Path) -> None:
     value = state_claims("demo", gap_groups(write_tables(tmp_path), "test"), SETTINGS)
-    text = claims_markdown(value)
+    text = claims_markdown(with_reported(value, REPORTED))
     for claim in value["claims"]:
         assert f"## {claim['id']}: {claim['verdict']}" in text
         for comparison in claim["comparisons"]:
             assert f"{comparison['effect']:+.3f}" in text
     assert "evaluation sequences only" in text
+
+
+def paper_says(tmp_path: Path) -> dict[str, str]:
+    value = state_claims("demo", gap_groups(write_tables(tmp_path), "test"), SETTINGS)
+    return {claim["id"]: claim["reported"] for claim in with_reported(value, REPORTED)["claims"]}
+
+
+def test_the_papers_own_numbers_are_read_in_the_same_way(tmp_path: Path) -> None:
+    says = paper_says(tmp_path)
+    assert says["C1"] == (
+        "contradicted, 15 of 17 as claimed. Against: Minitron-depth 0.813, 50B: -0.2 points (secondary); "
+        "Minitron-depth 0.813, 50B: -0.212 nats on wikitext103 (preliminary)"
+    )
+    assert says["C2"].startswith("supported, 2 of 2 as claimed")
+    assert "250B to 500B +0.010 (read_off)" in says["C2"]
+    assert says["C3"].startswith("supported, 2 of 2 as claimed")
+    assert says["C3-vanishing"].startswith("contradicted, 0 of 1 as claimed")
+    assert says["C4"].startswith("supported, 7 of 7 as claimed")
+    claimed, between = says["C4"].split(". Not judged: ")
+    for number in (
+        "Minitron-depth 0.5, 50B: -1.8 points (labelled)",
+        "SparseGPT 0.5, 50B: +1.2 points (labelled)",
+        "Wanda 0.5, 50B: +0.9 points (secondary)",
+    ):
+        assert number in claimed
+    for number in (
+        "SparseGPT 2:4 0.5, 50B: -0.4 points (labelled)",
+        "Sheared-LLaMA 0.5, 50B: +0.6 points (labelled)",
+        "FLAP 0.5, 50B: +1.4 points (secondary)",
+    ):
+        assert number in between
+
+
+def test_a_stated_gap_counts_before_the_difference_of_two_that_were_read_off() -> None:
+    gaps = reported_gaps(REPORTED, "equal").set_index(["method", "ratio", "budget", "quantity"])
+    stated = gaps.loc[("minitron_depth", 0.5, 500 * 10**9, "val_loss")]
+    assert (stated["gap"], stated["precision"]) == (0.04, "labelled")
+    difference = gaps.loc[("minitron_depth", 0.5, 30 * 10**9, "val_loss")]
+    assert (difference["gap"], difference["precision"]) == (pytest.approx(0.22), "read_off")
+    perplexity = gaps.loc[("minitron_depth", 0.5, 50 * 10**9, "wikitext2_ppl")]
+    assert perplexity["gap"] == pytest.approx(np.log(10.77 / 9.41))
+
+
+def test_a_file_without_a_papers_numbers_says_that_nothing_is_known(tmp_path: Path) -> None:
+    value = state_claims("demo", gap_groups(write_tables(tmp_path), "test"), SETTINGS)
+    parent = REPORTED[REPORTED["setting"] == "parent"]
+    assert {claim["reported"] for claim in with_reported(value, parent)["claims"]} == {"nothing is known"}
 
 
 def run_script(script: Any, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
@@ -266,6 +378,7 @@ def test_entry_points_write_claims_and_print_a_summary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_tables(tmp_path / "tables", items=True)
+    shutil.copy(REPOSITORY / "config/reported.csv", tmp_path / "tables/reported.csv")
     settings = SETTINGS.model_dump_json()
     (tmp_path / "times.csv").write_text("phase,seconds\ntext,0.2\nprune,9.6\nretrain,61.2\n")
     run_script(state_claims_script, monkeypatch, "--results", tmp_path, "--study", "demo", "--settings", settings)

@@ -1,4 +1,4 @@
-"""A training text that is read in parts makes the same corpora and tokens as one process would make of it."""
+"""A training text that is read in parts: which files, what is held out of them, and what becomes of the others."""
 
 import itertools
 import json
@@ -21,19 +21,20 @@ from pyarrow import parquet
 from checkpoints_world import write_published
 from hub_server import HubServer, hub_server
 from pruning_vs_scratch.cli import REPOSITORY
-from pruning_vs_scratch.config.corpus import CorpusConfig, HubFilesSource
+from pruning_vs_scratch.config.corpus import CorpusConfig, HubFilesSource, Splits
+from pruning_vs_scratch.config.load import load_config, study_files
 from pruning_vs_scratch.data import tokens
-from pruning_vs_scratch.data.corpora import extract_corpora
 from pruning_vs_scratch.data.documents import Document, LeftOut, read_documents, read_part
-from pruning_vs_scratch.data.parts import PartReader, drop_overlap, find_overlap, gather_held_out, write_corpora
-from pruning_vs_scratch.data.splits import HELD_OUT
+from pruning_vs_scratch.data.held_out_runs import HeldOutRuns
+from pruning_vs_scratch.data.parts import PartReader, TrainingText, divide_part, gather_held_out
+from pruning_vs_scratch.data.splits import HELD_OUT, Divider
 from pruning_vs_scratch.data.tokenizer import Encoder, load_tokenizer
 from pruning_vs_scratch.data.tokens import TokenStore, join_tokens, write_tokens
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import file_facts
 from pruning_vs_scratch.manifest import ManifestWriter
 from pruning_vs_scratch.study import Study
-from pruning_vs_scratch.study.parts import parts_of
+from pruning_vs_scratch.study.parts import PartedSource, PartedText
 
 NAME, REVISION = "owner/pages", "a" * 40
 FILES = "group_{1..2}/part_{00..02}.jsonl.zst"
@@ -111,64 +112,154 @@ def test_names_that_stand_for_nothing_are_refused(files: str, text: str) -> None
         source(files=files)
 
 
+def splits(**fractions: float) -> Splits:
+    return Splits.model_validate({name: {"fraction": fractions.get(name, 0.1)} for name in HELD_OUT})
+
+
+def parted(**changes: Any) -> PartedSource:
+    return PartedSource(source(**changes), splits())
+
+
 def test_only_so_many_files_are_asked_for_as_the_budgets_need() -> None:
-    parts = parts_of(source(files_per_part=2), tokens=2_100, training_share=0.9)
-    assert [part.files for part in parts.values()] == [tuple(NAMES[:2]), tuple(NAMES[2:4])]
-    assert list(parts) == ["part-00000", "part-00001"]
-    assert len(parts_of(source(), tokens=5_400, training_share=0.9)) == 6
+    """The first part holds 700 tokens of training text a file, the others 1,000."""
+    some = parted(files_per_part=2)
+    assert some.held_out == ["part-00000"]
+    assert [some.text(tokens).first for tokens in (1, 1_400, 1_401, 3_400, 3_401, 5_400)] == [1, 1, 2, 2, 3, 3]
+    needed = some.parts([some.text(1_401)])
+    assert {name: part.files for name, part in needed.items()} == {
+        "part-00000": tuple(NAMES[:2]),
+        "part-00001": tuple(NAMES[2:4]),
+    }
     with pytest.raises(UserError, match=r"needs 5\.4k tokens for training, which is 7 files of 1k each"):
-        parts_of(source(), tokens=5_401, training_share=0.9)
+        some.text(5_401)
 
 
-def test_parts_make_the_same_corpora_and_tokens_as_one_process(tmp_path: Path) -> None:
+def test_parts_with_held_out_documents_are_read_whatever_the_budgets_are() -> None:
+    some = parted(files_per_part=2, held_out_files=3)
+    assert some.held_out == ["part-00000", "part-00001"]
+    assert some.names(some.text(100)) == ["part-00000"]
+    assert list(some.parts([some.text(100)])) == ["part-00000", "part-00001"]
+    with pytest.raises(ValueError, match="held_out_files: 7 are more than the source's 6 files"):
+        source(held_out_files=7)
+
+
+def test_the_last_files_are_those_of_the_source_whatever_the_first_ones_are() -> None:
+    some = parted(files_per_part=4)
+    few, many = some.text(100, last=900), some.text(2_800, last=2_000)
+    assert (few.name, many.name) == ("first-1-last-1", "first-1-last-1")
+    assert some.names(few) == ["part-00000", "part-00001"]
+    assert some.parts([few])["part-00001"].files == tuple(NAMES[4:])
+    assert some.names(some.text(100, last=2_001)) == ["part-00000", "part-00001"]
+    alone = parted()
+    assert alone.names(alone.text(700, last=2_000)) == ["part-00000", "part-00004", "part-00005"]
+    assert alone.text(0, last=1).name == "last-1"
+    # They meet, but no file is read twice.
+    assert alone.names(alone.text(3_700, last=2_000)) == [f"part-0000{number}" for number in range(6)]
+    with pytest.raises(UserError, match=r"needs 5\.7k tokens for training, which is 7 files"):
+        alone.text(3_701, last=2_000)
+
+
+def read_by_force(pages: Path, names: list[str]) -> list[Document]:
+    lines = {name: zstandard.decompress((pages / name).read_bytes()).decode().splitlines() for name in names}
+    return [
+        Document(f"{name}#{number:09d}", json.loads(line)["text"])
+        for name, found in lines.items()
+        for number, line in enumerate(found, start=1)
+    ]
+
+
+def runs_by_force(words: list[str]) -> set[tuple[str, ...]]:
+    return {tuple(words[i : i + 8]) for i in range(len(words) - 7)}
+
+
+def test_parts_are_divided_gathered_and_tokenised_without_what_is_held_out(tmp_path: Path) -> None:
     write_pages(tmp_path / "pages")
     tokenizer = write_published(tmp_path / "tokenizer")
-    whole = corpus_of({"kind": "path", "path": str(tmp_path / "pages")}, tmp_path)
-    facts = extract_corpora(whole, {}, tmp_path / "whole")
-    encoder = Encoder(tokenizer, threads=2)
-
-    corpus = corpus_of(source(files_per_part=4).model_dump(), tmp_path)
-    parts = parts_of(source(files_per_part=4), tokens=6_000, training_share=1)
-    readers = [
-        PartReader(corpus, acquired(tmp_path / "pages", tmp_path / "acquired" / name, list(part.files)), part.files)
+    corpus = corpus_of(source(files_per_part=2).model_dump(), tmp_path)
+    corpus = corpus.model_copy(update={"splits": splits(calibration=0.3, validation=0.2, test=0.2)})
+    parts = parted(files_per_part=2).parts([PartedText(3)])
+    folders = {
+        name: acquired(tmp_path / "pages", tmp_path / "acquired" / name, list(part.files))
         for name, part in parts.items()
-    ]
-    for i, reader in enumerate(readers):
-        stream = encoder.encode(document.text for document in reader)
-        write_tokens(
-            tmp_path / f"tokens{i}", stream, vocab_size=encoder.vocab_size, shard_tokens=5000,
-            tokenizer_sha256=encoder.sha256,
-        )  # fmt: skip
-        write_corpora(tmp_path / f"held{i}", reader.held_out)
-    gather_held_out(corpus, {}, [tmp_path / "held0", tmp_path / "held1"], tmp_path / "gathered")
-    overlaps = [tmp_path / "0.npy", tmp_path / "1.npy"]
-    for reader, overlap in zip(readers, overlaps, strict=True):
-        again = PartReader(corpus, reader.folder, reader.files)
-        assert find_overlap(corpus, again, tmp_path / "gathered", overlap) > 0
-    found = drop_overlap(corpus, tmp_path / "gathered", overlaps, tmp_path / "parts")
+    }
+    readers = {name: PartReader(folders[name], part.files, "text", LeftOut(0)) for name, part in parts.items()}
+    divided = divide_part(readers["part-00000"], corpus.splits, tmp_path / "divided")
+    runs_file = tmp_path / "runs.safetensors"
+    facts, _ = gather_held_out(corpus, {}, [tmp_path / "divided"], tmp_path / "corpora", runs_file)
+    gathered = {name: list(read_documents(tmp_path / f"corpora/{name}.jsonl")) for name in (*HELD_OUT, "poem")}
 
-    assert found == {name: fact for name, fact in facts.items() if name != "train"}
-    assert sum(fact["words_dropped"] for fact in found.values()) > 0
-    for name in found:
-        written = [tmp_path / folder / f"{name}.jsonl" for folder in ("whole", "parts")]
-        assert written[0].read_bytes() == written[1].read_bytes()
-    join_tokens(tmp_path / "deep/train", [tmp_path / "tokens0", tmp_path / "tokens1"])
+    # What is held out is of the first two files; the others are for training alone.
+    first = read_by_force(tmp_path / "pages", NAMES[:2])
+    divider = Divider(corpus.splits)
+    split = {document.id: divider.split_of(document.id) for document in first}
+    expected = {name: [document for document in first if split[document.id] == name] for name in HELD_OUT}
+    assert divided["documents"] == {name: len(found) for name, found in expected.items()} | {
+        "train": len(first) - sum(map(len, expected.values()))
+    }
+    assert gathered["calibration"] == expected["calibration"]
+    calibration = {run for d in gathered["calibration"] for run in runs_by_force(d.text.split())}
+    for name in ("validation", "test"):
+        assert {d.id for d in gathered[name]} <= {d.id for d in expected[name]}
+        assert not calibration & {run for d in gathered[name] for run in runs_by_force(d.text.split())}
+    assert sum(facts[name]["words_dropped"] for name in ("validation", "test")) > 0
+
+    encoder, plain = Encoder(tokenizer, threads=2), load_tokenizer(tokenizer)
+    forbidden = {
+        run
+        for documents in gathered.values()
+        for document in documents
+        for block in document.text.split("\n\n")
+        for run in runs_by_force(block.replace(",", "").split())
+    }
+    one_by_one: list[int] = []
+    dropped = 0
+    for name, part in parts.items():
+        held_out = corpus.splits if name == "part-00000" else None
+        training = TrainingText(readers[name], held_out, HeldOutRuns.load(runs_file))
+        write_tokens(
+            tmp_path / name, encoder.encode(document.text for document in training), vocab_size=encoder.vocab_size,
+            shard_tokens=5000, tokenizer_sha256=encoder.sha256,
+        )  # fmt: skip
+        kept, lost = 0, 0
+        for document in read_by_force(tmp_path / "pages", list(part.files)):
+            if split.get(document.id, "train") != "train":
+                continue
+            blocks = [block for block in document.text.split("\n\n") if not forbidden & runs_by_force(block.split())]
+            lost += document.text.count("\n\n") + 1 - len(blocks)
+            if blocks:
+                kept += 1
+                ids = plain.encode("\n\n".join(blocks), add_special_tokens=False).ids
+                one_by_one += [encoder._separator, *ids]
+        assert (training.facts["documents"], training.facts["dropped"]["paragraphs"]) == (kept, lost)
+        dropped += lost
+    assert dropped > 0
+    join_tokens(tmp_path / "deep/train", {name: tmp_path / name for name in parts})
     store = TokenStore(tmp_path / "deep/train")
-    plain, separator = load_tokenizer(tokenizer), encoder._separator
-    one_by_one = [
-        token
-        for document in read_documents(tmp_path / "whole/train.jsonl")
-        for token in (separator, *plain.encode(document.text, add_special_tokens=False).ids)
-    ]
-    assert len(store.index["shards"]) > 2
+    assert len(store.index["shards"]) > len(parts)
     np.testing.assert_array_equal(store.read(0, len(store)), one_by_one)
+    lengths = [len(TokenStore(tmp_path / name)) for name in parts]
+    starts = [0, *itertools.accumulate(lengths)]
+    assert [(block.name, block.start, block.tokens) for block in store.blocks] == list(
+        zip(parts, starts, lengths, strict=False)
+    )
+
+
+def test_a_split_without_documents_says_what_to_raise(tmp_path: Path) -> None:
+    write_pages(tmp_path / "pages")
+    folder = acquired(tmp_path / "pages", tmp_path / "acquired", NAMES[:1])
+    corpus = corpus_of(source().model_dump(), tmp_path)
+    corpus = corpus.model_copy(update={"splits": splits(test=1e-9)})
+    divide_part(PartReader(folder, NAMES[:1], "text", LeftOut(0)), corpus.splits, tmp_path / "divided")
+    with pytest.raises(UserError, match=r"the test split is empty: give it a larger fraction .* held_out_files"):
+        gather_held_out(corpus, {}, [tmp_path / "divided"], tmp_path / "corpora", tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_tokens_of_another_tokenizer_are_not_joined(tmp_path: Path) -> None:
     for name, digest in (("a", "0"), ("b", "1")):
         write_tokens(tmp_path / name, [[1, 2]], vocab_size=9, shard_tokens=5, tokenizer_sha256=digest)
     with pytest.raises(UserError, match="b was tokenised by another tokenizer than"):
-        join_tokens(tmp_path / "joined", [tmp_path / "a", tmp_path / "b"])
+        join_tokens(tmp_path / "joined", {name: tmp_path / name for name in "ab"})
     assert not (tmp_path / "joined").exists()
 
 
@@ -191,7 +282,7 @@ def test_broken_lines_are_counted_up_to_their_share(tmp_path: Path) -> None:
 
     def texts(share: float) -> tuple[list[Document], LeftOut]:
         left_out = LeftOut(share)
-        return list(read_part(source(files="p_{0..0}.jsonl"), tmp_path, ["p_0.jsonl"], left_out)), left_out
+        return list(read_part(tmp_path, ["p_0.jsonl"], "text", left_out)), left_out
 
     documents, left_out = texts(0.5)
     assert [document.id for document in documents] == ["p_0.jsonl#000000001", "p_0.jsonl#000000005"]
@@ -204,15 +295,14 @@ def test_broken_lines_are_counted_up_to_their_share(tmp_path: Path) -> None:
 
 def test_parquet_files_have_a_document_a_row(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"text": ["one", None, " ", "two"], "id": [1, 2, 3, 4]}), tmp_path / "p_0.parquet")
-    numbered = source(files="p_{0..0}.parquet")
-    documents = list(read_part(numbered, tmp_path, ["p_0.parquet"], LeftOut(0)))
+    documents = list(read_part(tmp_path, ["p_0.parquet"], "text", LeftOut(0)))
     assert [(d.id, d.text) for d in documents] == [("p_0.parquet#000000001", "one"), ("p_0.parquet#000000004", "two")]
     with pytest.raises(UserError, match="has no column 'body'; it has text, id"):
-        list(read_part(source(text_key="body"), tmp_path, ["p_0.parquet"], LeftOut(0)))
+        list(read_part(tmp_path, ["p_0.parquet"], "body", LeftOut(0)))
     content = (tmp_path / "p_0.parquet").read_bytes()
     (tmp_path / "p_0.parquet").write_bytes(content[:-20])
     with pytest.raises(UserError, match="is damaged"):
-        list(read_part(numbered, tmp_path, ["p_0.parquet"], LeftOut(0)))
+        list(read_part(tmp_path, ["p_0.parquet"], "text", LeftOut(0)))
 
 
 NOT_UTF8 = pa.Array.from_buffers(
@@ -237,7 +327,7 @@ OTHER_COLUMNS = {
 
 def rows_in(column: pa.Array, folder: Path, left_out: LeftOut) -> list[tuple[str, str]]:
     parquet.write_table(pa.table({"text": column}), folder / "p_0.parquet")
-    documents = read_part(source(files="p_{0..0}.parquet"), folder, ["p_0.parquet"], left_out)
+    documents = read_part(folder, ["p_0.parquet"], "text", left_out)
     return [(document.id, document.text) for document in documents]
 
 
@@ -311,6 +401,57 @@ def test_a_study_says_which_files_it_needs(smoke: dict[str, Any]) -> None:
     study = Study(in_parts(smoke))
     assert [part.files for part in study.parts.values()] == [(NAMES[0],)]
     assert "train" not in study.extracted_corpora
+    assert study.joined_texts == {"first-1": ["part-00000"]}
+
+
+def test_a_run_reads_the_parts_that_it_needs_and_a_larger_budget_changes_none_of_them(smoke: dict[str, Any]) -> None:
+    """The parent reads 16k tokens; retraining the next 4k or 8k; the full baseline all of them."""
+    values = in_parts(smoke)
+    values["corpus"]["sources"]["pages"]["tokens_per_file"] = 18_000
+    values["corpus"]["splits"] = {name: {"fraction": 0.01} for name in HELD_OUT}
+    values["matrix"].append({"methods": ["sheared_llama"], "ratios": [0.5], "retrain": [4096]})
+    values["pruning"]["sheared_llama"] = {"tokens": 1024, "global_batch_size": 2, "micro_batch_size": 1}
+    before = Study(values)
+    values["matrix"][0]["retrain"].append(65536)
+    after = Study(values)
+    learned = "P16.4k-sheared_llama-0.5-seed0"
+    kept = set(before.runs) - {learned}
+    assert {name: before.training_text(name) for name in kept if before.run(name).plan} == {
+        name: after.training_text(name) for name in kept if after.run(name).plan
+    }
+    assert before.training_text("P16.4k-seed0").name == "first-1"
+    assert before.joined_texts["first-2"] == ["part-00000", "part-00001"]
+    assert list(before.parts) == ["part-00000", "part-00001", "part-00005"]
+    assert after.training_text("P16.4k-minitron_depth-0.5-R65.5k-seed0").name == "first-5"
+    assert before.joined_texts[before.training_text(learned).name][-1] == "part-00005"
+    assert set(before.parts.items()) <= set(after.parts.items())
+    assert "train" not in after.text_needs
+    # What is checked of a text: its last window, and what its files should hold, those with held-out text less.
+    assert before.joined_needs("first-1") == [(128, 128)]
+    assert [before.joined_tokens(text) for text in ("first-1", "first-2")] == [17_460, 35_460]
+
+
+@pytest.mark.parametrize("overlays", [["paper"], ["paper", "paper-meta"]], ids=" over ".join)
+def test_the_first_files_of_the_papers_text_hold_the_held_out_windows_with_some_to_spare(overlays: list[str]) -> None:
+    study = Study(load_config(study_files(overlays, REPOSITORY / "config")).model_dump(mode="json"))
+    source, splits = study.numbered_source, study.config.corpus.splits
+    assert source is not None
+    assert sum(len(study.parts[name].files) for name in study.held_out_parts) == source.held_out_files
+    for name in HELD_OUT:
+        needed = max(number * (length + 1) for number, length in study.windows_needed(name))
+        assert getattr(splits, name).fraction * source.held_out_files * source.tokens_per_file > 1.8 * needed, name
+
+
+def test_a_budget_that_meets_the_text_of_masks_is_refused(smoke: dict[str, Any]) -> None:
+    values = in_parts(smoke)
+    values["corpus"]["sources"]["pages"]["tokens_per_file"] = 5_000
+    values["corpus"]["splits"] = {name: {"fraction": 0.01} for name in HELD_OUT}
+    values["matrix"] = [{"methods": ["minitron_depth"], "ratios": [0.5], "retrain": [12288]}]
+    assert list(Study(values).parts) == [f"part-0000{number}" for number in range(6)]
+    values["matrix"].append({"methods": ["sheared_llama"], "ratios": [0.5], "retrain": [12288]})
+    values["pruning"]["sheared_llama"] = {"tokens": 1024, "global_batch_size": 2, "micro_batch_size": 1}
+    with pytest.raises(UserError, match=r"which is 7 files of 5k each, but corpus\.sources names 6"):
+        Study(values)
 
 
 @pytest.fixture

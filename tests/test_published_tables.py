@@ -21,7 +21,9 @@ from pruning_vs_scratch.tables.items import chance_rows, task_mean_rows, task_ro
 from pruning_vs_scratch.tables.published import PUBLISHED
 from pruning_vs_scratch.tables.published.stored import Stored, write
 from pruning_vs_scratch.tables.reported import GRADES
+from pruning_vs_scratch.tables.reported_claims import with_reported
 from pruning_vs_scratch.tables.task_gaps import task_gap_table
+from pruning_vs_scratch.tables.transfer import transfer_table
 from synthetic_tables import BUDGETS, PARENT_TOKENS, SEARCH, write_tables
 
 SETTINGS = ClaimsConfig(resamples=300)
@@ -35,6 +37,7 @@ def stored(tmp_path: Path) -> Stored:
     groups = gap_groups(tables, "test")
     gap_table(groups, SETTINGS).to_csv(results / "tables/gaps.csv", index=False)
     task_gap_table(groups, tables.items, SETTINGS).to_csv(results / "tables/task_gaps.csv", index=False)
+    transfer_table(groups, tables.runs, SETTINGS).to_csv(results / "tables/transfer.csv", index=False)
     runs, items = tables.runs, tables.items
     scores = pd.concat([task_rows(items), task_mean_rows(items)], ignore_index=True)
     guesses = chance_rows(items).assign(run="chance", role="chance", tokens_train=0, seed=0)
@@ -61,8 +64,9 @@ def stored(tmp_path: Path) -> Stored:
             for size in sizes
         ]
     ).replace({"role": {"retrained": "pruned"}}).to_csv(results / "efficiency.csv", index=False)
-    write_json(results / "claims.json", state_claims("demo", groups, SETTINGS))
     shutil.copy(REPOSITORY / "config/reported.csv", results / "tables/reported.csv")
+    claims = with_reported(state_claims("demo", groups, SETTINGS), tables.reported)
+    write_json(results / "claims.json", claims)
     phases = pd.DataFrame({"phase": ["text", "retrain"], "jobs": [2, 3], "seconds": [7.5, 3700.0]})
     phases = phases.assign(longest_seconds=5.0, peak_memory_bytes=3 * 10**9, source_hash=["0a" * 32, "1b" * 32])
     phases = phases.assign(machine="x86_64", processor="A CPU", cores=2, cpu_capability=[None, "AVX2"])
@@ -165,7 +169,8 @@ def test_size_and_speed_have_units_and_the_hardware(stored: Stored) -> None:
 def test_every_claim_has_a_line_with_its_verdict_and_reason(stored: Stored) -> None:
     printed = PUBLISHED["verdicts"](stored).printed
     assert printed.to_numpy().tolist() == [
-        [claim["id"], claim["statement"], claim["verdict"], claim["reason"]] for claim in stored.claims["claims"]
+        [claim["id"], claim["statement"], claim["verdict"], claim["reason"], claim["reported"]]
+        for claim in stored.claims["claims"]
     ]
     assert dict(zip(printed["claim"], printed["verdict"], strict=True))["C1"] == "supported"
 
@@ -253,9 +258,13 @@ def test_a_package_of_several_versions_has_a_line_for_each(stored: Stored) -> No
 
 
 def test_columns_of_numbers_stand_on_the_right_and_long_text_is_broken(stored: Stored, tmp_path: Path) -> None:
-    for name, columns in {"provenance": "lrrrrlr", "verdicts": r"lp{0.3\linewidth}lp{0.3\linewidth}"}.items():
+    for name, columns in {
+        "provenance": "lrrrrlr",
+        "verdicts": r"lp{0.23\linewidth}lp{0.23\linewidth}p{0.23\linewidth}",
+    }.items():
         write(PUBLISHED[name](stored), name, tmp_path)
         assert rf"\begin{{tabular}}{{{columns}}}" in (tmp_path / f"{name}.tex").read_text()
+    assert set(PUBLISHED["verdicts"](stored).alignments) == {"left"}  # reasons begin with a number
     rule = (tmp_path / "provenance.md").read_text().splitlines()[3]
     assert [cell.endswith(":") for cell in rule.strip("|").split("|")] == [letter == "r" for letter in "lrrrrlr"]
 

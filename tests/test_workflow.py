@@ -318,7 +318,7 @@ def test_the_report_begins_with_the_verdicts_and_leads_to_everything_else(finish
         text = page.locator("#app .prose")
         verdicts = text.locator("table").nth(0).locator("tbody tr")
         assert [row.split("\t") for row in verdicts.all_inner_texts()] == [
-            [claim["id"], claim["statement"], claim["verdict"], claim["reason"]] for claim in claims
+            [claim[key] for key in ("id", "statement", "verdict", "reason", "reported")] for claim in claims
         ]
         overview = dict(row.split("\t") for row in text.locator("table").nth(1).locator("tbody tr").all_inner_texts())
         assert overview["parent"] == "trained on 16.4k tokens"

@@ -112,7 +112,7 @@ rule tokenize_corpus:
 rule check_text:
     """Compare the tokens of all corpora with what the study reads of them, before any model is trained."""
     input:
-        expand(paths.tokens / "{corpus}", corpus=study.corpora),
+        expand(paths.tokens / "{corpus}", corpus=study.text_needs),
     output:
         # No input of training: a larger budget would train all runs again (and Snakemake 9.27 forgets new runs behind
         # an ancient input whose own rule changed).
@@ -126,17 +126,14 @@ rule check_text:
         ENVIRONMENT
     params:
         tokens=paths.tokens,
-        length=study.config.training.sequence_length,
-        sequences=study.training_sequences,
         text_reading=study.reading.model_dump_json(),
-        needs=canonical_json(study.held_out_needs),
+        needs=canonical_json(study.text_needs),
         parts=["--in-parts"] if study.parts else [],
     message:
         "Check that there is enough text"
     shell:
-        "python workflow/scripts/check_text.py --tokens {params.tokens:q} --sequences {params.sequences}"
-        " --sequence-length {params.length} --reading {params.text_reading:q} --needs {params.needs:q} {params.parts}"
-        " --manifest {output:q} 2> {log:q}"
+        "python workflow/scripts/check_text.py --tokens {params.tokens:q} --needs {params.needs:q}"
+        " --reading {params.text_reading:q} {params.parts} --manifest {output:q} 2> {log:q}"
 
 
 rule make_task_items:

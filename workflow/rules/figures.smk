@@ -8,6 +8,7 @@ rule draw_figures:
         rules.state_claims.output.gaps,
         rules.state_claims.output.task_gaps,
         rules.state_claims.output.crossover,
+        rules.state_claims.output.transfer,
         rules.tabulate.output.efficiency,
     output:
         expand(paths.figures / "{figure}.{kind}", figure=FIGURES, kind=["pdf", "csv"]),

@@ -1,4 +1,13 @@
-"""Training text of a numbered source, too much for one process: each part is fetched, tokenised and searched alone."""
+"""Training text of a numbered source, too much for one process: each part is fetched and tokenised alone.
+
+No job reads a part that its runs do not need, so a larger budget adds jobs and changes none.
+"""
+
+PART = [
+    f"--text-key={study.numbered_source.text_key}",
+    f"--broken-lines={study.numbered_source.broken_lines}",
+]
+SPLITS = study.config.corpus.splits.model_dump_json()
 
 
 rule acquire_part:
@@ -41,58 +50,55 @@ if study.tokenizer_folder is None:
         conda:
             ENVIRONMENT
         resources:
-            **allocation.part(1),
+            **allocation.part,
         params:
             files=list(study.parts.values())[0].files,
-            corpus=lambda wildcards: study.config.corpus.model_dump_json(),
+            part=PART,
+            splits=SPLITS,
             vocab_size=study.config.tokenizer.vocab_size,
         message:
             "Train the tokenizer"
         shell:
-            "python workflow/scripts/train_tokenizer.py --part {input:q} --files {params.files:q}"
-            " --corpus {params.corpus:q} --vocab-size {params.vocab_size}"
+            "python workflow/scripts/train_tokenizer_on_part.py --part {input:q} --files {params.files:q} {params.part:q}"
+            " --splits {params.splits:q} --vocab-size {params.vocab_size}"
             " --out {output.tokenizer:q} --manifest {output.manifest:q} 2> {log:q}"
 
 
-rule tokenize_part:
-    """Divide the documents of one part into splits, and write the training split as tokens."""
+rule divide_part:
+    """Put aside the held-out documents of one of the first parts."""
     input:
-        part=lambda wildcards: study.acquired_parts[wildcards.part],
-        tokenizer=paths.tokenizer,
+        lambda wildcards: study.acquired_parts[wildcards.part],
     output:
-        tokens=directory(paths.part("{part}") / "tokens"),
         held_out=directory(paths.part("{part}") / "held_out"),
-        manifest=paths.part_manifest("{part}"),
+        manifest=manifest_of(paths.part("{part}") / "held_out"),
     log:
-        paths.logs / "tokenize_part" / "{part}.log",
+        paths.logs / "divide_part" / "{part}.log",
     benchmark:
-        paths.benchmarks / "tokenize_part" / "{part}.tsv"
+        paths.benchmarks / "divide_part" / "{part}.tsv"
     conda:
         ENVIRONMENT
-    threads: study.config.training.threads
     resources:
-        **allocation.part(study.config.training.threads),
+        **allocation.part,
     params:
         files=lambda wildcards: study.parts[wildcards.part].files,
-        corpus=lambda wildcards: study.config.corpus.model_dump_json(),
-        shard_tokens=study.config.tokenizer.shard_tokens,
+        part=PART,
+        splits=SPLITS,
     message:
-        "Tokenise {wildcards.part}"
+        "Divide {wildcards.part}"
     shell:
-        "python workflow/scripts/tokenize_part.py --part {input.part:q} --files {params.files:q}"
-        " --corpus {params.corpus:q} --tokenizer {input.tokenizer:q} --shard-tokens {params.shard_tokens}"
-        " --threads {threads} --tokens {output.tokens:q} --held-out {output.held_out:q}"
-        " --manifest {output.manifest:q} 2> {log:q}"
+        "python workflow/scripts/divide_part.py --part {input:q} --files {params.files:q} {params.part:q}"
+        " --splits {params.splits:q} --out {output.held_out:q} --manifest {output.manifest:q} 2> {log:q}"
 
 
 rule gather_held_out:
-    """Bring together what is held out of all parts, and the evaluation corpora."""
+    """Bring together what is held out of the first parts, and the evaluation corpora."""
     input:
         source_files,
-        parts=[paths.part(part) / "held_out" for part in study.parts],
+        parts=[paths.part(part) / "held_out" for part in study.held_out_parts],
     output:
-        held_out=directory(paths.held_out),
-        manifest=manifest_of(paths.held_out),
+        corpora=expand(paths.corpora / "{corpus}.jsonl", corpus=study.extracted_corpora),
+        runs=paths.held_out_runs,
+        manifest=paths.corpora / "manifest.json",
     log:
         paths.logs / "gather_held_out.log",
     benchmark:
@@ -102,83 +108,105 @@ rule gather_held_out:
     resources:
         **allocation.text,
     params:
-        corpus=lambda wildcards: study.config.corpus.model_dump_json(),
+        # How many tokens a file of the training text holds is nothing to it.
+        corpus=lambda wildcards: study.config.corpus.without_numbered_source().model_dump_json(),
         fetched=[f"--fetched={name}={path}" for name, path in study.fetched.items()],
+        out=paths.corpora,
     message:
         "Gather the held-out text"
     shell:
         "python workflow/scripts/gather_held_out.py --corpus {params.corpus:q} --parts {input.parts:q}"
-        " {params.fetched:q} --out {output.held_out:q} --manifest {output.manifest:q} 2> {log:q}"
+        " {params.fetched:q} --out {params.out:q} --runs {output.runs:q} --manifest {output.manifest:q} 2> {log:q}"
 
 
-rule find_overlap:
-    """Find what the training text of one part shares with held-out text."""
+rule tokenize_part:
+    """Write the training text of one part as tokens, without what it shares with held-out text."""
     input:
         part=lambda wildcards: study.acquired_parts[wildcards.part],
-        held_out=paths.held_out,
+        held_out=paths.held_out_runs,
+        tokenizer=paths.tokenizer,
     output:
-        overlap=paths.part_overlap("{part}"),
-        manifest=manifest_of(paths.part_overlap("{part}")),
+        tokens=directory(paths.part("{part}") / "tokens"),
+        manifest=manifest_of(paths.part("{part}") / "tokens"),
     log:
-        paths.logs / "find_overlap" / "{part}.log",
+        paths.logs / "tokenize_part" / "{part}.log",
     benchmark:
-        paths.benchmarks / "find_overlap" / "{part}.tsv"
+        paths.benchmarks / "tokenize_part" / "{part}.tsv"
     conda:
         ENVIRONMENT
+    # One: half of the time goes into comparing the text, which one thread does.
+    threads: 1
     resources:
-        **allocation.part(1),
+        **allocation.part,
     params:
         files=lambda wildcards: study.parts[wildcards.part].files,
-        corpus=lambda wildcards: study.config.corpus.model_dump_json(),
+        part=PART,
+        splits=lambda wildcards: (
+            [f"--splits={SPLITS}"] if wildcards.part in study.held_out_parts else []
+        ),
+        shard_tokens=study.config.tokenizer.shard_tokens,
     message:
-        "Compare {wildcards.part} with the held-out text"
+        "Tokenise {wildcards.part}"
     shell:
-        "python workflow/scripts/find_overlap.py --part {input.part:q} --files {params.files:q}"
-        " --corpus {params.corpus:q} --held-out {input.held_out:q} --out {output.overlap:q}"
+        "python workflow/scripts/tokenize_part.py --part {input.part:q} --files {params.files:q} {params.part:q}"
+        " {params.splits:q} --held-out {input.held_out:q} --tokenizer {input.tokenizer:q}"
+        " --shard-tokens {params.shard_tokens} --threads {threads} --out {output.tokens:q}"
         " --manifest {output.manifest:q} 2> {log:q}"
-
-
-rule drop_overlap:
-    """Drop held-out text that overlaps the training text of any part."""
-    input:
-        held_out=paths.held_out,
-        overlaps=[paths.part_overlap(part) for part in study.parts],
-    output:
-        corpora=expand(paths.corpora / "{corpus}.jsonl", corpus=study.extracted_corpora),
-        manifest=paths.corpora / "manifest.json",
-    log:
-        paths.logs / "drop_overlap.log",
-    benchmark:
-        paths.benchmarks / "drop_overlap.tsv"
-    conda:
-        ENVIRONMENT
-    resources:
-        **allocation.text,
-    params:
-        corpus=lambda wildcards: study.config.corpus.model_dump_json(),
-        out=paths.corpora,
-    message:
-        "Drop held-out text that overlaps the training text"
-    shell:
-        "python workflow/scripts/drop_overlap.py --corpus {params.corpus:q} --held-out {input.held_out:q}"
-        " --overlaps {input.overlaps:q} --out {params.out:q} --manifest {output.manifest:q} 2> {log:q}"
 
 
 rule join_parts:
-    """Make one training text of the tokens of all parts: an index, no copy."""
+    """Make one training text of the tokens of the parts that some runs need: an index, no copy."""
     input:
-        [paths.part(part) / "tokens" for part in study.parts],
+        lambda wildcards: [
+            paths.part(part) / "tokens" for part in study.joined_texts[wildcards.text]
+        ],
     output:
-        tokens=directory(paths.tokens / "train"),
-        manifest=paths.tokens / "train.manifest.json",
+        tokens=directory(paths.joined_text("{text}")),
+        manifest=manifest_of(paths.joined_text("{text}")),
     log:
-        paths.logs / "join_parts.log",
+        paths.logs / "join_parts" / "{text}.log",
+    wildcard_constraints:
+        text="|".join(study.joined_texts),
+    localrule: True
     conda:
         ENVIRONMENT
-    resources:
-        **allocation.text,
+    params:
+        parts=lambda wildcards: [
+            f"--part={part}={paths.part(part) / 'tokens'}"
+            for part in study.joined_texts[wildcards.text]
+        ],
     message:
-        "Join the tokens of all parts"
+        "Join the tokens of {wildcards.text}"
     shell:
-        "python workflow/scripts/join_parts.py --parts {input:q} --out {output.tokens:q}"
+        "python workflow/scripts/join_parts.py {params.parts:q} --out {output.tokens:q}"
         " --manifest {output.manifest:q} 2> {log:q}"
+
+
+rule check_joined_text:
+    """Compare the tokens of some parts with what runs read of them, and with what they should hold."""
+    input:
+        paths.joined_text("{text}"),
+    output:
+        # No input of training, as that of check_text.
+        paths.joined_check("{text}"),
+    log:
+        paths.logs / "check_joined_text" / "{text}.log",
+    wildcard_constraints:
+        text="|".join(study.joined_texts),
+    # Before any run begins that waits for the same text.
+    priority: 2**100
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        tokens=paths.tokens,
+        needs=lambda wildcards: canonical_json(
+            {f"train/{wildcards.text}": study.joined_needs(wildcards.text)}
+        ),
+        text_reading=study.reading.model_dump_json(),
+        estimate=lambda wildcards: study.joined_tokens(wildcards.text),
+    message:
+        "Check that there is enough text in {wildcards.text}"
+    shell:
+        "python workflow/scripts/check_text.py --tokens {params.tokens:q} --needs {params.needs:q}"
+        " --reading {params.text_reading:q} --in-parts --estimate {params.estimate} --manifest {output:q} 2> {log:q}"

@@ -8,7 +8,10 @@ PAGES = {
     "provenance": ORIGINS,
     "versions": ORIGINS,
     "hyperparameters": ORIGINS,
-} | {table: PRINTED for table in ("main", "tasks", "efficiency", "reported", "reported_numbers")}
+} | {
+    table: PRINTED
+    for table in ("main", "transfer", "tasks", "efficiency", "reported", "reported_numbers")
+}
 
 
 rule write_page:

@@ -89,6 +89,12 @@ rule state_claims:
             category=FILES,
             labels={"file": "crossover.csv"},
         ),
+        transfer=report(
+            paths.tables / "transfer.csv",
+            caption="../report/transfer.rst",
+            category=FILES,
+            labels={"file": "transfer.csv"},
+        ),
         json=paths.results / "claims.json",
         markdown=paths.results / "claims.md",
     log:
@@ -113,6 +119,7 @@ rule publish_tables:
         rules.tabulate.output,
         rules.state_claims.output.gaps,
         rules.state_claims.output.task_gaps,
+        rules.state_claims.output.transfer,
         rules.state_claims.output.json,
     output:
         [

@@ -5,7 +5,7 @@ rule train:
     """Train one run by its token plan. Resume state lives in work/ and survives a kill."""
     input:
         unpack(lambda wildcards: study.starting_point(wildcards.run)),
-        tokens=paths.tokens / "train",
+        tokens=lambda wildcards: study.training_text(wildcards.run),
         validation=paths.tokens / "validation",
         tokenizer=paths.tokenizer,
     output:

@@ -1,4 +1,4 @@
-"""Gather what is held out of all parts of a numbered source, and the evaluation corpora, as they are."""
+"""Gather what is held out of parts of a numbered source, and the evaluation corpora, as training must not read them."""
 
 import argparse
 from pathlib import Path
@@ -13,17 +13,19 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
     cli.add_corpus(parser)
-    parser.add_argument("--parts", type=Path, nargs="+", required=True, help="folders that tokenize_part.py put aside")
+    parser.add_argument("--parts", type=Path, nargs="+", required=True, help="folders that divide_part.py wrote")
     cli.add_fetched(parser)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--out", type=Path, required=True, help="folder for one .jsonl file a corpus")
+    parser.add_argument("--runs", type=Path, required=True, help="runs of words to write (.safetensors)")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
     args = parser.parse_args()
     corpus = CorpusConfig.from_option("--corpus", args.corpus)
     manifest = ManifestWriter("gather_held_out", {"corpus": corpus.without_folders()})
-    facts = gather_held_out(corpus, dict(args.fetched), args.parts, args.out)
+    facts, left_out = gather_held_out(corpus, dict(args.fetched), args.parts, args.out, args.runs)
     for part in args.parts:
         manifest.add_input(part.parent.name, part)
-    manifest.write(args.manifest, {"held_out": args.out}, facts)
+    made = {name: args.out / f"{name}.jsonl" for name in facts}
+    manifest.write(args.manifest, made | {"runs": args.runs}, {"corpora": facts} | left_out)
 
 
 if __name__ == "__main__":

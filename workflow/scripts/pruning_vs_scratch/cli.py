@@ -6,16 +6,23 @@ import gc
 import json
 import logging
 import math
+import re
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from pruning_vs_scratch.errors import Interrupted, PeerLost, UserError
+from pruning_vs_scratch.units import TOKEN_UNITS
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a write that meets the end of the disk, of a quota, or of a limit on the size of a file."""
+TOKEN_COUNT = re.compile(
+    r"(?P<number>(?:\d{1,15}|\d{1,3}(?:,\d{3}){1,4})(?:\.\d{1,9})?(?:[eE]\+?\d{1,2})?) ?(?P<unit>[kmbt]?)",
+    re.IGNORECASE,
+)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -81,6 +88,10 @@ def add_part(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what a part of the training text is."""
     parser.add_argument("--part", type=Path, required=True, help="folder of the part, with its manifest beside it")
     parser.add_argument("--files", nargs="+", required=True, help="its files, in order")
+    parser.add_argument("--text-key", default="text", help="key or column of the text (default: text)")
+    parser.add_argument(
+        "--broken-lines", type=float, default=0, help="share of a file's lines that may hold no document (default: 0)"
+    )
 
 
 def add_fetched(parser: argparse.ArgumentParser) -> None:
@@ -98,15 +109,43 @@ def positive_integer(text: str) -> int:
     return int(text)
 
 
+def token_count(text: str) -> int:
+    """An option's value that is a number of tokens, in one of the forms that people write (argparse ``type``)."""
+    found = TOKEN_COUNT.fullmatch(text.strip())
+    tokens = Decimal(0)
+    if found:
+        unit = {suffix.lower(): size for size, suffix in TOKEN_UNITS}.get(found["unit"].lower(), 1)
+        tokens = Decimal(found["number"].replace(",", "")) * unit
+    if tokens != int(tokens) or tokens <= 0:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a whole number of tokens above 0: write it as 131072, 131,072, 1e9 or 50B "
+            f"(units: {', '.join(suffix for _, suffix in reversed(TOKEN_UNITS))})"
+        )
+    return int(tokens)
+
+
+def share(text: str) -> float:
+    """An option's value between 0 and 1, both excluded (argparse ``type``)."""
+    value = _number(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1, such as 0.5")
+    return value
+
+
 def positive_number(text: str) -> float:
     """An option's value that is a number above 0 (argparse ``type``)."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
+    value = _number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
+
+
+def _number(text: str) -> float:
+    """The number that a text says, else NaN, which lies in no range."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def named_path(text: str) -> tuple[str, Path]:

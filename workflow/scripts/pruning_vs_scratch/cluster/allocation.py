@@ -37,9 +37,10 @@ class Allocation:
         """Rules that read or tokenise text."""
         return _resources(self._text(), lambda _: self._text())
 
-    def part(self, threads: int) -> Resources:
-        """Rules that read or tokenise one part of the training text, with so many threads."""
-        request = self._part(threads)
+    @property
+    def part(self) -> Resources:
+        """Rules that read or tokenise one part of the training text."""
+        request = self._part()
         return _resources(request, lambda _: request)
 
     @property
@@ -83,7 +84,7 @@ class Allocation:
         """The longest job of each kind and number of GPUs."""
         trained = [name for name, run in self.study.recorded_runs.items() if run.plan is not None]
         every = (
-            self._part(1) if self.study.parts else self._text(),
+            self._part() if self.study.parts else self._text(),
             *map(self._pruning, self.study.pruned_runs),
             *map(self._training, trained),
             *map(self._evaluation, self.study.evaluation_groups),
@@ -102,11 +103,11 @@ class Allocation:
         tokens = max(number * (length + 1) for number, length in needs)
         return Request("text", text_minutes(tokens), START_MEGABYTES, self.site.cpu)
 
-    def _part(self, threads: int) -> Request:
+    def _part(self) -> Request:
         source = self.study.numbered_source
         assert source is not None
         tokens = source.files_per_part * source.tokens_per_file
-        return Request("text", text_minutes(tokens, threads), START_MEGABYTES, self.site.cpu, cpus=threads)
+        return Request("text", text_minutes(tokens), START_MEGABYTES, self.site.cpu)
 
     def _pruning(self, name: str) -> Request:
         """Pruning of a run: what is read is what it is pruned from, or where masks are learned, trained."""

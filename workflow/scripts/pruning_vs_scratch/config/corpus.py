@@ -70,6 +70,9 @@ class HubFilesSource(Section):
     """About how many, by the study's tokenizer; rather too few than too many."""
     files_per_part: PositiveInt = 1
     """Files that a job takes."""
+    held_out_files: PositiveInt = 1
+    """The first files, in whose documents the splits look for held-out text; the others are training text alone.
+    Rounded up to whole parts."""
     text_key: str = "text"
     """Key or column of the text."""
     broken_lines: BrokenLines = 0
@@ -103,6 +106,8 @@ class HubFilesSource(Section):
             raise ValueError("files: give a range of numbers that goes up, such as part_{00..17}.jsonl.zst")
         if {"", ".", ".."} & set(RANGE.sub("0", self.files).split("/")):
             raise ValueError("files: give names as the data set has them, without . and ..")
+        if self.held_out_files > self.count:
+            raise ValueError(f"held_out_files: {self.held_out_files} are more than the source's {self.count} files")
         return self
 
 
@@ -124,7 +129,8 @@ class EvaluationSet(DocumentSet):
     """Documents for perplexity."""
 
     mode: Literal["heldout", "authors"] = "heldout"
-    """heldout: parts that overlap training or calibration text are dropped, and windows are spread over the rest.
+    """heldout: parts that overlap training or calibration text are dropped (of a text in parts, the training text that
+    overlaps them), and windows are spread over the rest.
     authors: the leading windows of the text as it is, which may be training text, as the paper's released code
     reads it: sequence_length tokens each, without any separator of documents, whatever stride and bos say. Its scores
     are labelled so, and no claim rests on them."""
@@ -136,7 +142,7 @@ class SplitRule(Section):
     include: list[str] | None = None
     """Glob patterns on document names."""
     fraction: Ratio | None = None
-    """Share of all documents, chosen by a hash of their names."""
+    """Share of all documents, chosen by a hash of their names; of a text in parts, of those in held_out_files."""
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
@@ -183,10 +189,16 @@ class CorpusConfig(Section):
     evaluation: dict[Name, EvaluationSet]
     """Further corpora for perplexity; parts that overlap training text are dropped."""
     overlap_words: Annotated[int, Field(ge=4)] = 8
-    """An evaluation paragraph sharing a run of this many words with the training split is dropped."""
+    """An evaluation paragraph sharing a run of this many words with the training split is dropped. Of a training text
+    in parts, its own paragraph is."""
 
     @property
     def numbered_source(self) -> HubFilesSource | None:
         """The source of the training text, if it is read in parts."""
         source = self.sources.get(self.train[0].source)
         return source if isinstance(source, HubFilesSource) else None
+
+    def without_numbered_source(self) -> Self:
+        """The section without what says how many files there are and how many are needed: all but the training text."""
+        others = {name: source for name, source in self.sources.items() if not isinstance(source, HubFilesSource)}
+        return self.model_copy(update={"sources": others})

@@ -176,7 +176,7 @@ def _protect(held_out: Corpora, shared_with_train: Hashes, hasher: RunHasher) ->
 def _facts(name: str, documents: Iterable[Document], report: OverlapReport | None) -> dict[str, Any]:
     characters = [len(document.text) for document in documents]
     if not characters:
-        reason = "all of its text overlaps the training text" if report else "its documents are empty"
+        reason = "all of its text overlaps training or calibration text" if report else "its documents are empty"
         raise UserError(f"nothing is left of the corpus {name}: {reason}")
     facts = {"documents": len(characters), "characters": sum(characters)}
     return {**facts, **(asdict(report) if report else {})}

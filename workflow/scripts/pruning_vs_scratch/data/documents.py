@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, cast
 import zstandard
 
 from pruning_vs_scratch.cli import relative_name
-from pruning_vs_scratch.config.corpus import DocumentSet, HubFilesSource, PathSource
+from pruning_vs_scratch.config.corpus import DocumentSet, PathSource
 from pruning_vs_scratch.data.columns import require_text_column, rows_of, text_of_row
 from pruning_vs_scratch.data.folders import FILE_KINDS, is_selected, list_folder
 from pruning_vs_scratch.errors import UserError
@@ -120,17 +120,17 @@ def read_folder(source: PathSource, selected: DocumentSet, left_out: LeftOut) ->
             yield from _file_documents(folder / name, name, source.text_key, left_out)
 
 
-def read_part(source: HubFilesSource, folder: Path, names: Iterable[str], left_out: LeftOut) -> Iterator[Document]:
+def read_part(folder: Path, names: Iterable[str], text_key: str, left_out: LeftOut) -> Iterator[Document]:
     """Read some files of a numbered source, in their order; empty documents and broken lines are left out.
 
     Raises:
-        UserError: a file is damaged, has no such column, or holds more broken lines than the source allows.
+        UserError: a file is damaged, has no such column, or holds more broken lines than are allowed.
     """
     for name in names:
         if name.endswith(PARQUET):
-            yield from _parquet_documents(folder / name, name, source.text_key, left_out)
+            yield from _parquet_documents(folder / name, name, text_key, left_out)
         else:
-            yield from _file_documents(folder / name, name, source.text_key, left_out)
+            yield from _file_documents(folder / name, name, text_key, left_out)
 
 
 def read_documents(path: Path) -> Iterator[Document]:

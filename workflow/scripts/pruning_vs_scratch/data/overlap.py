@@ -16,7 +16,7 @@ Runs are compared as 64-bit hashes. Memory grows with the held-out text only; tr
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,8 @@ MOST_WORDS = 1 << 21
 """Distinct words whose hashes are kept: English has fewer, but the web has not."""
 
 Hashes = NDArray[np.uint64]
+Touched = Callable[[list[str]], NDArray[np.bool_]]
+"""Which of a block's words take part in a shared run."""
 
 
 @dataclass
@@ -79,10 +81,15 @@ def normalised_words(text: str) -> list[str]:
     return WORD.findall(APOSTROPHES.sub("", text.casefold()))
 
 
+def held_out_runs(documents: Iterable[Document], hasher: RunHasher) -> Hashes:
+    """Sorted hashes of the runs of held-out documents, each of which lies within one block."""
+    runs = [hasher(normalised_words(block)) for d in documents for block in BLANK_LINES.split(d.text)]
+    return np.unique(np.concatenate([np.empty(0, dtype=np.uint64), *runs]))
+
+
 def shared_runs(held_out: Iterable[Document], reference: Iterable[Document], hasher: RunHasher) -> Hashes:
     """Sorted hashes of the held-out runs that also stand in the reference documents."""
-    wanted = [hasher(normalised_words(block)) for d in held_out for block in BLANK_LINES.split(d.text)]
-    known = np.unique(np.concatenate([np.empty(0, dtype=np.uint64), *wanted]))
+    known = held_out_runs(held_out, hasher)
     found = np.zeros(len(known), dtype=bool)
     for document in reference:
         runs = hasher(normalised_words(document.text))
@@ -99,45 +106,51 @@ def drop_shared(
     """Drop every paragraph that takes part in a shared run; a document with nothing left is dropped too."""
     report = OverlapReport()
     kept = []
+
+    def touched_in(words: list[str]) -> NDArray[np.bool_]:
+        return touched_words(np.isin(hasher(words), shared), len(words), hasher.n)
+
     for document in documents:
-        text = _without_shared(document.text, shared, hasher, report)
+        text = without_touched(document.text, touched_in, report)
         if text:
             kept.append(Document(document.id, text))
     return kept, report
 
 
-def _without_shared(text: str, shared: Hashes, hasher: RunHasher, report: OverlapReport) -> str:
-    """Rebuild a text from its blocks and the blank lines between them."""
+def without_touched(text: str, touched_in: Touched, report: OverlapReport) -> str:
+    """A text without the paragraphs that hold a touched word.
+
+    ``touched_in`` is asked once a block, in order. The text is rebuilt from blocks and the blank lines between them.
+    """
     parts = BLANK_LINES.split(text)
     separators = ["", *parts[1::2]]
     rebuilt = []
     for separator, block in zip(separators, parts[::2], strict=True):
-        remaining = _block_without_shared(block, shared, hasher, report)
+        remaining = _block_without_touched(block, touched_in, report)
         if remaining:
             rebuilt += [separator, remaining]
     return "".join(rebuilt).strip()
 
 
-def _block_without_shared(block: str, shared: Hashes, hasher: RunHasher, report: OverlapReport) -> str:
+def touched_words(hits: NDArray[np.bool_], words: int, n: int) -> NDArray[np.bool_]:
+    """Which of some words take part in a run of n that is a hit; ``hits`` are the runs that start at word 0, 1, ..."""
+    touched = np.zeros(words, dtype=bool)
+    for offset in range(n if len(hits) else 0):
+        touched[offset : offset + len(hits)] |= hits
+    return touched
+
+
+def _block_without_touched(block: str, touched_in: Touched, report: OverlapReport) -> str:
     paragraphs = INDENTED_LINE.split(block)
     words = [normalised_words(paragraph) for paragraph in paragraphs]
     ends = np.cumsum([len(w) for w in words])
-    touched = _touched_words([word for w in words for word in w], shared, hasher)
+    touched = touched_in([word for w in words for word in w])
     dropped = [bool(touched[end - len(w) : end].any()) for w, end in zip(words, ends, strict=True)]
     report.paragraphs += len(paragraphs)
     report.paragraphs_dropped += sum(dropped)
     report.words += int(ends[-1])
     report.words_dropped += sum(len(w) for w, gone in zip(words, dropped, strict=True) if gone)
     return _joined(paragraphs, dropped)
-
-
-def _touched_words(words: list[str], shared: Hashes, hasher: RunHasher) -> NDArray[np.bool_]:
-    """Which words of a block take part in a shared run."""
-    hits = np.isin(hasher(words), shared)
-    touched = np.zeros(len(words), dtype=bool)
-    for offset in range(hasher.n if len(hits) else 0):
-        touched[offset : offset + len(hits)] |= hits
-    return touched
 
 
 def _joined(paragraphs: list[str], dropped: list[bool]) -> str:

@@ -1,116 +1,129 @@
 """The corpora of a numbered source, part by part: what one process does in corpora.py, shared among many.
 
-Each part is divided and tokenised; what is held out of all parts is gathered; each part is searched for what it shares
-with that; and this is dropped. No step holds more than one part, or what is held out.
+What is held out is found in the first parts alone and gathered; then each part is tokenised without what it shares with
+that. So neither the held-out text nor the tokens of a part depend on how many parts a study reads. No step holds more
+than what is held out.
 """
 
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pruning_vs_scratch.config.corpus import CorpusConfig
+from pruning_vs_scratch.config.corpus import CorpusConfig, Splits
 from pruning_vs_scratch.data.corpora import Corpora, Sources, in_one, kept_apart, write_held_out
 from pruning_vs_scratch.data.documents import Document, LeftOut, read_documents, read_part, write_documents
+from pruning_vs_scratch.data.held_out_runs import Dropped, HeldOutRuns, without_held_out
 from pruning_vs_scratch.data.hub import verify_frozen
-from pruning_vs_scratch.data.overlap import RunHasher, shared_runs
+from pruning_vs_scratch.data.overlap import RunHasher, held_out_runs
 from pruning_vs_scratch.data.splits import HELD_OUT, TRAIN, Divider
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import atomic_directory, atomic_file
+from pruning_vs_scratch.files import atomic_directory
 
 
 @dataclass
 class PartReader:
-    """Reads a part once: yields its training documents, and puts the others aside.
+    """The documents of a part; ``left_out`` counts broken lines while they pass.
 
     Raises:
-        UserError: a file is not what its manifest says, or holds more broken lines than the source allows.
+        UserError: a file is not what its manifest says, or holds more broken lines than are allowed.
     """
 
-    corpus: CorpusConfig
     folder: Path
     files: Sequence[str]
-    held_out: Corpora = field(default_factory=lambda: {name: [] for name in HELD_OUT})
-    documents: int = 0
-    """Training documents so far."""
-    characters: int = 0
-    """Of these."""
+    text_key: str
+    left_out: LeftOut
 
     def __post_init__(self) -> None:
         verify_frozen(self.folder)
-        source = self.corpus.numbered_source
-        if source is None:
-            raise UserError(f"the source {self.corpus.train[0].source} has no parts: use extract_documents.py")
-        self._source, self._left_out = source, LeftOut(source.broken_lines)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What was read so far: documents of each split, and lines that were left out, by file."""
-        documents = {TRAIN: self.documents} | {name: len(found) for name, found in self.held_out.items()}
-        return {"documents": documents, "characters": self.characters, "broken_lines": self._left_out.lines}
 
     def __iter__(self) -> Iterator[Document]:
-        read = read_part(self._source, self.folder, self.files, self._left_out)
-        for document in Divider(self.corpus.splits).training_split(read, self.held_out):
-            self.documents += 1
-            self.characters += len(document.text)
-            yield document
+        return read_part(self.folder, self.files, self.text_key, self.left_out)
 
 
-def write_corpora(folder: Path, corpora: Corpora) -> None:
-    """Write ``folder/NAME.jsonl`` of each corpus, as it is."""
+def divide_part(part: PartReader, splits: Splits, folder: Path) -> dict[str, Any]:
+    """Write ``folder/NAME.jsonl`` of each held-out split, with a part's documents of it as they are; returns facts."""
+    held_out: Corpora = {name: [] for name in HELD_OUT}
+    documents = sum(1 for _ in Divider(splits).training_split(part, held_out))
     with atomic_directory(folder) as temporary:
-        for name, documents in corpora.items():
-            write_documents(temporary / f"{name}.jsonl", documents)
-
-
-def read_corpora(folder: Path) -> Corpora:
-    """The inverse of ``write_corpora``."""
-    return {file.stem: list(read_documents(file)) for file in sorted(folder.glob("*.jsonl"))}
+        for name, found in held_out.items():
+            write_documents(temporary / f"{name}.jsonl", found)
+    counts = {TRAIN: documents} | {name: len(found) for name, found in held_out.items()}
+    return {"documents": counts, "broken_lines": part.left_out.lines}
 
 
 def gather_held_out(
-    corpus: CorpusConfig, fetched: dict[str, Path], parts: Sequence[Path], folder: Path
-) -> dict[str, Any]:
-    """Write what is held out of all parts, folders of ``write_corpora``, and the evaluation corpora, as they are.
+    corpus: CorpusConfig, fetched: dict[str, Path], parts: Sequence[Path], folder: Path, runs: Path
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Write what is held out of some parts, folders of ``divide_part``, and the evaluation corpora.
+
+    Calibration text is dropped from the others, as in one process. ``runs`` is the file of the runs of words of all
+    that is kept apart. Returns facts of each corpus, and what sources left out.
 
     Raises:
-        UserError: a split is empty, or a source is damaged.
+        UserError: a split is empty, nothing is left of a corpus, or a source is damaged.
     """
-    held_out: Corpora = {name: [] for name in HELD_OUT}
-    for part in parts:
-        for name, documents in read_corpora(part).items():
-            held_out[name] += documents
+    held_out = {name: [d for part in parts for d in read_documents(part / f"{name}.jsonl")] for name in HELD_OUT}
     for name, documents in held_out.items():
         if not documents:
-            raise UserError(f"the {name} split is empty: give it a larger fraction under corpus.splits")
-    sources = Sources(corpus, fetched)
-    corpora = held_out | sources.evaluation_sets()
-    write_corpora(folder, corpora)
-    return {"documents": {name: len(documents) for name, documents in corpora.items()}} | sources.left_out
+            raise UserError(
+                f"the {name} split is empty: give it a larger fraction under corpus.splits, or its source more "
+                "held_out_files"
+            )
+    sources, hasher = Sources(corpus, fetched), RunHasher(corpus.overlap_words)
+    held_out |= sources.evaluation_sets()
+    facts = write_held_out(corpus, held_out, np.empty(0, dtype=np.uint64), hasher, folder)
+    written = {name: list(read_documents(folder / f"{name}.jsonl")) for name in held_out}
+    HeldOutRuns(held_out_runs(in_one(kept_apart(corpus, written)), hasher), hasher.n).save(runs)
+    return facts, sources.left_out
 
 
-def find_overlap(corpus: CorpusConfig, training: PartReader, gathered: Path, out: Path) -> int:
-    """Write the hashes of the held-out runs of words that stand in a part's training text; returns their number."""
-    apart = kept_apart(corpus, read_corpora(gathered))
-    shared = shared_runs(in_one(apart), training, RunHasher(corpus.overlap_words))
-    with atomic_file(out) as temporary, temporary.open("wb") as stream:
-        np.save(stream, shared, allow_pickle=False)
-    return len(shared)
+def training_documents(part: PartReader, splits: Splits) -> Iterator[Document]:
+    """The documents of a part that no split holds out."""
+    return Divider(splits).training_split(part, {name: [] for name in HELD_OUT})
 
 
-def drop_overlap(
-    corpus: CorpusConfig, gathered: Path, overlaps: Sequence[Path], folder: Path
-) -> dict[str, dict[str, Any]]:
-    """Write the held-out corpora without what any part shares with them; returns facts of each.
+@dataclass
+class TrainingText:
+    """The training text of a part, without what it shares with held-out text; counts it while it passes.
 
-    Raises:
-        UserError: nothing is left of one.
+    ``splits`` are those by which documents of this part are held out; None where all of them are for training.
     """
-    shared = np.unique(np.concatenate([np.load(overlap, allow_pickle=False) for overlap in overlaps]))
-    order = (*HELD_OUT, *corpus.evaluation)
-    found = read_corpora(gathered)
-    held_out = {name: found[name] for name in order}
-    return write_held_out(corpus, held_out, shared, RunHasher(corpus.overlap_words), folder)
+
+    part: PartReader
+    splits: Splits | None
+    held_out: HeldOutRuns
+    dropped: Dropped = field(default_factory=Dropped)
+    documents: int = 0
+    characters: int = 0
+    seconds: float = 0.0
+    """Spent on reading and comparing the text."""
+
+    def __iter__(self) -> Iterator[Document]:
+        start = time.perf_counter()
+        for document in without_held_out(self._documents(), self.held_out, self.dropped):
+            self.documents += 1
+            self.characters += len(document.text)
+            self.seconds += time.perf_counter() - start
+            yield document
+            start = time.perf_counter()
+        self.seconds += time.perf_counter() - start
+
+    def _documents(self) -> Iterator[Document]:
+        if self.splits is None:
+            return iter(self.part)
+        return training_documents(self.part, self.splits)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What passed so far, what was dropped of it, and lines that were left out, by file."""
+        return {
+            "documents": self.documents,
+            "characters": self.characters,
+            "dropped": asdict(self.dropped),
+            "broken_lines": self.part.left_out.lines,
+            "seconds_reading": round(self.seconds, 3),
+        }

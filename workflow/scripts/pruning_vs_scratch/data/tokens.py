@@ -5,14 +5,16 @@ integers, 16 bits wide when the vocabulary fits and 32 otherwise. Each document 
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pruning_vs_scratch.data.reading_order import Block
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import atomic_directory, read_json, sha256_of_file, write_json
 
@@ -44,21 +46,26 @@ def write_tokens(
     return index
 
 
-def join_tokens(folder: Path, parts: Sequence[Path]) -> dict[str, Any]:
+def join_tokens(folder: Path, parts: Mapping[str, Path]) -> dict[str, Any]:
     """Write a folder of tokens that is only an index: the shards stay where they are, in the parts' folders.
+
+    ``parts`` are their folders by name; each part is a block of its own.
 
     Raises:
         UserError: the parts were tokenised by different tokenizers.
     """
-    indices = {part: read_json(part / INDEX) for part in parts}
-    first = indices[parts[0]]
+    indices = {name: read_json(part / INDEX) for name, part in parts.items()}
+    (first_part, first), *_ = indices.items()
     shards = []
-    for part, index in indices.items():
+    for name, index in indices.items():
         if index["tokenizer_sha256"] != first["tokenizer_sha256"]:
-            raise UserError(f"{part} was tokenised by another tokenizer than {parts[0]}; delete it and run again")
-        place = Path(os.path.relpath(part, folder))
+            raise UserError(
+                f"{parts[name]} was tokenised by another tokenizer than {parts[first_part]}; delete it and run again"
+            )
+        place = Path(os.path.relpath(parts[name], folder))
         shards += [shard | {"file": str(place / shard["file"])} for shard in index["shards"]]
     joined = _index(shards, np.dtype(first["dtype"]), first["vocab_size"], first["tokenizer_sha256"])
+    joined["blocks"] = [{"name": name, "tokens": index["tokens"]} for name, index in indices.items()]
     with atomic_directory(folder) as temporary:
         write_json(temporary / INDEX, joined)
     return joined
@@ -133,6 +140,16 @@ class TokenStore:
             first += 1
         return np.concatenate(parts).astype(np.int64)
 
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """The parts that the text was joined of, in order; of another text, one block."""
+        joined = self.index.get("blocks", [{"name": None, "tokens": len(self)}])
+        ends = accumulate(block["tokens"] for block in joined)
+        return [
+            Block(block["name"], end - block["tokens"], block["tokens"])
+            for block, end in zip(joined, ends, strict=True)
+        ]
+
     @property
     def domains(self) -> dict[str, tuple[int, int]]:
         """By domain, its tokens [start, stop); empty for a corpus of one kind."""
@@ -185,6 +202,11 @@ class TokenArray:
 
     def __len__(self) -> int:
         return len(self._tokens)
+
+    @property
+    def blocks(self) -> list[Block]:
+        """One."""
+        return [Block(None, 0, len(self))]
 
     def read(self, start: int, stop: int) -> NDArray[np.int64]:
         """Tokens [start, stop)."""

@@ -1,9 +1,10 @@
 """The corpus as a virtual array of windows under one seeded permutation.
 
 Window w covers tokens [w(T+1), (w+1)(T+1)) of the stream: T inputs and T targets, no token in two windows. Position p
-of the order is window ``permutation(p)``, and sequence i of a study is position i; or, where text is read in several
-passes, what data.reading makes of i. Runs read ranges of sequences, so in one pass two ranges that do not meet share no
-token, and the batch of a step is a pure function of (plan, step, rank).
+of the order is window ``permutation(p)``; of a text in parts, so it is within each (data.reading_order). Sequence i of
+a study is position i; or, where text is read in several passes, what data.reading makes of i. Runs read ranges of
+sequences, so in one pass two ranges that do not meet share no token, and the batch of a step is a pure function of
+(plan, step, rank).
 """
 
 import numpy as np
@@ -11,12 +12,14 @@ from numpy.typing import NDArray
 
 from pruning_vs_scratch.data.permutation import permuted
 from pruning_vs_scratch.data.reading import READ_ONCE, Reading
+from pruning_vs_scratch.data.reading_order import by_block
 from pruning_vs_scratch.data.tokens import TokenArray, TokenStore
 from pruning_vs_scratch.errors import UserError
 
 MORE_TEXT = "add text or lower the budgets"
 MORE_PASSES = "add text, lower the budgets, or set corpus.passes to {passes}, so that text is read up to {passes} times"
 MORE_FILES = "lower tokens_per_file of the training text, so that more files are asked for"
+MORE_HELD_OUT = "raise its fraction under corpus.splits, or held_out_files of the training text"
 EVALUATION_SEED = 0
 """Order in which held-out windows are read, the same for every run and seed, so that losses are paired."""
 
@@ -29,7 +32,7 @@ class Windows:
         self.length = length
         self.seed = seed
         self.reading = reading
-        self.count = len(store) // (length + 1)
+        self.count = sum(block.windows(length + 1) for block in store.blocks)
 
     def read_by(self, reading: Reading) -> "Windows":
         """The same windows, with the sequences of another reading."""
@@ -52,9 +55,17 @@ class Windows:
         )
 
     def starts(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
-        """First tokens of the windows of some sequences."""
+        """The first token of each sequence's window, shape (n,).
+
+        Raises:
+            ValueError: there is no such sequence.
+        """
+        starts, width = np.empty_like(sequences), self.length + 1
         positions = self.reading.positions(sequences, self.count, self.seed)
-        return permuted(positions, self.count, self.seed) * (self.length + 1)
+        for block, chosen, places in by_block(self.store.blocks, width, positions):
+            windows = permuted(places, block.windows(width), block.seed(self.seed))
+            starts[chosen] = block.start + windows * width
+        return starts
 
     def read(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
         """Tokens of some sequences, shape (n, length + 1): inputs are [:, :-1], targets are [:, 1:]."""

@@ -17,6 +17,7 @@ from pruning_vs_scratch.figures import (
     tasks,
     token_budget,
     training_curves,
+    transfer,
 )
 from pruning_vs_scratch.tables.load import Tables
 
@@ -35,6 +36,7 @@ FIGURES: dict[str, Drawing] = {
     "token_budget": token_budget,
     "full_budget": full_budget,
     "ratio": ratio,
+    "transfer": transfer,
     "crossover": crossover,
     "granularity": granularity,
     "tasks": tasks,

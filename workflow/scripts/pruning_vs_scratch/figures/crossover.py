@@ -1,83 +1,99 @@
-"""The gap against the budget with the line fitted to it, where that line meets zero, and what the fit leaves over."""
+"""Measured gaps, the gap that two power laws leave between them, and the budget from which scratch is ahead."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import offset_copy
 
 from pruning_vs_scratch.figures import choose, style
-from pruning_vs_scratch.study.names import token_label
+from pruning_vs_scratch.tables.crossover import Crossover
 from pruning_vs_scratch.tables.load import COLUMNS as STORED
 from pruning_vs_scratch.tables.load import Tables
+from pruning_vs_scratch.tables.resampling import FAR
 
-FARTHEST = 8.0
-"""Lines are drawn on to their crossover, but no farther than this many times the largest budget."""
-COLUMNS = list(STORED["crossover.csv"])
+PANEL_HEIGHT = 2.5
+STEP_POINTS = 4.0
+"""How far above each other the crossovers of several methods stand."""
+COLUMNS = ["panel", *STORED["crossover.csv"]]
 
 
 def data(tables: Tables) -> pd.DataFrame:
-    """What is drawn: a row per method and budget, at the ratio with the most of them."""
-    lines = tables.crossover[tables.crossover["gap"].notna()]
-    if lines.empty:
-        return lines.reindex(columns=COLUMNS)
-    return lines[lines["ratio"] == choose.most_common(lines["ratio"])].reset_index(drop=True)
+    """What is drawn: measured gaps and points of fitted curves, at each family's ratio with the most budgets."""
+    rows = tables.crossover
+    measured = choose.families(rows[(rows["kind"] == "measured") & rows["measured"].notna()])
+    keys = ["method", "pattern", "ratio"]
+    curves = rows[rows["kind"] == "curve"].merge(measured[[*keys, "panel"]].drop_duplicates(), on=keys)
+    parts = [part.reindex(columns=COLUMNS) for part in (measured, curves) if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
 
 def draw(tables: Tables, study: str) -> Figure:
-    """Above, gaps and their lines, dashed beyond the data; below, measured less fitted gap."""
+    """A panel per target family: gaps with their intervals, curves with their bands, dashed beyond the data."""
     drawn = data(tables)
-    figure = style.new_figure(2, 5.0)
-    if drawn.empty:
-        style.say_nothing_to_draw(figure.subplots(), "This study compares no method\nat two equal budgets.")
-    else:
-        gaps, residuals = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-        styles = style.series_styles(tables.gaps)
-        for key, line in style.series(drawn):
-            _draw_line(gaps, residuals, line, styles[key])
-        _name_axes(gaps, residuals, drawn)
-        handles = [_handle(styles[key], line) for key, line in style.series(drawn)]
-        ratio = f"{drawn['ratio'].iloc[0]:g}"
-        note = f"Ratio {ratio}. By method: the budget from which scratch would be ahead, if the line is right."
-        style.explain(figure, drawn, handles, note, columns=2)
+    nothing = "This study compares nothing\nat equal budgets."
+    figure, panels = style.panels(drawn, PANEL_HEIGHT, 1.2, nothing)
+    styles = style.series_styles(tables.gaps)
+    for axes, name, rows in panels:
+        _draw_panel(axes, name, rows, styles)
+    if panels:
+        handles = [_handle(styles[key], rows) for key, rows in style.series(drawn)]
+        note = (
+            "Curves: the difference of two power laws; on the line at zero: the budget from which scratch is ahead, "
+            f"with its interval. Nothing is stated beyond {FAR:g} times the largest budget."
+        )
+        style.explain(figure, drawn, handles, note, columns=1)
     style.name_study(figure, tables, study)
     return figure
 
 
-def _draw_line(gaps: Axes, residuals: Axes, line: pd.DataFrame, look: style.SeriesStyle) -> None:
-    tokens = line["budget"]
-    gaps.fill_between(tokens, line["fitted_low"], line["fitted_high"], color=look.colour, alpha=0.15, lw=0)
-    gaps.plot(tokens, line["fitted"], color=look.colour)
-    gaps.plot(tokens, line["gap"], color=look.colour, marker=look.marker, linestyle="none", label=look.label)
-    residuals.plot(tokens, line["residual"], color=look.colour, marker=look.marker, linestyle="none")
-    last = line.iloc[-1]
-    end = min(float(last["crossover_tokens"]), FARTHEST * last["budget"])
-    if end > last["budget"]:
-        beyond = last["fitted"] + last["slope_per_doubling"] * np.log2(end / last["budget"])
-        gaps.plot([last["budget"], end], [last["fitted"], beyond], color=look.colour, linestyle="--")
-
-
-def _name_axes(gaps: Axes, residuals: Axes, drawn: pd.DataFrame) -> None:
-    for axes in (gaps, residuals):
-        axes.axhline(0, color="black", lw=0.6)
-    gaps.set_ylabel("gap, scratch minus pruned\n(nats per token)")
-    residuals.set_ylabel("measured\nless fitted")
-    gaps.set_xlabel("training tokens (logarithmic)")
-    residuals.set_xlabel("training tokens (logarithmic)")
-    gaps.xaxis.label.set_visible(False)
-    style.log_axis(residuals, drawn["budget"])
-    ends = sorted(drawn["budget"].unique())
-    residuals.set_xticks(ends, [token_label(int(end)) for end in ends])
-
-
-def _handle(look: style.SeriesStyle, line: pd.DataFrame) -> Line2D:
-    """The legend's entry: the method and its crossover with the interval."""
-    row = line.iloc[0]
-    if pd.isna(row["crossover_tokens"]):
-        found = str(row["status"])
-    else:
-        low, high = (
-            "open" if pd.isna(end) else token_label(round(end)) for end in row[["crossover_low", "crossover_high"]]
+def _draw_panel(axes: Axes, name: str, rows: pd.DataFrame, styles: style.Styles) -> None:
+    axes.axhline(0, color="black", lw=0.6)
+    for place, (key, method) in enumerate(style.series(rows)):
+        look = styles[key]
+        measured, curve = (method[method["kind"] == kind] for kind in ("measured", "curve"))
+        around = [measured["measured"] - measured["low"], measured["high"] - measured["measured"]]
+        axes.errorbar(
+            measured["budget"], measured["measured"], yerr=around, color=look.colour, marker=look.marker, ls="none"
         )
-        found = f"{token_label(round(row['crossover_tokens']))} [{low}, {high}]"
+        _draw_curve(axes, method[method["fitted"].notna()], measured["budget"], look.colour)
+        _draw_crossover(axes, method.iloc[0], curve["budget"], look, place)
+    axes.set_title(f"{name}, ratio {rows['ratio'].iloc[0]:g}")
+    axes.set_ylabel("gap, scratch minus pruned\n(nats per token)")
+    axes.set_xlabel("training tokens (logarithmic)")
+    ends = pd.Series([rows["budget"].min() / style.ROOM, rows["budget"].max() * style.ROOM])
+    style.log_axis(axes, ends)
+    axes.set_xlim(*ends)
+
+
+def _draw_curve(axes: Axes, curve: pd.DataFrame, run: pd.Series, colour: str) -> None:
+    """Solid between the budgets that were run, and not drawn before them, where laws fan out."""
+    curve = curve[curve["budget"] >= run.min()].sort_values("budget")
+    axes.fill_between(curve["budget"], curve["fitted_low"], curve["fitted_high"], color=colour, alpha=0.15, lw=0)
+    axes.plot(curve["budget"], curve["fitted"], color=colour, ls="--")
+    inside = curve[curve["budget"] <= run.max()]
+    axes.plot(inside["budget"], inside["fitted"], color=colour)
+
+
+def _draw_crossover(axes: Axes, row: pd.Series, reach: pd.Series, look: style.SeriesStyle, place: int) -> None:
+    """On the line at zero, with an arrow where the interval is open; methods stand a little above each other."""
+    if row["status"] == "not determined":
+        return
+    figure = axes.get_figure(root=True)
+    above = offset_copy(axes.transData, fig=figure, y=style.scaled(STEP_POINTS * place), units="points")
+    ends = {"<": (row["crossover_low"], reach.min()), ">": (row["crossover_high"], reach.max())}
+    shown = [farthest if pd.isna(end) else end for end, farthest in ends.values()]
+    axes.plot(shown, [0, 0], color=look.colour, lw=style.scaled(2), transform=above)
+    for arrow, (end, farthest) in ends.items():
+        if pd.isna(end):
+            axes.plot([farthest], [0], color=look.colour, marker=arrow, transform=above)
+    if pd.notna(row["crossover_tokens"]):
+        axes.plot([row["crossover_tokens"]], [0], color=look.colour, marker=look.marker, mfc="white", transform=above)
+
+
+def _handle(look: style.SeriesStyle, rows: pd.DataFrame) -> Line2D:
+    """The legend's entry: the method and the budget from which scratch is ahead."""
+    row = rows.iloc[0]
+    ends = {end: row[f"crossover_{end}"] for end in ("tokens", "low", "high") if pd.notna(row[f"crossover_{end}"])}
+    found = Crossover(row["status"], **ends, reason=row["reason"])
     return style.entry(f"{look.label}: {found}", color=look.colour, marker=look.marker)

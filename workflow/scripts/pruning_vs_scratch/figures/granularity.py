@@ -58,7 +58,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, styles: style.Styles, title: str
     axes.set_title(title)
     style.gap_axis(axes)
     if rows.empty:
-        style.say_not_run(axes)
+        style.say_empty(axes)
         return
     style.mark_matched(axes, rows["margin"].iloc[0])
     for row in records(rows):

@@ -12,7 +12,7 @@ from pruning_vs_scratch.figures import choose, style, token_budget
 from pruning_vs_scratch.tables.gaps import series_label
 from pruning_vs_scratch.tables.items import TASK_MEAN
 from pruning_vs_scratch.tables.load import Tables, records
-from pruning_vs_scratch.tables.reported import GRADES, SIDES, best_graded, with_patterns
+from pruning_vs_scratch.tables.reported import BILLION, GRADES, SIDES, best_graded, with_patterns
 
 SOURCES = ("paper", "study")
 PAPER = "paper: Llama-3.1-8B, 10 to 500 billion tokens"
@@ -20,7 +20,6 @@ LOSSES = {"depth": "minitron_depth", "width": "minitron_width"}
 """Panels of loss against budget, and the method that the paper shows in each."""
 ACCURACY = "full budget"
 PANELS = (*LOSSES, ACCURACY)
-BILLION = 10**9
 PANEL_HEIGHT = 2.3
 COLOURS = {"pruned": "#0072B2", "scratch": "black", "parent": style.PARENT_COLOUR}
 LINES = {"pruned": "-", "scratch": "--", "parent": ":"}

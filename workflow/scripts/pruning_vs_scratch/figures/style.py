@@ -1,7 +1,7 @@
 """How every figure looks. Colours can be told apart by colour-blind readers, markers and line styles in grey."""
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +64,8 @@ SCALED_RC: dict[Any, float] = {
 
 
 PANEL_COLUMNS = 2
+ROOM = 1.6
+"""Factor by which a logarithmic axis may be longer than the data on either side, so that a round number lies on it."""
 MOST_TICKS = 5
 """Ticks of round numbers that fit an axis."""
 
@@ -216,7 +218,17 @@ def token_scale(tables: Tables) -> str:
 def footer(drawn: pd.DataFrame) -> str:
     """Corpus, sequences, seeds and what the intervals cover."""
     first = drawn.iloc[0]
-    return f"Corpus {first['dataset']}, {first['sequences']} sequences, {coverage(drawn, 'sequences')}"
+    covered = coverage(drawn, "sequences") + (_coverage_of_laws(drawn) if "misfit" in drawn else "")
+    return f"Corpus {first['dataset']}, {first['sequences']} sequences, {covered}"
+
+
+def _coverage_of_laws(drawn: pd.DataFrame) -> str:
+    """What the intervals of power laws cover: not seeds, but, where a law has budgets to spare, the laws' misfit."""
+    known = bool(drawn["misfit"].notna().any())
+    if drawn["seeds"].min() == 1 and not known:
+        return ""
+    covered = "and the laws' misfit" if known else "only"
+    return f" Those of power laws: over sequences {covered}."
 
 
 def coverage(drawn: pd.DataFrame, units: str) -> str:
@@ -261,13 +273,18 @@ def token_axis(axes: Axes, budgets: list[int]) -> None:
     axes.set_xlabel("training tokens (logarithmic)")
 
 
-def log_axis(axes: Axes, tokens: pd.Series) -> None:
-    """A logarithmic token axis for curves: ticks at some round numbers."""
-    low, high = float(tokens.min()), float(tokens.max())
+def token_name(tokens: float) -> str:
+    """The label of a number of tokens, or of a difference of two."""
+    return ("-" if tokens < 0 else "") + token_label(round(abs(tokens)))
+
+
+def log_axis(axes: Axes, values: pd.Series, say: Callable[[float], str] = token_name) -> None:
+    """A logarithmic axis for curves, of tokens unless ``say`` names its ticks otherwise: ticks at round numbers."""
+    low, high = float(values.min()), float(values.max())
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(_round_numbers(low, high)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: token_label(round(value)))
+    axes.xaxis.set_major_formatter(lambda value, _: say(value))
 
 
 def _round_numbers(low: float, high: float) -> list[float]:
@@ -315,9 +332,9 @@ def row_grid(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def say_not_run(axes: Axes) -> None:
-    """Fill a panel for which the study has no comparisons, beside one for which it has."""
-    axes.text(0.5, 0.5, "not in this study", ha="center", va="center", transform=axes.transAxes)
+def say_empty(axes: Axes, why: str = "not in this study") -> None:
+    """Fill a panel for which the study has nothing to draw, beside one for which it has."""
+    axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
     axes.tick_params(axis="x", length=0, labelbottom=False)
 
 

@@ -79,7 +79,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, styles: style.Styles, title: str
     axes.set_xlabel("pruned minus scratch (percentage points)\n← scratch better      pruning better →")
     style.row_grid(axes)
     if rows.empty:
-        style.say_not_run(axes)
+        style.say_empty(axes)
 
 
 def _name_tasks(axes: Axes, drawn: pd.DataFrame) -> None:

@@ -30,11 +30,11 @@ def passes_over_plays(parent: Parent, tokens: int) -> int | None:
 
 
 def papers_corpus(values: Values, parent: Parent, tokens: int) -> Values:
-    """The paper's corpus section for so many tokens: of less text, evaluation needs a larger share held out."""
-    part_of_paper = tokens / parent.proportions.tokens_read
+    """The paper's corpus section for so many tokens: of a smaller first part, evaluation needs a larger share."""
+    source = values["sources"][values["train"][0]["source"]]
+    files = max(1, round(source["files_per_part"] * tokens / parent.proportions.tokens_read))
     length = parent.sequence_length / parent.proportions.paper.training.sequence_length
     for rule in values["splits"].values():
-        rule["fraction"] = float(f"{rule['fraction'] * length / part_of_paper:.1g}")
-    source = values["sources"][values["train"][0]["source"]]
-    source["files_per_part"] = max(1, round(source["files_per_part"] * part_of_paper))
+        rule["fraction"] = float(f"{rule['fraction'] * length * source['files_per_part'] / files:.1g}")
+    source["files_per_part"] = source["held_out_files"] = files
     return values

@@ -64,9 +64,8 @@ class Estimator:
             "train_tokenizer": lambda _: self._train_tokenizer(),
             "tokenize_corpus": lambda corpus: self._text("tokenize", [corpus]),
             "tokenize_part": self._tokenize_part,
-            "find_overlap": self._find_overlap,
+            "divide_part": self._divide_part,
             "gather_held_out": lambda _: self._text("extract", self.study.extracted_corpora),
-            "drop_overlap": lambda _: self._text("extract", self.study.extracted_corpora),
             "score": self._score,
             "prune": self._prune,
             "prune_candidate": self._prune,
@@ -91,11 +90,12 @@ class Estimator:
         return Load(seconds=OTHER_SECONDS + tokens / self._rate(PROCESSOR, None, "train_tokenizer").rate)
 
     def _tokenize_part(self, name: str) -> Load:
-        tokens, threads = self._tokens_of_part(name), self.study.config.training.threads
-        rate = self._rate(PROCESSOR, None, "tokenize")
-        return Load(tokens, seconds=OTHER_SECONDS + tokens / rate.rate / threads, cores=threads)
+        """Reading it, comparing it with held-out text, and tokenising what is left, one after the other."""
+        tokens = self._tokens_of_part(name)
+        rates = [self._rate(PROCESSOR, None, work).rate for work in ("extract", "tokenize")]
+        return Load(tokens, seconds=OTHER_SECONDS + sum(tokens / rate for rate in rates))
 
-    def _find_overlap(self, name: str) -> Load:
+    def _divide_part(self, name: str) -> Load:
         rate = self._rate(PROCESSOR, None, "extract")
         return Load(seconds=OTHER_SECONDS + self._tokens_of_part(name) / rate.rate)
 

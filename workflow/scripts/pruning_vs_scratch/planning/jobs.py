@@ -74,7 +74,7 @@ def job_graph(study: Study, figures: Collection[str], pages: Collection[str]) ->
     """The graph of ``snakemake`` without a target, with these figures and pages of the report."""
     tables = _tables(study, figures, pages)
     wanted = [output for job in tables for output in job.outputs]
-    wanted += [study.paths.text_check]
+    wanted += [study.paths.text_check, *map(study.paths.joined_check, study.joined_texts)]
     wanted += [study.paths.sweep] if study.trials else []
     wanted += [study.paths.shape_search] if study.candidates else []
     return JobGraph([*_acquire(study), *_text(study), *_models(study), *_evaluation(study), *tables], wanted)
@@ -111,7 +111,7 @@ def _text(study: Study) -> Iterator[Job]:
         yield _job("take_tokenizer", "", "text", [study.tokenizer_folder], paths.tokenizer)
     for corpus, file in documents.items():
         yield _job("tokenize_corpus", corpus, "text", [file, paths.tokenizer], paths.tokens / corpus)
-    yield _job("check_text", "", "text", [paths.tokens / corpus for corpus in study.corpora], paths.text_check)
+    yield _job("check_text", "", "text", [paths.tokens / corpus for corpus in study.text_needs], paths.text_check)
     for task in study.tasks:
         if task.data == "local":
             yield _job("make_task_items", task.name, "text", [documents["test"], paths.tokenizer], task.path)
@@ -121,15 +121,18 @@ def _parts(study: Study, documents: Iterable[Path]) -> Iterator[Job]:
     """The jobs that extract and tokenise a training text part by part."""
     paths = study.paths
     for name, acquired in study.acquired_parts.items():
-        made = paths.part(name)
         yield _job("acquire_part", name, "text", [], acquired)
-        yield _job("tokenize_part", name, "text", [acquired, paths.tokenizer], made / "tokens", made / "held_out")
-        yield _job("find_overlap", name, "text", [acquired, paths.held_out], paths.part_overlap(name))
-    held_out = [paths.part(name) / "held_out" for name in study.parts]
-    yield _job("gather_held_out", "", "text", [*held_out, *study.source_files], paths.held_out)
-    yield _job("drop_overlap", "", "text", [paths.held_out, *map(paths.part_overlap, study.parts)], *documents)
-    tokens = [paths.part(name) / "tokens" for name in study.parts]
-    yield _job("join_parts", "", "text", tokens, paths.tokens / "train")
+        inputs = [acquired, paths.held_out_runs, paths.tokenizer]
+        yield _job("tokenize_part", name, "text", inputs, paths.part(name) / "tokens")
+    held_out = {name: paths.part(name) / "held_out" for name in study.held_out_parts}
+    for name, folder in held_out.items():
+        yield _job("divide_part", name, "text", [study.acquired_parts[name]], folder)
+    gathered = [*held_out.values(), *study.source_files]
+    yield _job("gather_held_out", "", "text", gathered, *documents, paths.held_out_runs)
+    for text, parts in study.joined_texts.items():
+        tokens = [paths.part(part) / "tokens" for part in parts]
+        yield _job("join_parts", text, "text", tokens, paths.joined_text(text))
+        yield _job("check_joined_text", text, "text", [paths.joined_text(text)], paths.joined_check(text))
 
 
 def _models(study: Study) -> Iterator[Job]:
@@ -163,7 +166,7 @@ def _prune(study: Study, run: Run, rule: str) -> Job:
 def _train(study: Study, run: Run) -> Job:
     paths, name = study.paths, run.name
     assert run.plan is not None
-    inputs = [*study.starting_point(name).values(), paths.tokens / "train", paths.tokens / "validation"]
+    inputs = [*study.starting_point(name).values(), study.training_text(name), paths.tokens / "validation"]
     rule, made = {
         "trunk": ("train_trunk", [paths.state(name)]),
         "trial": ("train_trial", []),

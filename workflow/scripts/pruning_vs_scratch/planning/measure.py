@@ -131,15 +131,15 @@ def _whole_text(study: Study) -> dict[str, tuple[int, float]]:
 
 
 def _text_in_parts(study: Study) -> dict[str, tuple[int, float]]:
-    """Over all parts: several threads tokenise one, and one compares it with the held-out text."""
-    tokenized = [read_manifest(study.paths.part_manifest(name)) for name in study.parts]
-    compared = [read_manifest(manifest_of(study.paths.part_overlap(name))) for name in study.parts]
-    tokens = sum(manifest["facts"]["tokens"] for manifest in tokenized)
+    """Over all parts: each is read and compared with the held-out text while it is tokenised."""
+    manifests = [read_manifest(manifest_of(study.paths.part(name) / "tokens")) for name in study.parts]
+    tokens = sum(manifest["facts"]["tokens"] for manifest in manifests)
+    reading = sum(manifest["facts"]["seconds_reading"] for manifest in manifests)
     spent = {
-        "extract": (tokens, sum(manifest["seconds"] for manifest in compared)),
-        "tokenize": (tokens, sum(manifest["seconds"] * manifest["facts"]["threads"] for manifest in tokenized)),
+        "extract": (tokens, reading),
+        "tokenize": (tokens, sum(manifest["seconds"] for manifest in manifests) - reading),
     }
     if study.tokenizer_folder is None:
         trained = read_manifest(study.paths.resources / "tokenizer.manifest.json")
-        spent["train_tokenizer"] = (tokenized[0]["facts"]["tokens"], trained["seconds"])
+        spent["train_tokenizer"] = (manifests[0]["facts"]["tokens"], trained["seconds"])
     return spent

@@ -195,6 +195,9 @@ class Expansion:
         """Masks are learned on the end of the text, which no retraining reaches (unless text is repeated)."""
         assert options.tokens is not None
         backwards = self.reading.model_copy(update={"backwards": True})
+        if self.config.corpus.numbered_source is not None and self.reading.passes == 1:
+            # The last parts are a text of their own.
+            backwards = Reading(backwards=True)
         return mask_learning_plan(self.config.training, options, run, seed, 0, options.tokens, backwards)
 
     def _retrained(self, pruned: Run, budget: int) -> Run:

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Sequence
 from pruning_vs_scratch.config.model import ParentConfig, PretrainedParent
 from pruning_vs_scratch.config.steps import Step
 from pruning_vs_scratch.study.shape import ModelShape
+from pruning_vs_scratch.units import TOKEN_UNITS
 
 LABEL_DIGITS = 3
-UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
 
 
 def token_label(tokens: int, digits: int = LABEL_DIGITS) -> str:
     """A token count in some significant digits: 131072 -> '131k', 200e9 -> '200B'."""
-    for unit, suffix in UNITS:
+    for unit, suffix in TOKEN_UNITS:
         if tokens >= unit:
             return f"{float(f'{tokens / unit:.{digits}g}'):.{digits}g}{suffix}"
     return str(tokens)

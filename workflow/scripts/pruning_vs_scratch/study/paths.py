@@ -81,30 +81,30 @@ class Paths:
         return self.resources / "tokenizer"
 
     @property
-    def held_out(self) -> Path:
-        """Held-out text of all parts, as it is; of a study whose training text is read in parts."""
-        return self.resources / "held_out"
+    def held_out_runs(self) -> Path:
+        """Runs of words of held-out text, which no training text in parts may hold."""
+        return self.resources / "held_out_runs.safetensors"
 
     def part(self, name: str) -> Path:
-        """What is made of one part of the training text: tokens/, held_out/, and what it shares with held-out text."""
+        """What is made of one part of the training text: tokens/, and of the first ones held_out/."""
         return self.resources / "parts" / name
 
-    def part_manifest(self, name: str) -> Path:
-        """How a part was divided and tokenised."""
-        return self.part(name) / "manifest.json"
+    def joined_text(self, name: str) -> Path:
+        """An index over the tokens of some parts."""
+        return self.tokens / "train" / name
 
-    def part_overlap(self, name: str) -> Path:
-        """Runs of words that a part shares with held-out text."""
-        return self.part(name) / "overlap.npy"
+    def joined_check(self, name: str) -> Path:
+        """That it holds what the study reads of it."""
+        return self.tokens / "train" / f"{name}.check.json"
 
     @property
     def tokens(self) -> Path:
-        """One folder of token shards a corpus."""
+        """One folder of token shards a corpus; of a training text in parts, one of indices."""
         return self.resources / "tokens"
 
     @property
     def text_check(self) -> Path:
-        """That all corpora hold what the study reads of them."""
+        """That all corpora hold what the study reads of them; a training text in parts has a check of its own."""
         return self.resources / "text_check.json"
 
     @property

@@ -27,9 +27,9 @@ from pruning_vs_scratch.study.evaluation import (
     task_requests,
 )
 from pruning_vs_scratch.study.expand import Expansion, corpora_of
-from pruning_vs_scratch.study.parts import Part, parts_of
+from pruning_vs_scratch.study.parts import Part, PartedSource, PartedText
 from pruning_vs_scratch.study.paths import Paths
-from pruning_vs_scratch.study.plan import PruningPlan
+from pruning_vs_scratch.study.plan import PruningPlan, TrainingPlan
 from pruning_vs_scratch.study.runs import Pair, Run
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.shape_search import candidates_of
@@ -62,7 +62,11 @@ class Study:
         self.candidates = {candidate.run.name: candidate for candidate in candidates_of(self.config, expansion)}
         """Of a shape search: in no table but the ledger and the search's own."""
         self.pairs: list[Pair] = expansion.pairs
-        self.parts: dict[str, Part] = self._needed_parts()
+        source = self.config.corpus.numbered_source
+        self._parted = None if source is None else PartedSource(source, self.config.corpus.splits)
+        self._texts: dict[str, PartedText] = {} if self._parted is None else self._needed_texts(self._parted)
+        """By run, the parts that it reads: only those, so that the text of a larger budget is nothing to it."""
+        self.parts: dict[str, Part] = {} if self._parted is None else self._parted.parts(self._texts.values())
         """Parts of the training text that the budgets need, by name; none where one process reads all of it."""
 
     def run(self, name: str) -> Run:
@@ -236,13 +240,51 @@ class Study:
         """The source of the training text, if it is read in parts."""
         return self.config.corpus.numbered_source
 
-    def _needed_parts(self) -> dict[str, Part]:
-        source, splits = self.numbered_source, self.config.corpus.splits
-        if source is None:
-            return {}
-        held_out = sum(rule.fraction or 0 for rule in (splits.calibration, splits.validation, splits.test))
-        tokens = max(number * (length + 1) for number, length in self.windows_needed("train"))
-        return parts_of(source, tokens, 1 - held_out)
+    def _needed_texts(self, parted: PartedSource) -> dict[str, PartedText]:
+        """By run, its training text. Masks are learned on the last parts; text that is read in passes is read whole."""
+        if self.reading.passes > 1:
+            return dict.fromkeys(self._plans_of_text, PartedText(parted.count))
+        ends: dict[str, tuple[int, int]] = {}
+        for name, plan in self._plans_of_text.items():
+            learns, width = plan.phase == "prune", plan.sequence_length + 1
+            first, last = (plan.window_start, plan.sequences) if learns else (plan.window_end, 0)
+            ends[name] = first * width, last * width
+        # All together may need more files than there are, where each alone does not.
+        parted.text(*map(max, zip(*ends.values(), strict=True)))
+        return {name: parted.text(first, last) for name, (first, last) in ends.items()}
+
+    @cached_property
+    def _plans_of_text(self) -> dict[str, TrainingPlan]:
+        """By run, trunk, trial or candidate, the plan by which it reads training text."""
+        plans = {name: run.plan or (run.pruning and run.pruning.training) for name, run in self.recorded_runs.items()}
+        return {name: plan for name, plan in plans.items() if plan}
+
+    @property
+    def held_out_parts(self) -> list[str]:
+        """Parts of whose documents some are held out."""
+        return self._parted.held_out if self._parted is not None else []
+
+    @cached_property
+    def joined_texts(self) -> dict[str, list[str]]:
+        """By the name of a text that is joined of parts, the parts."""
+        parted = self._parted
+        return {} if parted is None else {text.name: parted.names(text) for text in dict.fromkeys(self._texts.values())}
+
+    def joined_needs(self, text: str) -> list[tuple[int, int]]:
+        """How many sequences of which length runs read of a joined text."""
+        runs = [name for name, needed in self._texts.items() if needed.name == text]
+        if self.reading.passes > 1:  # all read the same text, masks from its end on
+            return [(self.training_sequences, self.config.training.sequence_length)]
+        return [(max(self._plans_of_text[name].window_end for name in runs), self.config.training.sequence_length)]
+
+    def joined_tokens(self, text: str) -> int:
+        """Tokens that a joined text holds by the source's ``tokens_per_file``."""
+        assert self._parted is not None
+        return self._parted.tokens(next(needed for needed in self._texts.values() if needed.name == text))
+
+    def training_text(self, name: str) -> Path:
+        """The tokens that a run is trained on, or that its masks are learned on."""
+        return self.paths.joined_text(self._texts[name].name) if self.parts else self.paths.tokens / "train"
 
     @property
     def acquired_parts(self) -> dict[str, Path]:
@@ -352,7 +394,7 @@ class Study:
         if self.is_scored_once(name):
             return {"scores": self.paths.scores(str(run.start), plan.method)}
         if plan.training is not None:
-            text = {"calibration": self.paths.tokens / "train"}
+            text = {"calibration": self.training_text(name)}
             return text | ({"validation": self.paths.tokens / "validation"} if self.config.corpus.domains else {})
         return {"calibration": self.paths.tokens / "calibration"} if plan.sequences else {}
 
@@ -435,15 +477,20 @@ class Study:
     @property
     def training_sequences(self) -> int:
         """Sequences of training text that the study reads: those of its longest run, and those that masks learn on."""
-        runs = self.recorded_runs.values()
-        learning = [run.pruning.training for run in runs if run.pruning and run.pruning.training]
-        longest = max((run.plan.window_end for run in runs if run.plan), default=self.reading.parent_sequences)
-        return longest + max((plan.window_end for plan in learning), default=0)
+        plans = self._plans_of_text.values()
+        longest = max((plan.window_end for plan in plans if plan.phase != "prune"), default=0)
+        return longest + max((plan.window_end for plan in plans if plan.phase == "prune"), default=0)
 
     @property
-    def held_out_needs(self) -> dict[str, list[tuple[int, int]]]:
-        """The same of every corpus but the training text."""
-        return {corpus: self.windows_needed(corpus) for corpus in self.corpora if corpus != "train"}
+    def text_needs(self) -> dict[str, list[tuple[int, int]]]:
+        """How many sequences of which length the study reads of every corpus but a training text in parts.
+
+        Of such a text, each joined text is checked by itself.
+        """
+        needs = {corpus: self.windows_needed(corpus) for corpus in self.extracted_corpora}
+        if "train" in needs:
+            needs["train"] = [(self.training_sequences, self.config.training.sequence_length)]
+        return needs
 
     def domains_of(self, corpus: str) -> list[tuple[str, list[str]]]:
         """Domains and their patterns on document names, in order, for the corpora by which masks are learned."""

@@ -7,12 +7,16 @@ How a verdict comes about, for every claim alike:
 3. Holm's correction over the family turns p-values into simultaneous decisions: "as claimed", "against", "open".
 4. The claim is contradicted if any comparison goes against it, supported if all go as claimed, else inconclusive.
 
+C4 is about the finest and the coarsest granularity, and about a trend between them; what lies between is shown, but not
+judged by itself.
+
 The claims say "every", so one comparison against them is enough, and the effect that is reported is the one that
 supports the claim least.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -33,7 +37,7 @@ from pruning_vs_scratch.tables.statistics import (
 )
 
 Verdict = Literal["supported", "contradicted", "inconclusive"]
-Decision = Literal["as claimed", "against", "open"]
+Decision = Literal["as claimed", "against", "open", "not judged"]
 
 STATEMENTS = {
     "C1": "At equal training tokens, a pruned model has a lower loss than the same target trained from scratch, "
@@ -41,16 +45,28 @@ STATEMENTS = {
     "C2": "The advantage of pruning shrinks as the training budget grows.",
     "C3": "The advantage of pruning shrinks as the pruning ratio rises.",
     "C3-vanishing": "The advantage of pruning nearly vanishes at the highest pruning ratio.",
-    "C4": "With the whole pipeline's tokens given to scratch, sparse pruning keeps an advantage, and depth and width "
-    "pruning are matched or surpassed.",
+    "C4": "With the whole pipeline's tokens given to scratch, the finest pruning (unstructured sparsity) keeps an "
+    "advantage, the coarsest (depth) is matched or surpassed, and the advantage rises with fineness.",
 }
 FALSIFIER = "Scratch at the full budget matches or beats every pruned model, at every granularity and ratio."
 GAP = "gap (nats per token)"
+RISE = "rise of the gap per step of fineness (nats per token)"
 RATIO_STEP = 0.1
-STRUCTURED = ("depth", "width")
+FINENESS = ("depth", "width", "N:M", "unstructured")
+"""Granularities from the coarsest to the finest."""
+COARSEST, FINEST = FINENESS[0], FINENESS[-1]
 _NO_EQUAL = "the study compares nothing at equal training budgets"
 _NO_BUDGETS = "a trend needs at least two budgets of one method and ratio, and the study has none such"
 _NO_RATIOS = "a trend needs at least two ratios of one method at one budget, and the study has none such"
+
+
+@dataclass(frozen=True)
+class Step:
+    """The change of a gap from one budget to the next, in nats per token and doubling."""
+
+    start: int
+    end: int
+    change: float
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,8 @@ class Comparison:
     runs: tuple[str, ...]
     premise: bool = True
     """False if there is no advantage to begin with, so that it cannot shrink."""
+    steps: tuple[Step, ...] = ()
+    """Of a trend over budgets: the change between neighbours."""
 
     @property
     def p_value(self) -> float:
@@ -98,6 +116,8 @@ class Claim:
     reason: str
     confidence: float
     falsification: dict[str, str] | None = None
+    shown: tuple[Comparison, ...] = ()
+    """Comparisons about which the claim says nothing."""
 
     @property
     def weakest(self) -> Comparison:
@@ -107,7 +127,8 @@ class Claim:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for claims.json; effect and interval are null if nothing could be compared."""
         known = bool(self.comparisons)
-        estimates = [comparison.estimate for comparison in self.comparisons]
+        everything = (*self.comparisons, *self.shown)
+        estimates = [comparison.estimate for comparison in everything]
         seeds = min((estimate.seeds for estimate in estimates), default=0)
         extra = {"falsification": self.falsification} if self.falsification else {}
         return {
@@ -120,20 +141,21 @@ class Claim:
             "high": self.weakest.estimate.high if known else None,
             "effect_is": f"{self.weakest.quantity}, {self.weakest.label}" if known else None,
             "confidence": self.confidence,
-            "test": test_name(seeds) if known else None,
-            "covers": coverage(seeds) if known else None,
+            "test": test_name(seeds) if everything else None,
+            "covers": coverage(seeds) if everything else None,
             "seeds": seeds,
             "sequences": min((estimate.sequences for estimate in estimates), default=0),
             "comparisons": [_comparison_dict(*row) for row in self._rows()],
-            "runs": sorted({run for comparison in self.comparisons for run in comparison.runs}),
+            "runs": sorted({run for comparison in everything for run in comparison.runs}),
             **extra,
         }
 
-    def _rows(self) -> Iterable[tuple[Comparison, float, Decision]]:
-        return zip(self.comparisons, self.adjusted, self.decisions, strict=True)
+    def _rows(self) -> Iterator[tuple[Comparison, float | None, Decision]]:
+        yield from zip(self.comparisons, self.adjusted, self.decisions, strict=True)
+        yield from ((comparison, None, "not judged") for comparison in self.shown)
 
 
-def _comparison_dict(comparison: Comparison, adjusted: float, decision: Decision) -> dict[str, Any]:
+def _comparison_dict(comparison: Comparison, adjusted: float | None, decision: Decision) -> dict[str, Any]:
     return {
         "label": comparison.label,
         "quantity": comparison.quantity,
@@ -145,6 +167,7 @@ def _comparison_dict(comparison: Comparison, adjusted: float, decision: Decision
         "p_holm": adjusted,
         "decision": decision,
         "premise": comparison.premise,
+        "steps": [asdict(step) for step in comparison.steps],
         "seeds": comparison.estimate.seeds,
         "sequences": comparison.estimate.sequences,
         "runs": list(comparison.runs),
@@ -187,6 +210,11 @@ def within(label: str, estimate: Estimate, runs: tuple[str, ...], margin: float)
     return Comparison(label, GAP, f"within ±{margin:g}", estimate, p_for, p_against, room, runs)
 
 
+def not_judged(label: str, estimate: Estimate, runs: tuple[str, ...]) -> Comparison:
+    """A gap about which the claim says nothing; its p-values are about zero."""
+    return Comparison(label, GAP, "–", estimate, p_above(estimate, 0.0), p_below(estimate, 0.0), estimate.mean, runs)
+
+
 def state_claims(
     study: str, groups: Sequence[GapGroup], settings: ClaimsConfig, times_read: float = 1.0
 ) -> dict[str, Any]:
@@ -217,18 +245,33 @@ def _advantage(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
 
 
 def _budget_trend(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
-    series = _series(groups, lambda group: (group.method, group.pattern, group.ratio))
     comparisons = [
-        _trend(
-            f"{members[0].series} {members[0].ratio:g}",
-            "change of the gap per doubling of tokens (nats per token)",
-            members,
-            np.log2([group.budget for group in members]),
-            settings,
+        replace(
+            _trend(
+                f"{members[0].series} {members[0].ratio:g}",
+                "change of the gap per doubling of tokens (nats per token)",
+                members,
+                np.log2([group.budget for group in members]),
+                settings,
+            ),
+            steps=_steps(members),
         )
-        for members in series
+        for members in _series(groups, lambda group: (group.method, group.pattern, group.ratio))
     ]
     return _judge("C2", comparisons, settings, "" if comparisons else _NO_BUDGETS)
+
+
+def _steps(members: Sequence[GapGroup]) -> tuple[Step, ...]:
+    """Between neighbouring budgets, so that a trend which ends is seen."""
+    return steps_between({group.budget: float(group.differences.mean()) for group in members})
+
+
+def steps_between(gaps: Mapping[int, float]) -> tuple[Step, ...]:
+    """The changes per doubling between neighbouring budgets, from the gaps by budget."""
+    return tuple(
+        Step(start, end, (gaps[end] - gaps[start]) / float(np.log2(end / start)))
+        for start, end in pairwise(sorted(gaps))
+    )
 
 
 def _ratio_trend(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
@@ -256,45 +299,75 @@ def _vanishing(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
 
 def _full_budget(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
     full = _in_setting(groups, "full")
-    estimates = [estimate_mean(group.differences, settings) for group in full]
     margin = settings.equivalence_margin
-    comparisons = [
-        below(group.label, estimate, group.runs, margin)
-        if group.granularity in STRUCTURED
-        else above(group.label, estimate, group.runs)
-        for group, estimate in zip(full, estimates, strict=True)
-    ]
-    matched = [below(g.label, e, g.runs, margin) for g, e in zip(full, estimates, strict=True)]
+    found = [(group, estimate_mean(group.differences, settings)) for group in full]
+    finest = [above(g.label, e, g.runs) for g, e in found if _kind(g) == FINEST]
+    coarsest = [below(g.label, e, g.runs, margin) for g, e in found if _kind(g) == COARSEST]
+    between = [not_judged(g.label, e, g.runs) for g, e in found if _kind(g) not in (FINEST, COARSEST)]
+    trends = [_rise(members, settings) for members in _at_one_ratio(full)]
     missing = _missing_granularity(full)
+    matched = [below(g.label, e, g.runs, margin) for g, e in found]
     falsification = _falsification(matched, missing, settings)
-    claim = replace(_judge("C4", comparisons, settings, missing), falsification=falsification)
+    claim = _judge("C4", [*finest, *coarsest, *trends], settings, missing)
+    claim = replace(claim, falsification=falsification, shown=tuple(between))
     if missing:
         return claim
-    reason = f"{claim.reason}; {_halves(full, claim.decisions)}"
+    reason = f"{claim.reason}; {_parts(claim.decisions, len(finest), len(coarsest))}"
     if falsification["met"] != "yes":
         return replace(claim, reason=reason)
     reason += "; the paper's own condition for falsifying the claim is met"
     return replace(claim, verdict="contradicted", reason=reason)
 
 
-def _halves(full: Sequence[GapGroup], decisions: Sequence[Decision]) -> str:
-    """How the two halves of the claim fare, each by itself."""
-    structured = [d for g, d in zip(full, decisions, strict=True) if g.granularity in STRUCTURED]
-    sparse = [d for g, d in zip(full, decisions, strict=True) if g.granularity not in STRUCTURED]
+def _kind(group: GapGroup) -> str:
+    """One of FINENESS."""
+    return kind_of(group.granularity, group.pattern)
+
+
+def kind_of(granularity: str, pattern: str) -> str:
+    """What of FINENESS a granularity with its pattern is."""
+    if granularity != "sparse":
+        return granularity
+    return "N:M" if ":" in pattern else "unstructured"
+
+
+def _at_one_ratio(full: Sequence[GapGroup]) -> list[list[GapGroup]]:
+    """The comparisons of each ratio and retraining budget, where there is more than one granularity."""
+    together: dict[tuple[float, int], list[GapGroup]] = {}
+    for group in full:
+        together.setdefault((group.ratio, group.budget), []).append(group)
+    return [members for members in together.values() if len({_kind(group) for group in members}) > 1]
+
+
+def _rise(members: Sequence[GapGroup], settings: ClaimsConfig) -> Comparison:
+    """The slope of the gap on the rank in FINENESS, over methods; the claim predicts that it is positive."""
+    label = f"ratio {members[0].ratio:g}, {token_label(members[0].budget)} tokens, {len(members)} methods"
+    ranks = np.array([FINENESS.index(_kind(group)) for group in members], dtype=float)
+    estimate = estimate_mean(_slopes(label, members, ranks), settings)
+    runs = tuple(run for group in members for run in group.runs)
+    return Comparison(
+        label, RISE, "> 0", estimate, p_above(estimate, 0.0), p_below(estimate, 0.0), estimate.mean, runs
+    )  # fmt: skip
+
+
+def _parts(decisions: Sequence[Decision], finest: int, coarsest: int) -> str:
+    """How the parts of the claim fare, each by itself."""
+    cuts = (decisions[:finest], decisions[finest : finest + coarsest], decisions[finest + coarsest :])
+    kept, matched, rising = (f"{part.count('as claimed')} of {len(part)}" for part in cuts)
     return (
-        f"sparse pruning keeps an advantage in {sparse.count('as claimed')} of {len(sparse)}, "
-        f"depth and width pruning are matched or surpassed in {structured.count('as claimed')} of {len(structured)}"
+        f"unstructured sparsity keeps an advantage in {kept}, depth pruning is matched or surpassed in {matched}, "
+        f"and the gap rises with fineness in {rising}"
     )
 
 
 def _missing_granularity(full: Sequence[GapGroup]) -> str:
-    kinds = {"structured" if group.granularity in STRUCTURED else "sparse" for group in full}
+    kinds = {_kind(group) for group in full}
     if not kinds:
         return "the study has no scratch baselines at the full pipeline budget"
-    if kinds == {"structured"}:
-        return "the study has no sparse model at the full pipeline budget, and half of the claim is about those"
-    if kinds == {"sparse"}:
-        return "the study has no depth or width model at the full pipeline budget, and half of the claim is about those"
+    if FINEST not in kinds:
+        return "the study has no unstructured sparse model at the full pipeline budget, and the claim is about those"
+    if COARSEST not in kinds:
+        return "the study has no depth model at the full pipeline budget, and the claim is about those"
     return ""
 
 
@@ -331,16 +404,7 @@ def _ratio_series(groups: Sequence[GapGroup]) -> list[list[GapGroup]]:
 
 def _trend(label: str, quantity: str, members: Sequence[GapGroup], x: Matrix, settings: ClaimsConfig) -> Comparison:
     """The slope of the gap on x, one per sequence; the claim predicts that it is negative."""
-    seeds = {group.seeds for group in members}
-    if len(seeds) > 1:
-        raise UserError(
-            f"the comparisons of {label} were run with different seeds ({', '.join(map(str, sorted(seeds)))}): "
-            "run the missing ones, then make the tables again"
-        )
-    gaps = np.stack([group.differences for group in members])
-    slopes = np.tensordot(slope_weights(x), gaps, axes=1)
-    runs = tuple(run for group in members for run in group.runs)
-    estimate = estimate_mean(slopes, settings)
+    estimate = estimate_mean(_slopes(label, members, x), settings)
     start = estimate_mean(members[0].differences, settings)
     return Comparison(
         label,
@@ -350,9 +414,26 @@ def _trend(label: str, quantity: str, members: Sequence[GapGroup], x: Matrix, se
         p_for=p_below(estimate, 0.0),
         p_against=p_above(estimate, 0.0),
         room=-estimate.mean,
-        runs=runs,
+        runs=tuple(run for group in members for run in group.runs),
         premise=p_above(start, 0.0) < (1 - settings.confidence) / 2,
     )
+
+
+def _slopes(label: str, members: Sequence[GapGroup], x: Matrix) -> Matrix:
+    """The slope of the gap on x for each seed and sequence.
+
+    Raises:
+        UserError: the members were run with different seeds.
+    """
+    seeds = {group.seeds for group in members}
+    if len(seeds) > 1:
+        raise UserError(
+            f"the comparisons of {label} were run with different seeds ({', '.join(map(str, sorted(seeds)))}): "
+            "run the missing ones, then make the tables again"
+        )
+    gaps = np.stack([group.differences for group in members])
+    slopes: Matrix = np.tensordot(slope_weights(x), gaps, axes=1)
+    return slopes
 
 
 def _decisions(

@@ -1,7 +1,10 @@
 """claims.md: the tested claims as a short results section. Every number comes from claims.json's content."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from pruning_vs_scratch.study.names import token_label
+from pruning_vs_scratch.tables.claims import GAP
 
 P_FLOOR = 0.0001
 """p-values below are shown as an inequality."""
@@ -30,6 +33,11 @@ def _conventions(claims: dict[str, Any]) -> Iterator[str]:
         "from scratch minus the loss of the pruned and retrained model: where it is positive, pruning is better. "
         f"Two models count as matched if their losses differ by less than {claims['margin']:g}."
     )
+    yield ""
+    yield (
+        "The paper's own numbers are read in the same way, but have no intervals. Each has its grade in parentheses; "
+        "points are of mean accuracy."
+    )
     if claims["times_read"] > 1:
         yield ""
         yield (
@@ -53,6 +61,8 @@ def _section(claim: dict[str, Any]) -> Iterator[str]:
     yield f"> {claim['statement']}"
     yield ""
     yield f"{_sentence(claim['reason'])} {_range_of_effects(claim)}".rstrip()
+    yield ""
+    yield f"The paper's own numbers: {claim['reported']}."
     if "falsification" in claim:
         yield ""
         yield _falsification(claim["falsification"])
@@ -64,9 +74,9 @@ def _section(claim: dict[str, Any]) -> Iterator[str]:
 
 
 def _range_of_effects(claim: dict[str, Any]) -> str:
-    comparisons = claim["comparisons"]
-    if not comparisons:
+    if not claim["comparisons"]:
         return ""
+    comparisons = [row for row in claim["comparisons"] if row["quantity"] == GAP] or claim["comparisons"]
     smallest = min(comparisons, key=lambda comparison: comparison["effect"])
     largest = max(comparisons, key=lambda comparison: comparison["effect"])
     if smallest is largest:
@@ -84,18 +94,29 @@ def _falsification(falsification: dict[str, str]) -> str:
 
 
 def _table(comparisons: list[dict[str, Any]]) -> Iterator[str]:
-    yield "| comparison | effect | interval | claimed | p (Holm) | decision |"
-    yield "|---|---:|---|---|---:|---|"
+    stepped = any(row["steps"] for row in comparisons)
+    yield "| comparison | effect | interval | claimed | p (Holm) | decision |" + " each step, per doubling |" * stepped
+    yield "|---|---:|---|---|---:|---|" + "---|" * stepped
     for row in comparisons:
         decision = row["decision"] if row["premise"] else f"{row['decision']} (no advantage to begin with)"
-        yield (
+        line = (
             f"| {row['label']} | {row['effect']:+.3f} | [{row['low']:+.3f}, {row['high']:+.3f}] | "
             f"{row['expected']} | {p_text(row['p_holm'])} | {decision} |"
         )
+        yield line + f" {steps_text(row['steps'])} |" * stepped
 
 
-def p_text(p: float) -> str:
-    """A p-value for people."""
+def steps_text(steps: Sequence[Mapping[str, Any]]) -> str:
+    """The changes between neighbouring budgets: '16.4k to 32.8k -0.120, 32.8k to 65.5k -0.003'."""
+    return ", ".join(
+        f"{token_label(step['start'])} to {token_label(step['end'])} {step['change']:+.3f}" for step in steps
+    )
+
+
+def p_text(p: float | None) -> str:
+    """A p-value for people; a dash for what is not judged."""
+    if p is None:
+        return "–"
     return f"< {P_FLOOR:g}" if p < P_FLOOR else f"{p:.4f}"
 
 

@@ -1,177 +1,190 @@
-"""The budget at which training from scratch overtakes pruning, if the trend of the gap goes on.
+"""The gap at equal tokens as the difference of two power laws, and the budget from which scratch is ahead.
 
-The gap of a method and ratio is fitted by a straight line in the logarithm of the tokens. The crossover is where the
-line meets zero. Its interval holds every budget at which a gap of zero is not ruled out (Fieller, "Some problems in
-interval estimation", 1954): it may have no upper end. It takes the line for granted; residuals show whether the gap
-follows one.
+Both sides of a method have a law of their own, through the losses of three or more budgets. Intervals come from
+resamples (resampling.py). Nothing is stated beyond twice the largest budget or below half of the smallest, nor where
+the fitted gap is known too poorly even at the budgets that were run.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import optimize
 
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
-from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.tables.gaps import GapGroup, series_label
+from pruning_vs_scratch.study.names import token_label
+from pruning_vs_scratch.tables.gaps import GapGroup
 from pruning_vs_scratch.tables.load import COLUMNS
-from pruning_vs_scratch.tables.statistics import Matrix, line_weights, slope_weights, standard_error, t_quantile
+from pruning_vs_scratch.tables.power_law import PowerLaws, fit_power_laws
+from pruning_vs_scratch.tables.resampling import FAR, Misfit, Noise, interval, pooled_misfit
+from pruning_vs_scratch.tables.sides import Sides, all_sides
+from pruning_vs_scratch.tables.statistics import Matrix, estimate_mean
 
-DOUBLINGS = 40
-"""How far beyond the data a crossover is looked for; what lies farther is called endless."""
+WIDEST = 0.2
+"""Nats per token. A fit is too imprecise if the interval of its gap is wider than this at a budget that was run."""
+CURVE_POINTS = 49
+"""Budgets at which a fitted gap is written down and a crossover looked for, evenly spaced in the logarithm."""
+TOO_FEW = "fewer than three budgets"
+TOO_IMPRECISE = "the fit is too imprecise"
+NOTHING_RULED_OUT = "no budget is ruled out"
 
-Status = Literal["before the data", "within the data", "beyond the data", "none on this trend"]
+Status = Literal["before the data", "within the data", "beyond the data", "not within reach", "not determined"]
 
 
 @dataclass(frozen=True, eq=False)
-class GapLine:
-    """The gap of one method and ratio as a line in log2 of the retraining tokens, of one parent."""
+class GapFit:
+    """The gap of a method at a ratio: what two laws leave between them. ``extra`` is what scratch reads beside it."""
 
-    method: str
-    granularity: str
-    pattern: str
-    ratio: float
-    budgets: tuple[int, ...]
-    gaps: Matrix
-    """Shape (budgets, seeds, sequences): loss of scratch minus loss of pruned."""
+    sides: Sides
+    point: tuple[PowerLaws, PowerLaws]
+    """Of scratch and of the retrained models, through their mean losses."""
+    drawn: tuple[PowerLaws, PowerLaws]
+    """A law of each per resample."""
 
-    @property
-    def label(self) -> str:
-        """For people: 'Wanda 2:4 0.5'."""
-        return f"{series_label(self.method, self.pattern)} {self.ratio:g}"
+    def gap(self, tokens: float, extra: int = 0) -> float:
+        """The fitted gap where retraining takes some tokens."""
+        return float(_difference(self.point, tokens, extra)[0])
 
-    @property
-    def doublings(self) -> Matrix:
-        """log2 of the budgets."""
-        return np.log2(np.asarray(self.budgets, dtype=float))
+    def interval(self, tokens: float, confidence: float, extra: int = 0) -> tuple[float, float]:
+        """Of the fitted gap."""
+        return interval(_difference(self.drawn, tokens, extra), confidence)
 
-    @property
-    def slope(self) -> float:
-        """Change of the gap per doubling."""
-        return float(np.tensordot(slope_weights(self.doublings), self.gaps, axes=1).mean())
-
-    def height(self, tokens: float) -> float:
-        """The fitted gap at a budget."""
-        return float(self._at(np.log2(tokens)).mean())
-
-    def interval(self, tokens: float, confidence: float) -> tuple[float, float]:
-        """Of the fitted gap at a budget: t, over sequences, and over seeds where there are several."""
-        values = self._at(np.log2(tokens))
-        error, degrees = standard_error([values])
-        half = t_quantile((1 + confidence) / 2, degrees) * error
-        return float(values.mean()) - half, float(values.mean()) + half
+    def beyond(self, tokens: float, extra: int = 0) -> float:
+        """By which factor a budget lies outside of those that were run, on the worse side; 1 inside."""
+        ranges = ((self.sides.retrained.tokens, tokens), (self.sides.scratch.tokens, tokens + extra))
+        return max(1.0, *(max(asked / run[-1], run[0] / asked) for run, asked in ranges))
 
     @property
-    def residuals(self) -> Matrix:
-        """Measured less fitted gap at each budget; zero by nature where there are two budgets."""
-        fitted = [self.height(budget) for budget in self.budgets]
-        return self.gaps.mean(axis=(1, 2)) - np.asarray(fitted)
+    def reach(self) -> tuple[float, float]:
+        """The least and the largest equal budget of which something is stated."""
+        series = (self.sides.retrained.tokens, self.sides.scratch.tokens)
+        return max(tokens[0] for tokens in series) / FAR, min(tokens[-1] for tokens in series) * FAR
 
-    def _at(self, doublings: float) -> Matrix:
-        return np.tensordot(line_weights(self.doublings, doublings), self.gaps, axes=1)
-
-
-def gap_lines(groups: Sequence[GapGroup]) -> list[GapLine]:
-    """A line per method, pattern and ratio that was compared at two or more equal budgets.
-
-    Raises:
-        UserError: budgets of one method were run with different seeds.
-    """
-    series: dict[tuple, list[GapGroup]] = {}
-    for group in groups:
-        if group.setting == "equal":
-            series.setdefault((group.method, group.granularity, group.pattern, group.ratio), []).append(group)
-    return [_line(members) for members in series.values() if len(members) > 1]
+    def is_precise(self, confidence: float, extra: int = 0) -> bool:
+        """Whether the interval of the fitted gap is narrow enough at every budget that was run."""
+        groups = self.sides.full if extra else self.sides.equal
+        ends = (self.interval(group.budget, confidence, extra) for group in groups)
+        return all(high - low <= WIDEST for low, high in ends)
 
 
-def _line(members: list[GapGroup]) -> GapLine:
-    members = sorted(members, key=lambda group: group.budget)
-    if len({group.seeds for group in members}) > 1:
-        raise UserError(
-            f"the budgets of {members[0].series} {members[0].ratio:g} were run with different seeds: run the missing "
-            "ones, then make the tables again"
-        )
-    first = members[0]
-    return GapLine(
-        first.method,
-        first.granularity,
-        first.pattern,
-        first.ratio,
-        tuple(group.budget for group in members),
-        np.stack([group.differences for group in members]),
-    )
+def _difference(laws: tuple[PowerLaws, PowerLaws], tokens: float, extra: int) -> Matrix:
+    scratch, retrained = laws
+    return scratch.loss(tokens + extra) - retrained.loss(tokens)
+
+
+def study_misfit(sides: Sequence[Sides]) -> Misfit | None:
+    """What the laws of a study leave over, those of scratch and of retrained models together."""
+    return pooled_misfit([series for side in sides for series in (side.scratch, side.retrained)])
+
+
+def fit_gap(sides: Sides, misfit: Misfit | None) -> GapFit | None:
+    """The laws of both sides; None where one has fewer than three budgets."""
+    series = (sides.scratch, sides.retrained)
+    if not all(models.has_law for models in series):
+        return None
+    noise = Noise(sides.scratch.losses.shape[1], misfit)
+    drawn = tuple(fit_power_laws(models.tokens, noise.losses(models.losses)) for models in series)
+    return GapFit(sides, (sides.scratch.law, sides.retrained.law), (drawn[0], drawn[1]))
 
 
 @dataclass(frozen=True)
 class Crossover:
-    """Where a line meets zero. Tokens are None where nothing is met within 40 doublings of the data."""
+    """The budget from which scratch is ahead, as far as the fit reaches. Ends are None where they are open."""
 
     status: Status
-    tokens: float | None
-    low: float | None
-    """None: any budget may be beyond it."""
-    high: float | None
+    tokens: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+    """Why it is not determined."""
+
+    def __str__(self) -> str:
+        """For people."""
+        if self.status == "not determined":
+            return f"not determined ({self.reason})"
+        low, high = (token_label(round(end)) if end else "open" for end in (self.low, self.high))
+        if self.status == "not within reach":
+            return f"scratch is not ahead before {low}"
+        if self.tokens is None:
+            return f"scratch is ahead from {high} at the latest"
+        return f"scratch is ahead from {token_label(round(self.tokens))} [{low}, {high}]"
 
 
-def crossover(line: GapLine, confidence: float) -> Crossover:
-    """The budget from which scratch is ahead, with the budgets that are not ruled out."""
-    first, last = (float(value) for value in line.doublings[[0, -1]])
-    tokens = _power(_root(line.height, first - DOUBLINGS, last + DOUBLINGS)) if line.slope < 0 else None
+def crossover(fit: GapFit | None, confidence: float) -> Crossover:
+    """Where the fitted gap falls below zero and stays there, with the budgets that are not ruled out."""
+    if fit is None:
+        return Crossover("not determined", reason=TOO_FEW)
+    if not fit.is_precise(confidence):
+        return Crossover("not determined", reason=TOO_IMPRECISE)
+    least, most = fit.reach
+    budgets = np.geomspace(least, most, CURVE_POINTS)
+    low, high = interval(_crossings(fit.drawn, budgets), confidence)
+    point = float(_crossings(fit.point, budgets)[0])
+    if (low == 0 and np.inf in (point, high)) or (point == 0 and high == np.inf):
+        return Crossover("not determined", reason=NOTHING_RULED_OUT)
+    return Crossover(
+        _status(point, fit.sides.retrained.tokens),
+        point if least <= point <= most else None,
+        None if low == 0 else min(low, most),
+        None if high == np.inf else max(high, least),
+    )
 
-    def sure(tokens: float) -> float:
-        """Above zero where pruning is surely ahead."""
-        return line.interval(tokens, confidence)[0]
 
-    def possible(tokens: float) -> float:
-        """Above zero where pruning may be ahead."""
-        return line.interval(tokens, confidence)[1]
+def _crossings(laws: tuple[PowerLaws, PowerLaws], budgets: Matrix) -> Matrix:
+    """Shape (laws,): zero where scratch is ahead at all budgets, infinite where it is not ahead at the last."""
+    gaps = np.stack([_difference(laws, float(budget), 0) for budget in budgets], axis=1)
+    above = gaps > 0
+    last = len(budgets) - 1 - above[:, ::-1].argmax(axis=1)
+    before = np.minimum(last, len(budgets) - 2)
+    rows = np.arange(len(gaps))
+    start, end = gaps[rows, before], gaps[rows, before + 1]
+    falls = above.any(axis=1) & ~above[:, -1]
+    share = np.where(falls, start, 0.0) / np.where(falls, start - end, 1.0)
+    between = budgets[before] * (budgets[1] / budgets[0]) ** share
+    return np.where(falls, between, np.where(above[:, -1], np.inf, 0.0))
 
-    low = _power(_root(sure, first - DOUBLINGS, last + DOUBLINGS, start=last))
-    high = _power(_root(possible, first - DOUBLINGS, last + DOUBLINGS, start=last))
-    return Crossover(_status(line, tokens), tokens, low, high)
 
-
-def _status(line: GapLine, tokens: float | None) -> Status:
-    if tokens is None:
-        return "none on this trend" if line.height(line.budgets[-1]) > 0 else "before the data"
-    if tokens < line.budgets[0]:
+def _status(point: float, budgets: Sequence[int]) -> Status:
+    if point == np.inf:
+        return "not within reach"
+    if point < budgets[0]:
         return "before the data"
-    return "within the data" if tokens <= line.budgets[-1] else "beyond the data"
+    return "within the data" if point <= budgets[-1] else "beyond the data"
 
 
-def _root(height: Callable[[float], float], low: float, high: float, start: float | None = None) -> float | None:
-    """Where a height changes from above to below zero, in log2 tokens: the change that is nearest to ``start``."""
-    points = np.linspace(low, high, 8 * DOUBLINGS)
-    signs = np.sign([height(2.0**point) for point in points])
-    falls = [i for i in range(len(points) - 1) if signs[i] > 0 >= signs[i + 1]]
-    if not falls:
-        return None
-    nearest = min(falls, key=lambda i: abs(points[i] - (points[i] if start is None else start)))
-    return float(optimize.brentq(lambda point: height(2.0**point), points[nearest], points[nearest + 1]))
-
-
-def _power(doublings: float | None) -> float | None:
-    return None if doublings is None else float(2.0**doublings)
-
-
-def crossover_table(groups: Sequence[GapGroup], settings: ClaimsConfig) -> pd.DataFrame:
-    """A row per line and budget: what was measured, what is fitted, and where the line meets zero (load.COLUMNS)."""
-    rows = [row for line in gap_lines(groups) for row in _rows(line, settings)]
+def crossover_table(groups: Sequence[GapGroup], runs: pd.DataFrame, settings: ClaimsConfig) -> pd.DataFrame:
+    """A row per budget that was run, and per point of the fitted curve (load.COLUMNS)."""
+    found = all_sides(groups, runs)
+    misfit = study_misfit(found)
+    rows = [row for sides in found if sides.equal for row in _rows(sides, misfit, settings)]
     return pd.DataFrame(rows, columns=list(COLUMNS["crossover.csv"]))
 
 
-def _rows(line: GapLine, settings: ClaimsConfig) -> Iterator[dict[str, Any]]:
-    found = crossover(line, settings.confidence)
-    for budget, measured, residual in zip(line.budgets, line.gaps.mean(axis=(1, 2)), line.residuals, strict=True):
-        low, high = line.interval(budget, settings.confidence)
+def _rows(sides: Sides, misfit: Misfit | None, settings: ClaimsConfig) -> Iterator[dict[str, Any]]:
+    fit = fit_gap(sides, misfit)
+    found = crossover(fit, settings.confidence)
+    about = {
+        **{name: getattr(sides, name) for name in ("method", "granularity", "pattern", "ratio")},
+        "status": found.status, "reason": found.reason, "crossover_tokens": found.tokens, "crossover_low": found.low,
+        "crossover_high": found.high, "misfit": None if misfit is None else misfit.deviation, "seeds": sides.seeds,
+        "sequences": sides.scratch.losses.shape[1], "dataset": settings.dataset, "confidence": settings.confidence,
+    }  # fmt: skip
+    for group in sides.equal:
+        measured = estimate_mean(group.differences, settings)
+        fitted = _fitted(fit, group.budget, settings.confidence)
+        residual = measured.mean - fitted["fitted"] if fitted else None
         yield {
-            "method": line.method, "granularity": line.granularity, "pattern": line.pattern, "ratio": line.ratio,
-            "budget": budget, "gap": measured, "fitted": line.height(budget), "fitted_low": low, "fitted_high": high,
-            "residual": residual, "slope_per_doubling": line.slope, "status": found.status,
-            "crossover_tokens": found.tokens, "crossover_low": found.low, "crossover_high": found.high,
-            "seeds": line.gaps.shape[1], "sequences": line.gaps.shape[2], "dataset": settings.dataset,
-            "confidence": settings.confidence,
+            "kind": "measured", "budget": group.budget, "measured": measured.mean, "low": measured.low,
+            "high": measured.high, "residual": residual, **fitted, **about,
         }  # fmt: skip
+    if fit is not None:
+        for budget in np.geomspace(*fit.reach, CURVE_POINTS):
+            yield {"kind": "curve", "budget": budget, **_fitted(fit, budget, settings.confidence), **about}
+
+
+def _fitted(fit: GapFit | None, tokens: float, confidence: float) -> dict[str, float]:
+    if fit is None:
+        return {}
+    low, high = fit.interval(tokens, confidence)
+    return {"fitted": fit.gap(tokens), "fitted_low": low, "fitted_high": high}

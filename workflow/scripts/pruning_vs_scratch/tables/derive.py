@@ -1,4 +1,4 @@
-"""From a study's tables to its claims, and the gaps, crossovers and differences that they rest on."""
+"""From a study's tables to its claims, and the gaps, crossovers, worths and differences that they rest on."""
 
 from pathlib import Path
 
@@ -9,17 +9,21 @@ from pruning_vs_scratch.tables.claims_text import claims_markdown
 from pruning_vs_scratch.tables.crossover import crossover_table
 from pruning_vs_scratch.tables.gaps import gap_groups, gap_table
 from pruning_vs_scratch.tables.load import Tables, times_read
+from pruning_vs_scratch.tables.reported_claims import with_reported
 from pruning_vs_scratch.tables.task_gaps import task_gap_table
+from pruning_vs_scratch.tables.transfer import transfer_table
 from pruning_vs_scratch.tables.write import write_csv
 
 
 def derive_claims(results: Path, study: str, settings: ClaimsConfig) -> None:
-    """Write gaps, task gaps and crossovers to the tables of a results folder, and claims.json and claims.md to it."""
+    """Write what follows from the losses to the tables of a results folder, and claims.json and claims.md to it."""
     tables = Tables(results / "tables")
     groups = gap_groups(tables, settings.dataset)
-    claims = state_claims(study, groups, settings, times_read(tables.runs))
+    stated = state_claims(study, groups, settings, times_read(tables.runs))
+    claims = with_reported(stated, tables.reported)
     write_csv(tables.folder / "gaps.csv", gap_table(groups, settings))
     write_csv(tables.folder / "task_gaps.csv", task_gap_table(groups, tables.items, settings))
-    write_csv(tables.folder / "crossover.csv", crossover_table(groups, settings))
+    write_csv(tables.folder / "crossover.csv", crossover_table(groups, tables.runs, settings))
+    write_csv(tables.folder / "transfer.csv", transfer_table(groups, tables.runs, settings))
     write_json(results / "claims.json", claims)
     write_text(results / "claims.md", claims_markdown(claims))

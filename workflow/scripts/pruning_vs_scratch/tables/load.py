@@ -28,15 +28,15 @@ COLUMNS = {
         "scratch", "dataset", "confidence", "margin",
     ),
     "crossover.csv": (
-        "method", "granularity", "pattern", "ratio", "budget", "gap", "fitted", "fitted_low", "fitted_high", "residual",
-        "slope_per_doubling", "status", "crossover_tokens", "crossover_low", "crossover_high", "seeds", "sequences",
-        "dataset", "confidence",
+        "method", "granularity", "pattern", "ratio", "kind", "budget", "measured", "low", "high", "fitted",
+        "fitted_low", "fitted_high", "residual", "status", "reason", "crossover_tokens", "crossover_low",
+        "crossover_high", "misfit", "seeds", "sequences", "dataset", "confidence",
     ),
     "transfer.csv": (
         "method", "granularity", "pattern", "ratio", "budget", "loss_retrained", "status", "scratch_tokens",
         "scratch_tokens_low", "scratch_tokens_high", "transferred", "transferred_low", "transferred_high",
-        "tokens_parent", "share", "share_low", "share_high", "budgets", "most_tokens", "misfit", "seeds", "sequences",
-        "dataset", "confidence",
+        "tokens_parent", "share", "share_low", "share_high", "budgets", "least_tokens", "most_tokens",
+        "misfit", "seeds", "sequences", "dataset", "confidence",
     ),
     "task_gaps.csv": (
         *GROUP, "dataset", "metric", "split", "accuracy_retrained", "accuracy_scratch", "chance", "difference", "low",
@@ -93,8 +93,13 @@ class Tables:
 
     @cached_property
     def crossover(self) -> pd.DataFrame:
-        """A row per method, ratio and budget: the gap, its fit, and where the fit meets zero (tables.crossover)."""
+        """A row per method, ratio and budget that was run, and per point of its fitted curve (tables.crossover)."""
         return self._read("crossover.csv")
+
+    @cached_property
+    def transfer(self) -> pd.DataFrame:
+        """A row per method, ratio and budget: what the pruned start is worth in tokens (tables.transfer)."""
+        return self._read("transfer.csv")
 
     @cached_property
     def task_gaps(self) -> pd.DataFrame:

@@ -47,7 +47,7 @@ def fit_power_laws(tokens: ArrayLike, losses: ArrayLike) -> PowerLaws:
     """Least-squares laws that fall and have no floor below zero.
 
     ``tokens`` has shape (budgets,), ``losses`` (laws, budgets). For each exponent of a grid the best floor and scale
-    are known in closed form; the best exponent is then looked for once more on a finer grid around it.
+    are known in closed form; the best exponent is then looked for again on finer grids around it.
 
     Raises:
         ValueError: fewer than three different budgets.
@@ -56,22 +56,26 @@ def fit_power_laws(tokens: ArrayLike, losses: ArrayLike) -> PowerLaws:
     if len(np.unique(budgets)) < PARAMETERS:
         raise ValueError(f"a power law needs {PARAMETERS} different budgets, not {len(np.unique(budgets))}")
     unit = float(np.exp(np.log(budgets).mean()))
-    laws = _best_of(budgets, values, unit, np.broadcast_to(EXPONENTS, (len(values), len(EXPONENTS))))
+    laws = _best_of(budgets, values, unit, EXPONENTS[None])
     for refinement in REFINEMENTS:
         laws = _best_of(budgets, values, unit, laws.exponent[:, None] * refinement)
     return laws
 
 
 def _best_of(budgets: Matrix, losses: Matrix, unit: float, exponents: Matrix) -> PowerLaws:
-    """The law of each row of losses whose exponent, of its row of ``exponents``, leaves the least over."""
+    """The law of each row of losses whose exponent leaves the least over.
+
+    ``exponents`` has shape (laws, exponents), or (1, exponents) where all laws try the same.
+    """
     floors, scales, squares = _given_exponents(budgets / unit, losses, exponents)
-    chosen = np.arange(len(losses)), squares.argmin(axis=1)
-    return PowerLaws(unit, floors[chosen], scales[chosen], exponents[chosen], squares[chosen])
+    laws, best = np.arange(len(losses)), squares.argmin(axis=1)
+    tried = np.broadcast_to(exponents, squares.shape)
+    return PowerLaws(unit, floors[laws, best], scales[laws, best], tried[laws, best], squares[laws, best])
 
 
 def _given_exponents(budgets: Matrix, losses: Matrix, exponents: Matrix) -> tuple[Matrix, Matrix, Matrix]:
     """Floors, scales and sums of squared residuals, each of shape (laws, exponents)."""
-    powers = budgets ** -exponents[..., None]  # (laws, exponents, budgets)
+    powers = budgets ** -exponents[..., None]  # (laws or 1, exponents, budgets)
     values = losses[:, None, :]
     centred = powers - powers.mean(axis=-1, keepdims=True)
     slopes = (centred * values).sum(axis=-1) / (centred**2).sum(axis=-1)

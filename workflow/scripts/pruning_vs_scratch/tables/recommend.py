@@ -1,88 +1,127 @@
 """Prune or train from scratch, for a budget and a ratio: what a study's results say, and how far they reach."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+import pandas as pd
 
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study.names import token_label
-from pruning_vs_scratch.tables.crossover import GapLine, crossover, gap_lines
+from pruning_vs_scratch.tables.crossover import TOO_FEW, TOO_IMPRECISE, GapFit, crossover, fit_gap, study_misfit
 from pruning_vs_scratch.tables.gaps import GapGroup
-from pruning_vs_scratch.tables.statistics import estimate_mean
+from pruning_vs_scratch.tables.load import GROUP, Tables
+from pruning_vs_scratch.tables.resampling import FAR, Misfit
+from pruning_vs_scratch.tables.sides import Sides, all_sides
 
-Advice = Literal["prune", "from scratch", "either", "undecided"]
-FAR = 2.0
-"""Extrapolation by more than this factor is warned of."""
+Advice = Literal["prune", "from scratch", "either", "not determined"]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The advice for one method."""
+    """The advice for one method at one of its ratios."""
 
     label: str
     advice: Advice
-    gap: float
-    """Expected loss of scratch minus that of pruned, in nats per token."""
-    low: float
-    high: float
-    beyond: float
-    """How many times the asked budget lies outside of those that were run; 1 inside."""
     ratio: float
-    """The ratio that was run, nearest to the asked one."""
+    """The ratio that was run."""
     remark: str
+    gap: float | None = None
+    """Loss of scratch minus that of pruned, in nats per token, measured or fitted; None where nothing is known."""
+    low: float | None = None
+    high: float | None = None
+    beyond: float = 1.0
+    """How many times the asked budget lies outside of those that were run; 1 inside."""
 
 
 def answers(
-    groups: Sequence[GapGroup], tokens: int, ratio: float, settings: ClaimsConfig, parent_is_there: bool = True
+    groups: Sequence[GapGroup],
+    tables: Tables,
+    tokens: int,
+    ratio: float,
+    settings: ClaimsConfig,
+    parent_is_there: bool = True,
 ) -> list[Answer]:
-    """The advice for every method of a study at its ratio nearest to the asked one.
+    """The advice for every method of a study; ``groups`` are its comparisons.
 
-    With a parent that is there already, both sides train on ``tokens``: the trend of the gap is asked. Without,
-    scratch gets the parent's tokens too: the comparison at the full budget whose retraining is nearest to ``tokens``
-    is asked, and nothing is extrapolated.
+    With a parent that is there already, both sides train on ``tokens``; without, scratch gets the parent's tokens too.
+    A comparison that was run answers for itself. Else the laws of both sides answer, as far as they reach. A ratio
+    between two that were run has the answers of both; beyond them, nothing is said.
 
     Raises:
         UserError: the study has no such comparison.
     """
-    asked = _from_trends if parent_is_there else _from_full
-    found = list(asked(groups, tokens, ratio, settings))
-    if not found:
-        kind = "two budgets of one method" if parent_is_there else "a baseline at the full pipeline budget"
-        raise UserError(f"the study has nothing to answer from: it needs {kind} (matrix: retrain, full)")
-    return sorted(found, key=lambda answer: -answer.gap)
-
-
-def _from_trends(groups: Sequence[GapGroup], tokens: int, ratio: float, settings: ClaimsConfig) -> Iterator[Answer]:
-    for line in _nearest(gap_lines(groups), ratio):
-        low, high = line.interval(tokens, settings.confidence)
-        beyond = max(1.0, tokens / line.budgets[-1], line.budgets[0] / tokens)
-        gap = line.height(tokens)
-        advice = _advice(low, high, settings.equivalence_margin)
-        yield Answer(line.label, advice, gap, low, high, beyond, line.ratio, _crossover_text(line, settings))
-
-
-def _from_full(groups: Sequence[GapGroup], tokens: int, ratio: float, settings: ClaimsConfig) -> Iterator[Answer]:
-    full = [group for group in groups if group.setting == "full"]
-    for method in dict.fromkeys((group.method, group.pattern) for group in full):
-        members = [group for group in full if (group.method, group.pattern) == method]
-        group = min(_nearest(members, ratio), key=lambda group: abs(group.budget - tokens))
-        gap = estimate_mean(group.differences, settings)
-        beyond = max(tokens / group.budget, group.budget / tokens)
-        advice = _advice(gap.low, gap.high, settings.equivalence_margin)
-        remark = f"measured with {token_label(group.budget)} tokens of retraining"
-        yield Answer(
-            f"{group.series} {group.ratio:g}", advice, gap.mean, gap.low, gap.high, beyond, group.ratio, remark
+    found = all_sides(groups, tables.runs)
+    misfit = study_misfit(found)
+    asked = [sides for sides in found if (sides.equal if parent_is_there else sides.full)]
+    if not asked:
+        kind = "an equal budget" if parent_is_there else "the full pipeline budget"
+        raise UserError(
+            f"the study has nothing to answer from: it needs a comparison at {kind} (matrix: retrain, full)"
         )
+    gaps = tables.gaps.set_index(list(GROUP))
+    given = [
+        _measured(sides, tokens, gaps, settings, parent_is_there)
+        or _fitted(sides, tokens, misfit, settings, parent_is_there)
+        if covered
+        else _outside(sides, asked)
+        for sides, covered in _near(asked, ratio)
+    ]
+    return sorted(given, key=lambda answer: (answer.gap is None, -(answer.gap or 0.0)))
 
 
-def _nearest(members: Sequence, ratio: float) -> list:
-    """Of each method and pattern, those at the ratio nearest to the asked one."""
-    nearest = {
-        key: min((m.ratio for m in members if (m.method, m.pattern) == key), key=lambda found: abs(found - ratio))
-        for key in dict.fromkeys((m.method, m.pattern) for m in members)
-    }
-    return [member for member in members if member.ratio == nearest[member.method, member.pattern]]
+def _near(asked: Sequence[Sides], ratio: float) -> Iterator[tuple[Sides, bool]]:
+    """Of each method those at the ratio, or at its neighbours on both sides; else the nearest, which says nothing."""
+    for method in dict.fromkeys((sides.method, sides.pattern) for sides in asked):
+        members = sorted((s for s in asked if (s.method, s.pattern) == method), key=lambda sides: sides.ratio)
+        below, above = ([s for s in members if s.ratio <= ratio][-1:], [s for s in members if s.ratio >= ratio][:1])
+        near = below if below == above else below + above
+        covered = bool(below and above)
+        yield from ((sides, covered) for sides in near)
+
+
+def _outside(sides: Sides, asked: Sequence[Sides]) -> Answer:
+    run = sorted(s.ratio for s in asked if (s.method, s.pattern) == (sides.method, sides.pattern))
+    remark = f"ratios that were run: {', '.join(f'{ratio:g}' for ratio in run)}"
+    return Answer(sides.label, "not determined", sides.ratio, remark)
+
+
+def _measured(sides: Sides, tokens: int, gaps: pd.DataFrame, settings: ClaimsConfig, equal: bool) -> Answer | None:
+    """What gaps.csv, indexed by what a comparison is, says of the budget; None if it was not run."""
+    for group in sides.equal if equal else sides.full:
+        if token_label(group.budget) == token_label(tokens):
+            row: pd.Series = gaps.loc[tuple(getattr(group, key) for key in GROUP)]
+            gap, low, high = (float(row[name]) for name in ("gap", "low", "high"))
+            advice = _advice(low, high, settings.equivalence_margin)
+            return Answer(sides.label, advice, sides.ratio, "measured", gap, low, high)
+    return None
+
+
+def _fitted(sides: Sides, tokens: int, misfit: Misfit | None, settings: ClaimsConfig, equal: bool) -> Answer:
+    groups = sides.equal if equal else sides.full
+    fit = fit_gap(sides, misfit)
+    extra = 0 if equal else sides.extra or 0
+    run = ", ".join(token_label(group.budget) for group in groups)
+    nothing = Answer(sides.label, "not determined", sides.ratio, f"{TOO_FEW}; run: {run}")
+    if fit is None:
+        return replace(nothing, beyond=max(1.0, tokens / groups[-1].budget, groups[0].budget / tokens))
+    beyond = fit.beyond(tokens, extra)
+    if beyond > FAR:
+        return replace(nothing, remark=f"{beyond:.3g} times outside of what was run ({run})", beyond=beyond)
+    if not fit.is_precise(settings.confidence, extra):
+        return replace(nothing, remark=TOO_IMPRECISE, beyond=beyond)
+    low, high = fit.interval(tokens, settings.confidence, extra)
+    return Answer(
+        sides.label,
+        _advice(low, high, settings.equivalence_margin),
+        sides.ratio,
+        _remark(fit, beyond, settings.confidence, equal),
+        fit.gap(tokens, extra),
+        low,
+        high,
+        beyond,
+    )
 
 
 def _advice(low: float, high: float, margin: float) -> Advice:
@@ -90,15 +129,12 @@ def _advice(low: float, high: float, margin: float) -> Advice:
         return "either"
     if low > 0:
         return "prune"
-    return "from scratch" if high < 0 else "undecided"
+    return "from scratch" if high < 0 else "not determined"
 
 
-def _crossover_text(line: GapLine, settings: ClaimsConfig) -> str:
-    found = crossover(line, settings.confidence)
-    if found.tokens is None:
-        return "scratch never overtakes on this trend" if found.status != "before the data" else "scratch is ahead"
-    low, high = (token_label(round(end)) if end else "open" for end in (found.low, found.high))
-    return f"scratch overtakes at {token_label(round(found.tokens))} tokens [{low}, {high}], {found.status}"
+def _remark(fit: GapFit, beyond: float, confidence: float, equal: bool) -> str:
+    origin = "fitted" if beyond == 1 else f"fitted, {beyond:.3g} times outside of what was run"
+    return f"{origin}; {crossover(fit, confidence)}" if equal else origin
 
 
 def recommendation(
@@ -124,27 +160,31 @@ def recommendation(
     lines = [
         f"Parent of {of_parent} tokens. {setting} {token_label(tokens)} tokens, ratio {ratio:g}. Study {study}:",
         "",
-        f"{'method':<24} {'advice':<13} {'expected gap (nats)':<26} remark",
+        f"{'method':<24} {'advice':<15} {'gap (nats)':<26} remark",
+        *map(_line, found),
     ]
-    for answer in found:
-        gap = f"{answer.gap:+.3f} [{answer.low:+.3f}, {answer.high:+.3f}]"
-        lines.append(f"{answer.label:<24} {answer.advice:<13} {gap:<26} {answer.remark}")
-    return (
-        "\n".join([*lines, "", *_reach(found, ratio, parent / studied_parent if parent and studied_parent else None)])
-        + "\n"
-    )
+    reach = _reach(found, ratio, f"{studied_parent / parent:.3g}" if parent and studied_parent else None)
+    return "\n".join([*lines, "", *reach]) + "\n"
 
 
-def _reach(found: Sequence[Answer], ratio: float, parents: float | None) -> Iterator[str]:
-    """How far the answer goes beyond what was run."""
+def _line(answer: Answer) -> str:
+    gap = "-" if answer.gap is None else f"{answer.gap:+.3f} [{answer.low:+.3f}, {answer.high:+.3f}]"
+    return f"{answer.label:<24} {answer.advice:<15} {gap:<26} {answer.remark}"
+
+
+def _reach(found: Sequence[Answer], ratio: float, parents: str | None) -> Iterator[str]:
+    """How far the answer goes beyond what was run.
+
+    ``parents`` is how many times the tokens of your parent the study's was trained on; None where nobody says.
+    """
     beyond = max(answer.beyond for answer in found)
     if beyond > 1:
-        far = " That is far: take it as a guess." if beyond > FAR else ""
+        far = f" Nothing is said beyond a factor of {FAR:g}." if beyond > FAR else ""
         yield f"The budget lies outside of those that were run by a factor of up to {beyond:.3g}.{far}"
     if parents is None:
         yield "Nobody says what the study's parent was trained on, so it cannot be compared with yours."
-    elif parents != 1:
-        yield f"The study's parent was trained on {1 / parents:.3g} times the tokens of yours."
+    elif parents != "1":
+        yield f"The study's parent was trained on {parents} times the tokens of yours."
     others = sorted({answer.ratio for answer in found} - {ratio})
     if others:
         yield f"Ratio {ratio:g} was not run for every method; the nearest were {', '.join(f'{r:g}' for r in others)}."

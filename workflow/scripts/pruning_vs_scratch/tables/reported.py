@@ -3,7 +3,7 @@
 import csv
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ SIDES = {
 }
 """Whose number it is (column setting). Models that nobody pruned have no method."""
 UNPRUNED = ("parent", "meta_parent")
+BILLION = 10**9
+"""The unit of budgets there."""
 COLUMN_NAMES = COLUMNS["reported.csv"]
 NUMBERS = ("ratio", "budget_b", "value")
 QUANTITY = re.compile(r"val_loss|avg_acc|(?P<on>\w+)_(?P<kind>ppl|acc)")
@@ -104,3 +106,13 @@ def best_graded(rows: pd.DataFrame, what: list[str]) -> pd.DataFrame:
     """The rows by grade, best first, and of those that agree in the columns ``what`` the first."""
     by_grade = rows.sort_values("precision", key=lambda grades: grades.map(list(GRADES).index), kind="stable")
     return by_grade.drop_duplicates(what)
+
+
+def reported_parent(rows: pd.DataFrame) -> float:
+    """Tokens of the paper's parent; NaN if the rows do not say."""
+    return float(rows.loc[rows["setting"] == "parent", "budget_b"].max()) * BILLION
+
+
+def worst_grade(grades: Iterable[str]) -> str:
+    """The grade of a number that was computed from others."""
+    return max(grades, key=list(GRADES).index)

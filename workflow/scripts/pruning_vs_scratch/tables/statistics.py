@@ -199,12 +199,6 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-def line_weights(x: ArrayLike, at: float) -> NDArray[np.float64]:
-    """Weights whose sum with y is the height at ``at`` of the least-squares line of y on x."""
-    points = np.asarray(x, dtype=float)
-    return 1 / len(points) + (at - points.mean()) * slope_weights(points)
-
-
 def slope_weights(x: ArrayLike) -> NDArray[np.float64]:
     """Weights whose sum with y is the least-squares slope of y on x.
 

@@ -68,10 +68,12 @@ def manifest_paths(study: Study) -> Iterator[tuple[str, Path]]:
     remote = [key for key, acquisition in study.acquisitions.items() if acquisition.source.kind != "path"]
     yield from (("download", manifest_of(paths.checkpoint(key))) for key in remote)
     yield from (("download", manifest_of(part)) for part in study.acquired_parts.values())
-    text = [path for part in study.parts for path in (paths.part_manifest(part), manifest_of(paths.part_overlap(part)))]
-    text += [manifest_of(paths.held_out), paths.corpora / "manifest.json", paths.resources / "tokenizer.manifest.json"]
-    text += [paths.tokens / f"{corpus}.manifest.json" for corpus in study.corpora]
-    text.append(paths.text_check)
+    text = [manifest_of(paths.part(part) / "held_out") for part in study.held_out_parts]
+    text += [manifest_of(paths.part(part) / "tokens") for part in study.parts]
+    text += [paths.corpora / "manifest.json", paths.resources / "tokenizer.manifest.json"]
+    text += [paths.tokens / f"{corpus}.manifest.json" for corpus in study.text_needs]
+    text += [manifest_of(paths.joined_text(joined)) for joined in study.joined_texts]
+    text += [paths.text_check, *map(paths.joined_check, study.joined_texts)]
     text += [task.path.with_suffix(".manifest.json") for task in study.tasks if task.data != "hub"]
     yield from (("text", path) for path in text)
     runs = study.recorded_runs.values()

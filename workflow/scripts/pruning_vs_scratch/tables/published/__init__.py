@@ -12,6 +12,7 @@ from pruning_vs_scratch.tables.published import (
     reported,
     reported_numbers,
     tasks,
+    transfer,
     verdicts,
 )
 from pruning_vs_scratch.tables.published.stored import Published, Stored
@@ -20,6 +21,7 @@ PUBLISHED: dict[str, Callable[[Stored], Published]] = {
     "verdicts": verdicts.verdict_table,
     "overview": overview.overview_table,
     "main": comparisons.main_table,
+    "transfer": transfer.transfer_table,
     "tasks": tasks.task_table,
     "efficiency": efficiency.efficiency_table,
     "reported": reported.reported_table,

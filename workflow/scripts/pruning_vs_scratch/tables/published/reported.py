@@ -10,6 +10,7 @@ from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.gaps import series_label
 from pruning_vs_scratch.tables.load import records
 from pruning_vs_scratch.tables.published.stored import MISSING, Published, Stored, number, with_interval
+from pruning_vs_scratch.tables.reported import BILLION
 
 FIGURE = "table2"
 """The paper's table, as config/reported.csv names it: one method at one ratio."""
@@ -21,7 +22,6 @@ MODELS = {
 PAPER = ("paper_tokens", "paper_perplexity", "paper_grade")
 STUDY = ("study_tokens", "study_perplexity", "study_low", "study_high")
 COMPARISON = ["method", "ratio", "budget"]
-BILLION = 10**9
 
 Perplexities = dict[str, dict[str, Any]]
 """Columns of a source by the model (MODELS)."""

@@ -6,9 +6,8 @@ from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.gaps import series_label
 from pruning_vs_scratch.tables.load import records
 from pruning_vs_scratch.tables.published.stored import MISSING, Published, Stored, number
-from pruning_vs_scratch.tables.reported import GRADES, QUANTITY, SIDES, with_patterns
+from pruning_vs_scratch.tables.reported import BILLION, GRADES, QUANTITY, SIDES, with_patterns
 
-BILLION = 10**9
 QUANTITIES = {"val_loss": "validation loss (nats per token)", "avg_acc": "mean zero-shot accuracy (%)"}
 KINDS = {"ppl": "perplexity, {}", "acc": "accuracy (%), {}"}
 

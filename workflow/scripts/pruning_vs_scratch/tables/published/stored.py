@@ -19,8 +19,10 @@ MISSING = "–"
 NUMBER = re.compile(rf"{MISSING}$|[+-]?\d")
 """How a cell begins that holds a number, perhaps with a unit or an interval, or none."""
 
-LONG_CELL, LONG_COLUMN = 50, r"0.3\linewidth"
-"""Signs from which LaTeX breaks the text of a column, and the column's width."""
+LONG_CELL = 50
+"""Signs beyond which a cell is text that LaTeX breaks."""
+LONG_COLUMN, LONG_COLUMNS = 0.3, 0.7
+"""Widest such column, and all of them together, as shares of a line."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,15 @@ class Published:
     def alignments(self) -> list[str]:
         """'right' for each column of nothing but numbers, 'left' for text."""
         columns = [self.printed[name].astype(str) for name in self.printed]
-        return ["right" if cells.str.match(NUMBER).all() else "left" for cells in columns]
+        return [
+            "right" if cells.str.match(NUMBER).all() and not long else "left"
+            for cells, long in zip(columns, self.long, strict=True)
+        ]
+
+    @property
+    def long(self) -> list[bool]:
+        """Which columns have text that is to be broken."""
+        return [bool(self.printed[name].astype(str).str.len().max() > LONG_CELL) for name in self.printed]
 
 
 def write(published: Published, name: str, folder: Path) -> None:
@@ -111,9 +121,10 @@ def write(published: Published, name: str, folder: Path) -> None:
 def latex(published: Published) -> str:
     """The table for LaTeX with the package booktabs."""
     style = published.printed.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    width = min(LONG_COLUMN, LONG_COLUMNS / max(1, sum(published.long)))
     columns = "".join(
-        rf"p{{{LONG_COLUMN}}}" if cells.astype(str).str.len().max() > LONG_CELL else alignment[0]
-        for (_, cells), alignment in zip(published.printed.items(), published.alignments, strict=True)
+        rf"p{{{width:.2g}\linewidth}}" if long else alignment[0]
+        for long, alignment in zip(published.long, published.alignments, strict=True)
     )
     text: str = style.to_latex(hrules=True, caption=_escaped(published.title), column_format=columns)
     return text
