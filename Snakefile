@@ -39,7 +39,7 @@ rule all:
         rules.tabulate.output,
         rules.state_claims.output,
         rules.publish_tables.output,
-        expand(rules.draw_figure.output, figure=FIGURES),
+        rules.draw_figures.output,
         expand(rules.write_page.output, page=PAGES),
         rules.choose_learning_rates.output if study.trials else [],
         rules.choose_shapes.output if study.candidates else [],

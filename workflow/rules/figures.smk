@@ -1,8 +1,8 @@
 """Figures, from the tables alone."""
 
 
-rule draw_figure:
-    """Draw one figure as pdf and png, with the data that it shows as csv."""
+rule draw_figures:
+    """Draw each figure as pdf and png, with the data that it shows as csv. One process reads the tables for all."""
     input:
         rules.tabulate.output.tables,
         rules.state_claims.output.gaps,
@@ -11,18 +11,18 @@ rule draw_figure:
         rules.state_claims.output.transfer,
         rules.tabulate.output.efficiency,
     output:
-        pdf=paths.figures / "{figure}.pdf",
-        png=report(
-            paths.figures / "{figure}.png",
-            caption="../report/figure.rst",
-            category=DRAWN,
-            labels={"figure": "{figure}"},
-        ),
-        csv=paths.figures / "{figure}.csv",
+        expand(paths.figures / "{figure}.{kind}", figure=FIGURES, kind=["pdf", "csv"]),
+        [
+            report(
+                paths.figures / f"{figure}.png",
+                caption=f"../report/figures/{figure}.rst",
+                category=DRAWN,
+                labels={"figure": figure},
+            )
+            for figure in FIGURES
+        ],
     log:
-        paths.logs / "figures" / "{figure}.log",
-    wildcard_constraints:
-        figure="|".join(FIGURES),
+        paths.logs / "draw_figures.log",
     localrule: True
     conda:
         ENVIRONMENT
@@ -32,7 +32,7 @@ rule draw_figure:
         out=paths.figures,
         size=study.config.figures.size,
     message:
-        "Draw the figure {wildcards.figure}"
+        "Draw the figures"
     shell:
         "python workflow/scripts/draw_figures.py --tables {params.tables:q} --study {params.study}"
-        " --out {params.out:q} --figure {wildcards.figure} --size {params.size} 2> {log:q}"
+        " --out {params.out:q} --size {params.size} 2> {log:q}"

@@ -14,6 +14,7 @@ from pruning_vs_scratch.cli import json_argument, named_path, positive_integer
 from pruning_vs_scratch.data.hub import link_home, verify_frozen
 from pruning_vs_scratch.evaluation.offline import refuse_network, work_offline
 from pruning_vs_scratch.files import RECORDS, atomic_directory, atomic_file, sha256_of_value
+from pruning_vs_scratch.libraries import import_libraries
 from pruning_vs_scratch.locks import exclusive
 from pruning_vs_scratch.manifest import ManifestWriter, source_hash
 from pruning_vs_scratch.study.evaluation import CorpusRequest, TaskRequest
@@ -38,6 +39,7 @@ def main() -> None:
     work_offline(args.home.resolve())
     refused = refuse_network()
 
+    import_libraries()
     from pruning_vs_scratch.training.world import joined_world
 
     with joined_world() as world:

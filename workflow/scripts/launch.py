@@ -26,6 +26,7 @@ from pruning_vs_scratch.cluster import slurm
 from pruning_vs_scratch.cluster.steps import run_as_step
 from pruning_vs_scratch.errors import Interrupted, PeerLost, UserError
 from pruning_vs_scratch.training.interrupt import STOP_SIGNALS
+from pruning_vs_scratch.warm.client import end_as, run_warm
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -42,6 +43,8 @@ def main() -> None:
         _forward_signals()
         sys.exit(run_as_step(args.nodes, args.processes // args.nodes * args.threads))
     if args.processes == 1:
+        if (code := run_warm(args.command)) is not None:
+            end_as(code)
         os.execv(sys.executable, [sys.executable, *args.command])
     os.environ["OMP_NUM_THREADS"] = str(args.threads)
     with tempfile.TemporaryDirectory() as logs:

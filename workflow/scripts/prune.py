@@ -15,6 +15,7 @@ from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import PRUNING_FILE, RECORDS, atomic_directory, sha256_of_value, weight_bytes, write_json
 from pruning_vs_scratch.ledger import LedgerRow
+from pruning_vs_scratch.libraries import import_libraries
 from pruning_vs_scratch.manifest import ManifestWriter, peak_memory_bytes, source_hash
 from pruning_vs_scratch.pruning import catalogue
 from pruning_vs_scratch.pruning.calibration_text import add_text_arguments, require_paths
@@ -37,6 +38,7 @@ def main() -> None:
     require_paths(args)
     _require_replaceable(args)
 
+    import_libraries()
     from pruning_vs_scratch.training.world import joined_world
 
     with joined_world() as world:

@@ -5,7 +5,6 @@ A run that was interrupted, even by kill -9, goes on where it stopped.
 
 import argparse
 import contextlib
-import ctypes
 import fcntl
 import os
 import queue
@@ -14,21 +13,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.config.load import load_config
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.progress import Progress, job_seconds
+from pruning_vs_scratch.processes import signal_when_parent_ends
+from pruning_vs_scratch.progress import START_SECONDS, WARM_START_SECONDS, Progress, job_seconds
 from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.warm.start import warm_interpreter
 
 STATE = Path(".snakemake")
 LOCK = STATE / "run_study.lock"
+SOCKET = STATE / "warm_interpreter.sock"
 SECONDS_TO_WAIT_FOR_AN_EARLIER_RUN = 60
 ERROR_MARKS = ("Error in rule", "RuleException", "WorkflowError", "LockException", "Exception in", "Error in file")
-PR_SET_PDEATHSIG = 1
 STYLESHEET = Path("workflow/report/report.css")
 
 
@@ -50,7 +52,12 @@ def main() -> None:
         if was_killed and any((STATE / "locks").glob("*")):
             _say("an earlier run was killed; going on where it stopped")
             subprocess.run([*snakemake, "--unlock"], check=True, capture_output=True)
-        progress = _run([*snakemake, "--show-failed-logs"], study, lock)
+        # Jobs of other machines are out of its reach, and those of several threads start Python themselves.
+        is_warm = not args.profile and _threads(study) == 1
+        with warm_interpreter(SOCKET) if is_warm else contextlib.nullcontext({}) as variables:
+            start = WARM_START_SECONDS if variables else START_SECONDS
+            progress = _progress(study, start, None if args.profile else args.cores)
+            _run([*snakemake, "--show-failed-logs"], study, lock, variables, progress)
         report = study.paths.results / "report.html"
         if _is_older(report, study):
             _write_report(snakemake, report)
@@ -102,13 +109,13 @@ def _acquire(lock: TextIO) -> None:
             time.sleep(0.5)
 
 
-def _run(command: Sequence[str], study: Study, lock: TextIO) -> Progress:
-    """Run Snakemake and show its progress.
+def _threads(study: Study) -> int:
+    """Threads of a training job."""
+    return study.config.training.threads * study.config.training.processes
 
-    Raises:
-        UserError: a job failed; holds Snakemake's own words about it.
-    """
-    expected = job_seconds(study)
+
+def _progress(study: Study, start: float, cores: int | None) -> Progress:
+    """What is to be done, on so many cores of this machine or elsewhere; a step takes so many seconds to start."""
     made = [run for run in study.recorded_runs if study.paths.manifest(run).exists()]
     done = {f"{verb} {run}" for run in made for verb in ("Train", "Prune")}
     done |= {
@@ -116,7 +123,16 @@ def _run(command: Sequence[str], study: Study, lock: TextIO) -> Progress:
         for group in study.evaluation_groups
         if (study.paths.evaluation / group).exists()
     }
-    progress = Progress(expected, set(expected) - done)
+    guesses = job_seconds(study, start)
+    return Progress(guesses, set(guesses) - done, None if cores is None else max(1, cores // _threads(study)))
+
+
+def _run(command: Sequence[str], study: Study, lock: TextIO, variables: Mapping[str, str], progress: Progress) -> None:
+    """Run Snakemake and show its progress.
+
+    Raises:
+        UserError: a job failed; holds Snakemake's own words about it.
+    """
     _say(f"study {study.name}: {len(study.runs)} models, {len(study.pairs)} matched pairs")
     process = subprocess.Popen(
         command,
@@ -124,7 +140,9 @@ def _run(command: Sequence[str], study: Study, lock: TextIO) -> Progress:
         stderr=subprocess.STDOUT,
         text=True,
         pass_fds=[lock.fileno()],
-        preexec_fn=_interrupted_with_parent,
+        env=os.environ | variables,
+        # As Ctrl-C would.
+        preexec_fn=partial(signal_when_parent_ends, signal.SIGINT),
     )
     errors: list[str] = []
     try:
@@ -142,8 +160,7 @@ def _run(command: Sequence[str], study: Study, lock: TextIO) -> Progress:
         raise UserError("stopped; run the same command again to go on") from None
     if process.wait() != 0:
         reasons = [line.removeprefix("error: ") for line in errors if line.startswith("error: ")]
-        raise UserError("\n".join([*errors, "", "the workflow stopped: " + "; ".join(reasons)]))
-    return progress
+        raise UserError("\n".join([*errors, "", "the workflow stopped: " + "; ".join(dict.fromkeys(reasons))]))
 
 
 def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
@@ -165,12 +182,6 @@ def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
         if line is None:
             return
         yield line
-
-
-def _interrupted_with_parent() -> None:
-    """Ask the kernel to interrupt this process (as Ctrl-C would) when its parent dies; Linux only."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _is_older(report: Path, study: Study) -> bool:

@@ -10,6 +10,7 @@ from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import RECORDS, atomic_file
+from pruning_vs_scratch.libraries import import_libraries
 from pruning_vs_scratch.manifest import ManifestWriter
 from pruning_vs_scratch.pruning import catalogue
 from pruning_vs_scratch.pruning.calibration_text import add_text_arguments, require_paths
@@ -33,6 +34,7 @@ def main() -> None:
     for i, path in enumerate(args.calibration or []):
         manifest.add_input(f"calibration/{i}", path)
 
+    import_libraries()
     from pruning_vs_scratch.pruning.method import options_of
     from pruning_vs_scratch.pruning.scores import TextRead, score, write_scores
     from pruning_vs_scratch.pruning.session import calibration_stream, open_model

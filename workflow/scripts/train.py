@@ -27,6 +27,7 @@ from pruning_vs_scratch.files import (
     weight_bytes,
 )
 from pruning_vs_scratch.ledger import LedgerRow
+from pruning_vs_scratch.libraries import import_libraries
 from pruning_vs_scratch.manifest import ManifestWriter, source_hash
 from pruning_vs_scratch.resume_state import is_made, resume_state
 from pruning_vs_scratch.study import Target, TrainingPlan
@@ -59,6 +60,7 @@ def main() -> None:
     if args.state_metrics is not None and args.state is None:
         raise UserError("--state-metrics is the curve that led to a state: give it with --state")
 
+    import_libraries()
     from pruning_vs_scratch.training.world import joined_world
 
     with joined_world() as world:

@@ -2,58 +2,61 @@
 
 import re
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 
 from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.time_left import Guess, TimeLeft
 
 START_SECONDS = 6.0
 """Start of a process that imports torch and transformers."""
-FLOPS_PER_SECOND = 30e9
-"""First guess of one core's speed; what is left is rescaled by the time that was really taken."""
-EVALUATION_SECONDS = 4.0
+WARM_START_SECONDS = 0.5
+"""The same where a warm interpreter has imported them."""
+FLOPS_PER_SECOND = 45e9
+"""First guess of one core's speed."""
+EVALUATION_SECONDS = 2.0
 """First guess of the evaluation of one checkpoint."""
-OTHER_SECONDS = 1.5
 SECONDS_BETWEEN_LINES = 10.0
 
+PLANNED = re.compile(r"^(?!total)(\w+) +(\d+)$")
 JOB = re.compile(r"^Job (\d+): (.*)$")
-FINISHED = re.compile(r"^Finished jobid: (\d+) ")
+FINISHED = re.compile(r"^Finished jobid: (\d+) \(Rule: (\w+)\)")
 COUNT = re.compile(r"^(\d+) of (\d+) steps")
 
 
-def job_seconds(study: Study) -> dict[str, float]:
-    """First guess of the seconds of each long job, by the message that Snakemake shows for it."""
-    seconds = {}
-    for name in [*study.trained_runs, *study.trunks, *study.tried_runs]:
-        seconds[f"Train {name}"] = START_SECONDS + study.training_flops(name) / FLOPS_PER_SECOND
-    for name in [*study.pruned_runs, *study.pruned_candidates]:
-        seconds[f"Prune {name}"] = START_SECONDS
+def job_seconds(study: Study, start: float = START_SECONDS) -> dict[str, Guess]:
+    """First guess of each long job, by the message that Snakemake shows for it."""
+    computed = {
+        "train": ("Train", study.trained_runs),
+        "train_trunk": ("Train", study.trunks),
+        "train_trial": ("Train", study.tried_runs),
+        "prune": ("Prune", study.pruned_runs),
+        "prune_candidate": ("Prune", study.pruned_candidates),
+    }
+    guesses = {
+        f"{verb} {name}": Guess(rule, start + study.training_flops(name) / FLOPS_PER_SECOND)
+        for rule, (verb, names) in computed.items()
+        for name in names
+    }
+    for run, method in study.scorings:
+        guesses[f"Score {run} for {method}"] = Guess("score", start)
     for group, runs in study.evaluation_groups.items():
-        seconds[f"Evaluate the checkpoints of {group}"] = START_SECONDS + EVALUATION_SECONDS * len(runs)
-    return seconds
-
-
-@dataclass(frozen=True)
-class RunningJob:
-    """A job that Snakemake has started."""
-
-    message: str
-    start: float
+        seconds = start + EVALUATION_SECONDS * len(runs)
+        guesses[f"Evaluate the checkpoints of {group}"] = Guess("evaluate", seconds)
+    return guesses
 
 
 class Progress:
-    """Reads Snakemake's output line by line, and words how far it is."""
+    """Reads Snakemake's output line by line, and words how far it is. ``slots`` as in ``TimeLeft``."""
 
     def __init__(
-        self, expected: dict[str, float], pending: set[str], clock: Callable[[], float] = time.monotonic
+        self,
+        guesses: Mapping[str, Guess],
+        pending: Iterable[str],
+        slots: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.expected = expected
-        self.running: dict[str, RunningJob] = {}
         self.nothing_to_do = False
-        self._total = sum(expected[message] for message in pending)
-        self._pending = len(pending)
-        self._others = 0
-        self._done = 0.0
+        self.time_left = TimeLeft(guesses, pending, slots)
         self._clock = clock
         self._start = clock()
         self._shown = float("-inf")
@@ -63,38 +66,29 @@ class Progress:
         """Take one line of Snakemake's output."""
         if "Nothing to be done" in line:
             self.nothing_to_do = True
+        elif self._steps == "starting" and (planned := PLANNED.match(line)):
+            self.time_left.plan(planned[1], int(planned[2]))
         elif job := JOB.match(line):
-            self.running[job[1]] = RunningJob(job[2], self._clock())
-        elif (finished := FINISHED.match(line)) and finished[1] in self.running:
-            self._done += self._seconds(self.running.pop(finished[1]))
+            self.time_left.start(job[1], job[2], self._clock())
+        elif finished := FINISHED.match(line):
+            self.time_left.finish(finished[1], finished[2], self._clock())
         elif count := COUNT.match(line):
             self._steps = f"{count[1]} of {count[2]} steps"
-            self._others = int(count[2]) - self._pending
 
     def due(self) -> str | None:
         """A line for the user, if the last one is old enough."""
-        if not self.running or self.elapsed - self._shown < SECONDS_BETWEEN_LINES:
+        running = list(self.time_left.running.values())
+        if not running or self.elapsed - self._shown < SECONDS_BETWEEN_LINES:
             return None
         self._shown = self.elapsed
-        now = "; ".join(job.message for job in list(self.running.values())[:2])
-        return f"[{_minutes(self.elapsed)}] {self._steps}{self._left()}: {now}"
+        left = self.time_left.seconds(self._clock())
+        told = "" if left is None else f", about {_minutes(left)} left"
+        return f"[{_minutes(self.elapsed)}] {self._steps}{told}: {'; '.join(job.message for job in running[:2])}"
 
     @property
     def elapsed(self) -> float:
         """Seconds since the start."""
         return self._clock() - self._start
-
-    def _seconds(self, job: RunningJob) -> float:
-        return self.expected.get(job.message, OTHER_SECONDS)
-
-    def _left(self) -> str:
-        """The time left, once a twentieth is done: before, the guess is worth nothing."""
-        total = self._total + OTHER_SECONDS * self._others
-        begun = sum(min(self._clock() - job.start, self._seconds(job)) for job in self.running.values())
-        done = self._done + begun
-        if done < 0.05 * total:
-            return ""
-        return f", about {_minutes(self.elapsed * max(0.0, total - done) / done)} left"
 
 
 def _minutes(seconds: float) -> str:

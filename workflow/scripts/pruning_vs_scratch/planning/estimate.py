@@ -7,10 +7,11 @@ from functools import cached_property
 from pruning_vs_scratch.cluster.demand import busy_minutes
 from pruning_vs_scratch.planning.jobs import Job
 from pruning_vs_scratch.planning.throughput import PROCESSOR, Rate, Throughput, Work
-from pruning_vs_scratch.progress import OTHER_SECONDS, START_SECONDS
+from pruning_vs_scratch.progress import START_SECONDS
 from pruning_vs_scratch.study.costs import Costs, planned_costs, scoring_flops
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.study import Study
+from pruning_vs_scratch.time_left import OTHER_SECONDS
 
 
 @dataclass(frozen=True)

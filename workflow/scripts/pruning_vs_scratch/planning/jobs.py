@@ -201,9 +201,6 @@ def _tables(study: Study, figures: Collection[str], pages: Collection[str]) -> l
         _job("tabulate", "", "tables", inputs, ledger),
         _job("state_claims", "", "tables", [ledger], claims),
         _job("publish_tables", "", "tables", [ledger, claims], printed),
-        *(
-            _job("draw_figure", figure, "tables", [ledger, claims], paths.figures / f"{figure}.csv")
-            for figure in figures
-        ),
+        _job("draw_figures", "", "tables", [ledger, claims], *(paths.figures / f"{figure}.csv" for figure in figures)),
         *(_job("write_page", page, "tables", [printed], paths.pages / f"{page}.html") for page in pages),
     ]

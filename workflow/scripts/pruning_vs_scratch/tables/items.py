@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from pruning_vs_scratch.data.benchmarks import headline_metric
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study.evaluation import task_label
-from pruning_vs_scratch.tables.statistics import Matrix, by_cluster
+from pruning_vs_scratch.tables.statistics import Matrix, by_cluster, error_of_mean
 
 TASK_MEAN = "task_mean"
 """Data set name of the mean over tasks, the paper's headline figure."""
@@ -44,7 +43,9 @@ def task_rows(items: pd.DataFrame) -> pd.DataFrame:
     for (run, dataset, metric), group in with_labels(items).groupby(["run", "dataset", "metric"], sort=False):
         scores = group["score"].to_numpy(dtype=float)
         clustered = by_cluster(scores[None], group["cluster"])
-        rows.append((run, dataset, metric, scores.mean(), stats.sem(clustered[0]), len(scores), group["split"].iloc[0]))
+        rows.append(
+            (run, dataset, metric, scores.mean(), error_of_mean(clustered[0]), len(scores), group["split"].iloc[0])
+        )
     return pd.DataFrame(rows, columns=["run", "dataset", "metric", "value", "stderr", "n", "split"])
 
 

@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.items import CHANCE, chance_rows, task_mean_rows, task_rows
+from pruning_vs_scratch.tables.statistics import error_of_mean
 
 
 def results_table(study: Study, runs: pd.DataFrame, losses: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
@@ -57,7 +57,7 @@ def _validation_rows(study: Study) -> pd.DataFrame:
 def _loss_rows(losses: pd.DataFrame) -> pd.DataFrame:
     """Mean loss in nats per token with its standard error over windows, and the perplexity (delta method)."""
     grouped = losses.groupby(["run", "dataset", "mode"], sort=False)["loss"]
-    loss = grouped.agg(value="mean", stderr=stats.sem, n="size").reset_index()
+    loss = grouped.agg(value="mean", stderr=error_of_mean, n="size").reset_index()
     perplexity = loss.assign(value=np.exp(loss["value"]), stderr=np.exp(loss["value"]) * loss["stderr"])
     both = pd.concat([_labelled(loss, "loss"), _labelled(perplexity, "perplexity")], ignore_index=True)
     return both.drop(columns="mode")

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from pruning_vs_scratch.errors import UserError
 
@@ -82,7 +82,7 @@ def estimate_mean_of_means(strata: Sequence[Matrix], precision: Precision) -> Es
     if seeds == 1:
         low, high = _bootstrap_interval([values[0] for values in strata], precision)
     else:
-        half = float(stats.t.ppf((1 + precision.confidence) / 2, degrees)) * error
+        half = t_quantile((1 + precision.confidence) / 2, degrees) * error
         low, high = mean - half, mean + half
     total = sum(values.shape[1] for values in strata)
     return Estimate(mean, low, high, error, degrees, seeds, total)
@@ -95,16 +95,32 @@ def standard_error(strata: Sequence[Matrix]) -> tuple[float, float]:
     neither, so the sum is slightly too large; subtracting it once would be too small where seeds are few. Why both
     must count as random: Clark, "The language-as-fixed-effect fallacy", 1973.
     """
-    parts = [(stats.sem(values.mean(axis=0)) / len(strata)) ** 2 for values in strata]
+    parts = [(error_of_mean(values.mean(axis=0)) / len(strata)) ** 2 for values in strata]
     degrees = [values.shape[1] - 1.0 for values in strata]
     seeds = len(strata[0])
     if seeds > 1:
-        parts.append(stats.sem(np.mean([values.mean(axis=1) for values in strata], axis=0)) ** 2)
+        parts.append(error_of_mean(np.mean([values.mean(axis=1) for values in strata], axis=0)) ** 2)
         degrees.append(seeds - 1.0)
     total = sum(parts)
     if total == 0:
         return 0.0, float(degrees[-1])
     return math.sqrt(total), float(total**2 / sum(p**2 / d for p, d in zip(parts, degrees, strict=True)))
+
+
+def error_of_mean(values: ArrayLike) -> float:
+    """Standard error of the mean of independent values."""
+    sample = np.asarray(values)
+    return float(np.std(sample, ddof=1) / len(sample) ** 0.5)
+
+
+def t_quantile(probability: float, degrees: float) -> float:
+    """Quantile of Student's t distribution."""
+    return float(special.stdtrit(degrees, probability))
+
+
+def _t_below(value: float, degrees: float) -> float:
+    """Probability that Student's t lies below a value."""
+    return float(special.stdtr(degrees, value))
 
 
 def _bootstrap_interval(strata: Sequence[Matrix], precision: Precision) -> tuple[float, float]:
@@ -117,7 +133,10 @@ def _bootstrap_interval(strata: Sequence[Matrix], precision: Precision) -> tuple
     def mean_of_means(*samples: Matrix, axis: int) -> Matrix:
         return (sum(sample.mean(axis=axis) for sample in samples) + fixed) / len(strata)
 
-    interval = stats.bootstrap(
+    # Half a second, which figures and tables have no need of.
+    from scipy.stats import bootstrap
+
+    interval = bootstrap(
         varying,
         mean_of_means,
         vectorized=True,
@@ -149,7 +168,7 @@ def p_above(estimate: Estimate, bound: float) -> float:
     distance = estimate.mean - bound
     if estimate.standard_error == 0:
         return float(distance <= 0)
-    return float(stats.t.sf(distance / estimate.standard_error, estimate.degrees))
+    return _t_below(-distance / estimate.standard_error, estimate.degrees)
 
 
 def p_below(estimate: Estimate, bound: float) -> float:
@@ -157,7 +176,7 @@ def p_below(estimate: Estimate, bound: float) -> float:
     distance = estimate.mean - bound
     if estimate.standard_error == 0:
         return float(distance >= 0)
-    return float(stats.t.cdf(distance / estimate.standard_error, estimate.degrees))
+    return _t_below(distance / estimate.standard_error, estimate.degrees)
 
 
 def p_different(estimate: Estimate) -> float:
