@@ -129,7 +129,7 @@ def test_what_follows_from_the_size_follows_it_up_the_ladder() -> None:
         assert smaller.sequence_length <= larger.sequence_length
         assert smaller.batch_tokens < larger.batch_tokens
         assert smaller.peak_learning_rate > larger.peak_learning_rate
-    assert (known[0].batch_tokens, known[0].sequence_length, known[0].peak_learning_rate) == (1024, 128, 1.2e-2)
+    assert (known[0].batch_tokens, known[0].sequence_length, known[0].peak_learning_rate) == (1024, 128, 6.7e-3)
     for parent in known:
         assert parse_params(parent.rung.name) == pytest.approx(parent.params, rel=0.06)
         assert nearest_parent(PAPER, parent.params * 1.2) == parent

@@ -46,8 +46,8 @@ rule score:
     message:
         "Score {wildcards.run} for {wildcards.method}"
     shell:
-        "python workflow/scripts/launch.py --threads {threads} workflow/scripts/score.py --model {input.model:q} --calibration {input.calibration:q}"
-        " --tokenizer {input.tokenizer:q} {params.options:q} --out {output.scores:q}"
+        "python workflow/scripts/launch.py --threads {threads} workflow/scripts/score.py --model {input.model:q}"
+        " --calibration {input.calibration:q} --tokenizer {input.tokenizer:q} {params.options:q} --out {output.scores:q}"
         " --manifest {output.manifest:q} 2> {log:q}"
 
 
