@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from pruning_vs_scratch.warm import server
-from pruning_vs_scratch.warm.request import Request
+from pruning_vs_scratch.warm.request import Request, differing_variables
 from pruning_vs_scratch.warm.server import WarmInterpreter
 from pruning_vs_scratch.warm.start import ONE_THREAD, warm_interpreter
 from test_train_cli import SCRIPTS, prepared, train_command, wait_for_state  # noqa: F401
@@ -221,6 +221,12 @@ def test_a_run_that_is_killed_goes_on_to_the_weights_of_a_process_of_its_own(
     assert "step 1/600" not in resumed.stderr
     ours, theirs = (tmp_path / name / "model/model.safetensors" for name in ("warm", "alone"))
     assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_an_activated_environment_changes_nothing() -> None:
+    """Its prompt is a variable, which the shell of a job does not pass on."""
+    assert differing_variables({"PS1": "(.venv) ", "LANG": "C"}, {"LANG": "C"}) == set()
+    assert differing_variables({"PS1": "(.venv) ", "LANG": "C"}, {"LANG": "de"}) == {"LANG"}
 
 
 SNAKEFILE = f"""

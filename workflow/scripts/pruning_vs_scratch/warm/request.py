@@ -14,8 +14,8 @@ NUMBER = struct.Struct("!i")
 """A process, or how it ended."""
 STREAMS = (0, 1, 2)
 """Standard input, output and error."""
-FREE_VARIABLES = frozenset({"PATH", "PWD", "OLDPWD", "SHLVL", "_", "TMPDIR", "TMP", "TEMP", "TEMPDIR"})
-"""What the shell and Snakemake set for each command. No library keeps them when it is imported."""
+FREE_VARIABLES = frozenset({"PATH", "PWD", "OLDPWD", "SHLVL", "_", "PS1", "PS2", "TMPDIR", "TMP", "TEMP", "TEMPDIR"})
+"""What the shell and Snakemake set or unset for each command. No library keeps them when it is imported."""
 
 
 @dataclass(frozen=True)
