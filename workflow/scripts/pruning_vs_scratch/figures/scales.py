@@ -16,6 +16,8 @@ from pruning_vs_scratch.tables.reported import GRADES
 from pruning_vs_scratch.tables.scales import FAMILY, MEASURES, PAPER, Scale
 
 PANEL_HEIGHT, MARGIN = 2.1, 1.9
+PREDICTED_POINTS = 7.0
+"""Size of a marker that no study has, and that is seen over one."""
 AXES_LABELS = {
     "gap": "gap, scratch minus pruned\n(nats per token)",
     "share": "effective tokens transferred\n(share of the parent's tokens)",
@@ -110,7 +112,7 @@ def _draw_study(axes: Axes, line: pd.DataFrame, look: style.SeriesStyle) -> None
 
 
 def _predicted(look: style.SeriesStyle) -> dict[str, Any]:
-    return {"color": look.colour, "marker": look.marker, "linestyle": ":", "markerfacecolor": "white"}
+    return {"color": look.colour, "marker": "+", "linestyle": ":", "markersize": style.scaled(PREDICTED_POINTS)}
 
 
 def _share_axis(places: Sequence[Axes], shares: pd.Series) -> None:
