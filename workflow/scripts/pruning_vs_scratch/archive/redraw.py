@@ -60,6 +60,8 @@ def redraw(folder: Path, listing: Listing, restyle: Restyle) -> dict[str, Match]
 
 
 def _compare_with_listing(picture: Path, listing: Listing) -> Match:
+    if not picture.exists():
+        return Match.DIFFERENT
     same = sha256_of_file(picture) == listing.left_out[picture.as_posix()].sha256
     return Match.IDENTICAL if same else Match.DRAWN_OTHERWISE
 
