@@ -38,7 +38,8 @@ scales: OR_HOLDS = tables
 scales: look $(REDRAW) ## Draw the studies FROM (archives or results/STUDY; default: figures/reference) beside each other; needs no torch
 	@$(dir $(REDRAW))bin/python workflow/scripts/scales.py $(NAMED) $(if $(METHODS),--methods $(METHODS)) $(DRAWN)
 
-# Before anything is installed to read it.
+# Before anything is installed to read it, also where make runs several jobs at once.
+$(REDRAW): | look
 look:
 	@for named in $(NAMED); do \
 		if [ ! -e "$$named" ]; then echo "error: there is no archive $$named: give the file that make archive wrote" >&2; exit 1; fi; \

@@ -270,8 +270,8 @@ def test_make_looks_at_the_archive_before_it_installs_anything(
     (tmp_path / "text.tar.zst").write_text("no archive")
     (tmp_path / "results/tables").mkdir(parents=True)
     made = subprocess.run(
-        ["make", goal, f"FROM={name}", "PYTHON=false"], cwd=tmp_path, capture_output=True, text=True, check=False,
-        timeout=10,
+        ["make", "-j4", goal, f"FROM={name}", "PYTHON=false"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=10,
     )  # fmt: skip
     assert made.returncode == 2
     assert message in made.stderr

@@ -162,6 +162,18 @@ def test_the_method_and_ratio_of_most_studies_are_shown_and_others_if_asked_for(
             scale_points(scales, ["wonda"], REPORTED)
 
 
+def test_of_methods_that_as_many_studies_have_the_papers_is_shown(three: list[Path], tmp_path: Path) -> None:
+    other = shutil.copytree(three[0], tmp_path / "other")
+    for name in ("gaps", "transfer"):
+        table = pd.read_csv(other / f"tables/{name}.csv")
+        width = table[table["granularity"] == "width"].assign(method="flap")
+        pd.concat([width, table]).to_csv(other / f"tables/{name}.csv", index=False)
+    with opened([other]) as scales:
+        shown = scale_points(scales, (), REPORTED)
+        assert set(shown.loc[shown["granularity"] == "width", "method"]) == {"minitron_width"}
+        assert set(scale_points(scales, ("flap",), REPORTED)["method"]) == {"flap"}
+
+
 def test_a_study_whose_parents_tokens_nobody_knows_is_named_and_not_placed(three: list[Path], tmp_path: Path) -> None:
     unknown = results(tmp_path / "unknown", "unknown")
     runs = pd.read_csv(unknown / "tables/runs.csv")

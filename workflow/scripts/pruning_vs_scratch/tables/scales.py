@@ -74,8 +74,9 @@ def sorted_scales(scales: Sequence[Scale]) -> list[Scale]:
 def scale_points(scales: Sequence[Scale], methods: Sequence[str], reported: pd.DataFrame) -> pd.DataFrame:
     """What is drawn (COLUMNS): a row per measure, family, study and budget, and the paper's, in the order of sizes.
 
-    Of each granularity and pattern one method at one ratio: what most studies have and, of equals, with most budgets.
-    Given ``methods``, each of them at its ratio. Studies whose parent's tokens are not known have no place.
+    Of each granularity and pattern one method at one ratio: what most studies have, of equals what the paper reports,
+    and of these what has most budgets. Given ``methods``, each of them at its ratio. Studies whose parent's tokens are
+    not known have no place.
 
     Raises:
         UserError: no study has a method.
@@ -87,8 +88,10 @@ def scale_points(scales: Sequence[Scale], methods: Sequence[str], reported: pd.D
         if method not in known:
             raise UserError(f"--methods names {method!r}, which no study compares; {nearest(method, known)}")
     found = found[found["method"].isin(methods)] if methods else found
-    chosen = [_chosen(rows) for _, rows in found.groupby([*FAMILY, *(["method"] if methods else [])], sort=False)]
-    parts = [part for rows in chosen for part in (*_with_predictions(rows), _paper(rows, reported))]
+    paper = reported_points(reported)
+    panels = found.groupby([*FAMILY, "method"] if methods else FAMILY, sort=False)
+    chosen = [_chosen(rows, paper) for _, rows in panels]
+    parts = [part for rows in chosen for part in (*_with_predictions(rows), _paper(rows, paper))]
     parts = [part.reindex(columns=COLUMNS) for part in parts if len(part)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
@@ -117,13 +120,15 @@ def _points(scale: Scale) -> pd.DataFrame:
     ).reindex(columns=COLUMNS)
 
 
-def _chosen(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the method and ratio that most studies have; of equals, with most values, else the first."""
+def _chosen(rows: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the method and ratio that most studies have; of equals the paper's, with most values, the first."""
     choices = rows[rows["value"].notna()].groupby(["method", "ratio"], sort=False)
     counts = choices.agg(studies=("study", "nunique"), points=("value", "size"))
     if counts.empty:
         return rows.iloc[:0]
-    method, ratio = counts.sort_values(["studies", "points"], ascending=False, kind="stable").index[0]
+    counts["reported"] = counts.index.isin(paper.set_index(["method", "ratio"]).index)
+    order = ["studies", "reported", "points"]
+    method, ratio = counts.sort_values(order, ascending=False, kind="stable").index[0]
     return rows[(rows["method"] == method) & (rows["ratio"] == ratio)]
 
 
@@ -134,11 +139,10 @@ def _with_predictions(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
         yield values.join(judged[["predicted", "without_size"]])
 
 
-def _paper(rows: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
+def _paper(rows: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
     """The paper's points of the same method and ratio."""
     if rows.empty:
         return rows
-    points = reported_points(reported)
     same = pd.Series(True, points.index)
     for name in SERIES:
         same &= points[name] == rows[name].iloc[0]
