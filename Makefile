@@ -5,9 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Redrawing takes the environment that is there already, or a small one.
 REDRAW := $(or $(wildcard $(VENV)/run.done),$(VENV)-figures/run.done)
+# How figures are restyled.
+DRAWN = $(if $(SIZE),--size '$(SIZE)') $(if $(STYLE),--style '$(STYLE)')
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo smoke plan ladder archive figures test slurm-check slurm-test parent-test lint bench lock schema clean
+.PHONY: help demo smoke plan ladder archive figures scales look test slurm-check slurm-test parent-test lint bench lock schema clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -24,14 +26,27 @@ plan: $(VENV)/run.done ## Say what STUDY (default: the demo) would cost, on DEVI
 ladder: $(VENV)/run.done ## Say which studies of the paper's proportions, 0.2M to 8B, fit into HOURS on GPUS of DEVICE; OUT writes one
 	@$(BIN)/python workflow/scripts/ladder.py $(if $(PARAMS),--params '$(PARAMS)') $(if $(GPUS),--gpus '$(GPUS)') $(if $(DEVICE),--device '$(DEVICE)') $(if $(HOURS),--hours '$(HOURS)') $(if $(MATRIX),--$(MATRIX)) $(if $(OUT),--write '$(OUT)')
 
-archive: $(VENV)/run.done ## Write the finished study of CONFIGFILE (default: the demo) as one file; WEIGHTS=yes for its checkpoints too
-	@$(BIN)/python workflow/scripts/write_archive.py $(if $(CONFIGFILE),--configfile '$(CONFIGFILE)') $(if $(WEIGHTS),--weights)
+archive: $(VENV)/run.done ## Write the finished study of CONFIGFILE (default: the demo) as one file; WEIGHTS=yes for its checkpoints too, SMALL=yes for what make figures needs
+	@$(BIN)/python workflow/scripts/write_archive.py $(if $(CONFIGFILE),--configfile '$(CONFIGFILE)') $(if $(WEIGHTS),--weights) $(if $(SMALL),--small)
 
-ifeq ($(MAKECMDGOALS)$(FROM),figures)
-$(error say which archive: make figures FROM=results/demo/demo.tar.zst)
-endif
-figures: $(REDRAW) ## Make figures, tables and claims again from the archive FROM; needs no torch
-	@$(dir $(REDRAW))bin/python workflow/scripts/redraw.py '$(FROM)'
+figures: NAMED = $(if $(FROM),'$(FROM)')
+figures: look $(REDRAW) ## Make figures, tables and claims again from the archive FROM (default: those of figures/reference); needs no torch
+	@$(dir $(REDRAW))bin/python workflow/scripts/redraw.py $(NAMED) $(if $(FIGURE),--figure $(FIGURE)) $(if $(METHODS),--methods $(METHODS)) $(DRAWN)
+
+scales: NAMED = $(foreach name,$(FROM),'$(name)')
+scales: OR_HOLDS = tables
+scales: look $(REDRAW) ## Draw the studies FROM (archives or results/STUDY; default: figures/reference) beside each other; needs no torch
+	@$(dir $(REDRAW))bin/python workflow/scripts/scales.py $(NAMED) $(if $(METHODS),--methods $(METHODS)) $(DRAWN)
+
+# Before anything is installed to read it, also where make runs several jobs at once.
+$(REDRAW): | look
+look:
+	@for named in $(NAMED); do \
+		if [ ! -e "$$named" ]; then echo "error: there is no archive $$named: give the file that make archive wrote" >&2; exit 1; fi; \
+		if [ -d "$$named" ]; then [ -e "$$named/archive.json" ] || { [ -n "$(OR_HOLDS)" ] && [ -d "$$named/$(OR_HOLDS)" ]; }; \
+		else [ "$$(od -An -tx1 -N4 "$$named" | tr -d ' ')" = 28b52ffd ]; fi || \
+		{ echo "error: $$named is no archive: give a .tar.zst that make archive wrote" >&2; exit 1; }; \
+	done
 
 test: $(VENV)/dev.done ## Run all tests, the smallest study through Snakemake included
 	@$(BIN)/python -m pytest
@@ -66,8 +81,8 @@ lock: ## Write requirements.lock anew from the newest versions that pyproject.to
 schema: $(VENV)/run.done ## Write workflow/schemas/study.schema.json anew from the typed configuration
 	@$(BIN)/python workflow/scripts/write_schema.py
 
-clean: ## Delete the environment and everything the studies made, downloads included
-	rm -rf $(VENV) $(VENV)-figures build .snakemake resources results work figures/*/
+clean: ## Delete the environment and everything the studies made, downloads included; figures/reference stays
+	rm -rf $(VENV) $(VENV)-figures build .snakemake resources results work $(filter-out figures/reference/,$(wildcard figures/*/))
 
 $(VENV)/run.done: requirements.lock pyproject.toml
 	@echo "setting up $(VENV) (once; a few minutes)"

@@ -1,6 +1,8 @@
 """An archive is read whole and unaltered, or not at all; what was made again is compared as it says."""
 
 import json
+import shutil
+import subprocess
 import tarfile
 from collections.abc import Callable
 from io import BytesIO
@@ -12,11 +14,14 @@ import pytest
 import zstandard
 
 from pruning_vs_scratch.archive.compare import Match, compare
-from pruning_vs_scratch.archive.contents import archived_files
+from pruning_vs_scratch.archive.contents import archived_files, small_files
 from pruning_vs_scratch.archive.listing import LISTING, METADATA, Listing
 from pruning_vs_scratch.archive.pack import pack
+from pruning_vs_scratch.archive.reference import reference_archives
 from pruning_vs_scratch.archive.unpack import unpack
+from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.figures import FIGURES
 from test_tables import finished
 
 FILES = {"results/tiny/results.csv": b"a,b\n1,2\n" * 4000, "config/tiny.yaml": b"study: tiny\n"}
@@ -99,10 +104,11 @@ def test_a_truncated_archive_is_refused(archive: Path, tmp_path: Path, share: fl
         (lambda members: members.update({"config/more.yaml": b""}), "does not list config/more.yaml"),
         (lambda members: members.pop(LISTING), "does not come first"),
         (lambda members: members.update({LISTING: b"{"}), "is not JSON"),
-        (relisted(schema_version=2), "of version 2, and this project reads up to 1"),
+        (relisted(schema_version=3), "of version 3, and this project reads up to 2"),
         (relisted(study=7), "damaged: its archive.json is not valid"),
         (relisted(study="../up"), "outside of its folder"),
         (relisted(files={"../x": {"bytes": 1, "sha256": ""}}), "outside of its folder"),
+        (relisted(left_out={"../x.png": {"bytes": 1, "sha256": ""}}), "outside of its folder"),
         (relisted(files={"/etc/x": {"bytes": 1, "sha256": ""}}), "outside of its folder"),
     ],
 )
@@ -110,6 +116,23 @@ def test_an_altered_archive_is_refused(archive: Path, tmp_path: Path, change: Ch
     with pytest.raises(UserError, match=message):
         unpack(changed(archive, change), tmp_path / "out")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_small_archive_lists_what_it_leaves_out_and_is_of_a_version_of_its_own(archive: Path, tmp_path: Path) -> None:
+    picture = Path("figures/tiny/ratio.png")
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"picture")
+    listing = Listing.of("tiny", map(Path, sorted(FILES)), [picture])
+    pack(tmp_path / "small.tar.zst", listing, "{}")
+    assert unpack(tmp_path / "small.tar.zst", tmp_path / "out") == listing
+    assert listing.is_small
+    assert listing.left_out[str(picture)].bytes == len(b"picture")
+    assert not (tmp_path / "out" / picture).exists()
+    # A whole archive is what it was before there were small ones.
+    whole = unpack(archive, tmp_path / "whole")
+    assert not whole.is_small
+    assert json.loads(whole.text).keys() == {"schema_version", "study", "source_hash", "files"}
+    assert whole.schema_version == 1
 
 
 def test_links_are_refused(archive: Path, tmp_path: Path) -> None:
@@ -189,3 +212,68 @@ def test_by_products_and_stale_runs_stay_out_whatever_the_study_is_called(
     assert kept <= found
     assert not found & {weights, *left_out}
     assert set(archived_files(study, weights=True)) == found | {weights}
+
+
+def test_a_small_archive_has_the_records_and_neither_code_nor_pictures(
+    smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = finished(smoke)
+    results, figures, run = study.paths.results, study.paths.figures, next(iter(study.runs))
+    pictures = {figures / f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")}
+    kept = {
+        Path("config/reported.csv"), Path("Snakefile"), figures / "ratio.csv", results / "claims.json",
+        results / "tables/curves.parquet", study.paths.manifest(run), study.paths.model(run) / "pruning.json",
+        results / "evaluation/a/losses.parquet", study.paths.resources / "tokens/test.manifest.json",
+    }  # fmt: skip
+    left_out = {
+        Path("workflow/scripts/a.py"), Path("config/config.yaml"), results / "report.html", results / "pages/a.html",
+        study.paths.metrics(run), study.paths.model(run) / "config.json",
+    }  # fmt: skip
+    for file in kept | left_out | pictures:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    held, lacking = small_files(study)
+    assert set(lacking) == pictures
+    assert kept <= set(held)
+    assert not (left_out | pictures) & set(held)
+    (figures / "ratio.png").unlink()
+    with pytest.raises(UserError, match=r"ratio\.png is missing: run study smoke to its end first"):
+        small_files(study)
+
+
+def test_without_archives_it_is_said_which_to_name(tmp_path: Path) -> None:
+    (tmp_path / "README.md").touch()
+    with pytest.raises(UserError, match="holds no archive: name one, such as FROM="):
+        reference_archives(tmp_path)
+    for name in ("mini", "demo"):
+        (tmp_path / f"{name}.tar.zst").touch()
+    assert [file.name for file in reference_archives(tmp_path)] == ["demo.tar.zst", "mini.tar.zst"]
+
+
+@pytest.mark.parametrize(
+    ("goal", "name", "message"),
+    [
+        ("figures", "none.tar.zst", "there is no archive none.tar.zst: give the file that make archive wrote"),
+        ("figures", "text.tar.zst", "text.tar.zst is no archive"),
+        ("figures", "results", "results is no archive"),
+        ("scales", "text.tar.zst", "text.tar.zst is no archive"),
+        ("scales", "results none", "there is no archive none"),
+    ],
+)
+def test_make_looks_at_the_archive_before_it_installs_anything(
+    tmp_path: Path, goal: str, name: str, message: str
+) -> None:
+    for file in ("Makefile", "requirements.lock"):
+        shutil.copy(REPOSITORY / file, tmp_path)
+    shutil.copytree(REPOSITORY / "envs", tmp_path / "envs")
+    (tmp_path / "text.tar.zst").write_text("no archive")
+    (tmp_path / "results/tables").mkdir(parents=True)
+    made = subprocess.run(
+        ["make", "-j4", goal, f"FROM={name}", "PYTHON=false"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=10,
+    )  # fmt: skip
+    assert made.returncode == 2
+    assert message in made.stderr
+    assert "setting up" not in made.stdout
+    assert not (tmp_path / ".venv-figures").exists()

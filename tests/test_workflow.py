@@ -407,6 +407,28 @@ def test_an_archive_makes_everything_again_without_torch(finished: tuple[Path, s
     torch = command(fresh, [fresh / ".venv-figures/bin/python", "-c", "import torch"])
     assert "No module named 'torch'" in torch.stderr
 
+    small = command(folder, [sys.executable, "workflow/scripts/write_archive.py", "--small", *SMOKE])
+    assert small.returncode == 0, small.stderr
+    reference = fresh / "figures/reference/smoke.tar.zst"
+    reference.parent.mkdir()
+    shutil.move(folder / "results/smoke/smoke-small.tar.zst", reference)
+    assert reference.stat().st_size < archive.stat().st_size / 3
+    again = command(fresh, ["make", "figures"])
+    assert re.findall(r"^  \w+ +\d+ (.*)$", again.stdout, re.MULTILINE) == ["identical"] * 8, again.stdout
+    assert (drawn / "figures/smoke/ratio.png").read_bytes() == (folder / "figures/smoke/ratio.png").read_bytes()
+
+    (fresh / "look.yaml").write_text("font: serif\n")
+    options = ["STYLE=look.yaml", "FIGURE=ratio", "SIZE=talk", "METHODS=wanda"]
+    restyled = command(fresh, ["make", "figures", *options])
+    assert restyled.returncode == 0, restyled.stdout + restyled.stderr
+    assert re.findall(r"^  (\w+) +1 drawn otherwise$", restyled.stdout, re.MULTILINE) == ["csv", "pdf", "png"]
+    assert {file.name for file in (drawn / "figures/smoke").iterdir()} == {"ratio.csv", "ratio.pdf", "ratio.png"}
+    scales = command(fresh, ["make", "scales", "FROM=figures/reference/smoke.tar.zst"])
+    assert scales.returncode == 0, scales.stdout + scales.stderr
+    assert (fresh / "figures/scales/scales.pdf").exists()
+    assert command(fresh, ["make", "clean"]).returncode == 0
+    assert [file.name for file in (fresh / "figures").iterdir()] == ["reference"]
+
 
 def test_a_study_killed_with_sigkill_goes_on_to_the_same_results(finished: tuple[Path, str], tmp_path: Path) -> None:
     folder = checkout(tmp_path / "checkout")

@@ -1,21 +1,27 @@
-"""Make the tables, claims and figures of an archive again, from its records, and compare them with the archived ones.
+"""Make the tables, claims and figures of archives again, from their records, and compare them with the archived ones.
 
 Needs neither torch nor a model.
 """
 
 import argparse
 import collections
-import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import get_args
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.archive.compare import Match
 from pruning_vs_scratch.archive.redraw import redraw
+from pruning_vs_scratch.archive.reference import reference_archives
+from pruning_vs_scratch.archive.restyle import Restyle
 from pruning_vs_scratch.archive.unpack import unpack
+from pruning_vs_scratch.config.figures import FigureSize
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.figures import FIGURES
+from pruning_vs_scratch.figures.look import USUAL, read_look
+from pruning_vs_scratch.files import atomic_directory
 from pruning_vs_scratch.manifest import source_hash
 
 REDRAWN = Path("figures/redrawn")
@@ -23,34 +29,48 @@ REDRAWN = Path("figures/redrawn")
 
 def main() -> None:
     """Entry point."""
+    args = _arguments()
+    look = read_look(args.style) if args.style else USUAL
+    restyle = Restyle(tuple(args.figure or FIGURES), tuple(args.methods), args.size, look)
+    different = [name for archive in args.archive or reference_archives() for name in _redraw(archive, restyle)]
+    if different:
+        raise UserError("not what the archive holds:\n" + "\n".join(f"  {name}" for name in different))
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "archive", type=Path, help="a .tar.zst that make archive wrote, or the folder it was unpacked to"
-    )
-    args = parser.parse_args()
+        "archive", type=Path, nargs="*",
+        help="a .tar.zst that make archive wrote, or the folder it was unpacked to; default: all of figures/reference",
+    )  # fmt: skip
+    parser.add_argument("--figure", nargs="+", choices=sorted(FIGURES), help="draw only these; default: all")
+    parser.add_argument("--methods", nargs="+", default=(), metavar="METHOD", help="show only these; default: all")
+    parser.add_argument("--size", choices=get_args(FigureSize), help="for print, or for slides; default: the study's")
+    parser.add_argument("--style", type=Path, help="a YAML file that changes fonts, colours, labels, sizes")
+    return parser.parse_args()
+
+
+def _redraw(archive: Path, restyle: Restyle) -> list[str]:
+    """Make an archive's files again where the user sees them; the names of those that differ from the archived ones."""
     with tempfile.TemporaryDirectory(prefix="redraw-") as temporary:
         folder = Path(temporary)
-        listing = unpack(args.archive, folder)
+        listing = unpack(archive, folder)
         if listing.source_hash != source_hash():
             sys.stdout.write("note: the archive was written by another version of this project\n")
-        found = redraw(folder, listing.study)
+        found = redraw(folder, listing, restyle)
         out = REDRAWN / listing.study
         _keep(folder, found, out)
     _say(found, out)
-    if different := [name for name, match in found.items() if match is Match.DIFFERENT]:
-        raise UserError("not what the archive holds:\n" + "\n".join(f"  {name}" for name in different))
+    return [name for name, match in found.items() if match is Match.DIFFERENT]
 
 
 def _keep(folder: Path, found: dict[str, Match], out: Path) -> None:
     """Copy what was made to the folder that the user sees, in place of what an earlier call left there."""
-    fresh = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(fresh, ignore_errors=True)
-    for name in found:
-        (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-        if (folder / name).exists():
-            shutil.copyfile(folder / name, fresh / name)
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(fresh, out)
+    with atomic_directory(out) as fresh:
+        for name in found:
+            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+            if (folder / name).exists():
+                shutil.copyfile(folder / name, fresh / name)
 
 
 def _say(found: dict[str, Match], out: Path) -> None:

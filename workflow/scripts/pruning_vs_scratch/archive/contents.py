@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import RECORDS
+from pruning_vs_scratch.figures import FIGURES
+from pruning_vs_scratch.figures.save import METADATA
+from pruning_vs_scratch.files import MASK_LEARNING_FILE, RECORDS
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.times import manifest_paths
 
@@ -15,6 +17,10 @@ CODE = (
 """The workflow itself, its configurations and the lock."""
 LEFT_OUT = {"__pycache__", "logs", "benchmarks", "state"}
 SUFFIXES_LEFT_OUT = (".egg-info", ".pyc", ".tar.zst")
+NOT_TO_REDRAW = {"metrics.jsonl", "report.html", "pages", "config.json", MASK_LEARNING_FILE}
+"""Results that tables, figures and claims are not made from, if the table of curves is there."""
+SMALL_CODE = ("Snakefile", "config/reported.csv", "requirements.lock", "LICENSE")
+"""Of the project, what a small archive holds: what is read, what its description names, versions and licence."""
 
 
 def archived_files(study: Study, weights: bool = False) -> list[Path]:
@@ -32,6 +38,28 @@ def archived_files(study: Study, weights: bool = False) -> list[Path]:
     files |= {file for file in _below(paths.results) if _is_of(study, file, weights)}
     files |= {path for _, path in manifest_paths(study) if path.exists()}
     return sorted(files)
+
+
+def small_files(study: Study) -> tuple[list[Path], list[Path]]:
+    """What redrawing a finished study needs, and its pictures, which are made again and so may be left out.
+
+    Raises:
+        UserError: the study is not finished, or a picture is missing.
+    """
+    paths = study.paths
+    pictures = [paths.figures / f"{name}.{kind}" for name in FIGURES for kind in METADATA]
+    if missing := [picture for picture in pictures if not picture.exists()]:
+        raise UserError(f"{missing[0]} is missing: run study {study.name} to its end first")
+    kept = [file for file in archived_files(study) if _serves_to_redraw(study, file)]
+    return kept, pictures
+
+
+def _serves_to_redraw(study: Study, file: Path) -> bool:
+    if file.is_relative_to(study.paths.results):
+        return not NOT_TO_REDRAW.intersection(file.parts)
+    if file.is_relative_to(study.paths.figures):
+        return file.suffix == ".csv"
+    return file.as_posix() in SMALL_CODE or file.parts[0] == study.paths.resources.parts[0]
 
 
 def _below(path: Path) -> Iterator[Path]:

@@ -9,10 +9,12 @@ from pydantic import ValidationError
 
 from pruning_vs_scratch.config.base import Section
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import sha256_of_file
+from pruning_vs_scratch.files import canonical_json, sha256_of_file
 from pruning_vs_scratch.manifest import source_hash
 
-SCHEMA = 1
+WHOLE, SMALL = 1, 2
+"""Versions of a listing: only the second can name files that were left out."""
+SCHEMA = SMALL
 LISTING = "archive.json"
 """Name of the listing, the first file of an archive."""
 METADATA = "ro-crate-metadata.json"
@@ -36,12 +38,25 @@ class Listing(Section):
     """Of the code that wrote the archive."""
     files: dict[str, ListedFile]
     """By the path below the archive's folder."""
+    left_out: dict[str, ListedFile] = {}
+    """Pictures that are not in a small archive: what is made again is compared with their hashes."""
 
     @classmethod
-    def of(cls, study: str, files: Iterable[Path]) -> "Listing":
-        """The listing of files whose paths start at the working folder."""
-        listed = {file.as_posix(): ListedFile(bytes=file.stat().st_size, sha256=sha256_of_file(file)) for file in files}
-        return cls(schema_version=SCHEMA, study=study, source_hash=source_hash(), files=listed)
+    def of(cls, study: str, files: Iterable[Path], left_out: Iterable[Path] = ()) -> "Listing":
+        """The listing of files whose paths start at the working folder, and of those that a small archive lacks."""
+        listed, lacking = _listed(files), _listed(left_out)
+        version = SMALL if lacking else WHOLE
+        return cls(schema_version=version, study=study, source_hash=source_hash(), files=listed, left_out=lacking)
+
+    @property
+    def text(self) -> str:
+        """The listing as an archive holds it."""
+        return canonical_json(self.model_dump(mode="json", exclude_defaults=True))
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it holds no more than redrawing needs."""
+        return self.schema_version == SMALL
 
     @classmethod
     def parse(cls, values: Any, source: str) -> "Listing":
@@ -59,7 +74,7 @@ class Listing(Section):
             listing = cls.model_validate(values)
         except ValidationError as error:
             raise UserError(f"{source} is damaged: its {LISTING} is not valid ({error.errors()[0]['msg']})") from error
-        outside = [name for name in listing.files if not _is_inside(name)]
+        outside = [name for name in (*listing.files, *listing.left_out) if not _is_inside(name)]
         if outside or not re.match(STUDY_NAME, listing.study):
             raise UserError(f"{source} is refused: it names files outside of its folder ({outside or listing.study})")
         return listing
@@ -73,6 +88,10 @@ class Listing(Section):
         listed = self.files[name]
         if content.stat().st_size != listed.bytes or sha256_of_file(content) != listed.sha256:
             raise UserError(f"{source} was altered or damaged: {name} is not what {LISTING} lists; get it again")
+
+
+def _listed(files: Iterable[Path]) -> dict[str, ListedFile]:
+    return {file.as_posix(): ListedFile(bytes=file.stat().st_size, sha256=sha256_of_file(file)) for file in files}
 
 
 def _is_inside(name: str) -> bool:

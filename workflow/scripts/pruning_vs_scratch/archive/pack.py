@@ -7,10 +7,10 @@ from pathlib import Path
 
 import zstandard
 
-from pruning_vs_scratch.archive.contents import archived_files
+from pruning_vs_scratch.archive.contents import archived_files, small_files
 from pruning_vs_scratch.archive.crate import crate_metadata
 from pruning_vs_scratch.archive.listing import LISTING, METADATA, Listing
-from pruning_vs_scratch.files import atomic_file, canonical_json
+from pruning_vs_scratch.files import atomic_file
 from pruning_vs_scratch.study import Study
 
 LEVEL = 10
@@ -22,7 +22,19 @@ def write_archive(study: Study, path: Path, weights: bool = False) -> Listing:
     Raises:
         UserError: the study is not finished, or the disk is full.
     """
-    listing = Listing.of(study.name, archived_files(study, weights))
+    return _write(study, path, Listing.of(study.name, archived_files(study, weights)))
+
+
+def write_small_archive(study: Study, path: Path) -> Listing:
+    """Write the archive that holds no more of a finished study than redrawing needs, and return what it lists.
+
+    Raises:
+        UserError: the study is not finished, or the disk is full.
+    """
+    return _write(study, path, Listing.of(study.name, *small_files(study)))
+
+
+def _write(study: Study, path: Path, listing: Listing) -> Listing:
     pack(path, listing, json.dumps(crate_metadata(study, listing), indent=1, sort_keys=True))
     return listing
 
@@ -35,7 +47,7 @@ def pack(path: Path, listing: Listing, metadata: str) -> None:
         zstandard.ZstdCompressor(level=LEVEL).stream_writer(file, closefd=False) as compressed,
         tarfile.open(fileobj=compressed, mode="w|", format=tarfile.PAX_FORMAT) as tar,
     ):
-        _add_text(tar, f"{listing.study}/{LISTING}", canonical_json(listing.model_dump(mode="json")))
+        _add_text(tar, f"{listing.study}/{LISTING}", listing.text)
         _add_text(tar, f"{listing.study}/{METADATA}", metadata)
         for name, listed in listing.files.items():
             with Path(name).open("rb") as content:

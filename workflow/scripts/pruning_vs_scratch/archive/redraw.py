@@ -3,10 +3,15 @@
 import contextlib
 from pathlib import Path
 
+import pandas as pd
+
 from pruning_vs_scratch.archive.compare import Match, compare
+from pruning_vs_scratch.archive.listing import Listing
+from pruning_vs_scratch.archive.restyle import Restyle
 from pruning_vs_scratch.config.load import read_study_file
-from pruning_vs_scratch.figures import FIGURES
-from pruning_vs_scratch.figures.save import METADATA, save
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.figures.save import METADATA
+from pruning_vs_scratch.files import sha256_of_file
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.derive import derive_claims
 from pruning_vs_scratch.tables.load import Tables
@@ -15,29 +20,57 @@ from pruning_vs_scratch.tables.published.stored import Stored, write
 from pruning_vs_scratch.tables.tabulate import tabulate
 
 REPORTED = Path("config/reported.csv")
+CURVES = "curves.parquet"
 
 
-def redraw(folder: Path, study_name: str) -> dict[str, Match]:
+def redraw(folder: Path, listing: Listing, restyle: Restyle) -> dict[str, Match]:
     """Make again what an unpacked archive holds of tables, claims and figures, in its place; how each file compares.
 
-    What the archive held before lies in ``folder``/archived afterwards.
+    What the archive held before lies in ``folder``/archived afterwards. Pictures that a small archive lacks are
+    compared with its listing; its table of curves is not made again, but taken. Of fewer methods, the data of a figure
+    are others, and it is drawn otherwise.
 
     Raises:
-        UserError: records are missing, or the compared runs are not matched.
+        UserError: records are missing, the compared runs are not matched, or a method is not the study's.
     """
     with contextlib.chdir(folder):
         archived = Path("archived")
-        config = Path("results", study_name, "config.yaml")
+        config = Path("results", listing.study, "config.yaml")
         study = Study(read_study_file(config))
-        for path in _derived(study):
-            (archived / path).parent.mkdir(parents=True, exist_ok=True)
-            path.rename(archived / path)
-        _derive(study)
-        before = sorted(file.relative_to(archived) for file in archived.rglob("*") if file.is_file())
-        return {str(file): compare(archived / file, file) if file.exists() else Match.DIFFERENT for file in before}
+        lacking = {name for name in listing.left_out if Path(name).stem in restyle.figures}
+        curves = Tables(study.paths.tables).curves if listing.is_small else None
+        for path in _derived(study, restyle):
+            if path.as_posix() not in lacking:
+                if not path.exists():
+                    raise UserError(f"the archive of study {study.name} holds no {path}: redraw it with its own code")
+                (archived / path).parent.mkdir(parents=True, exist_ok=True)
+                path.rename(archived / path)
+        _derive(study, curves)
+        restyle.draw(study.paths.tables, study.name, study.paths.figures, study.config.figures.size)
+        before = [file.relative_to(archived) for file in archived.rglob("*") if file.is_file()]
+        found = {
+            file.as_posix(): compare(archived / file, file) if file.exists() else Match.DIFFERENT for file in before
+        }
+        found |= {name: _compare_with_listing(Path(name), listing) for name in lacking}
+        if restyle.methods:
+            found |= {name: _of_fewer_methods(match) for name, match in found.items() if name.startswith("figures/")}
+        if curves is not None:
+            del found[(study.paths.tables / CURVES).as_posix()]
+        return dict(sorted(found.items()))
 
 
-def _derived(study: Study) -> list[Path]:
+def _compare_with_listing(picture: Path, listing: Listing) -> Match:
+    if not picture.exists():
+        return Match.DIFFERENT
+    same = sha256_of_file(picture) == listing.left_out[picture.as_posix()].sha256
+    return Match.IDENTICAL if same else Match.DRAWN_OTHERWISE
+
+
+def _of_fewer_methods(match: Match) -> Match:
+    return match if match is Match.IDENTICAL else Match.DRAWN_OTHERWISE
+
+
+def _derived(study: Study, restyle: Restyle) -> list[Path]:
     """What is made from the records: files and folders."""
     results = study.paths.results
     names = (
@@ -50,15 +83,13 @@ def _derived(study: Study) -> list[Path]:
         "claims.json",
         "claims.md",
     )
-    figures = [study.paths.figures / f"{name}.{kind}" for name in FIGURES for kind in ("csv", *METADATA)]
+    figures = [study.paths.figures / f"{name}.{kind}" for name in restyle.figures for kind in ("csv", *METADATA)]
     return [*(results / name for name in names), study.paths.tables, study.paths.published, *figures]
 
 
-def _derive(study: Study) -> None:
+def _derive(study: Study, curves: pd.DataFrame | None) -> None:
     results = study.paths.results
-    tabulate(study, REPORTED)
+    tabulate(study, REPORTED, curves)
     derive_claims(results, study.name, study.config.claims)
     for name, make in PUBLISHED.items():
         write(make(Stored(results)), name, study.paths.published)
-    for name, drawing in FIGURES.items():
-        save(drawing, name, Tables(study.paths.tables), study.name, study.paths.figures, study.config.figures.size)

@@ -8,7 +8,6 @@ from matplotlib.patches import Patch
 
 from pruning_vs_scratch.figures import choose, style
 from pruning_vs_scratch.study.names import token_label
-from pruning_vs_scratch.tables.gaps import series_label
 from pruning_vs_scratch.tables.load import Tables, records
 
 ROW_INCHES = 0.34
@@ -67,7 +66,7 @@ def _row_labels(drawn: pd.DataFrame) -> list[str]:
     """Method and ratio, and the budget where there are several."""
     several = drawn["budget"].nunique() > 1
     return [
-        f"{series_label(row['method'], row['pattern'])} {row['ratio']:g}"
+        f"{style.series_label(row['method'], row['pattern'])} {row['ratio']:g}"
         + (f", {token_label(row['budget'])}" if several else "")
         for row in records(drawn)
     ]

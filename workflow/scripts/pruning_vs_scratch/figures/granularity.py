@@ -6,7 +6,6 @@ from matplotlib.figure import Figure
 
 from pruning_vs_scratch.figures import choose, style
 from pruning_vs_scratch.study.names import token_label
-from pruning_vs_scratch.tables.gaps import series_label
 from pruning_vs_scratch.tables.load import Tables, records
 
 ROW_INCHES = 0.2
@@ -66,7 +65,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, styles: style.Styles, title: str
 
 
 def _name_rows(axes: Axes, drawn: pd.DataFrame) -> None:
-    methods = {row["row"]: series_label(row["method"], row["pattern"]) for row in records(drawn)}
+    methods = {row["row"]: style.series_label(row["method"], row["pattern"]) for row in records(drawn)}
     headings = {rows["row"].min() - 1: str(name) for name, rows in drawn.groupby("granularity")}
     names = methods | headings
     axes.set_yticks(sorted(names), [names[row] for row in sorted(names)])

@@ -77,7 +77,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, looks: dict[float, style.SeriesS
         colour = looks[ratio].colour if several and ratio in looks else style.SCRATCH_COLOUR
         _draw_scores(axes, scores[scores["ratio"] == ratio], colour)
     _draw_removed(axes, rows[rows["removed"] > 0], looks)
-    axes.set_title(label_of(rows["method"].iloc[0]))
+    axes.set_title(style.series_label(rows["method"].iloc[0], "dense"))
     measure = rows["measure"].iloc[0]
     axes.set_ylabel(_axes_labels().get(measure, measure))
     axes.set_xlabel("block of the parent")

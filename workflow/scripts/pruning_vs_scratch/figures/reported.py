@@ -9,7 +9,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from pruning_vs_scratch.figures import choose, style, token_budget
-from pruning_vs_scratch.tables.gaps import series_label
 from pruning_vs_scratch.tables.items import TASK_MEAN
 from pruning_vs_scratch.tables.load import Tables, records
 from pruning_vs_scratch.tables.reported import BILLION, GRADES, SIDES, best_graded, with_patterns
@@ -134,7 +133,7 @@ def _subtitle(panel: str, rows: pd.DataFrame) -> str:
     methods = rows.dropna(subset="method")
     if methods.empty:
         return panel
-    return f"{series_label(methods['method'].iloc[0], '')}, ratio {methods['ratio'].iloc[0]:g}"
+    return f"{style.series_label(methods['method'].iloc[0], '')}, ratio {methods['ratio'].iloc[0]:g}"
 
 
 def _draw_losses(axes: Axes, rows: pd.DataFrame) -> None:
@@ -174,7 +173,7 @@ def _draw_accuracies(axes: Axes, rows: pd.DataFrame) -> None:
         for row, is_better in zip(records(both), better, strict=True):
             _marker(axes, row, row["value"], i)
             _number(axes, row, i, is_better)
-    axes.set_yticks(range(len(methods)), [series_label(*key) for key, _ in methods])
+    axes.set_yticks(range(len(methods)), [style.series_label(*key) for key, _ in methods])
     axes.set_ylim(len(methods) - 0.5, -0.5)
     axes.margins(x=0.3)
     axes.xaxis.set_major_locator(MaxNLocator(style.MOST_TICKS))

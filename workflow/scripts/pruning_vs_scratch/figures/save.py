@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from pruning_vs_scratch.config.figures import FigureSize
 from pruning_vs_scratch.figures import Drawing, style
+from pruning_vs_scratch.figures.look import USUAL, Look
 from pruning_vs_scratch.files import atomic_file
 from pruning_vs_scratch.tables.load import Tables
 from pruning_vs_scratch.tables.write import write_csv
@@ -17,16 +18,22 @@ METADATA: dict[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "pn
 """Without these, each drawing would differ by its date, or by Matplotlib's version."""
 
 
-def save(drawing: Drawing, name: str, tables: Tables, study: str, folder: Path, size: FigureSize = "column") -> None:
+def save(
+    drawing: Drawing, name: str, tables: Tables, study: str, folder: Path, size: FigureSize = "column",
+    look: Look = USUAL,
+) -> None:  # fmt: skip
     """Draw a figure of the study's tables and write ``name`` as .pdf, .png and .csv to a folder."""
-    write(drawing.data(tables), lambda: drawing.draw(tables, study), name, folder, size)
+    write(drawing.data(tables), lambda: drawing.draw(tables, study), name, folder, size, look)
 
 
-def write(data: pd.DataFrame, draw: Callable[[], Figure], name: str, folder: Path, size: FigureSize = "column") -> None:
-    """Write ``name``.csv with what is drawn, and .pdf and .png of what ``draw`` makes at that size."""
+def write(
+    data: pd.DataFrame, draw: Callable[[], Figure], name: str, folder: Path, size: FigureSize = "column",
+    look: Look = USUAL,
+) -> None:  # fmt: skip
+    """Write ``name``.csv with what is drawn, and .pdf and .png of what ``draw`` makes at that size, in that look."""
     write_csv(folder / f"{name}.csv", data)
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it lists every glyph that it embeds
-    with style.settings(size):
+    with style.settings(size, look):
         figure = draw()
         for kind, metadata in METADATA.items():
             with atomic_file(folder / f"{name}.{kind}") as temporary:

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from pruning_vs_scratch.config.figures import FigureSize
+from pruning_vs_scratch.figures.look import USUAL, ByMethod, Look
 from pruning_vs_scratch.study.names import token_label
-from pruning_vs_scratch.tables.gaps import series_label
+from pruning_vs_scratch.tables.gaps import series_label as usual_label
 from pruning_vs_scratch.tables.load import Tables, times_read
 
 PANEL_INCHES = 3.4
@@ -70,6 +72,10 @@ MOST_TICKS = 5
 """Ticks of round numbers that fit an axis."""
 
 
+_look: ContextVar[Look] = ContextVar("look", default=USUAL)
+"""What the style file in force says."""
+
+
 @dataclass(frozen=True)
 class SeriesStyle:
     """How one method and pattern looks, in every figure of a study."""
@@ -97,12 +103,23 @@ def entry(label: str, **look: Any) -> Line2D:
 
 
 @contextmanager
-def settings(size: FigureSize = "column") -> Iterator[None]:
-    """Matplotlib with this style, at a size, and nothing of the user's own."""
+def settings(size: FigureSize = "column", look: Look = USUAL) -> Iterator[None]:
+    """Matplotlib with this style, at a size, with what a style file changes, and nothing else of the user's own."""
+    before = _look.set(look)
+    try:
+        with _matplotlib(size, look):
+            yield
+    finally:
+        _look.reset(before)
+
+
+@contextmanager
+def _matplotlib(size: FigureSize, look: Look) -> Iterator[None]:
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(RC)
         mpl.rcParams.update({name: SCALES[size] * value for name, value in SCALED_RC.items()})
+        mpl.rcParams.update(({"font.family": look.font} if look.font else {}) | look.matplotlib)
         yield
 
 
@@ -123,7 +140,8 @@ def small_points() -> float:
 
 def new_figure(columns: int, height: float) -> Figure:
     """An empty figure as wide as some panels; the height is in inches at the size of a column."""
-    return Figure(figsize=(PANEL_INCHES * columns * _scale(), height * _scale()), layout="constrained")
+    panel = _look.get().panel_width or PANEL_INCHES
+    return Figure(figsize=(panel * columns * _scale(), height * _scale()), layout="constrained")
 
 
 def panels(
@@ -152,10 +170,37 @@ def series_styles(gaps: pd.DataFrame) -> Styles:
     """
     keys = [key for key, _ in series(gaps)]
     methods = list(dict.fromkeys(method for method, _ in keys))
+    look = _look.get()
     return {
-        key: SeriesStyle(series_label(*key), COLOURS[methods.index(key[0]) % len(COLOURS)], MARKERS[i % len(MARKERS)])
+        key: SeriesStyle(
+            series_label(*key),
+            _own(look.colours, *key) or COLOURS[methods.index(key[0]) % len(COLOURS)],
+            _own(look.markers, *key) or MARKERS[i % len(MARKERS)],
+        )
         for i, key in enumerate(keys)
     }
+
+
+def series_label(method: str, pattern: str) -> str:
+    """'ShortGPT', 'Wanda', 'Wanda 2:4', or what the style file calls it."""
+    return _own(_look.get().labels, method, pattern) or usual_label(method, pattern)
+
+
+def _own(values: ByMethod, method: str, pattern: str) -> str | None:
+    """What a style file says of a method with a pattern, or of the method."""
+    return values.get(f"{method} {pattern}", values.get(method))
+
+
+def as_in_all(gaps: pd.DataFrame, look: Look) -> Look:
+    """A look that gives methods the colours and markers that they have beside all others of a study."""
+    with settings(look=look):
+        styles = {f"{method} {pattern}": style for (method, pattern), style in series_styles(gaps).items()}
+    return look.model_copy(
+        update={
+            "colours": {key: style.colour for key, style in styles.items()},
+            "markers": {key: style.marker for key, style in styles.items()},
+        }
+    )
 
 
 def series(drawn: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:

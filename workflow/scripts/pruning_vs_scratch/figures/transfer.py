@@ -90,7 +90,7 @@ def _draw_panel(axes: Axes, name: str, rows: pd.DataFrame, styles: style.Styles)
         axes.axhline(height, **LOOKS[height])
     for key, line in style.series(measured):
         _draw_series(axes, line, styles[key])
-    axes.plot(paper["x"], paper["value"], **_paper_look())
+    axes.plot(paper["x"], paper["value"], **paper_look())
     axes.set_title(f"{name}, ratio {measured['ratio'].iloc[0]:g}")
     axes.set_ylabel("effective tokens transferred" + ("\n(share of the parent's tokens)" if known else ""))
     axes.set_xlabel("tokens of retraining" + (", share of the parent's" if known else " (logarithmic)"))
@@ -116,7 +116,8 @@ def _draw_series(axes: Axes, line: pd.DataFrame, look: style.SeriesStyle) -> Non
         axes.plot(rows["x"], heights, color=look.colour, marker=arrow, mfc="white", linestyle="none")
 
 
-def _paper_look() -> dict[str, Any]:
+def paper_look() -> dict[str, Any]:
+    """How points of the paper are drawn."""
     return {"color": PAPER_COLOUR, "marker": "D", "markerfacecolor": "white", "linestyle": "none"}
 
 
@@ -127,7 +128,7 @@ def _handles(drawn: pd.DataFrame, styles: style.Styles) -> list[Line2D]:
     if len(paper):
         grades = ", ".join(GRADES[grade] for grade in paper["grade"].unique())
         ratios = ", ".join(f"{ratio:g}" for ratio in paper["ratio"].unique())
-        handles.append(style.entry(f"the paper's Minitron, ratio {ratios}:\n{grades}", **_paper_look()))
+        handles.append(style.entry(f"the paper's Minitron, ratio {ratios}:\n{grades}", **paper_look()))
     if measured[list(ARROWS)].any(axis=None):
         handles.append(style.entry("open end of an interval", color="black", marker="^", mfc="white", linestyle=""))
     lines = MEANINGS if measured["tokens_parent"].notna().all() else {0: MEANINGS[0]}

@@ -46,6 +46,11 @@ class Paths:
         return self.results / f"{self.study}.tar.zst"
 
     @property
+    def small_archive(self) -> Path:
+        """What redrawing needs of it."""
+        return self.results / f"{self.study}-small.tar.zst"
+
+    @property
     def pages(self) -> Path:
         """Texts and printed tables as the report shows them."""
         return self.results / "pages"

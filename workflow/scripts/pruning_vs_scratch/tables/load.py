@@ -63,6 +63,8 @@ class Tables:
     """
 
     folder: Path
+    methods: frozenset[str] | None = None
+    """Those of the study's methods that are seen; None: all."""
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -142,7 +144,13 @@ class Tables:
         missing = [column for column in COLUMNS[name] if column not in table.columns]
         if missing:
             raise UserError(f"{path} lacks the columns {', '.join(missing)}: delete it and run its step again")
-        return table
+        return table if self.methods is None or name == "reported.csv" else self._seen(table)
+
+    def _seen(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of the chosen methods, and those of no method, such as the parent."""
+        if "method" not in table.columns:
+            return table
+        return table[table["method"].isna() | table["method"].isin(self.methods or ())].reset_index(drop=True)
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -22,8 +22,10 @@ from pruning_vs_scratch.tables.write import write_csv, write_parquet
 log = logging.getLogger(__name__)
 
 
-def tabulate(study: Study, reported: Path) -> None:
+def tabulate(study: Study, reported: Path, curves: pd.DataFrame | None = None) -> None:
     """Write a study's tables to its results folder; ``reported`` holds the paper's numbers (.csv).
+
+    ``curves`` are those of an archive without the records of steps; else they are made from these.
 
     Raises:
         UserError: the two sides of a compared pair did not see the same tokens under the same recipe.
@@ -48,7 +50,7 @@ def tabulate(study: Study, reported: Path) -> None:
     write_csv(tables / "reported.csv", reported_table(reported))
     write_parquet(tables / "losses.parquet", losses)
     write_parquet(tables / "items.parquet", items)
-    write_parquet(tables / "curves.parquet", curve_table(study))
+    write_parquet(tables / "curves.parquet", curve_table(study) if curves is None else curves)
     write_parquet(tables / "importance.parquet", importance_table(study))
 
 

@@ -1,0 +1,37 @@
+"""How a person wants the figures of an archive: which, of which methods, and in which look."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pruning_vs_scratch.config.figures import FigureSize
+from pruning_vs_scratch.figures import FIGURES, style
+from pruning_vs_scratch.figures.look import USUAL, Look, refuse_unknown
+from pruning_vs_scratch.figures.save import save
+from pruning_vs_scratch.tables.load import Tables
+
+
+@dataclass(frozen=True)
+class Restyle:
+    """What differs from the figures that a study draws; without a value, nothing."""
+
+    figures: Sequence[str] = tuple(FIGURES)
+    methods: Sequence[str] = ()
+    """Those that are shown; none: all."""
+    size: FigureSize | None = None
+    look: Look = USUAL
+
+    def draw(self, folder: Path, study: str, out: Path, size: FigureSize) -> None:
+        """Draw the figures of a study's tables, at a size unless another is asked for.
+
+        Raises:
+            UserError: a method is not the study's.
+        """
+        tables, look = Tables(folder), self.look
+        look.require_known(tables)
+        if self.methods:
+            refuse_unknown(self.methods, set(tables.gaps["method"].dropna()), f"--methods for study {study}")
+            look = style.as_in_all(tables.gaps, look)
+            tables = Tables(folder, frozenset(self.methods))
+        for name in self.figures:
+            save(FIGURES[name], name, tables, study, out, self.size or look.size or size, look)
