@@ -13,6 +13,8 @@ WARM_START_SECONDS = 0.5
 """The same where a warm interpreter has imported them."""
 FLOPS_PER_SECOND = 45e9
 """First guess of one core's speed."""
+BLOCK_SECONDS = 5e-3
+"""First guess of what a block takes in a step, however small it is."""
 EVALUATION_SECONDS = 2.0
 """First guess of the evaluation of one checkpoint."""
 SECONDS_BETWEEN_LINES = 10.0
@@ -33,7 +35,7 @@ def job_seconds(study: Study, start: float = START_SECONDS) -> dict[str, Guess]:
         "prune_candidate": ("Prune", study.pruned_candidates),
     }
     guesses = {
-        f"{verb} {name}": Guess(rule, start + study.training_flops(name) / FLOPS_PER_SECOND)
+        f"{verb} {name}": Guess(rule, start + _training_seconds(study, name))
         for rule, (verb, names) in computed.items()
         for name in names
     }
@@ -43,6 +45,17 @@ def job_seconds(study: Study, start: float = START_SECONDS) -> dict[str, Guess]:
         seconds = start + EVALUATION_SECONDS * len(runs)
         guesses[f"Evaluate the checkpoints of {group}"] = Guess("evaluate", seconds)
     return guesses
+
+
+def _training_seconds(study: Study, name: str) -> float:
+    """Of a run, or of the learning of its masks on what it is pruned from."""
+    run = study.run(name)
+    learning = run.pruning.training if run.pruning is not None else None
+    plan, trained = (run.plan, run) if run.plan is not None else (learning, study.run(str(run.start)))
+    if plan is None:
+        return 0.0
+    blocks = trained.target.shape.layers
+    return study.training_flops(name) / FLOPS_PER_SECOND + plan.steps * blocks * BLOCK_SECONDS
 
 
 class Progress:
