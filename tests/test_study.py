@@ -97,6 +97,12 @@ def test_two_budgets_with_one_label_are_refused(smoke: Values) -> None:
         with_matrix(smoke, block(["shortgpt"], [4096000, 4100096]))
 
 
+def test_two_ratios_with_one_label_are_refused(smoke: Values) -> None:
+    blocks = [block(["wanda"], [4096], ratios=[ratio]) for ratio in (0.1234567, 0.1234568)]
+    with pytest.raises(UserError, match=r"two different runs share the name P16.4k-wanda-0.123457-seed0 .*target"):
+        with_matrix(smoke, *blocks)
+
+
 def test_three_seeds_triple_the_runs(study_values: Callable[[str], Values]) -> None:
     one, three = (Study(study_values(name)) for name in ("demo", "demo-seeds"))
     assert len(three.runs) == 3 * len(one.runs)

@@ -15,8 +15,8 @@ from pruning_vs_scratch.files import read_json, write_json
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.study import Run, Study
 from pruning_vs_scratch.tables.items import CHANCE, HEADLINE, TASK_MEAN
-from pruning_vs_scratch.tables.ledger import ledger_table, mixed_sources, verified_pairs
-from pruning_vs_scratch.tables.provenance import COLUMNS, provenance_table
+from pruning_vs_scratch.tables.ledger import ledger_table, verified_pairs
+from pruning_vs_scratch.tables.provenance import COLUMNS, mixed_sources, provenance_table
 from pruning_vs_scratch.tables.results import results_table
 from pruning_vs_scratch.tables.runs import EFFICIENCY_LENGTH, efficiency_table, run_table
 from pruning_vs_scratch.tables.times import times_table
@@ -182,14 +182,15 @@ def test_both_sides_alike_but_short_of_the_plan_still_fail(study: Study) -> None
         verified_pairs(study, ledger)
 
 
-def test_results_of_different_code_are_warned_about(study: Study) -> None:
-    ledger = ledger_table(study)
-    assert mixed_sources(ledger) is None
-    ledger.loc[0, "source_hash"] = "c" * 64
-    warning = mixed_sources(ledger)
+def test_results_of_different_code_are_warned_about() -> None:
+    phases = ["text", "pretrain", "retrain", "evaluate"]
+    provenance = pd.DataFrame({"phase": phases, "jobs": [9, 1, 4, 3], "source_hash": "b" * 64})
+    assert mixed_sources(provenance) is None
+    text, evaluation = (provenance["phase"] == phase for phase in ("text", "evaluate"))
+    assert mixed_sources(provenance.assign(source_hash=provenance["source_hash"].mask(text, "c" * 64))) is None
+    warning = mixed_sources(provenance.assign(source_hash=provenance["source_hash"].mask(evaluation, "c" * 64)))
     assert warning is not None
-    assert f"1 rows by {'c' * 12}" in warning
-    assert f"{len(ledger) - 1} rows by {'b' * 12}" in warning
+    assert f"(5 jobs by {'b' * 12}, 3 jobs by {'c' * 12})" in warning
 
 
 @pytest.mark.parametrize("run", [PARENT, PRUNED, SCRATCH])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument, named_path, positive_integer
 from pruning_vs_scratch.data.hub import link_home, verify_frozen
+from pruning_vs_scratch.evaluation.finite import require_finite
 from pruning_vs_scratch.evaluation.offline import refuse_network, work_offline
 from pruning_vs_scratch.files import RECORDS, atomic_directory, atomic_file, sha256_of_value
 from pruning_vs_scratch.libraries import import_libraries
@@ -124,6 +125,7 @@ def _evaluated(args: argparse.Namespace, checkpoint: Path, scores: Path, world: 
     for part in missing:
         table, _, name = part.partition("-")
         frame = evaluation.losses(name) if table == "losses" else evaluation.items(name)
+        require_finite(frame, f"{checkpoint} on {name}")
         if world.is_first:
             with atomic_file(_file(scores, part)) as temporary:
                 frame.to_parquet(temporary, index=False)

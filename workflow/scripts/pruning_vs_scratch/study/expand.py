@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from pruning_vs_scratch.config.learning_rates import RunKind, TrainedRun
 from pruning_vs_scratch.config.model import PretrainedParent
@@ -150,6 +150,11 @@ class Expansion:
                 f"rates {known.plan.peak_learning_rate:g} and {run.plan.peak_learning_rate:g}; let the same rule fit "
                 "all of them, for instance by granularity"
             )
+        if apart := _differences(known, run):
+            raise UserError(
+                f"two different runs share the name {run.name} (they differ in {', '.join(apart)}): names show ratios "
+                "in six digits; choose ratios that differ in these"
+            )
         return known
 
     def _add_pair(self, pair: Pair) -> None:
@@ -286,3 +291,9 @@ def corpora_of(config: StudyConfig) -> Iterator[str]:
     """Every corpus that is tokenised: the four splits, then the evaluation corpora."""
     yield from ("train", "calibration", "validation", "test")
     yield from config.corpus.evaluation
+
+
+def _differences(one: Run, other: Run) -> list[str]:
+    """Fields in which two runs are not the same; chains of other methods that make the same shape are."""
+    without_steps = [replace(run, target=replace(run.target, steps=())) for run in (one, other)]
+    return [field.name for field in fields(Run) if len({repr(getattr(run, field.name)) for run in without_steps}) > 1]

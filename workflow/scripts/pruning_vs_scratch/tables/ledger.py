@@ -126,12 +126,3 @@ def _unequal(pair: Pair, rows: Rows, columns: Iterable[str]) -> list[str]:
         for column in columns
         if retrained[column] != scratch[column]
     ]
-
-
-def mixed_sources(ledger: pd.DataFrame) -> str | None:
-    """A warning when runs of one study were made by different versions of this code."""
-    counts = ledger["source_hash"].value_counts(sort=False)
-    if len(counts) == 1:
-        return None
-    listed = ", ".join(f"{count} rows by {str(source)[:12]}" for source, count in counts.items())
-    return f"warning: the study mixes results of different code ({listed}); delete the older runs to make it uniform"

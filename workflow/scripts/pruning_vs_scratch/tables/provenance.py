@@ -27,6 +27,19 @@ def provenance_table(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*COLUMNS, *packages])
 
 
+def mixed_sources(provenance: pd.DataFrame) -> str | None:
+    """A warning when a study's models were made or scored by different versions of this code; of its provenance_table.
+
+    Text does not count: the ledger has its hashes.
+    """
+    made = provenance[~provenance["phase"].isin(("download", "text"))]
+    counts = made.groupby("source_hash", sort=False)["jobs"].sum()
+    if len(counts) <= 1:
+        return None
+    listed = ", ".join(f"{count} jobs by {str(source)[:12]}" for source, count in counts.items())
+    return f"warning: the study mixes results of different code ({listed}); delete the older ones to make it uniform"
+
+
 def _by_environment(manifests: list[Manifest]) -> list[list[Manifest]]:
     found: dict[str, list[Manifest]] = {}
     for manifest in manifests:

@@ -6,12 +6,13 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from pruning_vs_scratch.evaluation.finite import require_finite
 from pruning_vs_scratch.files import write_text
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.curves import curve_table
 from pruning_vs_scratch.tables.importance import importance_table
-from pruning_vs_scratch.tables.ledger import ledger_table, mixed_sources, verified_pairs
-from pruning_vs_scratch.tables.provenance import provenance_table
+from pruning_vs_scratch.tables.ledger import ledger_table, verified_pairs
+from pruning_vs_scratch.tables.provenance import mixed_sources, provenance_table
 from pruning_vs_scratch.tables.reported import reported_table
 from pruning_vs_scratch.tables.results import results_table
 from pruning_vs_scratch.tables.runs import efficiency_table, run_table
@@ -30,8 +31,8 @@ def tabulate(study: Study, reported: Path, curves: pd.DataFrame | None = None) -
     Raises:
         UserError: the two sides of a compared pair did not see the same tokens under the same recipe.
     """
-    ledger = ledger_table(study)
-    if warning := mixed_sources(ledger):
+    ledger, provenance = ledger_table(study), provenance_table(study)
+    if warning := mixed_sources(provenance):
         log.warning(warning)
     pairs = verified_pairs(study, ledger)
     runs = run_table(study)
@@ -43,7 +44,7 @@ def tabulate(study: Study, reported: Path, curves: pd.DataFrame | None = None) -
     speed = pd.read_csv(study.paths.speed) if study.config.evaluation.speed else None
     write_csv(results / "efficiency.csv", efficiency_table(study, runs, speed))
     write_csv(results / "times.csv", times_table(study))
-    write_csv(results / "provenance.csv", provenance_table(study))
+    write_csv(results / "provenance.csv", provenance)
     write_csv(tables / "runs.csv", runs)
     write_csv(tables / "pairs.csv", pairs)
     write_csv(tables / "shape_search.csv", search_table(study.paths, searches_of(study)))
@@ -56,5 +57,9 @@ def tabulate(study: Study, reported: Path, curves: pd.DataFrame | None = None) -
 
 def _scores(study: Study, table: str) -> pd.DataFrame:
     """Scores of all evaluation groups, in the order of the study's runs."""
-    parts = [pd.read_parquet(study.paths.evaluation / group / f"{table}.parquet") for group in study.evaluation_groups]
+    parts = []
+    for group in study.evaluation_groups:
+        path = study.paths.evaluation / group / f"{table}.parquet"
+        parts.append(pd.read_parquet(path))
+        require_finite(parts[-1], f"{path} (delete its folder and run again)")
     return pd.concat(parts, ignore_index=True)
