@@ -42,10 +42,10 @@ scales: look $(REDRAW) ## Draw the studies FROM (archives or results/STUDY; defa
 $(REDRAW): | look
 look:
 	@for named in $(NAMED); do \
-		if [ ! -e "$$named" ]; then echo "error: there is no archive $$named: give the file that make archive wrote" >&2; exit 1; fi; \
+		if [ ! -e "$$named" ]; then echo "error: archive not found: $$named; name a file written by make archive" >&2; exit 1; fi; \
 		if [ -d "$$named" ]; then [ -e "$$named/archive.json" ] || { [ -n "$(OR_HOLDS)" ] && [ -d "$$named/$(OR_HOLDS)" ]; }; \
 		else [ "$$(od -An -tx1 -N4 "$$named" | tr -d ' ')" = 28b52ffd ]; fi || \
-		{ echo "error: $$named is no archive: give a .tar.zst that make archive wrote" >&2; exit 1; }; \
+		{ echo "error: $$named is not an archive; name a .tar.zst written by make archive" >&2; exit 1; }; \
 	done
 
 test: $(VENV)/dev.done ## Run all tests, the smallest study through Snakemake included

@@ -12,6 +12,8 @@ from pruning_vs_scratch.study import PruningPlan, Run, Study, TrainingPlan
 
 Values = dict[str, Any]
 
+STORED = ("demo", "smoke", "demo-seeds", "demo-wsd", "paper", "smollm2")
+"""Studies of config/."""
 LENGTH, BATCH = 16, 4
 GLOBAL_BATCH = LENGTH * BATCH
 METHODS = tuple(catalogue())

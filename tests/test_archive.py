@@ -151,7 +151,7 @@ def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(UserError, match="file is truncated"):
         unpack(tmp_path / "file", tmp_path / "out")
-    with pytest.raises(UserError, match="there is no archive"):
+    with pytest.raises(UserError, match="archive not found"):
         unpack(tmp_path / "none", tmp_path / "out")
 
 
@@ -254,11 +254,11 @@ def test_without_archives_it_is_said_which_to_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("goal", "name", "message"),
     [
-        ("figures", "none.tar.zst", "there is no archive none.tar.zst: give the file that make archive wrote"),
-        ("figures", "text.tar.zst", "text.tar.zst is no archive"),
-        ("figures", "results", "results is no archive"),
-        ("scales", "text.tar.zst", "text.tar.zst is no archive"),
-        ("scales", "results none", "there is no archive none"),
+        ("figures", "none.tar.zst", "archive not found: none.tar.zst; name a file written by make archive"),
+        ("figures", "text.tar.zst", "text.tar.zst is not an archive"),
+        ("figures", "results", "results is not an archive"),
+        ("scales", "text.tar.zst", "text.tar.zst is not an archive"),
+        ("scales", "results none", "archive not found: none"),
     ],
 )
 def test_make_looks_at_the_archive_before_it_installs_anything(

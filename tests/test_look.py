@@ -70,9 +70,9 @@ def test_every_figure_calls_methods_as_the_style_file_does(figure_tables: dict[s
     ("text", "message"),
     [
         ("colors: {wanda: red}", "colors: unknown key; did you mean 'colours'?"),
-        ("colours: {wanda: rde}", "colours: 'rde' is no colour"),
-        ("markers: {wanda: circle}", "markers: 'circle' is no marker"),
-        ("font: DejaVu Sanz", "there is no font 'DejaVu Sanz' here; did you mean 'DejaVu Sans'?"),
+        ("colours: {wanda: rde}", "colours: 'rde' is not a colour"),
+        ("markers: {wanda: circle}", "markers: 'circle' is not a marker"),
+        ("font: DejaVu Sanz", "the font 'DejaVu Sanz' is not installed; did you mean 'DejaVu Sans'?"),
         ("matplotlib: {axes.gird: true}", "no setting 'axes.gird'; did you mean 'axes.grid'?"),
         ("matplotlib: {axes.grid: maybe}", "axes.grid cannot be 'maybe'"),
         ("matplotlib: {font.size: 12}", "font.size follows from size"),
@@ -93,11 +93,11 @@ def test_what_no_figure_can_be_is_refused(tmp_path: Path, text: str, message: st
 def test_methods_that_there_are_not_are_refused(figure_tables: dict[str, Tables], tmp_path: Path) -> None:
     tables = figure_tables["whole"]
     restyle = Restyle(("ratio",), look=Look(colours={"wonda": "red"}))
-    with pytest.raises(UserError, match="a method 'wonda' that there is not; did you mean 'wanda'"):
+    with pytest.raises(UserError, match="an unknown method 'wonda'; did you mean 'wanda'"):
         restyle.draw(tables.folder, "demo", tmp_path, "column")
     # One that the catalogue has need not be in every study.
     Look(colours={"flap": "red"}).require_known(tables)
-    with pytest.raises(UserError, match="--methods for study demo names a method 'flap'"):
+    with pytest.raises(UserError, match="--methods for study demo names an unknown method 'flap'"):
         Restyle(("ratio",), ("flap",)).draw(tables.folder, "demo", tmp_path, "column")
     assert not list(tmp_path.iterdir())
 

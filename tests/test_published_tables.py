@@ -73,6 +73,8 @@ def stored(tmp_path: Path) -> Stored:
     phases = phases.assign(gpus=[None, "2 x A GPU"], python="3.11.7", torch=["2.12.0", "2.13.0"])
     phases.to_csv(results / "provenance.csv", index=False)
     config = load_config([REPOSITORY / "config/config.yaml"]).model_dump(mode="json")
+    config["matrix"] = [{"methods": ["wanda", "sparsegpt"], "ratios": [0.5], "retrain": list(BUDGETS)}]
+    config["training"] |= {"global_batch_size": 8, "micro_batch_size": 8}
     config["sweep"] = {"peak_learning_rates": [0.001, 0.003], "on": ["wanda@0.5"], "tokens": 4096}
     (results / "config.yaml").write_text(yaml.safe_dump(config))
     return Stored(results)

@@ -167,15 +167,24 @@ def test_commands_run_beside_each_other(variables: dict[str, str], script: Calla
         assert job.returncode == 0
 
 
+def waiting(
+    script: Callable[[str], list[str]], variables: dict[str, str]
+) -> tuple[subprocess.Popen[str], psutil.Process, psutil.Process]:
+    """A job that waits for a line, the command that it has run, and the interpreter that forked it."""
+    job = started(script(WAITING), variables)
+    assert job.stdout is not None
+    command = psutil.Process(int(job.stdout.readline()))
+    interpreter = command.parent()
+    assert interpreter is not None
+    return job, command, interpreter
+
+
 def test_what_runs_at_the_end_is_finished_and_what_comes_later_starts_itself(
     script: Callable[[str], list[str]], tmp_path: Path
 ) -> None:
     with warm_interpreter(tmp_path / "socket") as told_variables:
         variables = os.environ | ONE_THREAD | told_variables
-        job = started(script(WAITING), variables)
-        assert job.stdout is not None
-        interpreter = psutil.Process(int(job.stdout.readline())).parent()
-        assert interpreter is not None
+        job, _, interpreter = waiting(script, variables)
     late = run([*script(TOLD), "0"], variables, input="")
     assert told(late)["warm"] is False
     assert interpreter.is_running()
@@ -188,16 +197,12 @@ def test_a_killed_interpreter_takes_its_commands_along_and_its_jobs_say_so(
 ) -> None:
     with warm_interpreter(tmp_path / "socket") as told_variables:
         variables = os.environ | ONE_THREAD | told_variables
-        job = started(script(WAITING), variables)
-        assert job.stdout is not None
-        command = int(job.stdout.readline())
-        interpreter = psutil.Process(command).parent()
-        assert interpreter is not None
+        job, command, interpreter = waiting(script, variables)
         interpreter.send_signal(signal.SIGTERM)  # for the commands, not for it
         interpreter.kill()
         assert "was killed; run the study again" in job.communicate(timeout=SECONDS)[1]
         assert job.returncode == 1
-        wait_until(lambda: not psutil.pid_exists(command))
+        wait_until(lambda: not psutil.pid_exists(command.pid))
         assert told(run([*script(TOLD), "0"], variables, input=""))["warm"] is False
 
 

@@ -1,6 +1,6 @@
 """One measurement of bench/training.py, in a process of its own: prints it as JSON.
 
-speed SIDE PRECISION THREADS    seconds of a step of the demo's parent, the median of those after the warm-up
+speed SIDE PRECISION THREADS    seconds of a step of a small model, the median of those after the warm-up
 memory CHUNK                    megabytes that a forward and backward pass at a large vocabulary takes
 """
 
@@ -10,6 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ from pruning_vs_scratch.training.world import World
 STEPS, WARMUP = 16, 6
 ROOT = Path(__file__).parents[2]
 SIDES: dict[str, dict[str, Any]] = {"ours": {}, "compiled": {"compile": True}}
+VOCABULARY = 1024
+SHAPE = {"layers": 8, "hidden_size": 96, "ffn_size": 256, "heads": 6, "kv_heads": 3, "head_dim": 16}
+BATCH = {"global_batch_size": 16, "micro_batch_size": 16, "peak_learning_rate": 3e-3}
 LARGE = ModelShape(131072, 1, 64, 128, 4, 4, 16, True, 1e4, 1e-5)
 
 
@@ -49,7 +53,7 @@ def main() -> None:
 def ours(side: str, precision: str) -> dict[str, Any]:
     """Seconds of a step of our loop, and the arithmetic that it took."""
     keep_freed_memory()
-    plan, shape = demo()
+    plan, shape = measured()
     changed = SIDES[side] | {"precision": precision, "threads": torch.get_num_threads()}
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
@@ -67,7 +71,7 @@ def ours(side: str, precision: str) -> dict[str, Any]:
 
 def hugging_face(precision: str) -> dict[str, Any]:
     """Seconds of a step of the Hugging Face Trainer: same model, batch, optimiser and clipping, text in memory."""
-    plan, shape = demo()
+    plan, shape = measured()
     rows = [{"input_ids": row, "labels": row} for row in torch.from_numpy(tokens(plan, shape)[:, :-1])]
     times: list[float] = []
 
@@ -89,10 +93,11 @@ def hugging_face(precision: str) -> dict[str, Any]:
     return {"seconds": step_seconds(times), "precision": precision}
 
 
-def demo() -> tuple[TrainingPlan, ModelShape]:
-    """The demo's parent and its recipe, for the steps of a measurement."""
+def measured() -> tuple[TrainingPlan, ModelShape]:
+    """A model of 0.9M parameters and the demo's recipe at a larger batch, for the steps of a measurement."""
     config = load_config([ROOT / "config/config.yaml"])
-    training, shape = config.training, ModelShape.of(config.parent.shape, config.tokenizer.vocab_size)
+    training = config.training.model_copy(update=BATCH)
+    shape = replace(ModelShape.of(config.parent.shape, VOCABULARY), **SHAPE)
     count = (STEPS + 1) * training.global_batch_size * training.sequence_length
     plan = TrainingPlan.of(training, run="bench", phase="pretrain", seed=0, start_token=0, tokens=count)
     return plan.model_copy(update={"validation": None, "checkpoint_every_steps": 10**9}), shape

@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
     parser.add_argument("--repeats", type=int, default=5, help="measurements of each side (default: 5)")
     args = parser.parse_args()
-    sys.stdout.write(f"\nThe demo's parent, 16 x 128 tokens a step, {args.threads} threads; "
+    sys.stdout.write(f"\nA model of 0.9M parameters, 16 x 128 tokens per step, {args.threads} threads; "
                      f"median of {args.repeats}\n")  # fmt: skip
     sys.stdout.write(f"matmul peak: fp32 {peak(torch.float32, args.threads):.0f} GFLOP/s, "
                      f"bf16 {peak(torch.bfloat16, args.threads):.0f} GFLOP/s\n")  # fmt: skip

@@ -2,12 +2,10 @@
 
 import argparse
 from pathlib import Path
-from typing import get_args
 
 from pruning_vs_scratch import cli
-from pruning_vs_scratch.config.figures import FigureSize
 from pruning_vs_scratch.figures import FIGURES
-from pruning_vs_scratch.figures.look import USUAL, read_look
+from pruning_vs_scratch.figures.options import add_look, chosen_look
 from pruning_vs_scratch.figures.save import save
 from pruning_vs_scratch.tables.load import Tables
 
@@ -16,10 +14,10 @@ def main() -> None:
     """Draw the chosen figures, or all."""
     args = _arguments()
     tables = Tables(args.tables)
-    look = read_look(args.style) if args.style else USUAL
+    look = chosen_look(args)
     look.require_known(tables)
     for name in args.figure or FIGURES:
-        save(FIGURES[name], name, tables, args.study, args.out, args.size or look.size or "column", look)
+        save(FIGURES[name], name, tables, args.study, args.out, look=look)
 
 
 def _arguments() -> argparse.Namespace:
@@ -28,8 +26,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--study", required=True, help="name of the study, shown on the figures")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--figure", nargs="+", choices=sorted(FIGURES), help="draw only these; default: all")
-    parser.add_argument("--size", choices=get_args(FigureSize), help="for print (the default), or for slides")
-    parser.add_argument("--style", type=Path, help="a YAML file that changes fonts, colours, labels, sizes")
+    add_look(parser)
     return parser.parse_args()
 
 

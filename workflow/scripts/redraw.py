@@ -9,7 +9,6 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import get_args
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.archive.compare import Match
@@ -17,10 +16,9 @@ from pruning_vs_scratch.archive.redraw import redraw
 from pruning_vs_scratch.archive.reference import reference_archives
 from pruning_vs_scratch.archive.restyle import Restyle
 from pruning_vs_scratch.archive.unpack import unpack
-from pruning_vs_scratch.config.figures import FigureSize
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.figures import FIGURES
-from pruning_vs_scratch.figures.look import USUAL, read_look
+from pruning_vs_scratch.figures.options import add_look, chosen_look
 from pruning_vs_scratch.files import atomic_directory
 from pruning_vs_scratch.manifest import source_hash
 
@@ -30,8 +28,7 @@ REDRAWN = Path("figures/redrawn")
 def main() -> None:
     """Entry point."""
     args = _arguments()
-    look = read_look(args.style) if args.style else USUAL
-    restyle = Restyle(tuple(args.figure or FIGURES), tuple(args.methods), args.size, look)
+    restyle = Restyle(tuple(args.figure or FIGURES), tuple(args.methods), chosen_look(args))
     different = [name for archive in args.archive or reference_archives() for name in _redraw(archive, restyle)]
     if different:
         raise UserError("not what the archive holds:\n" + "\n".join(f"  {name}" for name in different))
@@ -45,8 +42,7 @@ def _arguments() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--figure", nargs="+", choices=sorted(FIGURES), help="draw only these; default: all")
     parser.add_argument("--methods", nargs="+", default=(), metavar="METHOD", help="show only these; default: all")
-    parser.add_argument("--size", choices=get_args(FigureSize), help="for print, or for slides; default: the study's")
-    parser.add_argument("--style", type=Path, help="a YAML file that changes fonts, colours, labels, sizes")
+    add_look(parser)
     return parser.parse_args()
 
 

@@ -6,7 +6,6 @@ Says how well a fit over the smaller studies predicts the largest. Needs neither
 import argparse
 import sys
 from pathlib import Path
-from typing import get_args
 
 import pandas as pd
 
@@ -14,9 +13,8 @@ from pruning_vs_scratch import cli
 from pruning_vs_scratch.archive.redraw import REPORTED
 from pruning_vs_scratch.archive.reference import reference_archives
 from pruning_vs_scratch.archive.studies import opened
-from pruning_vs_scratch.config.figures import FigureSize
 from pruning_vs_scratch.figures import scales as figure
-from pruning_vs_scratch.figures.look import USUAL, read_look
+from pruning_vs_scratch.figures.options import add_look, chosen_look
 from pruning_vs_scratch.figures.save import write
 from pruning_vs_scratch.tables.reported import reported_table
 from pruning_vs_scratch.tables.scales import scale_fits, scale_points
@@ -26,7 +24,7 @@ from pruning_vs_scratch.tables.write import write_csv
 def main() -> None:
     """Entry point."""
     args = _arguments()
-    look = read_look(args.style) if args.style else USUAL
+    look = chosen_look(args)
     reported = reported_table(cli.REPOSITORY / REPORTED)
     with opened(args.study or reference_archives()) as scales:
         for scale in scales:
@@ -34,8 +32,7 @@ def main() -> None:
         points = scale_points(scales, args.methods, reported)
         fits = scale_fits(points)
         write_csv(args.out / "scales_fit.csv", fits)
-        size = args.size or look.size or "column"
-        write(points, lambda: figure.draw(scales, points, fits), "scales", args.out, size, look)
+        write(points, lambda: figure.draw(scales, points, fits), "scales", args.out, look=look)
         names = ", ".join(scale.study for scale in scales)
     sys.stdout.write(f"{args.out / 'scales.pdf'}: {names}\n{_verdicts(points, fits)}")
 
@@ -48,8 +45,7 @@ def _arguments() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("figures/scales"), help="folder to write to")
     parser.add_argument("--methods", nargs="+", default=(), metavar="METHOD", help="show these; default: one a family")
-    parser.add_argument("--size", choices=get_args(FigureSize), help="for print (the default), or for slides")
-    parser.add_argument("--style", type=Path, help="a YAML file that changes fonts, labels, sizes")
+    add_look(parser)
     return parser.parse_args()
 
 

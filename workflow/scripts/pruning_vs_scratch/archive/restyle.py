@@ -18,11 +18,10 @@ class Restyle:
     figures: Sequence[str] = tuple(FIGURES)
     methods: Sequence[str] = ()
     """Those that are shown; none: all."""
-    size: FigureSize | None = None
     look: Look = USUAL
 
     def draw(self, folder: Path, study: str, out: Path, size: FigureSize) -> None:
-        """Draw the figures of a study's tables, at a size unless another is asked for.
+        """Draw the figures of a study's tables, at its own size unless the look has another.
 
         Raises:
             UserError: a method is not the study's.
@@ -34,4 +33,4 @@ class Restyle:
             look = style.as_in_all(tables.gaps, look)
             tables = Tables(folder, frozenset(self.methods))
         for name in self.figures:
-            save(FIGURES[name], name, tables, study, out, self.size or look.size or size, look)
+            save(FIGURES[name], name, tables, study, out, size, look)

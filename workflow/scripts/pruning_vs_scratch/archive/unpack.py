@@ -20,7 +20,7 @@ def unpack(source: Path, folder: Path) -> Listing:
         UserError: the archive is missing, truncated, altered, of a newer version, or no archive of a study.
     """
     if not source.exists():
-        raise UserError(f"there is no archive {source}: give the file that make archive wrote")
+        raise UserError(f"archive not found: {source}; name a file written by make archive")
     listing: Listing | None = None
     found = set()
     for name, content in _folder_files(source) if source.is_dir() else _members(source):

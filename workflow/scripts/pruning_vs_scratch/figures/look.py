@@ -47,14 +47,14 @@ class Look(Section):
     def _installed(cls, font: str | None) -> str | None:
         known = [*GENERIC_FONTS, *get_font_names()]
         if font is not None and font not in known:
-            raise ValueError(f"there is no font {font!r} here; {nearest(font, known)}")
+            raise ValueError(f"the font {font!r} is not installed; {nearest(font, known)}")
         return font
 
     @field_validator("colours")
     @classmethod
     def _colours(cls, colours: ByMethod) -> ByMethod:
         if wrong := [colour for colour in colours.values() if not is_color_like(colour)]:
-            raise ValueError(f"{wrong[0]!r} is no colour; write '#0072B2' or a name such as 'black'")
+            raise ValueError(f"{wrong[0]!r} is not a colour; write '#0072B2' or a name such as 'black'")
         return colours
 
     @field_validator("markers")
@@ -62,7 +62,7 @@ class Look(Section):
     def _markers(cls, markers: ByMethod) -> ByMethod:
         known = {str(marker) for marker, name in Line2D.markers.items() if name != "nothing"}
         if wrong := [marker for marker in markers.values() if marker not in known]:
-            raise ValueError(f"{wrong[0]!r} is no marker; write one such as 'o', 's', '^', 'D'")
+            raise ValueError(f"{wrong[0]!r} is not a marker; write one such as 'o', 's', '^', 'D'")
         return markers
 
     @field_validator("matplotlib")
@@ -102,7 +102,7 @@ def refuse_unknown(named: Iterable[str], known: Collection[str], where: str) -> 
     """
     for method in named:
         if method not in known:
-            raise UserError(f"{where} names a method {method!r} that there is not; {nearest(method, known)}")
+            raise UserError(f"{where} names an unknown method {method!r}; {nearest(method, known)}")
 
 
 def _similar(name: str) -> list[str]:
@@ -116,7 +116,7 @@ def read_look(path: Path) -> Look:
     """What a style file says.
 
     Raises:
-        UserError: it is missing or no YAML, or holds an unknown key or a value that cannot be; says which.
+        UserError: it is missing or not YAML, or holds an unknown key or a value that cannot be; says which.
     """
     values = read_yaml(path)
     if not isinstance(values, dict):

@@ -104,10 +104,13 @@ def entry(label: str, **look: Any) -> Line2D:
 
 @contextmanager
 def settings(size: FigureSize = "column", look: Look = USUAL) -> Iterator[None]:
-    """Matplotlib with this style, at a size, with what a style file changes, and nothing else of the user's own."""
+    """Matplotlib with this style, with what a look changes, and nothing else of the user's own.
+
+    ``size`` is for looks that have none.
+    """
     before = _look.set(look)
     try:
-        with _matplotlib(size, look):
+        with _matplotlib(look.size or size, look):
             yield
     finally:
         _look.reset(before)

@@ -51,14 +51,16 @@ def fit_scales(rows: pd.DataFrame) -> tuple[ScaleFit, pd.DataFrame]:
     design = _design(fitted)
     if np.linalg.matrix_rank(design) < design.shape[1]:
         return ScaleFit("the smaller studies have too few budgets", left_out), none
+    elsewhere, without_size = _design(judged), [0, 2]
+    coefficients = _coefficients(design, fitted["value"])
+    smaller = _coefficients(design[:, without_size], fitted["value"])
     judged = judged.assign(
-        predicted=_within(fitted, judged, _predict(design, fitted["value"], _design(judged))),
-        without_size=_within(fitted, judged, _predict(design[:, [0, 2]], fitted["value"], _design(judged)[:, [0, 2]])),
+        predicted=_within(fitted, judged, elsewhere @ coefficients),
+        without_size=_within(fitted, judged, elsewhere[:, without_size] @ smaller),
     )
     reached = judged["predicted"].notna()
     if not reached.any():
         return ScaleFit(f"the largest study's R/P lies beyond {FAR:g} times that of the others", left_out), none
-    coefficients = _coefficients(design, fitted["value"])
     return ScaleFit(
         "", left_out, float(coefficients[1]), float(coefficients[2]), int(reached.sum()),
         _root_mean_square(judged["predicted"] - judged["value"]),
@@ -74,10 +76,6 @@ def _design(rows: pd.DataFrame) -> Matrix:
 
 def _coefficients(design: Matrix, values: pd.Series) -> Matrix:
     return np.asarray(np.linalg.lstsq(design, values.to_numpy(dtype=float), rcond=None)[0])
-
-
-def _predict(design: Matrix, values: pd.Series, elsewhere: Matrix) -> Matrix:
-    return np.asarray(elsewhere @ _coefficients(design, values))
 
 
 def _within(fitted: pd.DataFrame, judged: pd.DataFrame, predicted: Matrix) -> pd.Series:
