@@ -1,4 +1,4 @@
-"""Scores that are no finite numbers are refused: a mean would leave them out, or hide what happened. No torch here."""
+"""Scores that are not finite are refused: a mean would leave them out, or hide what happened. No torch here."""
 
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,6 @@ def require_finite(scores: "pd.DataFrame", of: str) -> None:
     first = wrong.iloc[0]
     where = ", ".join(f"{name} {first[name]}" for name in PLACE if name in first)
     raise UserError(
-        f"{of}: {len(wrong)} of {len(scores)} values of {column} are no finite numbers, the first at {where}: the "
+        f"{of}: {len(wrong)} of {len(scores)} values of {column} are not finite, the first at {where}: the "
         "model's weights are damaged, or its training diverged"
     )
