@@ -9,7 +9,7 @@ REDRAW := $(or $(wildcard $(VENV)/run.done),$(VENV)-figures/run.done)
 DRAWN = $(if $(SIZE),--size '$(SIZE)') $(if $(STYLE),--style '$(STYLE)')
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo smoke plan ladder archive figures scales look test slurm-check slurm-test parent-test lint bench lock schema clean
+.PHONY: help demo smoke plan ladder archive figures scales look verify test slurm-check slurm-test parent-test lint bench lock schema clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ look:
 		else [ "$$(od -An -tx1 -N4 "$$named" | tr -d ' ')" = 28b52ffd ]; fi || \
 		{ echo "error: $$named is not an archive; name a .tar.zst written by make archive" >&2; exit 1; }; \
 	done
+
+verify: $(VENV)/run.done ## Check every file of the finished study of CONFIGFILE (default: the demo) against its hash
+	@$(BIN)/python workflow/scripts/verify_study.py $(if $(CONFIGFILE),--configfile '$(CONFIGFILE)')
 
 test: $(VENV)/dev.done ## Run all tests, the smallest study through Snakemake included
 	@$(BIN)/python -m pytest

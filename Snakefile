@@ -34,6 +34,9 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
+        # What was found to be altered is deleted with its manifest, and then made again.
+        expand(paths.manifest("{run}"), run=study.recorded_runs),
+        expand(paths.evaluation / "{group}.manifest.json", group=study.evaluation_groups),
         rules.check_text.output,
         [paths.joined_check(text) for text in study.joined_texts],
         rules.tabulate.output,

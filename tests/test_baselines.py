@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import sha256_of_file, write_json
 from pruning_vs_scratch.models.checkpoint import save_llama
 from pruning_vs_scratch.models.tensors import load_tensors
-from pruning_vs_scratch.pruning.masks import read_masks
+from pruning_vs_scratch.pruning.masks import read_masks, write_masks
 from pruning_vs_scratch.study import Target, TrainingPlan
 from pruning_vs_scratch.study.plan import Phase
 
@@ -135,6 +136,16 @@ def test_every_linear_weight_is_drawn_anew_under_the_mask(lab: Lab, initial: Ten
         assert not torch.eq(weight, trained[name])[mask].any()
         assert not torch.eq(weight, initial[name])[mask].any()
         assert float(weight[mask].std()) == pytest.approx(0.02, rel=0.3)
+
+
+def test_training_starts_from_no_sparse_model_whose_mask_is_that_of_another(lab: Lab, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(lab.folder / "sparse", other)
+    masks = read_masks(other / "mask.safetensors")
+    write_masks({name: mask.roll(1, dims=1) for name, mask in masks.items()}, other / "mask.safetensors")
+    with pytest.raises(UserError, match=r"\d+ pruned weights of model\.layers.* its mask is that of other weights"):
+        lab.train(tmp_path, "retrain", f"--model={lab.folder / 'sparse'}", f"--mask={other}")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_authors_redraw_the_output_projection_too(lab: Lab, tmp_path: Path) -> None:

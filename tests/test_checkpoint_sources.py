@@ -101,7 +101,7 @@ def test_a_commit_of_the_hub_is_taken_without_pickles_and_code(hub: HubServer, t
     manifest = json.loads((tmp_path / "out.manifest.json").read_text())
     content = (hub.root / NAME / WEIGHTS).read_bytes()
     assert (tmp_path / "out" / WEIGHTS).read_bytes() == content
-    assert manifest["facts"]["files"][WEIGHTS] == {
+    assert manifest["outputs"]["checkpoint"]["files"][WEIGHTS] == {
         "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(),
     }  # fmt: skip
     assert manifest["options"]["source"]["revision"] == REVISION

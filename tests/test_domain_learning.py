@@ -11,6 +11,7 @@ import torch
 
 from domain_world import LENGTH, VOCABULARY, run_script, small_tokenizer
 from models import SHAPE
+from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.config.training import TrainingConfig, ValidationConfig
 from pruning_vs_scratch.data.domains import (
     DomainLoader,
@@ -21,7 +22,6 @@ from pruning_vs_scratch.data.tokens import TokenArray, TokenStore, write_tokens
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import sha256_of_file
-from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.models.checkpoint import load_llama, save_llama
 from pruning_vs_scratch.models.llama import random_llama, shape_of
 from pruning_vs_scratch.pruning.domain_text import DomainText

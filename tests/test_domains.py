@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain_world import LENGTH, run_script, small_tokenizer
+from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.data.documents import Document
 from pruning_vs_scratch.data.domains import (
     DomainLoader,
@@ -27,7 +28,6 @@ from pruning_vs_scratch.data.tokenizer import SEPARATOR, load_tokenizer
 from pruning_vs_scratch.data.tokens import TokenArray, TokenStore
 from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.manifest import read_manifest
 
 DOMAINS = {"prose": ["books/*", "*.txt"], "code": ["*.py"]}
 

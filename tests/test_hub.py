@@ -11,13 +11,14 @@ import pytest
 
 from hub_server import hub_server
 from mini_benchmarks import ITEMS, items_of, write_prepared, write_repository
+from pruning_vs_scratch.artifacts import manifest_of
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.corpus import CorpusConfig, HubSource
 from pruning_vs_scratch.config.hub import HubDataset
 from pruning_vs_scratch.data.benchmarks import BENCHMARKS
 from pruning_vs_scratch.data.corpora import extract_corpora
 from pruning_vs_scratch.data.documents import read_documents
-from pruning_vs_scratch.data.hub import link_home, manifest_of, read_hub, verify_frozen
+from pruning_vs_scratch.data.hub import link_home, read_hub, verify_frozen
 from pruning_vs_scratch.errors import UserError
 
 PIQA = BENCHMARKS["piqa"].dataset
@@ -98,15 +99,15 @@ def test_another_revision_in_the_cache_is_not_taken_silently(home: Path, tmp_pat
 
 
 def test_what_is_missing_or_damaged_is_named_with_the_command_that_mends_it(frozen: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nothing is missing under .*: snakemake freeze"):
+    with pytest.raises(UserError, match=r"nothing or its manifest is missing under .*: snakemake freeze"):
         verify_frozen(tmp_path / "nothing")
     [file] = frozen.rglob("*validation.arrow")
     content = file.read_bytes()
     file.write_bytes(content[:-1])
-    with pytest.raises(UserError, match=r"validation\.arrow is damaged; delete"):
+    with pytest.raises(UserError, match=r"validation\.arrow has changed since it was written; delete"):
         verify_frozen(frozen)
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(UserError, match=r"validation\.arrow is damaged; delete"):
+    with pytest.raises(UserError, match=r"validation\.arrow has changed since it was written; delete"):
         verify_frozen(frozen)
 
 
@@ -182,7 +183,7 @@ def test_a_corpus_is_read_out_of_a_frozen_data_set(frozen: Path, tmp_path: Path)
     written = [document.text for document in read_documents(tmp_path / "out/goals.jsonl")]
     assert written == [item["goal"] for item in items_of("piqa", "validation")]
     next(frozen.rglob("*.arrow")).unlink()
-    with pytest.raises(UserError, match="is damaged"):
+    with pytest.raises(UserError, match="is missing"):
         extract_corpora(corpus, {"goals": frozen}, tmp_path / "again")
 
 

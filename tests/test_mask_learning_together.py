@@ -13,7 +13,7 @@ import pytest
 
 import test_domain_learning
 import test_sheared_llama
-from pruning_vs_scratch.manifest import read_manifest
+from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.pruning.methods.sheared_llama.method import MaskLearner

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.pruning.masks import (
+    has_pattern,
     keep_largest,
     keep_largest_per_row,
     keep_n_of_m,
@@ -165,3 +166,17 @@ def test_a_file_that_is_not_a_mask_is_an_error(tmp_path: Path, tensor: torch.Ten
 def test_a_missing_mask_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone\.safetensors"):
         read_masks(tmp_path / "gone.safetensors")
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "4:8"])
+def test_a_pattern_is_recognised_and_one_weight_more_or_elsewhere_is_not(pattern: str) -> None:
+    scores = torch.rand(6, 16, generator=torch.Generator().manual_seed(1))
+    mask = mask_by_row(scores, 0.5, pattern)
+    assert has_pattern(mask, pattern)
+    assert has_pattern(mask, "unstructured")
+    more = mask.clone()
+    more[3, int((~mask[3]).nonzero()[0])] = True
+    shifted = mask.roll(1, dims=1)
+    assert not has_pattern(more, pattern)
+    assert not has_pattern(shifted, pattern) or shifted.equal(mask)
+    assert not has_pattern(mask[:, :3], pattern)

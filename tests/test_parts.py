@@ -20,6 +20,7 @@ from pyarrow import parquet
 
 from checkpoints_world import write_published
 from hub_server import HubServer, hub_server
+from pruning_vs_scratch.artifacts import manifest_of
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.corpus import CorpusConfig, HubFilesSource, Splits
 from pruning_vs_scratch.config.load import load_config, study_files
@@ -31,7 +32,6 @@ from pruning_vs_scratch.data.splits import HELD_OUT, Divider
 from pruning_vs_scratch.data.tokenizer import Encoder, load_tokenizer
 from pruning_vs_scratch.data.tokens import TokenStore, join_tokens, write_tokens
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import file_facts
 from pruning_vs_scratch.manifest import ManifestWriter
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.parts import PartedSource, PartedText
@@ -81,9 +81,7 @@ def acquired(pages: Path, folder: Path, names: list[str]) -> Path:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(pages / name, folder / name)
-    ManifestWriter("test", {}).write(
-        folder.with_name(f"{folder.name}.manifest.json"), {}, {"files": file_facts(folder)}
-    )
+    ManifestWriter("test", {}).write(manifest_of(folder), {"part": folder}, {})
     return folder
 
 
@@ -479,7 +477,7 @@ def test_a_part_is_fetched_by_name_and_checked(hub: HubServer, tmp_path: Path) -
     assert hub.ranges == {NAMES[0]: [0], NAMES[1]: [100]}
     assert (tmp_path / "out" / NAMES[1]).read_bytes() == content
     manifest = json.loads((tmp_path / "out.manifest.json").read_text())
-    assert set(manifest["facts"]["files"]) == set(NAMES[:2])
+    assert set(manifest["outputs"]["part"]["files"]) == set(NAMES[:2])
     assert not (tmp_path / "out.partial").exists()
 
 

@@ -14,10 +14,10 @@ import zstandard
 from safetensors.torch import load_file
 
 from models import Case, same_tensors, tiny_llama, tiny_mistral, weights_of
+from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.data.tokenizer import Encoder, load_tokenizer, separator_of
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.pruning.kept import Kept

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from models import Case, logits_of, same_tensors, tiny_llama, weights_of
+from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.data.tokenizer import save_tokenizer, train_bpe
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import RECORDS, sha256_of_file, sha256_of_path, write_json
+from pruning_vs_scratch.files import RECORDS, file_facts, sha256_of_file, sha256_of_path, write_json
 from pruning_vs_scratch.ledger import LedgerRow
-from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.pruning.masks import read_masks
@@ -118,7 +118,8 @@ def test_the_manifest_has_the_hashes_of_what_was_read_and_written(pruned: Callab
     inputs = {name: getattr(world, name) for name in ("model", "target", "tokenizer")}
     inputs["calibration/0"] = world.calibration
     assert manifest["inputs"] == {name: sha256_of_path(path) for name, path in inputs.items()}
-    assert manifest["outputs"] == {"model": {"path": "run", "sha256": sha256_of_path(world.out)}}
+    expected = {"path": "run", "sha256": sha256_of_path(world.out), "files": file_facts(world.out)}
+    assert manifest["outputs"] == {"model": expected}
     assert manifest["options"]["method"] == case.method
     assert manifest["options"]["options"] == case.options
     assert manifest["step"] == "prune"

@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.load import parse_config
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import read_json, sha256_of_file, sha256_of_path, write_json, write_text
+from pruning_vs_scratch.files import file_facts, read_json, sha256_of_facts, sha256_of_file, write_json, write_text
 from pruning_vs_scratch.publishing.export import export_model
 from pruning_vs_scratch.publishing.lineage import lineage
 from pruning_vs_scratch.study import Study
@@ -47,7 +47,8 @@ def written(study: Study) -> Study:
         if run.role == "pruned":
             write_text(folder / "pruning.json", '{"method": "some"}')
         manifest = read_json(study.paths.manifest(name))
-        manifest["outputs"] = {"model": {"path": "model", "sha256": sha256_of_path(folder)}}
+        facts = file_facts(folder)
+        manifest["outputs"] = {"model": {"path": "model", "sha256": sha256_of_facts(facts), "files": facts}}
         write_json(study.paths.manifest(name), manifest)
         (folder / ".snakemake_timestamp").touch()
     table = results_table(study, run_table(study), *scores(study))
@@ -192,17 +193,18 @@ def test_a_run_without_scores_is_refused(study: Study) -> None:
 
 @pytest.mark.parametrize("change", ["weights", "a file more", "a file less"])
 def test_a_checkpoint_that_was_altered_is_refused(study: Study, change: str) -> None:
-    folder = study.paths.model(RETRAINED)
-    shard = folder / "model-00001-of-00002.safetensors"
+    folder, wrong = study.paths.model(RETRAINED), "model-00001-of-00002.safetensors"
+    shard = folder / wrong
     if change == "weights":
         shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     elif change == "a file more":
-        write_text(folder / "note.txt", "x")
+        wrong = "note.txt"
+        write_text(folder / wrong, "x")
     else:
         shard.unlink()
     message = refused(study, RETRAINED)
-    assert "was altered since" in message
-    assert f"Delete {folder.parent} and run the study again" in message
+    assert message.startswith(f"{folder / wrong}")
+    assert f"delete {folder} and {study.paths.manifest(RETRAINED)} and run again" in message
 
 
 def test_a_folder_that_holds_something_is_never_written_to(study: Study) -> None:

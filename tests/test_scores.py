@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models import STRUCTURED, Case, blockwise, same_tensors, stream_of, tiny_llama
+from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.ledger import LedgerRow
-from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
 from pruning_vs_scratch.pruning.catalogue import facts_of, methods
 from pruning_vs_scratch.pruning.method import options_of

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from models import Case, logits_of, tiny_llama
+from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.config.training import CosineSchedule, TrainingConfig, ValidationConfig
 from pruning_vs_scratch.data.tokens import TokenArray
 from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.ledger import LedgerRow
-from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.pruning.methods.sheared_llama.facts import ShearedLlamaOptions

@@ -25,12 +25,16 @@ from playwright.sync_api import Locator, Page
 
 import report_browser
 from mini_benchmarks import write_prepared
+from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.config.load import load_config, study_files
+from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.figures import FIGURES
+from pruning_vs_scratch.manifest import ManifestWriter
 from pruning_vs_scratch.planning.jobs import job_graph
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.costs import planned_costs
 from pruning_vs_scratch.tables.published import PAGES
+from pruning_vs_scratch.verification import Verification
 
 pytestmark = pytest.mark.workflow
 
@@ -568,6 +572,92 @@ def test_a_larger_budget_trains_nothing_again(copy: Path) -> None:
     assert jobs.get("train") == 2, jobs
     assert jobs["check_text"] == 1
     assert not {"tokenize_corpus", "prune", "score"} & set(jobs)
+
+
+def test_how_often_state_is_saved_and_how_text_is_cut_make_nothing_again(copy: Path) -> None:
+    saving = {"checkpoint_every_steps": 3, "checkpoint_every_minutes": 5.0, "keep_checkpoints": 2}
+    overlay = {"training": saving, "tokenizer": {"shard_tokens": 1000}}
+    (copy / "config/saving.yaml").write_text(yaml.safe_dump(overlay))
+    jobs = planned_jobs(copy, *SMOKE, "config/saving.yaml")
+    assert jobs["tabulate"] == 1
+    assert not {"tokenize_corpus", "train", "prune", "score", "evaluate"} & set(jobs)
+
+
+def test_a_changed_or_removed_artifact_of_any_kind_is_named(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(copy)
+    study = Study(load_config(study_files(["smoke"], copy / "config")).model_dump(mode="json"))
+
+    def problems() -> str:
+        found = Verification(study)
+        try:
+            return "\n".join([*found.missing(), *found.altered(), *found.broken_links()])
+        except UserError as error:
+            return str(error)
+
+    assert problems() == ""
+    files = []
+    for path, manifest in Verification(study).manifests.items():
+        written = {path.parent / Path(output["path"]).name: output["files"] for output in manifest["outputs"].values()}
+        files += [path, *(place / name for place, names in written.items() for name in names)]
+    assert len(files) > 100
+    assert {file.suffix for file in files} >= {".safetensors", ".parquet", ".jsonl", ".json", ".csv", ".bin", ".gz"}
+    for file in files:
+        content = file.read_bytes()
+        middle = len(content) // 2
+        file.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+        assert str(file) in problems()
+        file.unlink()
+        assert f"{file} is missing" in problems()
+        file.write_bytes(content)
+    assert problems() == ""
+
+
+def test_results_of_changed_scores_are_not_collected(copy: Path) -> None:
+    groups = ("depth-0.5-seed0", "width-0.5-seed0")
+    first, second = (copy / f"results/smoke/evaluation/{group}/losses.parquet" for group in groups)
+    content = first.read_bytes()
+    os.utime(copy / "config/reported.csv")  # the tables are collected again
+    first.write_bytes(second.read_bytes())
+    result = run_study(copy)
+    assert result.returncode == 1
+    assert f"{first.relative_to(copy)} has changed since it was written" in result.stdout + result.stderr
+    first.write_bytes(content)
+    result = run_study(copy)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_step_refuses_a_changed_input_and_what_is_deleted_is_made_again(
+    finished: tuple[Path, str], copy: Path
+) -> None:
+    runs = copy / "results/smoke/runs"
+    weights, pruned = runs / "P16.4k-seed0/model/model.safetensors", runs / "P16.4k-minitron_width-0.5-seed0"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    shutil.rmtree(pruned)
+    result = run_study(copy)
+    assert result.returncode == 1
+    assert f"{weights.relative_to(copy)} has changed since it was written" in result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+    weights.write_bytes(content)
+    result = run_study(copy)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert results_of(copy) == results_of(finished[0])
+
+
+def test_a_parent_that_was_made_again_is_not_mixed_with_what_was_made_from_it(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = copy / "results/smoke/runs/P16.4k-seed0"
+    (parent / "model/generation_config.json").write_text("{}")
+    monkeypatch.chdir(copy)
+    runs = Path("results/smoke/runs/P16.4k-seed0")
+    outputs = {"model": runs / "model", "metrics": runs / "metrics.jsonl"}
+    facts = read_manifest(runs / "manifest.json")["facts"]
+    ManifestWriter("train", {}).write(runs / "manifest.json", outputs, facts)
+    result = script(copy, "verify_study.py", *SMOKE)
+    assert result.returncode == 1
+    made = "results/smoke/runs/P16.4k-minitron_width-0.5-seed0/manifest.json"
+    assert f"{made} was made from another {runs / 'model'} than the one that is there" in result.stderr
 
 
 def test_too_little_text_is_told_before_anything_is_trained(copy: Path) -> None:

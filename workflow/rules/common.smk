@@ -9,17 +9,18 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
+from pruning_vs_scratch.artifacts import manifest_of
 from pruning_vs_scratch.cli import require_project_folder
 from pruning_vs_scratch.cluster.allocation import Allocation
 from pruning_vs_scratch.cluster.preflight import require_ready
 from pruning_vs_scratch.cluster.site import read_site
 from pruning_vs_scratch.config.load import read_study_file
 from pruning_vs_scratch.data.benchmarks import PACKAGE
-from pruning_vs_scratch.data.hub import manifest_of
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import canonical_json
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.evaluation import reading_options
+from pruning_vs_scratch.study.plan import SAVING
 from pruning_vs_scratch.tables.shape_search import searches_of
 
 try:

@@ -99,13 +99,12 @@ rule tokenize_corpus:
     resources:
         **allocation.text,
     params:
-        shard_tokens=study.config.tokenizer.shard_tokens,
         domains=lambda wildcards: canonical_json(study.domains_of(wildcards.corpus)),
     message:
         "Tokenise the corpus {wildcards.corpus}"
     shell:
         "python workflow/scripts/tokenize_corpus.py --documents {input.documents:q}"
-        " --tokenizer {input.tokenizer:q} --shard-tokens {params.shard_tokens}"
+        " --tokenizer {input.tokenizer:q} --shard-tokens {study.config.tokenizer.shard_tokens}"
         " --domains {params.domains:q} --out {output.tokens:q} --manifest {output.manifest:q} 2> {log:q}"
 
 

@@ -144,13 +144,12 @@ rule tokenize_part:
         splits=lambda wildcards: (
             [f"--splits={SPLITS}"] if wildcards.part in study.held_out_parts else []
         ),
-        shard_tokens=study.config.tokenizer.shard_tokens,
     message:
         "Tokenise {wildcards.part}"
     shell:
         "python workflow/scripts/tokenize_part.py --part {input.part:q} --files {params.files:q} {params.part:q}"
         " {params.splits:q} --held-out {input.held_out:q} --tokenizer {input.tokenizer:q}"
-        " --shard-tokens {params.shard_tokens} --threads {threads} --out {output.tokens:q}"
+        " --shard-tokens {study.config.tokenizer.shard_tokens} --threads {threads} --out {output.tokens:q}"
         " --manifest {output.manifest:q} 2> {log:q}"
 
 

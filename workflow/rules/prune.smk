@@ -83,5 +83,6 @@ rule prune:
     shell:
         "python workflow/scripts/launch.py --processes {resources.processes} --threads {params.threads}"
         " workflow/scripts/prune.py --run {wildcards.run:q}"
-        " --model {input.model:q} --target {input.target:q} --tokenizer {input.tokenizer:q} {params.options:q} --work {params.work:q} --out {output.model:q}"
+        " --model {input.model:q} --target {input.target:q} --tokenizer {input.tokenizer:q} {params.options:q}"
+        " --saving {study.saving:q} --work {params.work:q} --out {output.model:q}"
         " --manifest {output.manifest:q} 2> {log:q}"

@@ -27,7 +27,7 @@ rule train:
         **allocation.training,
     params:
         threads=study.config.training.threads,
-        plan=lambda wildcards: study.run(wildcards.run).plan.model_dump_json(),
+        plan=lambda wildcards: study.run(wildcards.run).plan.without_saving,
         options=lambda wildcards: study.training_options(wildcards.run),
         # A trial of a search leaves no checkpoint.
         out=lambda wildcards, output: [f"--out={path}" for path in [output.get("trained")] if path],
@@ -38,7 +38,7 @@ rule train:
     shell:
         "python workflow/scripts/launch.py --nodes {resources.nodes} --processes {resources.processes}"
         " --threads {params.threads} workflow/scripts/train.py"
-        " --plan {params.plan:q} {params.options:q} --tokens {input.tokens:q}"
+        " --plan {params.plan:q} --saving {study.saving:q} {params.options:q} --tokens {input.tokens:q}"
         " --validation {input.validation:q} --tokenizer {input.tokenizer:q} --work {params.work:q} {params.report:q}"
         " {params.out:q} --metrics {output.metrics:q} --manifest {output.manifest:q} 2> {log:q}"
 
@@ -85,6 +85,8 @@ rule choose_learning_rates:
                 "figures": True,
                 "publishing": True,
                 "pruning": {"processes"},
+                "training": SAVING,
+                "tokenizer": {"shard_tokens"},
             }
         ),
     message:

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from pruning_vs_scratch import cli
-from pruning_vs_scratch.files import atomic_directory, file_facts
+from pruning_vs_scratch.files import atomic_directory
 from pruning_vs_scratch.hub_files import Repository, described, fetch_all
 from pruning_vs_scratch.locks import exclusive
 from pruning_vs_scratch.manifest import ManifestWriter
@@ -34,7 +34,7 @@ def main() -> None:
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(partial / name, temporary / name)
         shutil.rmtree(partial)
-    manifest.write(args.manifest, {"part": args.out}, {"files": file_facts(args.out)})
+    manifest.write(args.manifest, {"part": args.out}, {})
 
 
 if __name__ == "__main__":

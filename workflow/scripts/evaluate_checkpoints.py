@@ -14,7 +14,7 @@ from pruning_vs_scratch.cli import json_argument, named_path, positive_integer
 from pruning_vs_scratch.data.hub import link_home, verify_frozen
 from pruning_vs_scratch.evaluation.finite import require_finite
 from pruning_vs_scratch.evaluation.offline import refuse_network, work_offline
-from pruning_vs_scratch.files import RECORDS, atomic_directory, atomic_file, sha256_of_value
+from pruning_vs_scratch.files import atomic_directory, atomic_file, sha256_of_value
 from pruning_vs_scratch.libraries import import_libraries
 from pruning_vs_scratch.locks import exclusive
 from pruning_vs_scratch.manifest import ManifestWriter, source_hash
@@ -101,7 +101,7 @@ def _evaluate_all(args: argparse.Namespace, world: "World", refused: list[str]) 
     shared = {"options": manifest.options, "inputs": dict(manifest.inputs), "source": source_hash()}
     finished = []
     for run, folder in args.checkpoint:
-        spec = sha256_of_value({**shared, "model": manifest.add_input(f"model/{run}", folder, ignore=RECORDS)})
+        spec = sha256_of_value({**shared, "model": manifest.add_input(f"model/{run}", folder)})
         scores = world.from_first(args.work / run / spec[:16])
         _evaluated(args, folder, scores, world)
         finished.append((run, scores))

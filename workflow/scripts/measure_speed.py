@@ -8,7 +8,6 @@ from typing import Any
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import named_path, positive_integer
 from pruning_vs_scratch.config.evaluation import SpeedConfig
-from pruning_vs_scratch.files import RECORDS
 from pruning_vs_scratch.manifest import ManifestWriter, hardware
 
 
@@ -29,7 +28,7 @@ def main() -> None:
     settings = SpeedConfig.from_option("--settings", args.settings)
     manifest = ManifestWriter("measure_speed", settings.model_dump())
     for name, folder in args.checkpoint:
-        manifest.add_input(f"model/{name}", folder, ignore=RECORDS)
+        manifest.add_input(f"model/{name}", folder)
 
     import pandas as pd
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import PRUNING_FILE, RECORDS, atomic_directory, sha256_of_value, weight_bytes, write_json
+from pruning_vs_scratch.files import PRUNING_FILE, atomic_directory, sha256_of_value, weight_bytes, write_json
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.libraries import import_libraries
 from pruning_vs_scratch.manifest import ManifestWriter, peak_memory_bytes, source_hash
@@ -62,7 +62,7 @@ def _prune_once(args: argparse.Namespace, world: "World") -> None:
     )
     for name in ("model", "target", "tokenizer", "scores", "validation"):
         if getattr(args, name) is not None:
-            manifest.add_input(name, getattr(args, name), ignore=RECORDS)
+            manifest.add_input(name, getattr(args, name))
     for i, path in enumerate(args.calibration or []):
         manifest.add_input(f"calibration/{i}", path)
     # How memory is used changes nothing in the result.
@@ -113,6 +113,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--scores", type=Path, help="scores of score.py, instead of calibration text")
     parser.add_argument("--options", type=json_argument, default={}, help="JSON: options of the method")
     parser.add_argument("--mask-learning", type=json_argument, help="JSON: token plan of mask learning in a study")
+    parser.add_argument(
+        "--saving", type=json_argument, default={}, help="JSON: its checkpoint_every_minutes, keep_checkpoints"
+    )
     parser.add_argument(
         "--domains", type=json_argument, default={}, help="JSON: proportions of the domains that masks are learned on"
     )

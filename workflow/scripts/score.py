@@ -9,7 +9,7 @@ from pathlib import Path
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import RECORDS, atomic_file
+from pruning_vs_scratch.files import atomic_file
 from pruning_vs_scratch.libraries import import_libraries
 from pruning_vs_scratch.manifest import ManifestWriter
 from pruning_vs_scratch.pruning import catalogue
@@ -30,7 +30,7 @@ def main() -> None:
         "score", {name: getattr(args, name) for name in names}, catalogue.packages_of(args.method)
     )
     require_paths(args)
-    model_sha256 = manifest.add_input("model", args.model, ignore=RECORDS)
+    model_sha256 = manifest.add_input("model", args.model)
     for i, path in enumerate(args.calibration or []):
         manifest.add_input(f"calibration/{i}", path)
 

@@ -1,6 +1,7 @@
 """Collect a study's ledger, results, efficiency, times and provenance, and the tables behind claims and figures.
 
-Fails when the two sides of a compared pair did not see the same tokens under the same recipe.
+Fails when the two sides of a compared pair did not see the same tokens under the same recipe, when what it reads was
+changed since, or when a step read another form of an artifact than the one that is there.
 """
 
 import argparse
@@ -10,6 +11,7 @@ from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.tabulate import tabulate
+from pruning_vs_scratch.verification import require_sound_results
 
 
 def main() -> None:
@@ -18,7 +20,9 @@ def main() -> None:
     parser.add_argument("--config", type=json_argument, required=True, help="the study: JSON text or a JSON file")
     parser.add_argument("--reported", type=Path, required=True, help="the paper's numbers, a .csv; they are kept too")
     args = parser.parse_args()
-    tabulate(Study(args.config), args.reported)
+    study = Study(args.config)
+    require_sound_results(study)
+    tabulate(study, args.reported)
 
 
 if __name__ == "__main__":

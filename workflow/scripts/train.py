@@ -20,7 +20,6 @@ from pruning_vs_scratch.errors import Diverged, UserError, nearest
 from pruning_vs_scratch.files import (
     CONFIG_FILE,
     MASK_FILE,
-    RECORDS,
     atomic_file,
     read_json,
     sha256_of_value,
@@ -34,6 +33,7 @@ from pruning_vs_scratch.study import Target, TrainingPlan
 from pruning_vs_scratch.study.plan import TRIAL_PHASES
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import LlamaForCausalLM
 
     from pruning_vs_scratch.training.loop import Trainer, TrainResult
@@ -52,7 +52,7 @@ INPUTS = (
 def main() -> None:
     """Entry point."""
     args = _arguments()
-    plan = _with_chosen_rate(TrainingPlan.parse(args.plan, "--plan"), args)
+    plan = _with_chosen_rate(TrainingPlan.parse(args.plan, "--plan", args.saving), args)
     if args.cut_like is not None and args.target is None:
         raise UserError("--cut-like cuts random weights: give it with --target, the shape before the cut")
     if args.like is not None and args.target is None:
@@ -73,7 +73,7 @@ def main() -> None:
             manifest.add_input("like", args.like / CONFIG_FILE)
         for name in INPUTS:
             if getattr(args, name) is not None:
-                manifest.add_input(name, getattr(args, name), ignore=RECORDS)
+                manifest.add_input(name, getattr(args, name))
         if args.mask is not None:
             manifest.add_input("mask", args.mask / MASK_FILE)
         spec_hash = sha256_of_value({"plan": plan.spec, "inputs": manifest.inputs})
@@ -97,6 +97,9 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plan", type=json_argument, required=True, help="token plan: JSON text or a JSON file")
+    parser.add_argument(
+        "--saving", type=json_argument, default={}, help="JSON: when states are saved, where the plan does not say"
+    )
     parser.add_argument("--tokens", type=Path, required=True, help="token shards of the training split")
     parser.add_argument("--validation", type=Path, required=True, help="token shards of the validation split")
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
@@ -136,7 +139,6 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: P
     import torch
 
     from pruning_vs_scratch.models.device import keep_freed_memory
-    from pruning_vs_scratch.pruning.masks import read_masks
     from pruning_vs_scratch.training.export import write_checkpoint
     from pruning_vs_scratch.training.loop import Trainer
     from pruning_vs_scratch.training.metrics import begin_metrics
@@ -153,7 +155,7 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: P
         trainer = Trainer(
             plan,
             model,
-            masks=read_masks(args.mask / MASK_FILE) if args.mask else {},
+            masks=_masks(args, model),
             train=Windows(stores["tokens"], plan.sequence_length, plan.seed, plan.reading),
             validation=Windows(stores["validation"], plan.sequence_length, EVALUATION_SEED),
             work=work,
@@ -250,6 +252,23 @@ def _initial_model(args: argparse.Namespace, plan: TrainingPlan, text: TokenStor
     start = args.model or args.redraw_linears or args.redraw_linears_and_head or args.target
     text.check_vocabulary(model.config.vocab_size, start)
     return model
+
+
+def _masks(args: argparse.Namespace, model: "LlamaForCausalLM") -> dict[str, "Tensor"]:
+    """What stays zero, by name.
+
+    Raises:
+        UserError: the mask does not fit the model, or a checkpoint to start from has other zeros.
+    """
+    from pruning_vs_scratch.pruning.record import masks_of
+    from pruning_vs_scratch.training.sparsity import assert_masked, fitted_masks
+
+    if args.mask is None:
+        return {}
+    masks = masks_of(args.mask)
+    if args.model is not None:
+        assert_masked(model, fitted_masks(model, masks))
+    return masks
 
 
 def _starting_weights(args: argparse.Namespace, plan: TrainingPlan) -> "LlamaForCausalLM":

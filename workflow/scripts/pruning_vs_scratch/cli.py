@@ -157,9 +157,13 @@ def named_path(text: str) -> tuple[str, Path]:
 
 
 def relative_name(path: Path) -> str:
-    """A path as it may appear in an output: relative to the repository or to the working folder, else its name."""
-    resolved = Path(path).resolve()
-    for base in (Path.cwd().resolve(), REPOSITORY):
-        if resolved.is_relative_to(base):
-            return str(resolved.relative_to(base))
+    """A path as it may appear in an output: relative to the repository or to the working folder, else its name.
+
+    A linked folder within them keeps its place: where it leads to is the machine's own.
+    """
+    absolute, resolved = Path(path).absolute(), Path(path).resolve()
+    for place in (resolved if ".." in absolute.parts else absolute, resolved):
+        for base in (Path.cwd().resolve(), REPOSITORY):
+            if place.is_relative_to(base):
+                return str(place.relative_to(base))
     return resolved.name

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,14 @@ PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 """Files of weights that can run code when they are read."""
 RECORDS = frozenset({PRUNING_FILE, MASK_LEARNING_FILE, STATE_FILE})
 """Files of a checkpoint or state that hold times, and so are no part of its identity."""
+
+
+ITSELF = "."
+"""The name of a file in its own facts, where a folder has those of its files."""
+
+
+FileFacts = dict[str, Any]
+"""Size of a file (``bytes``) and its ``sha256``."""
 
 
 @contextmanager
@@ -145,8 +153,31 @@ def sha256_of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def sha256_of_path(path: Path, ignore: Collection[str] = ()) -> str:
-    """SHA-256 of a file, or of a folder's relative names and contents, but for files of the names in ``ignore``.
+def sha256_of_path(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's relative names and contents, but for hidden files and records.
+
+    Raises:
+        UserError: there is neither.
+    """
+    return sha256_of_facts(file_facts(path))
+
+
+def sha256_of_facts(facts: Mapping[str, FileFacts]) -> str:
+    """The hash of ``sha256_of_path`` from what ``file_facts`` said."""
+    if facts.keys() == {ITSELF}:
+        return str(facts[ITSELF]["sha256"])
+    return sha256_of_value({name: fact["sha256"] for name, fact in facts.items() if Path(name).name not in RECORDS})
+
+
+def weight_bytes(model: Path) -> int:
+    """Bytes of the weights in a checkpoint folder."""
+    return sum(file.stat().st_size for file in Path(model).glob("model*.safetensors"))
+
+
+def file_facts(path: Path) -> dict[str, FileFacts]:
+    """Size and hash of a file, under the name ``ITSELF``, or of every file of a folder, by relative name.
+
+    Hidden files are left out: Snakemake and file managers put theirs into folders.
 
     Raises:
         UserError: there is neither.
@@ -155,26 +186,12 @@ def sha256_of_path(path: Path, ignore: Collection[str] = ()) -> str:
     if not path.exists():
         raise UserError(f"{path} is missing: run the step that writes it, or the whole workflow, again")
     if path.is_file():
-        return sha256_of_file(path)
-    files = (child for child in path.rglob("*") if child.is_file() and child.name not in ignore)
-    return sha256_of_value({str(file.relative_to(path)): sha256_of_file(file) for file in files})
+        return {ITSELF: _facts_of(path)}
+    files = (file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith("."))
+    return {str(file.relative_to(path)): _facts_of(file) for file in files}
 
 
-def weight_bytes(model: Path) -> int:
-    """Bytes of the weights in a checkpoint folder."""
-    return sum(file.stat().st_size for file in Path(model).glob("model*.safetensors"))
-
-
-def file_facts(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and hash of every file of a folder but for hidden ones, by relative name."""
-    return {
-        str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": sha256_of_file(file)}
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and not file.name.startswith(".")
-    }
-
-
-def damaged_file(folder: Path, facts: dict[str, dict[str, Any]]) -> Path | None:
+def damaged_file(folder: Path, facts: Mapping[str, FileFacts]) -> Path | None:
     """The first file of a folder that is missing or no longer what ``file_facts`` said; None if all are right."""
     for name, expected in facts.items():
         file = folder / name
@@ -234,6 +251,10 @@ def _write_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}. {_disk_hint(path.parent)}") from error
+
+
+def _facts_of(file: Path) -> FileFacts:
+    return {"bytes": file.stat().st_size, "sha256": sha256_of_file(file)}
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -16,11 +16,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pruning_vs_scratch.artifacts import SCHEMA, require_as_written, sealed
 from pruning_vs_scratch.cli import relative_name
-from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import read_json, sha256_of_file, sha256_of_path, sha256_of_value, write_json
+from pruning_vs_scratch.files import file_facts, sha256_of_facts, sha256_of_file, sha256_of_value, write_json
 
-SCHEMA = 1
 RECORDED_PACKAGES = (
     "torch",
     "transformers",
@@ -46,11 +45,19 @@ class ManifestWriter:
         self.options = options
         self._packages = packages
         self.inputs: dict[str, str] = {}
+        self._input_paths: dict[str, str] = {}
         self._start = time.monotonic()
 
-    def add_input(self, name: str, path: Path, ignore: Collection[str] = ()) -> str:
-        """Record an input's hash, but for files of the names in ``ignore``, under a name and return the hash."""
-        self.inputs[name] = sha256_of_path(path, ignore)
+    def add_input(self, name: str, path: Path) -> str:
+        """Record an input's hash under a name and return it.
+
+        Raises:
+            UserError: it is missing, or is not what its own manifest says.
+        """
+        facts = file_facts(path)
+        require_as_written(path, facts)
+        self._input_paths[name] = relative_name(path)
+        self.inputs[name] = sha256_of_facts(facts)
         return self.inputs[name]
 
     def add_files(self, name: str, folder: Path, files: Iterable[str]) -> None:
@@ -59,45 +66,22 @@ class ManifestWriter:
 
     def write(self, path: Path, outputs: dict[str, Path], facts: dict[str, Any]) -> None:
         """Write the manifest; ``facts`` are the step's own results (token counts, shapes, ...)."""
-        write_json(
-            path,
-            {
-                "schema": SCHEMA,
-                "step": self.step,
-                "options": self.options,
-                "inputs": self.inputs,
-                "outputs": {
-                    name: {"path": relative_name(output), "sha256": sha256_of_path(output)}
-                    for name, output in outputs.items()
-                },
-                "facts": facts,
-                "source_hash": source_hash(),
-                "versions": versions(self._packages),
-                "hardware": hardware(),
-                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-                "seconds": round(time.monotonic() - self._start, 3),
-                "peak_memory_bytes": peak_memory_bytes(),
-            },
-        )
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """Read a manifest.
-
-    Raises:
-        UserError: it is missing, damaged, or of a newer schema.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise UserError(
-            f"the manifest {relative_name(path)} is missing: its folder is incomplete; delete the folder and run again"
-        )
-    manifest = read_json(path)
-    if not isinstance(manifest, dict):
-        raise UserError(f"the manifest {relative_name(path)} is damaged; delete its folder and run again")
-    if manifest.get("schema", 0) > SCHEMA:
-        raise UserError(f"the manifest {relative_name(path)} was written by a newer version of this project")
-    return manifest
+        manifest = {
+            "schema": SCHEMA,
+            "step": self.step,
+            "options": self.options,
+            "inputs": self.inputs,
+            "input_paths": self._input_paths,
+            "outputs": {name: _output(path) for name, path in outputs.items()},
+            "facts": facts,
+            "source_hash": source_hash(),
+            "versions": versions(self._packages),
+            "hardware": hardware(),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - self._start, 3),
+            "peak_memory_bytes": peak_memory_bytes(),
+        }
+        write_json(path, sealed(manifest))
 
 
 @functools.cache
@@ -138,6 +122,11 @@ def peak_memory_bytes() -> int:
     """Peak resident memory of this process (Linux counts it in KiB, macOS in bytes)."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _output(path: Path) -> dict[str, Any]:
+    facts = file_facts(path)
+    return {"path": relative_name(path), "sha256": sha256_of_facts(facts), "files": facts}
 
 
 def _processor() -> str:

@@ -8,7 +8,8 @@ from rocrate.model import ContextEntity
 from rocrate.rocrate import ROCrate
 
 from pruning_vs_scratch.archive.listing import Listing
-from pruning_vs_scratch.manifest import read_manifest, versions
+from pruning_vs_scratch.artifacts import read_manifest
+from pruning_vs_scratch.manifest import versions
 from pruning_vs_scratch.study import Study
 
 PROFILES = {

@@ -192,7 +192,7 @@ class TrainingConfig(Section):
     distillation: DistillationConfig = DistillationConfig()
     """How, if the objective is kd."""
     validation: ValidationConfig
-    checkpoint_every_steps: PositiveInt
+    checkpoint_every_steps: PositiveInt = 100
     """Save resume state each this many steps."""
     checkpoint_every_minutes: Annotated[float, Field(gt=0)] | None = None
     """Save it also whenever this much time has passed."""

@@ -13,13 +13,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pruning_vs_scratch.artifacts import record_of
 from pruning_vs_scratch.config.corpus import HubSource
 from pruning_vs_scratch.config.hub import HubDataset
 from pruning_vs_scratch.data.columns import require_text_column, rows_of, text_of_row
 from pruning_vs_scratch.data.documents import Document, clean
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import atomic_directory, damaged_file, file_facts
-from pruning_vs_scratch.manifest import read_manifest
+from pruning_vs_scratch.files import atomic_directory, file_facts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,13 +55,7 @@ def freeze(dataset: HubDataset, out: Path) -> dict[str, Any]:
         "revision": prepared.name,
         "items": {name: split["num_examples"] for name, split in splits.items()},
         "source": "cache" if found else "hub",
-        "files": file_facts(out),
     }
-
-
-def manifest_of(folder: Path) -> Path:
-    """Where the manifest of a frozen data set lies."""
-    return folder.with_name(f"{folder.name}.manifest.json")
 
 
 def verify_frozen(folder: Path) -> None:
@@ -71,10 +65,11 @@ def verify_frozen(folder: Path) -> None:
         UserError: names the data set, the file, and the command that fetches it.
     """
     again = f"fetch it where there is a network: {FREEZE}"
-    if not folder.is_dir() or not manifest_of(folder).is_file():
-        raise UserError(f"the data set {folder.name} is missing under {folder.parent}; {again}")
-    if file := damaged_file(folder, read_manifest(manifest_of(folder))["facts"]["files"]):
-        raise UserError(f"{file} is damaged; delete {folder} and {again}")
+    record = record_of(folder) if folder.is_dir() else None
+    if record is None:
+        raise UserError(f"the data set {folder.name} or its manifest is missing under {folder.parent}; {again}")
+    if difference := record.difference(file_facts(folder)):
+        raise UserError(f"{difference}; delete {folder} and {again}")
 
 
 def link_home(folders: Iterable[Path], home: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pruning_vs_scratch.config.checkpoint import CheckpointSource, HubCheckpoint, PathCheckpoint
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import atomic_directory, file_facts
+from pruning_vs_scratch.files import atomic_directory
 from pruning_vs_scratch.locks import exclusive
 from pruning_vs_scratch.parents import folder as local
 from pruning_vs_scratch.parents.files import check_pinned, refuse_remote_code
@@ -42,7 +42,6 @@ def acquire(source: CheckpointSource, content: Content, package: Path | None, ou
             from pruning_vs_scratch.models.checkpoint import check_checkpoint
 
             check_checkpoint(temporary)
-        facts["files"] = file_facts(temporary)
     return facts
 
 

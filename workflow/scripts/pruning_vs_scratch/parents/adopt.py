@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from pruning_vs_scratch.data.hub import FREEZE, manifest_of
+from pruning_vs_scratch.artifacts import record_of
+from pruning_vs_scratch.data.hub import FREEZE
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import atomic_directory, damaged_file
-from pruning_vs_scratch.manifest import read_manifest
+from pruning_vs_scratch.files import atomic_directory
 from pruning_vs_scratch.parents.folder import link_or_copy
 from pruning_vs_scratch.study import ModelShape
 
@@ -18,11 +18,14 @@ def adopt(checkpoint: Path, shape: ModelShape, positions: int, out: Path) -> str
     """Put an acquired checkpoint where the models of a study lie; returns the dtype that it was published in.
 
     Raises:
-        UserError: it was changed since, or has another shape, or reads fewer tokens at a time than the study does.
+        UserError: it has no manifest, or has another shape, or reads fewer tokens at a time than the study does.
     """
-    facts = read_manifest(manifest_of(checkpoint))["facts"]["files"]
-    if file := damaged_file(checkpoint, facts):
-        raise UserError(f"{file} is damaged; delete {checkpoint} and fetch it where there is a network: {FREEZE}")
+    record = record_of(checkpoint)
+    if record is None:
+        raise UserError(
+            f"{checkpoint} has no manifest that lists its files; delete it and fetch it where there is a network: "
+            f"{FREEZE}"
+        )
 
     from pruning_vs_scratch.models.llama import shape_of
     from pruning_vs_scratch.models.portable import read_config
@@ -31,7 +34,7 @@ def adopt(checkpoint: Path, shape: ModelShape, positions: int, out: Path) -> str
     if problems := [*_differences(shape, shape_of(config)), *_too_long(positions, config)]:
         raise UserError(f"the parent {checkpoint.name} is not what the study says:\n" + "\n".join(problems))
     with atomic_directory(out) as temporary:
-        link_or_copy(checkpoint, list(facts), temporary, checkpoint.name)
+        link_or_copy(checkpoint, list(record.files), temporary, checkpoint.name)
     return str(config.dtype).removeprefix("torch.")
 
 

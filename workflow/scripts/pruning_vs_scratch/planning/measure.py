@@ -7,9 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from pruning_vs_scratch.data.hub import manifest_of
+from pruning_vs_scratch.artifacts import manifest_of, read_manifest
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.planning.throughput import PROCESSOR, Rate, Work
 from pruning_vs_scratch.study.study import Study
 from pruning_vs_scratch.tables.load import records

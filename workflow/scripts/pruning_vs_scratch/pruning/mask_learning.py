@@ -81,7 +81,8 @@ def _store_with_domains(args: argparse.Namespace, option: str) -> TokenStore:
 def _mask_learning_plan(args: argparse.Namespace, options: MaskLearningOptions, windows: Windows) -> TrainingPlan:
     """The study's plan; by hand, one that reads the budget of the options, or else all text once."""
     if args.mask_learning is not None:
-        return TrainingPlan.parse(args.mask_learning, "--mask-learning")
+        saving = args.saving | {"checkpoint_every_steps": options.checkpoint_every_steps}
+        return TrainingPlan.parse(args.mask_learning, "--mask-learning", saving)
     batch = options.global_batch_size * windows.length
     tokens = options.tokens or windows.count * windows.length // batch * batch
     if tokens == 0 or tokens % batch:

@@ -112,6 +112,14 @@ def mask_by_row(scores: torch.Tensor, ratio: float, pattern: str) -> torch.Tenso
     return keep_n_of_m(scores, kept, group)
 
 
+def has_pattern(mask: torch.Tensor, pattern: str) -> bool:
+    """Whether a mask keeps what a pattern such as '2:4' says of each group; any mask is 'unstructured'."""
+    if pattern == "unstructured":
+        return True
+    kept, group = parse_pattern(pattern)
+    return mask.shape[1] % group == 0 and bool((mask.view(-1, group).sum(dim=1) == kept).all())
+
+
 def parse_pattern(pattern: str) -> tuple[int, int]:
     """'2:4' -> (2, 4)."""
     kept, group = pattern.split(":")

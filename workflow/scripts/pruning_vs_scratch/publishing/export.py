@@ -3,11 +3,12 @@
 import shutil
 from pathlib import Path
 
+from pruning_vs_scratch.artifacts import require_as_written
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import MASK_FILE, PRUNING_FILE, atomic_directory, sha256_of_file, write_text
 from pruning_vs_scratch.models.portable import make_portable, read_config
 from pruning_vs_scratch.publishing.card import Subject, model_card
-from pruning_vs_scratch.publishing.lineage import TIMESTAMP, Stage, lineage, require_unaltered
+from pruning_vs_scratch.publishing.lineage import TIMESTAMP, Stage, lineage
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.published.stored import Stored
 from pruning_vs_scratch.tables.shape_search import made_shape
@@ -25,7 +26,7 @@ def export_model(stored: Stored, run: str, out: Path) -> None:
     stages = lineage(study, run)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out} exists and is not an empty folder; choose another one, or delete it")
-    require_unaltered(study, stages[-1])
+    require_as_written(study.paths.model(run))
     results = stored.results
     if run not in set(results["run"]):
         raise UserError(f"run {run} has no scores in {stored.folder}: run the study to its end first")

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import sha256_of_path
 from pruning_vs_scratch.ledger import LedgerRow
-from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.study import Run, Study
 
 TIMESTAMP = ".snakemake_timestamp"
@@ -43,20 +42,6 @@ def lineage(study: Study, name: str) -> list[Stage]:
         raise UserError(f"{name} is a {run.role} of study {study.name}: it leaves no checkpoint that could be exported")
     before = run.start or run.redrawn
     return [*(lineage(study, before) if before else []), Stage(run, _manifest(study, name))]
-
-
-def require_unaltered(study: Study, stage: Stage) -> None:
-    """Refuse a checkpoint that is not the one of its manifest.
-
-    Raises:
-        UserError: names the folder.
-    """
-    folder = study.paths.model(stage.run.name)
-    if sha256_of_path(folder, ignore={TIMESTAMP}) != stage.sha256:
-        raise UserError(
-            f"{folder} is not what its manifest names (SHA-256 {stage.sha256[:12]}…): it was altered since. "
-            f"Delete {folder.parent} and run the study again"
-        )
 
 
 def _manifest(study: Study, name: str) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class Paths:
     @property
     def held_out_runs(self) -> Path:
         """Runs of words of held-out text, which no training text in parts may hold."""
-        return self.resources / "held_out_runs.safetensors"
+        return self.corpora / "held_out_runs.safetensors"
 
     def part(self, name: str) -> Path:
         """What is made of one part of the training text: tokens/, and of the first ones held_out/."""

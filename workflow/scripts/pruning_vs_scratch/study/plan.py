@@ -1,6 +1,7 @@
 """The token plan of one training run: everything that the training loop needs to know but the weights and text."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -16,12 +17,9 @@ from pruning_vs_scratch.config.training import (
 from pruning_vs_scratch.data.reading import READ_ONCE, Reading
 from pruning_vs_scratch.errors import UserError
 
-EXECUTION = frozenset(
-    {
-        "micro_batch_size", "loss_chunk_tokens", "activation_checkpointing", "compile", "threads",
-        "checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints",
-    }
-)  # fmt: skip
+SAVING = frozenset({"checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints"})
+"""Fields of a training plan that say when states are saved: they change nothing in the result."""
+EXECUTION = SAVING | {"micro_batch_size", "loss_chunk_tokens", "activation_checkpointing", "compile", "threads"}
 """Fields of a training plan that say how it is carried out: they change time, memory and rounding, not the run."""
 
 Phase = Literal["pretrain", "prune", "retrain", "scratch", "rewind", "trunk", "sweep", "shape_search"]
@@ -108,16 +106,21 @@ class TrainingPlan(Section):
         )
 
     @classmethod
-    def parse(cls, values: Any, option: str) -> "TrainingPlan":
-        """The plan that an option of a command gives as plain values.
+    def parse(cls, values: Any, option: str, saving: Mapping[str, Any]) -> "TrainingPlan":
+        """The plan that an option of a command gives as plain values; ``saving`` says when states are saved.
 
         Raises:
             UserError: they are no plan.
         """
         try:
-            return cls.model_validate(values)
+            return cls.model_validate({**values, **saving} if isinstance(values, dict) else values)
         except ValidationError as error:
             raise UserError(f"{option} is not a token plan: {error}") from error
+
+    @property
+    def without_saving(self) -> str:
+        """JSON of all but when states are saved: what a finished run would be made again for."""
+        return self.model_dump_json(exclude=set(SAVING))
 
     def begun(self, run: str, steps: int, schedule: ScheduleConfig) -> "TrainingPlan":
         """The plan of a trunk: the first steps of this one, by a schedule that is the same in these steps."""

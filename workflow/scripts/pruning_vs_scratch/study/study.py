@@ -29,7 +29,7 @@ from pruning_vs_scratch.study.evaluation import (
 from pruning_vs_scratch.study.expand import Expansion, corpora_of
 from pruning_vs_scratch.study.parts import Part, PartedSource, PartedText
 from pruning_vs_scratch.study.paths import Paths
-from pruning_vs_scratch.study.plan import PruningPlan, TrainingPlan
+from pruning_vs_scratch.study.plan import SAVING, PruningPlan, TrainingPlan
 from pruning_vs_scratch.study.runs import Pair, Run
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.shape_search import candidates_of
@@ -442,10 +442,15 @@ class Study:
         """Options of prune.py for a pruned run, beyond its model and target."""
         plan = self.pruning_plan(name)
         inputs = [f"--{option}={path}" for option, path in self.pruning_inputs(name).items()]
-        learning = [f"--mask-learning={plan.training.model_dump_json()}"] if plan.training else []
+        learning = [f"--mask-learning={plan.training.without_saving}"] if plan.training else []
         proportions = {name: domain.proportion for name, domain in self.config.corpus.domains.items()}
         domains = [f"--domains={canonical_json(proportions)}"] if plan.training and proportions else []
         return [*self._text_options(plan), *inputs, *learning, *domains]
+
+    @property
+    def saving(self) -> str:
+        """JSON: when training saves its state, which is no part of a run's plan here."""
+        return self.config.training.model_dump_json(include=set(SAVING))
 
     @staticmethod
     def _text_options(plan: PruningPlan) -> list[str]:

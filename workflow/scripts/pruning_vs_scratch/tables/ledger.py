@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.ledger import COLUMNS_OF_A_MATCH, COLUMNS_OF_A_TRUNK, COLUMNS_OF_AN_EQUAL_MATCH, LedgerRow
-from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.study import Pair, Run, Study
 from pruning_vs_scratch.study.full_budget import least_budget, most_budget
 from pruning_vs_scratch.study.plan import TRIAL_PHASES

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pandas as pd
 
+from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.items import CHANCE, chance_rows, task_mean_rows, task_rows
 from pruning_vs_scratch.tables.statistics import error_of_mean

@@ -4,9 +4,9 @@ from typing import Any
 
 import pandas as pd
 
+from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.ledger import LedgerRow
-from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.study import Run, Study
 from pruning_vs_scratch.tables.shape_search import made_shape
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import read_json
-from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.study import ModelShape, Run, Study, Target
 from pruning_vs_scratch.study.paths import Paths
 from pruning_vs_scratch.tables.load import COLUMNS

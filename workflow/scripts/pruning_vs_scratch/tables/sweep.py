@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.manifest import read_manifest
 from pruning_vs_scratch.study import Study
 
 COLUMNS = ("side", "on", "peak_lr", "validation_loss", "tokens_seen", "flops", "run")

@@ -10,8 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from pruning_vs_scratch.data.hub import manifest_of
-from pruning_vs_scratch.manifest import read_manifest
+from pruning_vs_scratch.artifacts import manifest_of, read_manifest
 from pruning_vs_scratch.study import Study
 
 Manifest = dict[str, Any]

@@ -49,9 +49,9 @@ def assert_masked(model: nn.Module, masks: Masks) -> None:
     """Check that every pruned weight is exactly zero.
 
     Raises:
-        UserError: names the first parameter with a revived weight.
+        UserError: names the first parameter with a weight that is not.
     """
     for name, mask in masks.items():
         revived = int(torch.count_nonzero(local(model.get_parameter(name).detach())[~mask]))
         if revived:
-            raise UserError(f"{revived} pruned weights of {name} are not zero after training")
+            raise UserError(f"{revived} pruned weights of {name} are not zero: its mask is that of other weights")

@@ -1,0 +1,132 @@
+"""What a step wrote, and the manifest beside it: what was changed since is refused where it is read.
+
+A manifest lists the files of its outputs with their sizes and hashes, and carries a hash of itself.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pruning_vs_scratch.cli import relative_name
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import ITSELF, FileFacts, file_facts, read_json, sha256_of_facts, sha256_of_value
+
+SCHEMA = 2
+"""The form of the manifests that this version writes. Those of form 1 have no hashes of single files."""
+SEAL = "sha256"
+"""The key of a manifest's hash of all that it says beside it."""
+
+
+def manifest_of(path: Path) -> Path:
+    """Where the manifest of a folder or file lies that has one for itself."""
+    return path.with_name(f"{path.name}.manifest.json")
+
+
+def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest with its own hash, which is that of its text: keys that are numbers become words first."""
+    written = json.loads(json.dumps(manifest))
+    return {**written, SEAL: _seal(written)}
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read a manifest.
+
+    Raises:
+        UserError: it is missing, damaged, changed, or of a newer form.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(
+            f"the manifest {relative_name(path)} is missing: its folder is incomplete; delete the folder and run again"
+        )
+    manifest = read_json(path)
+    form = manifest.get("schema", 0) if isinstance(manifest, dict) else None
+    if isinstance(form, int) and form > SCHEMA:
+        raise UserError(f"the manifest {relative_name(path)} was written by a newer version of this project")
+    if (
+        not isinstance(form, int)
+        or not isinstance(manifest.get("facts"), dict)
+        or (form == SCHEMA and manifest.get(SEAL) != _seal(manifest))
+    ):
+        raise UserError(
+            f"the manifest {relative_name(path)} is damaged, or was changed since it was written: delete it with what "
+            "it describes, and run again"
+        )
+    return dict(manifest)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a manifest says of an artifact: a file or folder that its step wrote, or a file of such a folder."""
+
+    manifest: Path
+    place: Path
+    """The artifact."""
+    files: dict[str, FileFacts]
+    """As file_facts."""
+
+    @property
+    def sha256(self) -> str:
+        """As sha256_of_path."""
+        return sha256_of_facts(self.files)
+
+    def difference(self, found: Mapping[str, FileFacts]) -> str | None:
+        """How what is there differs from what was written; None if it does not."""
+        for name in sorted(self.files.keys() | found.keys()):
+            place = self.place / name
+            if name not in found:
+                return f"{place} is missing"
+            if name not in self.files:
+                return f"{place} was not written with the rest of {self.place}"
+            if found[name] != self.files[name]:
+                return f"{place} has changed since it was written"
+        return None
+
+
+def record_of(path: Path) -> Record | None:
+    """What the manifest beside an artifact says of it; None for what no step of this project wrote.
+
+    Raises:
+        UserError: a manifest beside it is damaged.
+    """
+    for place, name in ((path, ITSELF), (path.parent, path.name)):
+        for manifest in (place.parent / "manifest.json", manifest_of(place), place.with_suffix(".manifest.json")):
+            files = _recorded_files(manifest, place.name)
+            if name == ITSELF and files is not None:
+                return Record(manifest, place, files)
+            if files is not None and name in files:
+                return Record(manifest, path, {ITSELF: files[name]})
+    return None
+
+
+def require_as_written(path: Path, found: Mapping[str, FileFacts] | None = None) -> None:
+    """Check an artifact against the manifest beside it, if there is one.
+
+    ``found`` are its facts as it is now, if they are known already.
+
+    Raises:
+        UserError: names the file that differs, and what to do.
+    """
+    record = record_of(path)
+    if record is not None and (difference := record.difference(file_facts(path) if found is None else found)):
+        manifest = relative_name(record.manifest)
+        raise UserError(
+            f"{difference} ({manifest} has its hash): delete {path} and {manifest} and run again, or, if you changed "
+            "it on purpose, the manifest alone"
+        )
+
+
+def _recorded_files(manifest: Path, name: str) -> dict[str, FileFacts] | None:
+    """The files of the output of a name."""
+    if not manifest.is_file():
+        return None
+    for output in read_manifest(manifest).get("outputs", {}).values():
+        if Path(output["path"]).name == name and "files" in output:
+            return dict(output["files"])
+    return None
+
+
+def _seal(manifest: Mapping[str, Any]) -> str:
+    return sha256_of_value({key: value for key, value in manifest.items() if key != SEAL})
