@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -120,34 +121,35 @@ def test_a_flipped_bit_in_the_state_of_mask_learning_is_refused(tmp_path: Path) 
 
 def test_several_processes_refuse_what_one_of_them_finds(tmp_path: Path) -> None:
     random_store(tmp_path)
-    run_together(2, begin_together, tmp_path)
-    [state] = (tmp_path / "work").glob("step-*")
-    files = sorted(state.glob("*.safetensors"))
-    assert len(files) == 2
-    for file in files:
-        flip(file, -1)
-        messages = run_together(2, refusal, tmp_path)
-        assert len(set(messages)) == 1
-        assert re.search(damaged(state) + file.name, messages[0])
-        flip(file, -1)
-    assert run_together(2, refusal, tmp_path) == ["", ""]
+    files, *messages = zip(*run_together(2, refusals, tmp_path), strict=True)
+    assert len(files[0]) == 2
+    for file, (one, other) in zip(files[0], messages[:-1], strict=True):
+        assert one == other
+        assert re.search(rf"step-00000002 is damaged: {file} is missing or has changed", one)
+    assert messages[-1] == ("", "")
 
 
-def begin_together(world: World, folder: Path) -> None:
-    """Two steps, and a state."""
-    trainer = make_trainer(TokenStore(folder / "train"), folder / "work", world=world, micro_batch_size=2)
+def refusals(world: World, folder: Path) -> list[Any]:
+    """The files of a state; what a process says of it while each of them is damaged, and when none is."""
+    options: dict[str, Any] = {"world": world, "micro_batch_size": 2}
+    trainer = make_trainer(TokenStore(folder / "train"), folder / "work", **options)
     for _ in range(2):
         trainer.train_step()
     trainer.save()
-
-
-def refusal(world: World, folder: Path) -> str:
-    """What a process says when the run is to go on."""
-    try:
-        make_trainer(TokenStore(folder / "train"), folder / "work", world=world, micro_batch_size=2)
-    except UserError as error:
-        return str(error)
-    return ""
+    files = sorted((folder / "work").glob("step-*/*.safetensors"))
+    messages = []
+    for damaged in [*files, None]:
+        for _ in range(2):
+            if world.is_first and damaged:
+                flip(damaged, -1)
+            world.wait()
+            try:
+                make_trainer(TokenStore(folder / "train"), folder / "work", **options)
+                messages.append("")
+            except UserError as error:
+                messages.append(str(error))
+            world.wait()
+    return [[file.name for file in files], *messages[::2]]
 
 
 BAD_STATE_FILES = {
