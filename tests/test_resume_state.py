@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pruning_vs_scratch.resume_state import resume_state
+from pruning_vs_scratch.files import write_json
+from pruning_vs_scratch.manifest import source_hash
+from pruning_vs_scratch.resume_state import is_made, resume_state
 
 
 def test_a_failed_run_finds_its_state_again(tmp_path: Path) -> None:
@@ -33,3 +35,20 @@ def test_a_finished_run_removes_all_its_states_and_nothing_of_anyone_else(tmp_pa
         assert len(list((tmp_path / "run").iterdir())) == 3
     assert not folder.exists()
     assert [path.name for path in (tmp_path / "run").iterdir()] == [keep.name]
+
+
+def test_only_the_manifest_of_a_run_of_this_plan_and_code_says_that_it_was_made(tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.json"
+    assert not is_made(manifest, [tmp_path], "spec")
+    ledger = {"spec_hash": "spec", "source_hash": source_hash()}
+    for facts, expected in (
+        ({"ledger": ledger}, True),
+        ({"ledger": ledger | {"spec_hash": "other"}}, False),
+        ({"ledger": ledger | {"source_hash": "other"}}, False),
+        ({"ledger": []}, False),
+        ({}, False),
+    ):
+        write_json(manifest, {"facts": facts})
+        assert is_made(manifest, [tmp_path, None], "spec") == expected
+    write_json(manifest, {"facts": {"ledger": ledger}})
+    assert not is_made(manifest, [tmp_path, tmp_path / "missing"], "spec")

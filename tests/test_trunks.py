@@ -11,7 +11,6 @@ import torch
 from pruning_vs_scratch.config.training import WsdSchedule
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import read_json, write_json
 from pruning_vs_scratch.models.llama import random_llama
 from pruning_vs_scratch.study import ModelShape
 from pruning_vs_scratch.training.accounting import training_fields
@@ -19,8 +18,9 @@ from pruning_vs_scratch.training.loop import Trainer, TrainResult
 from pruning_vs_scratch.training.metrics import METRICS_FILE, begin_metrics
 from pruning_vs_scratch.training.optimizer import build_optimizer, weight_groups
 from pruning_vs_scratch.training.resume import read_state
+from pruning_vs_scratch.training.state_file import read_state_file, write_state_file
 from training_plans import LENGTH, make_plan
-from training_world import SHAPE, half_mask, make_trainer, moments, random_store, untimed_metrics, weights
+from training_world import ALONE, SHAPE, half_mask, make_trainer, moments, random_store, untimed_metrics, weights
 
 WSD = WsdSchedule(kind="wsd", warmup_steps=2, decay_fraction=0.5)
 SHORT, LONG = 16, 32
@@ -52,10 +52,16 @@ def trained_trunk(store: TokenStore, folder: Path, steps: int, *, before: Path |
     return folder
 
 
+def change_counters(state: Path, **counters: float) -> None:
+    """Write a state as if it had been saved with other counters."""
+    saved = read_state_file(state)
+    write_state_file(state, saved.spec, replace(saved.state, **counters), saved.files)
+
+
 def begin(store: TokenStore, work: Path, trunk: Path | None = None, **options: Any) -> Trainer:
     """A trainer that goes on from a trunk's folder."""
     work.mkdir(parents=True, exist_ok=True)
-    begin_metrics(work, trunk and trunk / METRICS_FILE)
+    begin_metrics(work, trunk and trunk / "state", trunk and trunk / METRICS_FILE)
     return make_trainer(store, work, trunk=trunk and trunk / "state", **options)
 
 
@@ -108,8 +114,7 @@ def test_a_decay_that_is_cut_before_its_first_state_begins_at_the_trunk_again(
 
 def test_time_in_trunks_is_counted_and_told_apart(store: TokenStore, tmp_path: Path) -> None:
     trunk = trained_trunk(store, tmp_path / "trunk", 4)
-    counters = read_json(trunk / "state/state.json")
-    write_json(trunk / "state/state.json", counters | {"seconds": 1000.0})
+    change_counters(trunk / "state", seconds=1000.0)
     result = begin(store, tmp_path / "run", trunk, **plan_values(LONG)).train()
     assert result.seconds_trunk == 1000.0
     assert 1000.0 < result.seconds < 1100.0
@@ -140,8 +145,7 @@ def test_a_state_that_is_no_beginning_of_the_plan_is_refused(case: str, store: T
 
 def test_a_state_that_counts_other_tokens_than_its_steps_hold_is_refused(store: TokenStore, tmp_path: Path) -> None:
     trunk = trained_trunk(store, tmp_path / "trunk", 4)
-    counters = read_json(trunk / "state/state.json")
-    write_json(trunk / "state/state.json", counters | {"tokens_seen": 255})
+    change_counters(trunk / "state", tokens_seen=255)
     with pytest.raises(UserError, match="no beginning"):
         begin(store, tmp_path / "run", trunk, **plan_values(LONG))
 
@@ -152,11 +156,11 @@ def test_a_state_of_another_shape_is_refused(store: TokenStore, tmp_path: Path) 
     plan = make_plan()
     optimizer = build_optimizer(weight_groups(other, plan.optimizer, 0.1), plan.optimizer)
     with pytest.raises(UserError, match="state of a model of another shape"):
-        read_state(trunk / "state", other, optimizer, spec=None)
+        read_state(trunk / "state", other, optimizer, ALONE, spec=None, then="")
 
 
 def test_a_missing_state_is_named(store: TokenStore, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere/state.json is missing"):
+    with pytest.raises(UserError, match=r"the training state .*nowhere is damaged: state.json is missing"):
         make_trainer(store, tmp_path / "run", trunk=tmp_path / "nowhere", **plan_values(LONG))
 
 

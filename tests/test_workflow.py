@@ -18,6 +18,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import yaml
 import zstandard
@@ -33,6 +34,7 @@ from pruning_vs_scratch.manifest import ManifestWriter
 from pruning_vs_scratch.planning.jobs import job_graph
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.costs import planned_costs
+from pruning_vs_scratch.supervisor.living import abandoned_jobs
 from pruning_vs_scratch.tables.published import PAGES
 from pruning_vs_scratch.verification import Verification
 
@@ -446,10 +448,42 @@ def test_a_study_killed_with_sigkill_goes_on_to_the_same_results(finished: tuple
     assert results_of(folder) == results_of(finished[0])
 
 
-def wait_for(folder: Path, pattern: str, process: subprocess.Popen) -> None:
-    """Wait until the first file of a pattern stands."""
+def test_a_snakemake_killed_alone_is_told_and_the_study_goes_on_to_the_same_results(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    """First that of run_study, then one that was started by hand."""
+    folder = checkout(tmp_path / "checkout")
+    shutil.copytree(finished[0] / "resources", folder / "resources")
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(study_command(), cwd=folder, text=True, **pipes)  # type: ignore[call-overload]
+    wait_for(folder / "results/smoke/runs", "*/manifest.json", process)
+    [child] = [c for c in psutil.Process(process.pid).children() if "snakemake" in c.cmdline()]
+    child.kill()
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Snakemake was killed by signal 9 (SIGKILL)" in said
+    assert "Traceback" not in said
+    assert abandoned_jobs(folder) == []
+    assert list((folder / ".snakemake/locks").iterdir())
+
+    unlocked = snakemake(folder, *SMOKE, "--unlock")
+    assert unlocked.returncode == 0, unlocked.stderr
+    by_hand = [sys.executable, "-m", "snakemake", "--cores", "2", "--rerun-incomplete", *SMOKE]
+    process = subprocess.Popen(by_hand, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(folder / "results/smoke/runs", "*/manifest.json", process, count=5)
+    process.kill()
+    process.wait()
+    assert list((folder / ".snakemake/locks").iterdir())
+    again = run_study(folder)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "an earlier run was killed; going on where it stopped" in again.stdout
+    assert results_of(folder) == results_of(finished[0])
+
+
+def wait_for(folder: Path, pattern: str, process: subprocess.Popen, count: int = 1) -> None:
+    """Wait until so many files of a pattern stand."""
     deadline = time.monotonic() + 120
-    while not list(folder.glob(pattern)):
+    while len(list(folder.glob(pattern))) < count:
         assert process.poll() is None, "the study ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.05)

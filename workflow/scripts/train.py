@@ -149,7 +149,7 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: P
     keep_freed_memory()
     model = same_model(lambda: _initial_model(args, plan, stores["tokens"]), world)
     if world.is_first:
-        begin_metrics(work, args.state_metrics)
+        begin_metrics(work, args.state, args.state_metrics)
     # Beside the state, which is removed at the end.
     with reporters(args.report_to if world.is_first else [], args.work.parent, plan.run) as shown:
         trainer = Trainer(

@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pruning_vs_scratch.files import read_json, sha256_of_value
+from pruning_vs_scratch.files import sha256_of_value
 from pruning_vs_scratch.locks import exclusive
-from pruning_vs_scratch.manifest import source_hash
+from pruning_vs_scratch.manifest import read_manifest, source_hash
 
 KEY_DIGITS = 16
 KEY_PATTERN = "[0-9a-f]" * KEY_DIGITS
@@ -32,5 +32,8 @@ def is_made(manifest: Path, outputs: Collection[Path | None], spec_hash: str) ->
     """Whether a run was made by this code, as by another job of a killed workflow that this one has waited for."""
     if not manifest.exists() or not all(path.exists() for path in outputs if path is not None):
         return False
-    ledger = read_json(manifest)["facts"]["ledger"]
-    return (ledger["spec_hash"], ledger["source_hash"]) == (spec_hash, source_hash())
+    try:
+        ledger = read_manifest(manifest)["facts"]["ledger"]
+        return (ledger["spec_hash"], ledger["source_hash"]) == (spec_hash, source_hash())
+    except (KeyError, TypeError):  # that of no run
+        return False

@@ -1,5 +1,6 @@
 """lm-eval tasks on a checkpoint, with per-item scores."""
 
+import glob
 import hashlib
 import logging
 import tempfile
@@ -76,7 +77,8 @@ def _loaded_with_items(definition: Path, items: Path) -> dict[str, Any]:
             raise UserError(f"{needed} is missing; run the whole workflow, which makes it")
     config: dict[str, Any] = read_yaml(definition)
     [split] = config["dataset_kwargs"]["data_files"]
-    config["dataset_kwargs"] = {"data_files": {split: str(items.resolve())}}
+    # The library takes it for a pattern.
+    config["dataset_kwargs"] = {"data_files": {split: glob.escape(str(items.resolve()))}}
     if "include" not in config:
         return _loaded(config)
     config["include"] = str(HARNESS_TASKS / config["include"])

@@ -131,7 +131,7 @@ class Trainer:
         self._require_beginning(trunk)
         self.saved = time.monotonic()
         self.metrics = (
-            Metrics(work / METRICS_FILE, plan.run, plan.steps, self.state.step, reporters) if world.is_first else None
+            Metrics(work / METRICS_FILE, plan.run, plan.steps, self.state, reporters) if world.is_first else None
         )
 
     def train(self) -> TrainResult:
@@ -218,11 +218,13 @@ class Trainer:
 
     def write_state(self, folder: Path) -> None:
         """Write the state as an output of its own, from which other runs go on."""
+        self._keep_metrics()
         write_state(folder, self.state, self.model, self.optimizer, self.world, spec=self.spec)
 
     def save(self) -> None:
         """Write resume state."""
         assert_masked(self.model, self.masks)
+        self._keep_metrics()
         save_state(
             self.work, self.state, self.model, self.optimizer, self.world,
             spec=self.spec, keep=self.plan.keep_checkpoints,
@@ -233,6 +235,11 @@ class Trainer:
         """Write down what a step was; once for all processes."""
         if self.metrics is not None:
             self.metrics.add(values)
+
+    def _keep_metrics(self) -> None:
+        """Have the state say what was recorded so far; the first process writes both."""
+        if self.metrics is not None:
+            self.state.metrics = self.metrics.saved()
 
     # What other kinds of training do in their own way.
 

@@ -1,14 +1,19 @@
 """metrics.jsonl, one record a step, and a progress line for whoever reads the log."""
 
+import hashlib
 import json
 import logging
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pruning_vs_scratch.files import write_text
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import atomic_file, write_text
 from pruning_vs_scratch.training.reporters import Reporter
+from pruning_vs_scratch.training.resume import states
+from pruning_vs_scratch.training.state_file import Damage, FileFacts, TrainState, read_state_file
 
 log = logging.getLogger(__name__)
 
@@ -16,23 +21,40 @@ METRICS_FILE = "metrics.jsonl"
 SECONDS_BETWEEN_PROGRESS = 5.0
 
 
-def begin_metrics(work: Path, earlier: Path | None) -> None:
-    """Open the metrics of a run that goes on from another's state with that one's; a resumed run has them already."""
-    if earlier is not None and not (work / METRICS_FILE).exists():
-        write_text(work / METRICS_FILE, earlier.read_text(encoding="utf-8"))
+def begin_metrics(work: Path, trunk: Path | None, earlier: Path | None) -> None:
+    """Begin the metrics of a run that has no state yet: with those that led to its trunk, if they are given.
+
+    Raises:
+        UserError: they are not those that the trunk's state was saved with.
+    """
+    if states(work):
+        return
+    if earlier is None or trunk is None:
+        write_text(work / METRICS_FILE, "")
+        return
+    content = earlier.read_bytes()
+    if not _are(content, _recorded_in(trunk)):
+        raise UserError(
+            f"{earlier} does not hold the metrics that led to {trunk}: give the file written with that state"
+        )
+    _write(work / METRICS_FILE, content)
 
 
 class Metrics:
-    """Appends records to a file that survives a kill; a resumed run drops what came after its state."""
+    """Appends records to a file that survives a kill; a resumed run drops what came after its state.
 
-    def __init__(self, path: Path, run: str, steps: int, done: int, reporters: Sequence[Reporter] = ()) -> None:
+    Raises:
+        UserError: what was recorded before the state is no longer there.
+    """
+
+    def __init__(self, path: Path, run: str, steps: int, state: TrainState, reporters: Sequence[Reporter] = ()) -> None:
         self.path = path
         self._reporters = reporters
         self.run = run
         self.steps = steps
-        self._first = done
+        self._first = state.step
         self._start = self._shown = time.monotonic()
-        self._keep_until(done)
+        self._keep_until(state)
 
     def add(self, record: dict[str, Any]) -> None:
         """Append the record of a step and, now and then, log the progress."""
@@ -46,6 +68,12 @@ class Metrics:
         """Append a validation loss."""
         self._append({"step": step, "validation_loss": loss})
         log.info("%s  step %d/%d  validation loss %.4f", self.run, step, self.steps, loss)
+
+    def saved(self) -> FileFacts:
+        """Bring all that was recorded so far to the disk, for a state to be saved with it."""
+        with self.path.open("rb") as stream:
+            os.fsync(stream.fileno())
+            return _facts(stream.read())
 
     def _append(self, record: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as stream:
@@ -61,14 +89,40 @@ class Metrics:
             self.run, done, self.steps, record["loss"], record["tokens_per_second"], remaining,
         )  # fmt: skip
 
-    def _keep_until(self, done: int) -> None:
-        """Drop records after a step, a last line that a kill cut short, and the validation that ends every attempt."""
-        kept = []
-        if self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]
-            kept = [line for line in lines if self._is_before(json.loads(line), done)]
-        write_text(self.path, "".join(f"{line}\n" for line in kept))
+    def _keep_until(self, state: TrainState) -> None:
+        """Drop what was recorded after a state: steps, a line that a kill cut short, the validation of the end."""
+        content = self.path.read_bytes() if self.path.exists() else b""
+        if state.step == 0:
+            kept = b""
+        elif state.metrics is None:  # it begins at a trunk
+            kept = content
+        else:
+            kept = content[: state.metrics["bytes"]]
+        if not _are(kept, state.metrics):
+            raise UserError(
+                f"{self.path} lacks records of the first {state.step} steps, or was changed since the state of that "
+                f"step was saved: delete {self.path.parent} and run again; training begins again"
+            )
+        _write(self.path, kept)
 
-    def _is_before(self, record: dict[str, Any], done: int) -> bool:
-        is_last_validation = "validation_loss" in record and record["step"] == self.steps
-        return record["step"] <= done and not is_last_validation
+
+def _are(content: bytes, facts: FileFacts | None) -> bool:
+    """Whether metrics are those that a state was saved with; a state of an earlier version does not say."""
+    return facts is None or facts == _facts(content)
+
+
+def _facts(content: bytes) -> FileFacts:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _recorded_in(trunk: Path) -> FileFacts | None:
+    """The metrics that the state of a trunk was saved with. What is wrong with that state is told when it is loaded."""
+    try:
+        return read_state_file(trunk).metrics
+    except Damage:
+        return None

@@ -3,7 +3,7 @@
 Written by torch.distributed.checkpoint as safetensors, each process its own shards: any number of processes can go on
 from it. The folder is named by the step and lives under work/, keyed by the hash of everything that the run depends
 on, so a changed plan never continues from another plan's state. The state of a shared trunk is an output of its own,
-from which other runs go on.
+from which other runs go on. A state is read only if its files still have the hashes that they were written with.
 """
 
 import math
@@ -11,9 +11,8 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,29 +21,19 @@ from torch.distributed import checkpoint
 from torch.distributed.checkpoint import CheckpointException, HuggingFaceStorageReader, HuggingFaceStorageWriter
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import STATE_FILE, read_json, write_json
+from pruning_vs_scratch.files import damaged_file, sha256_of_file
 from pruning_vs_scratch.models.tensors import SHARD_BYTES, Tensors, sort_metadata, writing_tensors
+from pruning_vs_scratch.training.state_file import (
+    Damage,
+    FileFacts,
+    StateFile,
+    TrainState,
+    read_state_file,
+    write_state_file,
+)
 from pruning_vs_scratch.training.world import World
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-@dataclass
-class TrainState:
-    """Counters of a run in progress."""
-
-    step: int = 0
-    """Optimiser steps done."""
-    tokens_seen: int = 0
-    """Tokens that went through the forward pass, over all processes."""
-    seconds: float = 0.0
-    """Wall time over all attempts."""
-    tokens_trunk: int = 0
-    """How many of the tokens were seen in shared trunks, before this run went on from there."""
-    seconds_trunk: float = 0.0
-    """How much of the wall time was spent there."""
-    loader: dict[str, Any] = field(default_factory=dict)
-    """State of a loader whose batches are no pure function of the step."""
 
 
 def save_state(
@@ -60,7 +49,7 @@ def save_state(
     """Write the state of a step, then drop all but the latest ``keep`` ones. ``spec`` is the hash of the plan."""
     write_state(folder / f"step-{state.step:08d}", state, model, optimizer, world, spec=spec)
     if world.is_first:
-        for older in _complete(folder)[:-keep]:
+        for older in states(folder)[:-keep]:
             shutil.rmtree(older)
 
 
@@ -78,13 +67,20 @@ def load_state(
     Raises:
         UserError: it is of another plan, or damaged.
     """
-    latest = world.from_first(max(_complete(folder), default=None) if world.is_first else None)
-    if latest is not None:
-        return read_state(latest, model, optimizer, spec=spec)
+    kept = world.from_first(states(folder) if world.is_first else [])
+    begins = "training begins again" + (f" from {trunk}" if trunk else "")
+    if kept:
+        then = f"training resumes from {kept[-2]}" if len(kept) > 1 else begins
+        return read_state(kept[-1], model, optimizer, world, spec=spec, then=then)
     if trunk is None:
         return TrainState()
-    state = read_state(trunk, model, optimizer, spec=None)
-    return replace(state, tokens_trunk=state.tokens_seen, seconds_trunk=state.seconds)
+    state = read_state(trunk, model, optimizer, world, spec=None, then="the trunk is trained again")
+    return replace(state, tokens_trunk=state.tokens_seen, seconds_trunk=state.seconds, metrics=None)
+
+
+def states(folder: Path) -> list[Path]:
+    """The complete states of a run in the order of their steps; one that is being written has another name."""
+    return sorted(folder.glob("step-*"))
 
 
 def write_state(
@@ -95,37 +91,79 @@ def write_state(
     with world.atomic_directory(folder) as temporary:
         with writing_tensors(temporary), _plainly():
             checkpoint.save(tensors, storage_writer=_writer(temporary, tensors, world))
+        files = _hashed_files(temporary, world)
         if world.is_first:
-            for file in temporary.glob("*.safetensors"):
-                sort_metadata(file)
-            write_json(temporary / STATE_FILE, {"spec": spec, **asdict(state)})
+            write_state_file(temporary, spec, state, files)
 
 
-def read_state(folder: Path, model: nn.Module, optimizer: torch.optim.AdamW, *, spec: str | None) -> TrainState:
+def read_state(
+    folder: Path, model: nn.Module, optimizer: torch.optim.AdamW, world: World, *, spec: str | None, then: str
+) -> TrainState:
     """Bring one state into a model and its optimiser; ``spec`` is None for a trunk, which has a plan of its own.
+
+    ``then`` says what happens when the folder has been deleted.
 
     Raises:
         UserError: it is of another plan, of a model of another shape, or damaged.
     """
-    counters = read_json(folder / STATE_FILE)
-    if counters.pop("spec") != spec and spec is not None:
-        raise UserError(f"{folder} is the state of another plan; delete it, and the run begins anew")
-    _require_whole(folder, model)
+    found = _undamaged(folder, world, then)
+    if spec is not None and found.spec != spec:
+        raise UserError(f"{folder} is the state of another plan; delete that folder and run again: {then}")
+    state = found.state
+    try:
+        _require_whole(folder, model)
+    except Damage as damage:
+        raise _refusal(folder, damage, then) from damage
     for parameter in model.parameters():
         optimizer.state[parameter] = {
-            "step": torch.tensor(float(counters["step"]), device=parameter.device),
+            "step": torch.tensor(float(state.step), device=parameter.device),
             **{moment: torch.zeros_like(parameter) for moment in MOMENTS},
         }
     with _plainly():
         checkpoint.load(_tensors(model, optimizer), storage_reader=HuggingFaceStorageReader(str(folder)))
-    return TrainState(**counters)
+    return state
+
+
+def _hashed_files(folder: Path, world: World) -> dict[str, FileFacts]:
+    """Bring the files of tensors into their final form and hash them; each process does a share of them."""
+    names = world.from_first(sorted(file.name for file in folder.glob("*.safetensors")))
+    mine: dict[str, FileFacts] = {}
+    for file in (folder / name for name in names[world.rank :: world.size]):
+        sort_metadata(file)
+        mine[file.name] = {"bytes": file.stat().st_size, "sha256": sha256_of_file(file)}
+    return {name: facts for share in world.values(mine) for name, facts in share.items()}
+
+
+def _undamaged(folder: Path, world: World, then: str) -> StateFile:
+    """What a state's file says, if all files are as they were written; each process looks at a share of them.
+
+    Raises:
+        UserError: in every process, if one of them found damage.
+    """
+    found, damage = None, None
+    try:
+        found = read_state_file(folder)
+        mine = sorted(found.files)[world.rank :: world.size]
+        if file := damaged_file(folder, {name: found.files[name] for name in mine}):
+            damage = Damage(f"{file.name} is missing or has changed since it was written")
+    except Damage as error:
+        damage = error
+    damages = [seen for seen in world.values(damage) if seen is not None]
+    if found is None or damages:
+        raise _refusal(folder, damages[0], then)
+    return found
+
+
+def _refusal(folder: Path, damage: Damage, then: str) -> UserError:
+    return UserError(f"the training state {folder} is damaged: {damage}; delete that folder and run again: {then}")
 
 
 def _require_whole(folder: Path, model: nn.Module) -> None:
     """Check that the files can be read and hold every tensor, before torch meets the trouble in its own way.
 
     Raises:
-        UserError: names the file or the tensor.
+        Damage: names the file or the tensor.
+        UserError: the model has another shape.
     """
     found: dict[str, int] = {}
     for file in sorted(folder.glob("*.safetensors")):
@@ -134,18 +172,13 @@ def _require_whole(folder: Path, model: nn.Module) -> None:
                 for name in stream.keys():  # noqa: SIM118 (the stream itself cannot be walked)
                     found[name] = found.get(name, 0) + math.prod(stream.get_slice(name).get_shape())
         except SafetensorError as error:
-            raise UserError(f"cannot read {file}: {error}; delete {folder}, and the run goes back") from error
+            raise Damage(f"{file.name} cannot be read ({error})") from error
     kinds = ("weight", *MOMENTS)
     wanted = {f"{kind}.{name}": parameter.numel() for name, parameter in model.named_parameters() for kind in kinds}
     if missing := sorted(wanted.keys() - found.keys()):
-        raise UserError(f"{folder} lacks {len(missing)} tensors, first {missing[0]}; delete it, and the run goes back")
+        raise Damage(f"it lacks {len(missing)} tensors, first {missing[0]}")
     if wanted != found:
         raise UserError(f"{folder} holds the state of a model of another shape; give the state of this model")
-
-
-def _complete(folder: Path) -> list[Path]:
-    """States in the order of their steps; one that is being written has another name."""
-    return sorted(folder.glob("step-*"))
 
 
 def _tensors(model: nn.Module, optimizer: torch.optim.AdamW) -> Tensors:
