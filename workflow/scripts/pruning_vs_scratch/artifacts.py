@@ -27,7 +27,12 @@ def manifest_of(path: Path) -> Path:
 def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
     """A manifest with its own hash, which is that of its text: keys that are numbers become words first."""
     written = json.loads(json.dumps(manifest))
-    return {**written, SEAL: _seal(written)}
+    return {**written, SEAL: sha256_of_value(written)}
+
+
+def is_sealed(manifest: Mapping[str, Any]) -> bool:
+    """Whether what ``sealed`` wrote was not changed since."""
+    return manifest.get(SEAL) == sha256_of_value({key: value for key, value in manifest.items() if key != SEAL})
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -48,7 +53,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if (
         not isinstance(form, int)
         or not isinstance(manifest.get("facts"), dict)
-        or (form == SCHEMA and manifest.get(SEAL) != _seal(manifest))
+        or (form == SCHEMA and not is_sealed(manifest))
     ):
         raise UserError(
             f"the manifest {relative_name(path)} is damaged, or was changed since it was written: delete it with what "
@@ -126,7 +131,3 @@ def _recorded_files(manifest: Path, name: str) -> dict[str, FileFacts] | None:
         if Path(output["path"]).name == name and "files" in output:
             return dict(output["files"])
     return None
-
-
-def _seal(manifest: Mapping[str, Any]) -> str:
-    return sha256_of_value({key: value for key, value in manifest.items() if key != SEAL})

@@ -5,9 +5,10 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.files import sha256_of_value
 from pruning_vs_scratch.locks import exclusive
-from pruning_vs_scratch.manifest import read_manifest, source_hash
+from pruning_vs_scratch.manifest import source_hash
 
 KEY_DIGITS = 16
 KEY_PATTERN = "[0-9a-f]" * KEY_DIGITS

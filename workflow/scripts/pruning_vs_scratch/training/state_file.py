@@ -7,14 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError
 
-from pruning_vs_scratch.files import STATE_FILE, sha256_of_value, write_json
-
-SEAL = "sha256"
-"""The key of the file's hash of all that it says beside it."""
-
-
-FileFacts = dict[str, Any]
-"""Size (``bytes``) and ``sha256`` of a file."""
+from pruning_vs_scratch.artifacts import SEAL, is_sealed, sealed
+from pruning_vs_scratch.files import STATE_FILE, FileFacts, write_json
 
 
 @dataclass
@@ -68,9 +62,7 @@ class Damage(Exception):
 
 def write_state_file(folder: Path, spec: str, state: TrainState, files: dict[str, FileFacts]) -> None:
     """Write the file into a state's folder."""
-    # Through its text: keys that are numbers become words, and the hash is that of what will be read.
-    values = json.loads(json.dumps({"spec": spec, **asdict(state), "files": files}))
-    write_json(folder / STATE_FILE, {**values, SEAL: sha256_of_value(values)})
+    write_json(folder / STATE_FILE, sealed({"spec": spec, **asdict(state), "files": files}))
 
 
 def read_state_file(folder: Path) -> StateFile:
@@ -90,10 +82,6 @@ def read_state_file(folder: Path) -> StateFile:
         raise Damage(f"{STATE_FILE} is not of the expected form ({where}: {first['msg']})") from error
     except (OSError, ValueError, RecursionError) as error:
         raise Damage(f"{STATE_FILE} cannot be read ({error})") from error
-    if (found.files or found.metrics or found.sha256) and _seal(values) != found.sha256:
+    if (found.files or found.metrics or found.sha256) and not is_sealed(values):
         raise Damage(f"{STATE_FILE} has changed since it was written")
     return found
-
-
-def _seal(values: dict[str, Any]) -> str:
-    return sha256_of_value({key: value for key, value in values.items() if key != SEAL})
