@@ -257,9 +257,12 @@ def test_a_stop_signal_is_answered_after_its_step_and_the_run_goes_on_from_there
 
 def test_a_run_killed_after_its_last_validation_records_it_once(store: TokenStore, tmp_path: Path) -> None:
     trainer = make_trainer(store, tmp_path)
-    trainer.train()
-    trainer.save()
+    for _ in range(12):
+        trainer.train_step()
+    trainer.save()  # as when it is stopped after its last step
+    trainer.validate()
     again = make_trainer(store, tmp_path)
+    assert again.state.step == 12
     again.train()
     ends = [record for record in untimed_metrics(again) if record["step"] == 12 and "validation_loss" in record]
     assert len(ends) == 1
