@@ -91,10 +91,10 @@ TRAPS = {
     "a fraction of a minute": ("a: 1:30.5", r", line 1: 1:30\.5 is in base 60, and so means 90\.5"),
     "a list in itself": ("a: &a [1, *a]", r", line 1: the value holds itself"),
     "a mapping in itself": ("a: &a\n  b: {c: *a}", r", line 1: the value holds itself"),
-    "a date that is none": ("a: 2024-13-45", r" is not valid YAML: month must be"),
+    "a date that is none": ("a: 2024-13-45", r", line 1: 2024-13-45 is read as a date; quote it if it is text"),
     "a value nested too deeply": ("a: " + "[" * 5000 + "]" * 5000, r" is not valid YAML: it is nested too deeply"),
-    "a date": ("a: 2024-01-13", r", line 1: 2024-01-13 is a date; quote it if it is text"),
-    "a date as a key": ("b: 1\n2024-01-13: 1", r", line 2: 2024-01-13 is a date"),
+    "a date": ("a: 2024-01-13", r", line 1: 2024-01-13 is read as a date; quote it if it is text"),
+    "a date as a key": ("b: 1\n2024-01-13: 1", r", line 2: 2024-01-13 is read as a date"),
     "a character that is none": ("b: 1\na: \x00", r", line 2: the character 0x0 is not text"),
     "brackets nested too deeply": ("a: " + "[" * 10_000, r" is not valid YAML: it is nested too deeply"),
     "two documents": (

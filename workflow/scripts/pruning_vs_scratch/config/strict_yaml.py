@@ -129,7 +129,7 @@ def _own_problems(node: yaml.Node, loader: yaml.SafeLoader) -> Iterator[tuple[ya
                 said = _line(first[key.value])
                 yield key, f"the key {key.value} stands there twice (first on line {said}); keep one of them"
     elif isinstance(node, yaml.ScalarNode) and node.tag == TIMESTAMP:
-        yield node, f"{node.value} is a date; quote it if it is text"
+        yield node, f"{node.value} is read as a date; quote it if it is text"
     elif isinstance(node, yaml.ScalarNode) and node.style is None and node.tag in (INT, FLOAT):
         kind = "octal" if OCTAL.fullmatch(node.value) else "in base 60" if ":" in node.value else None
         if kind is not None:
