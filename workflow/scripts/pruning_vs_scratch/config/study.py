@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pruning_vs_scratch.config.base import Section
+from pruning_vs_scratch.config.base import LONGEST_NAME, Section
 from pruning_vs_scratch.config.cluster import ClusterConfig
 from pruning_vs_scratch.config.corpus import CorpusConfig
 from pruning_vs_scratch.config.evaluation import ClaimsConfig, EvaluationConfig
@@ -17,13 +17,15 @@ from pruning_vs_scratch.config.sweep import SweepConfig
 from pruning_vs_scratch.config.tokenizer import TokenizerConfig
 from pruning_vs_scratch.config.training import TrainingConfig
 
+MOST_SEEDS = 1000
+
 
 class StudyConfig(Section):
     """A study: one parent, its pruned children, and their baselines from scratch."""
 
-    study: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+    study: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=LONGEST_NAME)]
     """Name of the study; names its folders under results/ and figures/."""
-    seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(min_length=1)
+    seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(min_length=1, max_length=MOST_SEEDS)
     """The whole pipeline runs once for each seed: initial weights and order of the data."""
     corpus: CorpusConfig
     tokenizer: TokenizerConfig

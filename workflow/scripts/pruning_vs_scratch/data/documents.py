@@ -26,11 +26,17 @@ from pruning_vs_scratch.config.corpus import DocumentSet, PathSource
 from pruning_vs_scratch.data.columns import require_text_column, rows_of, text_of_row
 from pruning_vs_scratch.data.folders import FILE_KINDS, is_selected, list_folder
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import MIB
 
 LINE_DIGITS = 9
 ARROW = ".arrow"
 PARQUET = ".parquet"
-READ_BYTES = 1 << 20
+COMPRESSED_BYTES = 1 << 12
+"""Of a zstd stream that are decompressed at once: they can stand for 30,000 times as many."""
+MOST_TEXT = 1 << 32
+"""Bytes of all members that are read of an archive, which are held in memory together."""
+LONGEST_LINE = 1 << 28
+"""Bytes of a line."""
 LARGEST_WINDOW = 1 << 31
 """Of the zstd format; the library's own default refuses what ``zstd --long=28`` writes."""
 DOS_END_OF_FILE = "\x1a"
@@ -222,21 +228,33 @@ def _is_zip(archive: Path) -> bool:
 
 def _zip_members(archive: Path, selected: DocumentSet) -> tuple[list[str], dict[str, bytes]]:
     with zipfile.ZipFile(archive) as opened:
-        names = [info.filename for info in opened.infolist() if not info.is_dir()]
-        return names, {name: opened.read(name) for name in names if is_selected(name, selected)}
+        members = [info for info in opened.infolist() if not info.is_dir()]
+        chosen = [info for info in members if is_selected(info.filename, selected)]
+        _require_bounded(archive, sum(info.file_size for info in chosen))
+        return [info.filename for info in members], {info.filename: opened.read(info) for info in chosen}
 
 
 def _tar_members(archive: Path, selected: DocumentSet) -> tuple[list[str], dict[str, bytes]]:
     """Read in the archive's own order: going back in a compressed stream starts it over."""
-    names, contents = [], {}
+    names, contents, size = [], {}, 0
     with tarfile.open(archive) as opened:
         for member in opened:
             if not member.isfile():
                 continue
             names.append(member.name)
             if is_selected(member.name, selected):
+                size += member.size
+                _require_bounded(archive, size)
                 contents[member.name] = cast(BinaryIO, opened.extractfile(member)).read()
     return names, contents
+
+
+def _require_bounded(archive: Path, size: int) -> None:
+    if size > MOST_TEXT:
+        raise UserError(
+            f"the selected members of {archive} hold more than {MOST_TEXT / MIB:,.1f} MiB: select fewer, or give the "
+            "text as numbered files"
+        )
 
 
 @contextmanager
@@ -301,6 +319,8 @@ def _lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
     """Line numbers, from 1, and lines of a plain or compressed ``.jsonl`` file; blank ones are left out."""
     with _damage_reported(path), _opened(path) as stream:
         for number, line in enumerate(stream, start=1):
+            if len(line) > LONGEST_LINE:
+                raise UserError(f"{path}: line {number} is longer than {LONGEST_LINE // MIB} MiB; cut or remove it")
             if line.strip():
                 yield number, line
 
@@ -317,21 +337,20 @@ def _json_object(line: bytes, place: str) -> dict[str, Any]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Iterable[bytes]]:
-    if path.suffix == ".gz":
-        with gzip.open(path) as stream:
-            yield stream
-    elif path.suffix == ".zst":
-        with path.open("rb") as stream:
-            yield _lines(_zstd_blocks(stream))
-    else:
-        with path.open("rb") as stream:
-            yield stream
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as opened:
+        stream = cast(BinaryIO, opened)
+        yield _lines(_zstd_blocks(stream)) if path.suffix == ".zst" else _short_lines(stream)
+
+
+def _short_lines(stream: BinaryIO) -> Iterator[bytes]:
+    """Lines; of one that is too long, no more than shows it."""
+    return iter(lambda: stream.readline(LONGEST_LINE + 2), b"")
 
 
 def _zstd_blocks(stream: BinaryIO) -> Iterator[bytes]:
     """Decompress frame after frame. The library's own reader takes a cut-off file for a whole one."""
     decoder = None
-    while block := stream.read(READ_BYTES):
+    while block := stream.read(COMPRESSED_BYTES):
         while block:
             decoder = decoder or zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW).decompressobj()
             yield decoder.decompress(block)
@@ -342,11 +361,21 @@ def _zstd_blocks(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    rest = b""
+    """Lines; of one that is too long, no more than shows it."""
+    rest: list[bytes] = []
+    size = 0
     for block in blocks:
-        *lines, rest = (rest + block).split(b"\n")
-        yield from lines
-    yield rest
+        first, *lines = block.split(b"\n")
+        rest.append(first)
+        size += len(first)
+        if lines:
+            yield b"".join(rest)
+            *complete, last = lines
+            yield from complete
+            rest, size = [last], len(last)
+        if size > LONGEST_LINE:
+            break
+    yield b"".join(rest)
 
 
 def _near(pattern: str, names: list[str]) -> str:

@@ -20,12 +20,14 @@ from pruning_vs_scratch.data.columns import require_text_column, rows_of, text_o
 from pruning_vs_scratch.data.documents import Document, clean
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import atomic_directory, file_facts
+from pruning_vs_scratch.plain_names import plainly_named
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 CACHE = "datasets"
 """The prepared cache under HF_HOME."""
+DOWNLOAD = "download"
 INFO_FILE = "dataset_info.json"
 ROW_DIGITS = 9
 FREEZE = "snakemake freeze"
@@ -42,14 +44,16 @@ def freeze(dataset: HubDataset, out: Path) -> dict[str, Any]:
         UserError: it cannot be had, or not at the pinned revision.
     """
     with atomic_directory(out) as temporary:
-        found = _prepared_in_cache(dataset)
-        prepared = found or _downloaded(dataset, temporary / "download")
-        place = temporary / CACHE / prepared.parents[2].name / Path(*prepared.parts[-3:])
-        place.mkdir(parents=True)
-        for file in (*prepared.glob("*.arrow"), prepared / INFO_FILE):
-            if not file.name.startswith("cache-"):
-                shutil.copyfile(file, place / file.name)
-        shutil.rmtree(temporary / "download", ignore_errors=True)
+        (temporary / DOWNLOAD).mkdir()
+        with plainly_named(temporary / DOWNLOAD) as download:
+            found = _prepared_in_cache(dataset)
+            prepared = found or _downloaded(dataset, download)
+            place = temporary / CACHE / prepared.parents[2].name / Path(*prepared.parts[-3:])
+            place.mkdir(parents=True)
+            for file in (*prepared.glob("*.arrow"), prepared / INFO_FILE):
+                if not file.name.startswith("cache-"):
+                    shutil.copyfile(file, place / file.name)
+        shutil.rmtree(temporary / DOWNLOAD)
         splits = json.loads((place / INFO_FILE).read_text(encoding="utf-8"))["splits"]
     return {
         "revision": prepared.name,

@@ -15,7 +15,7 @@ from pruning_vs_scratch.files import (
     TOKENIZER_FILE,
     TOKENIZER_FILES,
     atomic_directory,
-    read_json,
+    read_json_object,
     sha256_of_file,
 )
 from pruning_vs_scratch.models.portable import make_portable
@@ -29,6 +29,8 @@ SEPARATOR = "<|endoftext|>"
 """Stands before each document in the token stream; also BOS, EOS and padding."""
 END_OF_TEXT = (SEPARATOR, "<|end_of_text|>")
 """Tokens that end a document wherever a vocabulary has them: of a model tuned for chats, EOS ends a turn."""
+LONGEST_REASON = 200
+"""Characters of what a library says that are told."""
 TEXTS_AT_ONCE = 256
 """Texts that are tokenised together."""
 
@@ -108,7 +110,14 @@ def load_transformers_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     load_tokenizer(folder)  # says what is wrong
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # the library has no class of its own for it
+        said = " ".join(str(error).split())[:LONGEST_REASON]
+        raise UserError(
+            f"transformers cannot read the tokenizer of {folder} ({type(error).__name__}: {said}): correct "
+            f"{TOKENIZER_CONFIG_FILE}, or fetch it again; code that a checkpoint brings is never run"
+        ) from error
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     return tokenizer
@@ -149,17 +158,38 @@ def separator_of(folder: Path) -> int | None:
     """
     tokenizer = load_tokenizer(folder)
     settings = Path(folder) / TOKENIZER_CONFIG_FILE
-    eos: Any = read_json(settings).get("eos_token") if settings.exists() else None
-    names = (*END_OF_TEXT, eos.get("content") if isinstance(eos, dict) else eos)
-    tokens = (tokenizer.token_to_id(name) for name in names if name is not None)
+    eos = read_json_object(settings).get("eos_token") if settings.exists() else None
+    names: tuple[Any, ...] = (*END_OF_TEXT, eos.get("content") if isinstance(eos, dict) else eos)
+    tokens = (tokenizer.token_to_id(name) for name in names if isinstance(name, str))
     return next((token for token in tokens if token is not None), None)
+
+
+def require_evaluable(tokenizer: "PreTrainedTokenizerBase", vocab_size: int, name: str) -> None:
+    """Refuse what lm-eval cannot score a model with: it begins a text that has nothing before it with BOS or EOS.
+
+    Raises:
+        UserError: the tokenizer names neither, or knows more entries than the vocabulary has.
+    """
+    if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:
+        known = tokenizer.get_vocab()
+        end = next((token for token in END_OF_TEXT if token in known), "its end-of-text token")
+        raise UserError(
+            f"{TOKENIZER_CONFIG_FILE} of the tokenizer of {name} names no bos_token and no eos_token of its "
+            f'vocabulary, which evaluation begins texts with: add "eos_token": "{end}" to it'
+        )
+    if len(tokenizer) > vocab_size:
+        raise UserError(
+            f"the tokenizer of {name} knows {len(tokenizer)} entries, but there is a vocabulary of {vocab_size}; put "
+            "the checkpoint's own tokenizer beside it"
+        )
 
 
 def take_tokenizer(checkpoint: Path, vocab_size: int, out: Path, *, exactly: bool) -> dict[str, Any]:
     """Copy the tokenizer of a checkpoint to a folder of its own; returns its entries and separator.
 
     Raises:
-        UserError: it has more entries than ``vocab_size`` (with ``exactly``: another number), or no end-of-text token.
+        UserError: it has more entries than ``vocab_size`` (with ``exactly``: another number), no end-of-text token, or
+            what evaluation needs is not there.
     """
     entries = max(load_tokenizer(checkpoint).get_vocab().values()) + 1
     if entries > vocab_size or (exactly and entries != vocab_size):
@@ -174,6 +204,7 @@ def take_tokenizer(checkpoint: Path, vocab_size: int, out: Path, *, exactly: boo
         )
     with atomic_directory(out) as temporary:
         copy_tokenizer(checkpoint, temporary)
+        require_evaluable(load_transformers_tokenizer(temporary), vocab_size, checkpoint.name)
     return {"entries": entries, "separator": separator}
 
 

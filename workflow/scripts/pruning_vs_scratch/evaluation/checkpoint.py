@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from pruning_vs_scratch.data.tokenizer import load_transformers_tokenizer, separator_of
-from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.data.tokenizer import load_transformers_tokenizer, require_evaluable, separator_of
 from pruning_vs_scratch.evaluation.harness import SharedHarness, load_task, task_scores
 from pruning_vs_scratch.evaluation.perplexity import Reading, checked_store, corpus_losses
 from pruning_vs_scratch.models.checkpoint import load_llama
@@ -21,7 +20,7 @@ class Evaluation:
     """The scores of a checkpoint, on corpora under ``tokens`` and on tasks; the processes of a world share the work.
 
     Raises:
-        UserError: the checkpoint is damaged, or its tokenizer knows more entries than its vocabulary has.
+        UserError: the checkpoint is damaged, or its tokenizer is none to evaluate with.
     """
 
     def __init__(
@@ -42,11 +41,7 @@ class Evaluation:
         dtype = dtype_of(resolve_precision(precision, world.device))
         self.model: Any = load_llama(checkpoint).eval().to(world.device, dtype)
         self.tokenizer = load_transformers_tokenizer(checkpoint)
-        if len(self.tokenizer) > self.model.config.vocab_size:
-            raise UserError(
-                f"the tokenizer of {checkpoint} knows {len(self.tokenizer)} entries, but the checkpoint has a "
-                f"vocabulary of {self.model.config.vocab_size}; put the checkpoint's own tokenizer beside it"
-            )
+        require_evaluable(self.tokenizer, self.model.config.vocab_size, str(checkpoint))
         self.harness = SharedHarness(self.model, self.tokenizer, batch_size, world)
 
     def losses(self, corpus: str) -> pd.DataFrame:

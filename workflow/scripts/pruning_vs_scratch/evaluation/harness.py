@@ -1,6 +1,5 @@
 """lm-eval tasks on a checkpoint, with per-item scores."""
 
-import glob
 import hashlib
 import logging
 import tempfile
@@ -18,6 +17,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 from pruning_vs_scratch.config.strict_yaml import read_yaml
 from pruning_vs_scratch.data.benchmarks import BENCHMARKS
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.plain_names import plainly_named
 from pruning_vs_scratch.study.evaluation import TaskRequest
 from pruning_vs_scratch.tables import load as tables
 from pruning_vs_scratch.training.world import World
@@ -76,9 +76,13 @@ def _loaded_with_items(definition: Path, items: Path) -> dict[str, Any]:
         if not needed.exists():
             raise UserError(f"{needed} is missing; run the whole workflow, which makes it")
     config: dict[str, Any] = read_yaml(definition)
+    with plainly_named(items) as link:
+        return _loaded_from(config, link)
+
+
+def _loaded_from(config: dict[str, Any], items: Path) -> dict[str, Any]:
     [split] = config["dataset_kwargs"]["data_files"]
-    # The library takes it for a pattern.
-    config["dataset_kwargs"] = {"data_files": {split: glob.escape(str(items.resolve()))}}
+    config["dataset_kwargs"] = {"data_files": {split: str(items)}}
     if "include" not in config:
         return _loaded(config)
     config["include"] = str(HARNESS_TASKS / config["include"])

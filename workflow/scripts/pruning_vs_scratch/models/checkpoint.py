@@ -10,10 +10,19 @@ from transformers.utils.logging import disable_progress_bar
 
 from pruning_vs_scratch.data.tokenizer import copy_tokenizer
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import CONFIG_FILE, INDEX_FILE, PICKLE_SUFFIXES, SINGLE_FILE, read_json
+from pruning_vs_scratch.files import (
+    CONFIG_FILE,
+    GENERATION_FILE,
+    INDEX_FILE,
+    PICKLE_SUFFIXES,
+    SINGLE_FILE,
+    read_json_object,
+)
+from pruning_vs_scratch.models.config_checks import require_sizes, unreadable
+from pruning_vs_scratch.models.llama import one_block_llama
 from pruning_vs_scratch.models.portable import read_config, refuse_two_rotations
 from pruning_vs_scratch.models.tensors import CheckpointTensors, stored_dtypes, writing_tensors
-from pruning_vs_scratch.models.weight_files import say_which_weights, weight_entry
+from pruning_vs_scratch.models.weight_files import say_which_weights, weight_entry, weight_map
 
 disable_progress_bar()
 
@@ -26,7 +35,8 @@ def load_llama(folder: Path) -> LlamaForCausalLM:
     """Load a checkpoint in fp32 on the CPU.
 
     Raises:
-        UserError: it is missing, incomplete, damaged, a pickle, quantised, or not a Llama.
+        UserError: it is missing, incomplete, damaged, a pickle, quantised, not a Llama, or its weights have other
+            shapes than its configuration says.
     """
     folder = Path(folder)
     check_checkpoint(folder)
@@ -42,6 +52,12 @@ def load_llama(folder: Path) -> LlamaForCausalLM:
         )
     except SafetensorError as error:
         raise UserError(f"the weights of the checkpoint {folder} are damaged ({error}); fetch it again") from error
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        raise UserError(
+            f"weights of the checkpoint {folder} have other shapes than its {CONFIG_FILE} says; fetch it again"
+        ) from error
     model, report = loaded
     tied = {OUTPUT} if model.config.tie_word_embeddings else set()
     missing = sorted(set(report["missing_keys"]) - tied)
@@ -73,18 +89,38 @@ def check_checkpoint(folder: Path) -> None:
         raise UserError(f"no weights in {folder} (neither {SINGLE_FILE} nor {INDEX_FILE})")
     say_which_weights(names, f"the checkpoint {folder}")
     if entry == INDEX_FILE:
-        absent = sorted({f for f in read_json(folder / entry)["weight_map"].values() if not (folder / f).exists()})
+        absent = sorted({f for f in weight_map(folder / entry).values() if not (folder / f).exists()})
         if absent:
             raise UserError(f"the checkpoint {folder} lacks shards: {', '.join(absent)}; fetch it again")
-    config = read_json(folder / "config.json")
-    architectures = config.get("architectures") or ["unknown architecture"]
-    if architectures[0] not in SUPPORTED:
-        raise UserError(f"{folder} is a {architectures[0]}; supported: {', '.join(SUPPORTED)}")
+    config = read_json_object(folder / CONFIG_FILE)
+    match config.get("architectures"):
+        case [str(architecture), *_] if architecture in SUPPORTED:
+            pass
+        case other:
+            found = other[0] if isinstance(other, list) and other else other or "unknown architecture"
+            raise UserError(f"{folder} is a {found}; supported: {', '.join(SUPPORTED)}")
     if config.get("quantization_config"):
         raise UserError(f"{folder} is quantised; prune the checkpoint that it was made of, or dequantise it first")
+    require_sizes(config, folder / CONFIG_FILE)
     refuse_two_rotations(config, folder)
+    _require_known_settings(folder)
+    if (folder / GENERATION_FILE).exists():
+        read_json_object(folder / GENERATION_FILE)
     if config.get("tie_word_embeddings"):
         _refuse_own_output(folder)
+
+
+def _require_known_settings(folder: Path) -> None:
+    """Refuse a configuration that transformers makes no model of.
+
+    Raises:
+        UserError: says what it stumbles over, such as a kind of rotary positions.
+    """
+    config = read_config(folder)
+    try:
+        one_block_llama(config)
+    except Exception as error:  # the library has no class of its own for it
+        raise unreadable(folder, error) from error
 
 
 def _refuse_own_output(folder: Path) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import CONFIG_FILE, TOKENIZER_CONFIG_FILE, read_json, write_json
+from pruning_vs_scratch.files import CONFIG_FILE, TOKENIZER_CONFIG_FILE, read_json_object, write_json
+from pruning_vs_scratch.models.config_checks import require_sizes, unreadable
 
 log = logging.getLogger(__name__)
 
@@ -33,15 +34,27 @@ def write_config(config: Any, folder: Path) -> None:
         config.update({HEADS: 1})
     config.save_pretrained(folder)
     if config.num_attention_heads != heads:
-        write_json(folder / CONFIG_FILE, read_json(folder / CONFIG_FILE) | {HEADS: heads})
+        write_json(folder / CONFIG_FILE, read_json_object(folder / CONFIG_FILE) | {HEADS: heads})
     make_portable(folder)
 
 
 def read_config(folder: Path) -> Any:
-    """The model configuration of a folder, also one that transformers 5 refuses for its number of heads."""
+    """The model configuration of a folder, also one that transformers 5 refuses for its number of heads.
+
+    Raises:
+        UserError: it is missing or damaged, or transformers cannot read it.
+    """
+    values = read_json_object(folder / CONFIG_FILE)
+    require_sizes(values, folder / CONFIG_FILE)
+    try:
+        return _parsed(values, folder)
+    except Exception as error:  # the library has no class of its own for it
+        raise unreadable(folder, error) from error
+
+
+def _parsed(values: dict[str, Any], folder: Path) -> Any:
     from transformers import AutoConfig
 
-    values = read_json(folder / CONFIG_FILE)
     heads = values.get(HEADS)
     if not (heads and values.get("head_dim") and has_uneven_heads(values["hidden_size"], heads)):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
@@ -63,7 +76,7 @@ def make_portable(folder: Path) -> None:
     """
     for name, portable in ((CONFIG_FILE, _portable_model), (TOKENIZER_CONFIG_FILE, _portable_tokenizer)):
         file = folder / name
-        if file.exists() and (changed := portable(values := read_json(file))) != values:
+        if file.exists() and (changed := portable(values := read_json_object(file))) != values:
             write_json(file, changed)
 
 
@@ -77,7 +90,8 @@ def refuse_two_rotations(config: dict[str, Any], folder: Path) -> None:
     if not isinstance(new, dict):
         return
     old = {key: config[key] for key in OUTSIDE_OF_SCALING if config.get(key) is not None}
-    old |= config.get("rope_scaling") or {}
+    scaling = config.get("rope_scaling")
+    old |= scaling if isinstance(scaling, dict) else {}
     for key, value in old.items():
         if new.get(key, value) != value:
             raise UserError(

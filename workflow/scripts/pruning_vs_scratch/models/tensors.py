@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import INDEX_FILE, SINGLE_FILE, read_json, write_json
-from pruning_vs_scratch.models.weight_files import weight_entry
+from pruning_vs_scratch.files import INDEX_FILE, SINGLE_FILE, write_json
+from pruning_vs_scratch.models.weight_files import weight_entry, weight_map
 
 Tensors = dict[str, torch.Tensor]
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -61,7 +61,7 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     """
     try:
         return load_file(path)
-    except (FileNotFoundError, SafetensorError) as error:
+    except (OSError, SafetensorError, KeyError) as error:  # the last: a dtype that the library does not know
         raise UserError(f"cannot read the tensors of {path}: {error}; delete it and run again") from error
 
 
@@ -155,12 +155,14 @@ class CheckpointTensors:
     def _by_file(self, names: Iterable[str]) -> dict[str, list[str]]:
         by_file = defaultdict(list)
         for name in names:
+            if name not in self._files:
+                raise UserError(f"the checkpoint {self.folder} lacks the weight {name}; fetch it again")
             by_file[self._files[name]].append(name)
         return by_file
 
     def _files_by_name(self) -> dict[str, str]:
         if weight_entry({file.name for file in self.folder.iterdir()}) == INDEX_FILE:
-            return dict(read_json(self.folder / INDEX_FILE)["weight_map"])
+            return weight_map(self.folder / INDEX_FILE)
         with self._open(SINGLE_FILE) as stream:
             return dict.fromkeys(stream.keys(), SINGLE_FILE)
 
@@ -169,7 +171,7 @@ class CheckpointTensors:
         try:
             with safe_open(self.folder / file, framework="pt") as stream:
                 yield stream
-        except SafetensorError as error:
+        except (SafetensorError, OSError) as error:
             raise UserError(
                 f"the weights of the checkpoint {self.folder} are damaged ({file}: {error}); fetch it again"
             ) from error

@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Collection
+from pathlib import Path
 
-from pruning_vs_scratch.files import INDEX_FILE, SINGLE_FILE
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import INDEX_FILE, SINGLE_FILE, read_json_object
 
 log = logging.getLogger(__name__)
 
@@ -23,3 +25,20 @@ def say_which_weights(names: Collection[str], label: str) -> None:
             "%s has its weights twice: %s is read, as transformers does, and %s is not; delete the one that is stale",
             label, SINGLE_FILE, INDEX_FILE,
         )  # fmt: skip
+
+
+def weight_map(index: Path) -> dict[str, str]:
+    """By weight, the file that holds it, as an index says.
+
+    Raises:
+        UserError: the index has another form, or names a file outside of its folder.
+    """
+    files = read_json_object(index).get("weight_map")
+    if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
+        raise UserError(f"{index} has no weight_map that names a file for each weight; fetch it again")
+    for weight, file in files.items():
+        if Path(file).name != file or not file.endswith(".safetensors"):
+            raise UserError(
+                f"{index} says {file!r} of {weight}, which is no .safetensors file beside it; fetch it again"
+            )
+    return files

@@ -6,20 +6,19 @@ from pathlib import Path
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import (
     CONFIG_FILE,
+    GENERATION_FILE,
     INDEX_FILE,
     PICKLE_SUFFIXES,
     SINGLE_FILE,
     TOKENIZER_CONFIG_FILE,
     TOKENIZER_FILE,
     TOKENIZER_FILES,
-    read_json,
+    read_json_object,
     refuse_difference,
     sha256_of_file,
 )
-from pruning_vs_scratch.models.weight_files import say_which_weights, weight_entry
+from pruning_vs_scratch.models.weight_files import say_which_weights, weight_entry, weight_map
 from pruning_vs_scratch.study.checkpoints import Content
-
-GENERATION_FILE = "generation_config.json"
 
 
 def required_weights(names: Collection[str], label: str) -> str:
@@ -46,9 +45,9 @@ def shards_of(index: Path, names: Collection[str], label: str) -> list[str]:
     Raises:
         UserError: one of them is missing, or lies outside of the checkpoint.
     """
-    shards = sorted(set(read_json(index)["weight_map"].values()))
+    shards = sorted(set(weight_map(index).values()))
     for shard in shards:
-        if shard not in names or Path(shard).name != shard or not shard.endswith(".safetensors"):
+        if shard not in names:
             raise UserError(f"{label} lacks {shard}, which its {INDEX_FILE} names: it is incomplete")
     return shards
 
@@ -74,7 +73,7 @@ def refuse_remote_code(folder: Path, label: str) -> None:
         UserError: names the key.
     """
     for name in (CONFIG_FILE, TOKENIZER_CONFIG_FILE):
-        if (folder / name).exists() and "auto_map" in read_json(folder / name):
+        if (folder / name).exists() and "auto_map" in read_json_object(folder / name):
             raise UserError(f"{label} needs code of its own (auto_map in {name}), never run here: use a plain Llama")
 
 

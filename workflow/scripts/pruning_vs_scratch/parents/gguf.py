@@ -11,6 +11,7 @@ from pruning_vs_scratch.data.sources import verify
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import require_space
 from pruning_vs_scratch.models.portable import make_portable
+from pruning_vs_scratch.parents.gguf_header import check_header
 from pruning_vs_scratch.study.checkpoints import Content
 
 ARCHITECTURE = "llama"
@@ -50,12 +51,19 @@ def convert(file: Path, content: Content, folder: Path, label: str) -> dict[str,
         UserError: the file is damaged or no Llama, or the disk is too small.
     """
     facts = _read(file, label)
-    from transformers import AutoTokenizer
-
-    AutoTokenizer.from_pretrained(folder, gguf_file=file.name, local_files_only=True).save_pretrained(folder)
     if content == "model":
         require_space(folder, facts["weights"] * FP32_BYTES, label)
-        _dequantise(file, folder)
+    try:
+        _write_tokenizer(file, folder)
+        if content == "model":
+            _dequantise(file, folder)
+    except OSError:
+        raise
+    except Exception as error:  # the library has no class of its own for it
+        raise UserError(
+            f"{label} is a GGUF file that transformers cannot read ({type(error).__name__}: {error}): fetch it again, "
+            "or take a checkpoint in safetensors"
+        ) from error
     make_portable(folder)
     return facts
 
@@ -64,9 +72,10 @@ def _read(file: Path, label: str) -> dict[str, Any]:
     from gguf import GGUFReader
 
     try:
+        check_header(file)
         reader = GGUFReader(file)
         architecture = reader.fields["general.architecture"].contents()
-    except (ValueError, KeyError, IndexError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
         raise UserError(f"{label} is no GGUF file that can be read ({error}): fetch it again") from error
     if architecture != ARCHITECTURE:
         raise UserError(f"{label} is a GGUF of architecture {architecture!r}; only {ARCHITECTURE!r} can be pruned")
@@ -76,12 +85,21 @@ def _read(file: Path, label: str) -> dict[str, Any]:
     }
 
 
+def _write_tokenizer(file: Path, folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, gguf_file=file.name, local_files_only=True, trust_remote_code=False
+    )
+    tokenizer.save_pretrained(folder)
+
+
 def _dequantise(file: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
     model: Any = AutoModelForCausalLM.from_pretrained(
-        folder, gguf_file=file.name, dtype=torch.float32, local_files_only=True
+        folder, gguf_file=file.name, dtype=torch.float32, local_files_only=True, trust_remote_code=False
     )
     # The weights are plain now; what says otherwise would be saved with them.
     del model.config.quantization_config
