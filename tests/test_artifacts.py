@@ -83,6 +83,17 @@ def test_a_file_of_a_folder_is_checked_alone(run: Path) -> None:
         require_as_written(run / "model" / "pruning.json")
 
 
+@pytest.mark.parametrize(("folder", "path"), [(".", "A/model"), ("A", "model"), ("A/model", ".")])
+def test_the_working_folder_may_lie_anywhere(
+    run: Path, monkeypatch: pytest.MonkeyPatch, folder: str, path: str
+) -> None:
+    monkeypatch.chdir(run.parent / folder)
+    require_as_written(Path(path))
+    changed(Path(path) / "weights.safetensors")
+    with pytest.raises(UserError, match=r"weights\.safetensors has changed"):
+        ManifestWriter("next", {}).add_input("model", Path(path))
+
+
 def test_what_no_step_wrote_has_no_record(run: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("text")
     assert record_of(tmp_path / "mine.txt") is None
@@ -98,7 +109,7 @@ def test_each_place_of_a_manifest_is_found(run: Path) -> None:
         ManifestWriter("score", {}).write(manifest, {"scores": file}, {})
         record = record_of(file)
         assert record is not None
-        assert record.manifest == manifest
+        assert record.manifest == manifest.absolute()
         manifest.unlink()
 
 

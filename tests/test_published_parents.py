@@ -239,7 +239,9 @@ def test_advice_from_an_unknown_parent_says_that_it_cannot_be_compared(unknown: 
     assert "Nobody says what the study's parent was trained on" in result.stdout
 
 
-def test_the_study_of_smollm2_covers_the_six_methods_and_shortgpt_at_two_ratios(study_values: Callable[[str], Values]) -> None:
+def test_the_study_of_smollm2_covers_the_six_methods_and_shortgpt(
+    study_values: Callable[[str], Values],
+) -> None:
     study = Study(study_values("smollm2"))
     pruned = {(run.method, run.target.ratio) for run in runs_of(study, "pruned")}
     methods = ("minitron_depth", "minitron_width", "flap", "sheared_llama", "wanda", "sparsegpt", "shortgpt")

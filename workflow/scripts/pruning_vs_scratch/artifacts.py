@@ -4,7 +4,7 @@ A manifest lists the files of its outputs with their sizes and hashes, and carri
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,13 +96,12 @@ def record_of(path: Path) -> Record | None:
     Raises:
         UserError: a manifest beside it is damaged.
     """
-    for place, name in ((path, ITSELF), (path.parent, path.name)):
-        for manifest in (place.parent / "manifest.json", manifest_of(place), place.with_suffix(".manifest.json")):
-            files = _recorded_files(manifest, place.name)
-            if name == ITSELF and files is not None:
-                return Record(manifest, place, files)
-            if files is not None and name in files:
-                return Record(manifest, path, {ITSELF: files[name]})
+    absolute = Path(path).absolute()  # the working folder has a name, too
+    for manifest, files in _records(absolute):
+        return Record(manifest, path, files)
+    for manifest, files in _records(absolute.parent):
+        if absolute.name in files:
+            return Record(manifest, path, {ITSELF: files[absolute.name]})
     return None
 
 
@@ -123,11 +122,12 @@ def require_as_written(path: Path, found: Mapping[str, FileFacts] | None = None)
         )
 
 
-def _recorded_files(manifest: Path, name: str) -> dict[str, FileFacts] | None:
-    """The files of the output of a name."""
-    if not manifest.is_file():
-        return None
-    for output in read_manifest(manifest).get("outputs", {}).values():
-        if Path(output["path"]).name == name and "files" in output:
-            return dict(output["files"])
-    return None
+def _records(place: Path) -> Iterator[tuple[Path, dict[str, FileFacts]]]:
+    """Manifests beside a place that list its files, and the files."""
+    if not place.name:  # the root
+        return
+    for manifest in (place.parent / "manifest.json", manifest_of(place), place.with_suffix(".manifest.json")):
+        if manifest.is_file():
+            for output in read_manifest(manifest).get("outputs", {}).values():
+                if Path(output["path"]).name == place.name and "files" in output:
+                    yield manifest, output["files"]
