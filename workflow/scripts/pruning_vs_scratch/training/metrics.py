@@ -103,7 +103,15 @@ class Metrics:
                 f"{self.path} lacks records of the first {state.step} steps, or was changed since the state of that "
                 f"step was saved: delete {self.path.parent} and run again; training begins again"
             )
-        _write(self.path, kept)
+        lines = kept.splitlines(keepends=True)
+        while lines and self._is_of_the_end(lines[-1]):
+            lines.pop()
+        _write(self.path, b"".join(lines))
+
+    def _is_of_the_end(self, line: bytes) -> bool:
+        """Whether a line is the validation that ends every attempt."""
+        record = json.loads(line)
+        return "validation_loss" in record and record["step"] == self.steps
 
 
 def _are(content: bytes, facts: FileFacts | None) -> bool:
