@@ -23,12 +23,18 @@ def main() -> None:
     start = time.monotonic()
     verification = Verification(study)
     refuse([*verification.missing(), *verification.altered(), *verification.broken_links()])
-    outputs = [output for manifest in verification.manifests.values() for output in manifest["outputs"].values()]
-    size = sum(fact["bytes"] for output in outputs for fact in output.get("files", {}).values())
+    outputs = [output for found in verification.manifests.values() for output in found.get("outputs", {}).values()]
+    compared = [output["files"] for output in outputs if "files" in output]
+    size = sum(fact["bytes"] for files in compared for fact in files.values())
     sys.stdout.write(
-        f"study {study.name}: {len(outputs)} artifacts of {len(verification.manifests)} steps are what was written, "
+        f"study {study.name}: {len(compared)} artifacts of {len(verification.manifests)} steps are what was written, "
         f"each from what the step before it wrote ({size / 2**20:,.0f} MiB in {time.monotonic() - start:.1f} s)\n"
     )
+    if len(compared) < len(outputs):
+        sys.stdout.write(
+            f"{len(outputs) - len(compared)} artifacts could not be compared: an earlier version wrote them, whose "
+            "manifests list no files\n"
+        )
 
 
 if __name__ == "__main__":
