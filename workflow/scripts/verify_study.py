@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.config.load import load_config
+from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.verification import Verification, refuse
 
@@ -20,6 +21,8 @@ def main() -> None:
     parser.add_argument("--configfile", type=Path, action="append", default=[], help="overlay of config/config.yaml")
     args = parser.parse_args()
     study = Study(load_config([Path("config/config.yaml"), *args.configfile]).model_dump(mode="json"))
+    if not (results := study.paths.results / "results.csv").exists():
+        raise UserError(f"{results} is missing: run study {study.name} to its end first")
     start = time.monotonic()
     verification = Verification(study)
     refuse([*verification.missing(), *verification.altered(), *verification.broken_links()])

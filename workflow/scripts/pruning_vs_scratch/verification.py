@@ -16,6 +16,10 @@ from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.times import manifest_paths
 
 
+MOST_SHOWN = 20
+"""Problems that a message lists."""
+
+
 class Verification:
     """The manifests of a study, and what they say of its artifacts."""
 
@@ -105,7 +109,9 @@ def refuse(problems: list[str]) -> None:
         UserError: there is one.
     """
     if problems:
+        shown = problems[:MOST_SHOWN]
+        more = [f"and {len(problems) - len(shown)} more"] if len(problems) > len(shown) else []
         raise UserError(
             "these are not what their steps wrote or read; delete each, with its manifest, and run again:\n"
-            + "\n".join(f"  {problem}" for problem in problems)
+            + "\n".join(f"  {line}" for line in (*shown, *more))
         )
