@@ -15,7 +15,6 @@ from pruning_vs_scratch.files import PRUNING_FILE, file_facts, sha256_of_path
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.times import manifest_paths
 
-
 MOST_SHOWN = 20
 """Problems that a message lists."""
 
