@@ -99,12 +99,14 @@ rule tokenize_corpus:
     resources:
         **allocation.text,
     params:
+        # What Snakemake takes for derived from the output is no reason to make it again, and this changes no result.
+        shard_tokens=lambda wildcards, output: study.config.tokenizer.shard_tokens,
         domains=lambda wildcards: canonical_json(study.domains_of(wildcards.corpus)),
     message:
         "Tokenise the corpus {wildcards.corpus}"
     shell:
         "python workflow/scripts/tokenize_corpus.py --documents {input.documents:q}"
-        " --tokenizer {input.tokenizer:q} --shard-tokens {study.config.tokenizer.shard_tokens}"
+        " --tokenizer {input.tokenizer:q} --shard-tokens {params.shard_tokens}"
         " --domains {params.domains:q} --out {output.tokens:q} --manifest {output.manifest:q} 2> {log:q}"
 
 

@@ -144,12 +144,14 @@ rule tokenize_part:
         splits=lambda wildcards: (
             [f"--splits={SPLITS}"] if wildcards.part in study.held_out_parts else []
         ),
+        # No reason to make it again, as of other corpora.
+        shard_tokens=lambda wildcards, output: study.config.tokenizer.shard_tokens,
     message:
         "Tokenise {wildcards.part}"
     shell:
         "python workflow/scripts/tokenize_part.py --part {input.part:q} --files {params.files:q} {params.part:q}"
         " {params.splits:q} --held-out {input.held_out:q} --tokenizer {input.tokenizer:q}"
-        " --shard-tokens {study.config.tokenizer.shard_tokens} --threads {threads} --out {output.tokens:q}"
+        " --shard-tokens {params.shard_tokens} --threads {threads} --out {output.tokens:q}"
         " --manifest {output.manifest:q} 2> {log:q}"
 
 

@@ -75,6 +75,8 @@ rule prune:
     resources:
         **allocation.pruning,
     params:
+        # No reason to make it again, as in training.
+        saving=lambda wildcards, output: study.saving,
         options=lambda wildcards: study.pruning_options(wildcards.run),
         threads=study.config.training.threads,
         work=paths.work / "prune",
@@ -84,5 +86,5 @@ rule prune:
         "python workflow/scripts/launch.py --processes {resources.processes} --threads {params.threads}"
         " workflow/scripts/prune.py --run {wildcards.run:q}"
         " --model {input.model:q} --target {input.target:q} --tokenizer {input.tokenizer:q} {params.options:q}"
-        " --saving {study.saving:q} --work {params.work:q} --out {output.model:q}"
+        " --saving {params.saving:q} --work {params.work:q} --out {output.model:q}"
         " --manifest {output.manifest:q} 2> {log:q}"

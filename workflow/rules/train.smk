@@ -28,6 +28,8 @@ rule train:
     params:
         threads=study.config.training.threads,
         plan=lambda wildcards: study.run(wildcards.run).plan.without_saving,
+        # What Snakemake takes for derived from the output is no reason to make it again, and this changes no result.
+        saving=lambda wildcards, output: study.saving,
         options=lambda wildcards: study.training_options(wildcards.run),
         # A trial of a search leaves no checkpoint.
         out=lambda wildcards, output: [f"--out={path}" for path in [output.get("trained")] if path],
@@ -38,7 +40,7 @@ rule train:
     shell:
         "python workflow/scripts/launch.py --nodes {resources.nodes} --processes {resources.processes}"
         " --threads {params.threads} workflow/scripts/train.py"
-        " --plan {params.plan:q} --saving {study.saving:q} {params.options:q} --tokens {input.tokens:q}"
+        " --plan {params.plan:q} --saving {params.saving:q} {params.options:q} --tokens {input.tokens:q}"
         " --validation {input.validation:q} --tokenizer {input.tokenizer:q} --work {params.work:q} {params.report:q}"
         " {params.out:q} --metrics {output.metrics:q} --manifest {output.manifest:q} 2> {log:q}"
 
