@@ -223,12 +223,14 @@ def test_a_small_archive_has_the_records_and_neither_code_nor_pictures(
     pictures = {figures / f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")}
     kept = {
         Path("config/reported.csv"), Path("Snakefile"), figures / "ratio.csv", results / "claims.json",
-        results / "tables/curves.parquet", study.paths.manifest(run), study.paths.model(run) / "pruning.json",
+        results / "tables/curves.parquet", results / "tables/importance.parquet",
+        study.paths.manifest(run), study.paths.scores(run, "flap").with_suffix(".manifest.json"),
         results / "evaluation/a/losses.parquet", study.paths.resources / "tokens/test.manifest.json",
     }  # fmt: skip
     left_out = {
         Path("workflow/scripts/a.py"), Path("config/config.yaml"), results / "report.html", results / "pages/a.html",
-        study.paths.metrics(run), study.paths.model(run) / "config.json",
+        study.paths.metrics(run), study.paths.model(run) / "config.json", study.paths.model(run) / "pruning.json",
+        study.paths.scores(run, "flap"),
     }  # fmt: skip
     for file in kept | left_out | pictures:
         file.parent.mkdir(parents=True, exist_ok=True)

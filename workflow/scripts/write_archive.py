@@ -19,7 +19,7 @@ def main() -> None:
     extent.add_argument(
         "--small",
         action="store_true",
-        help="only what make figures needs: no code, pictures, report, or records of single steps",
+        help="only what make figures needs: no code, pictures, report, records of steps, or scores of weights",
     )
     args = parser.parse_args()
     study = Study(load_config([Path("config/config.yaml"), *args.configfile]).model_dump(mode="json"))

@@ -6,7 +6,7 @@ from pathlib import Path
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.figures import FIGURES
 from pruning_vs_scratch.figures.save import METADATA
-from pruning_vs_scratch.files import MASK_LEARNING_FILE, RECORDS
+from pruning_vs_scratch.files import MASK_LEARNING_FILE, PRUNING_FILE, RECORDS
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.times import manifest_paths
 
@@ -17,8 +17,9 @@ CODE = (
 """The workflow itself, its configurations and the lock."""
 LEFT_OUT = {"__pycache__", "logs", "benchmarks", "state"}
 SUFFIXES_LEFT_OUT = (".egg-info", ".pyc", ".tar.zst")
-NOT_TO_REDRAW = {"metrics.jsonl", "report.html", "pages", "config.json", MASK_LEARNING_FILE}
-"""Results that tables, figures and claims are not made from, if the table of curves is there."""
+NOT_TO_REDRAW = {"metrics.jsonl", "report.html", "pages", "config.json", PRUNING_FILE, MASK_LEARNING_FILE}
+SCORES = ".safetensors"
+"""Results that tables, figures and claims are not made from, if the tables of curves and importance are there."""
 SMALL_CODE = ("Snakefile", "config/reported.csv", "requirements.lock", "LICENSE")
 """Of the project, what a small archive holds: what is read, what its description names, versions and licence."""
 
@@ -56,7 +57,7 @@ def small_files(study: Study) -> tuple[list[Path], list[Path]]:
 
 def _serves_to_redraw(study: Study, file: Path) -> bool:
     if file.is_relative_to(study.paths.results):
-        return not NOT_TO_REDRAW.intersection(file.parts)
+        return file.suffix != SCORES and not NOT_TO_REDRAW.intersection(file.parts)
     if file.is_relative_to(study.paths.figures):
         return file.suffix == ".csv"
     return file.as_posix() in SMALL_CODE or file.parts[0] == study.paths.resources.parts[0]

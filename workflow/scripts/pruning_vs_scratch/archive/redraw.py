@@ -20,15 +20,14 @@ from pruning_vs_scratch.tables.published.stored import Stored, write
 from pruning_vs_scratch.tables.tabulate import tabulate
 
 REPORTED = Path("config/reported.csv")
-CURVES = "curves.parquet"
 
 
 def redraw(folder: Path, listing: Listing, restyle: Restyle) -> dict[str, Match]:
     """Make again what an unpacked archive holds of tables, claims and figures, in its place; how each file compares.
 
     What the archive held before lies in ``folder``/archived afterwards. Pictures that a small archive lacks are
-    compared with its listing; its table of curves is not made again, but taken. Of fewer methods, the data of a figure
-    are others, and it is drawn otherwise.
+    compared with its listing; its tables of curves and of importance are not made again, but taken. Of fewer methods,
+    the data of a figure are others, and it is drawn otherwise.
 
     Raises:
         UserError: records are missing, the compared runs are not matched, or a method is not the study's.
@@ -38,14 +37,15 @@ def redraw(folder: Path, listing: Listing, restyle: Restyle) -> dict[str, Match]
         config = Path("results", listing.study, "config.yaml")
         study = Study(read_study_file(config))
         lacking = {name for name in listing.left_out if Path(name).stem in restyle.figures}
-        curves = Tables(study.paths.tables).curves if listing.is_small else None
+        tables = Tables(study.paths.tables)
+        taken = {"curves": tables.curves, "importance": tables.importance} if listing.is_small else {}
         for path in _derived(study, restyle):
             if path.as_posix() not in lacking:
                 if not path.exists():
                     raise UserError(f"the archive of study {study.name} holds no {path}: redraw it with its own code")
                 (archived / path).parent.mkdir(parents=True, exist_ok=True)
                 path.rename(archived / path)
-        _derive(study, curves)
+        _derive(study, taken)
         restyle.draw(study.paths.tables, study.name, study.paths.figures, study.config.figures.size)
         before = [file.relative_to(archived) for file in archived.rglob("*") if file.is_file()]
         found = {
@@ -54,8 +54,8 @@ def redraw(folder: Path, listing: Listing, restyle: Restyle) -> dict[str, Match]
         found |= {name: _compare_with_listing(Path(name), listing) for name in lacking}
         if restyle.methods:
             found |= {name: _of_fewer_methods(match) for name, match in found.items() if name.startswith("figures/")}
-        if curves is not None:
-            del found[(study.paths.tables / CURVES).as_posix()]
+        for name in taken:
+            del found[(study.paths.tables / f"{name}.parquet").as_posix()]
         return dict(sorted(found.items()))
 
 
@@ -87,9 +87,9 @@ def _derived(study: Study, restyle: Restyle) -> list[Path]:
     return [*(results / name for name in names), study.paths.tables, study.paths.published, *figures]
 
 
-def _derive(study: Study, curves: pd.DataFrame | None) -> None:
+def _derive(study: Study, taken: dict[str, pd.DataFrame]) -> None:
     results = study.paths.results
-    tabulate(study, REPORTED, curves)
+    tabulate(study, REPORTED, **taken)
     derive_claims(results, study.name, study.config.claims)
     for name, make in PUBLISHED.items():
         write(make(Stored(results)), name, study.paths.published)

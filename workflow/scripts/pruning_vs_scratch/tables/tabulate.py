@@ -23,10 +23,13 @@ from pruning_vs_scratch.tables.write import write_csv, write_parquet
 log = logging.getLogger(__name__)
 
 
-def tabulate(study: Study, reported: Path, curves: pd.DataFrame | None = None) -> None:
+def tabulate(
+    study: Study, reported: Path, curves: pd.DataFrame | None = None, importance: pd.DataFrame | None = None
+) -> None:
     """Write a study's tables to its results folder; ``reported`` holds the paper's numbers (.csv).
 
-    ``curves`` are those of an archive without the records of steps; else they are made from these.
+    ``curves`` and ``importance`` are those of an archive without the records of steps and the scores of blocks and
+    channels; else they are made from these.
 
     Raises:
         UserError: the two sides of a compared pair did not see the same tokens under the same recipe.
@@ -52,7 +55,7 @@ def tabulate(study: Study, reported: Path, curves: pd.DataFrame | None = None) -
     write_parquet(tables / "losses.parquet", losses)
     write_parquet(tables / "items.parquet", items)
     write_parquet(tables / "curves.parquet", curve_table(study) if curves is None else curves)
-    write_parquet(tables / "importance.parquet", importance_table(study))
+    write_parquet(tables / "importance.parquet", importance_table(study) if importance is None else importance)
 
 
 def _scores(study: Study, table: str) -> pd.DataFrame:
