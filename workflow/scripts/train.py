@@ -155,7 +155,7 @@ def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: P
         trainer = Trainer(
             plan,
             model,
-            masks=_masks(args, model),
+            masks=_masks(args, model, world),
             train=Windows(stores["tokens"], plan.sequence_length, plan.seed, plan.reading),
             validation=Windows(stores["validation"], plan.sequence_length, EVALUATION_SEED),
             work=work,
@@ -254,7 +254,7 @@ def _initial_model(args: argparse.Namespace, plan: TrainingPlan, text: TokenStor
     return model
 
 
-def _masks(args: argparse.Namespace, model: "LlamaForCausalLM") -> dict[str, "Tensor"]:
+def _masks(args: argparse.Namespace, model: "LlamaForCausalLM", world: "World") -> dict[str, "Tensor"]:
     """What stays zero, by name.
 
     Raises:
@@ -266,7 +266,8 @@ def _masks(args: argparse.Namespace, model: "LlamaForCausalLM") -> dict[str, "Te
     if args.mask is None:
         return {}
     masks = masks_of(args.mask)
-    if args.model is not None:
+    # The other processes have no weights yet.
+    if args.model is not None and world.is_first:
         assert_masked(model, fitted_masks(model, masks))
     return masks
 

@@ -27,12 +27,12 @@ def manifest_of(path: Path) -> Path:
 def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
     """A manifest with its own hash, which is that of its text: keys that are numbers become words first."""
     written = json.loads(json.dumps(manifest))
-    return {**written, SEAL: sha256_of_value(written)}
+    return {**written, SEAL: _seal(written)}
 
 
 def is_sealed(manifest: Mapping[str, Any]) -> bool:
     """Whether what ``sealed`` wrote was not changed since."""
-    return manifest.get(SEAL) == sha256_of_value({key: value for key, value in manifest.items() if key != SEAL})
+    return manifest.get(SEAL) == _seal(manifest)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -131,3 +131,7 @@ def _records(place: Path) -> Iterator[tuple[Path, dict[str, FileFacts]]]:
             for output in read_manifest(manifest).get("outputs", {}).values():
                 if Path(output["path"]).name == place.name and "files" in output:
                     yield manifest, output["files"]
+
+
+def _seal(manifest: Mapping[str, Any]) -> str:
+    return sha256_of_value({key: value for key, value in manifest.items() if key != SEAL})
