@@ -162,11 +162,11 @@ ENDS = {
     "killed": (
         "import os; print('Job 3', flush=True); os.kill(os.getpid(), 9)",
         "Job 3\n\nthe workflow stopped: Snakemake was killed by signal 9 (SIGKILL), as the system does when memory "
-        "runs out; run the same command again to go on",
+        "runs out; run the same command again to resume",
     ),
     "terminated": (
         "import os; os.kill(os.getpid(), 15)",
-        "the workflow stopped: Snakemake was killed by signal 15 (SIGTERM); run the same command again to go on",
+        "the workflow stopped: Snakemake was killed by signal 15 (SIGTERM); run the same command again to resume",
     ),
     "crashed": (
         "raise SystemExit('PermissionError: no cache')",
@@ -233,7 +233,7 @@ def test_two_interrupts_end_a_study_in_one_line(tmp_path: Path, interrupt: Calla
         time.sleep(0.05)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert said == "error: stopped; run the same command again to go on\n"
+    assert said == "error: stopped; run the same command again to resume\n"
     assert (tmp_path / LOCK).read_text() == "running"
 
 

@@ -99,7 +99,7 @@ rule tokenize_corpus:
     resources:
         **allocation.text,
     params:
-        # What Snakemake takes for derived from the output is no reason to make it again, and this changes no result.
+        # A function of `output` never triggers a rerun in Snakemake, and shards change no result.
         shard_tokens=lambda wildcards, output: study.config.tokenizer.shard_tokens,
         domains=lambda wildcards: canonical_json(study.domains_of(wildcards.corpus)),
     message:

@@ -144,7 +144,7 @@ rule tokenize_part:
         splits=lambda wildcards: (
             [f"--splits={SPLITS}"] if wildcards.part in study.held_out_parts else []
         ),
-        # No reason to make it again, as of other corpora.
+        # Triggers no rerun, as for other corpora.
         shard_tokens=lambda wildcards, output: study.config.tokenizer.shard_tokens,
     message:
         "Tokenise {wildcards.part}"

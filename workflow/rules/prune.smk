@@ -75,7 +75,7 @@ rule prune:
     resources:
         **allocation.pruning,
     params:
-        # No reason to make it again, as in training.
+        # Triggers no rerun, as in training.
         saving=lambda wildcards, output: study.saving,
         options=lambda wildcards: study.pruning_options(wildcards.run),
         threads=study.config.training.threads,

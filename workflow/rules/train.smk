@@ -28,7 +28,7 @@ rule train:
     params:
         threads=study.config.training.threads,
         plan=lambda wildcards: study.run(wildcards.run).plan.without_saving,
-        # What Snakemake takes for derived from the output is no reason to make it again, and this changes no result.
+        # A function of `output` never triggers a rerun in Snakemake, and saving changes no result.
         saving=lambda wildcards, output: study.saving,
         options=lambda wildcards: study.training_options(wildcards.run),
         # A trial of a search leaves no checkpoint.

@@ -37,7 +37,7 @@ def main() -> None:
     try:
         _run(args)
     except KeyboardInterrupt:
-        raise CutShort("stopped; run the same command again to go on") from None
+        raise CutShort("stopped; run the same command again to resume") from None
 
 
 def _run(args: argparse.Namespace) -> None:

@@ -97,8 +97,8 @@ def record_of(path: Path) -> Record | None:
         UserError: a manifest beside it is damaged.
     """
     absolute = Path(path).absolute()  # the working folder has a name, too
-    for manifest, files in _records(absolute):
-        return Record(manifest, path, files)
+    if (own := next(_records(absolute), None)) is not None:
+        return Record(own[0], path, own[1])
     for manifest, files in _records(absolute.parent):
         if absolute.name in files:
             return Record(manifest, path, {ITSELF: files[absolute.name]})

@@ -18,8 +18,9 @@ CODE = (
 LEFT_OUT = {"__pycache__", "logs", "benchmarks", "state"}
 SUFFIXES_LEFT_OUT = (".egg-info", ".pyc", ".tar.zst")
 NOT_TO_REDRAW = {"metrics.jsonl", "report.html", "pages", "config.json", PRUNING_FILE, MASK_LEARNING_FILE}
-SCORES = ".safetensors"
 """Results that tables, figures and claims are not made from, if the tables of curves and importance are there."""
+SCORES = ".safetensors"
+"""How files of scores of blocks and channels end, which only the table of importance is made from."""
 SMALL_CODE = ("Snakefile", "config/reported.csv", "requirements.lock", "LICENSE")
 """Of the project, what a small archive holds: what is read, what its description names, versions and licence."""
 

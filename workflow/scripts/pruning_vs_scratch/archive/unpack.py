@@ -92,7 +92,7 @@ def _members(source: Path) -> Iterator[tuple[str, IO[bytes], _Bounded]]:
                 for member in tar:
                     content = tar.extractfile(member) if member.isfile() else None
                     if content is None:
-                        raise UserError(f"{source} is refused: {member.name} is no plain file")
+                        raise UserError(f"{source} is refused: {member.name} is not a regular file")
                     yield member.name.partition("/")[2], content, bound
     except (tarfile.TarError, zstandard.ZstdError, EOFError) as error:
         raise UserError(f"{source} is truncated, damaged, or no tar.zst file ({error}); get it again") from error

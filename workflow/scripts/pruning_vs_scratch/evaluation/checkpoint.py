@@ -20,7 +20,7 @@ class Evaluation:
     """The scores of a checkpoint, on corpora under ``tokens`` and on tasks; the processes of a world share the work.
 
     Raises:
-        UserError: the checkpoint is damaged, or its tokenizer is none to evaluate with.
+        UserError: the checkpoint is damaged, or its tokenizer cannot be used for evaluation.
     """
 
     def __init__(

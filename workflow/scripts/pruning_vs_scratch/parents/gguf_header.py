@@ -26,7 +26,7 @@ def check_header(file: Path) -> None:
     """Walk through the header of a file, at most as far as the file reaches.
 
     Raises:
-        ValueError: it is no GGUF header, claims more than the file holds, or holds what no Llama has.
+        ValueError: it is not a GGUF header, claims more than the file holds, or holds what no Llama has.
     """
     with file.open("rb") as stream:
         _Header(stream, file.stat().st_size).check()

@@ -86,7 +86,7 @@ def run_snakemake(
     except KeyboardInterrupt:
         _wait_for_stop(process, output)
         end_abandoned_jobs(say)
-        raise CutShort("stopped; run the same command again to go on") from None
+        raise CutShort("stopped; run the same command again to resume") from None
     code = process.wait()
     if code < 0:
         end_abandoned_jobs(say)
@@ -140,7 +140,7 @@ def _wait_for_stop(process: subprocess.Popen[str], output: _Output) -> None:
 def _killed_by(number: int) -> str:
     name = signal.Signals(number).name
     reason = ", as the system does when memory runs out" if number == signal.SIGKILL else ""
-    return f"Snakemake was killed by signal {number} ({name}){reason}; run the same command again to go on"
+    return f"Snakemake was killed by signal {number} ({name}){reason}; run the same command again to resume"
 
 
 def _message(lines: Sequence[str], ending: str) -> str:

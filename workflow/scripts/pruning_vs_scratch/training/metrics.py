@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import atomic_file, write_text
+from pruning_vs_scratch.files import FileFacts, atomic_file, write_text
 from pruning_vs_scratch.training.reporters import Reporter
 from pruning_vs_scratch.training.resume import states
-from pruning_vs_scratch.training.state_file import Damage, FileFacts, TrainState, read_state_file
+from pruning_vs_scratch.training.state_file import Damage, TrainState, read_state_file
 
 log = logging.getLogger(__name__)
 

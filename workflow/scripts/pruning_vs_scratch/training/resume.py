@@ -21,11 +21,10 @@ from torch.distributed import checkpoint
 from torch.distributed.checkpoint import CheckpointException, HuggingFaceStorageReader, HuggingFaceStorageWriter
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import damaged_file, sha256_of_file
+from pruning_vs_scratch.files import ITSELF, FileFacts, damaged_file, file_facts
 from pruning_vs_scratch.models.tensors import SHARD_BYTES, Tensors, sort_metadata, writing_tensors
 from pruning_vs_scratch.training.state_file import (
     Damage,
-    FileFacts,
     StateFile,
     TrainState,
     read_state_file,
@@ -130,7 +129,7 @@ def _hashed_files(folder: Path, world: World) -> dict[str, FileFacts]:
     mine: dict[str, FileFacts] = {}
     for file in (folder / name for name in names[world.rank :: world.size]):
         sort_metadata(file)
-        mine[file.name] = {"bytes": file.stat().st_size, "sha256": sha256_of_file(file)}
+        mine |= {file.name: file_facts(file)[ITSELF]}
     return {name: facts for share in world.values(mine) for name, facts in share.items()}
 
 
