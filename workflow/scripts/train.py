@@ -7,12 +7,13 @@ of other plans go on (--state).
 import argparse
 import logging
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from pruning_vs_scratch import cli
-from pruning_vs_scratch.cli import json_argument
-from pruning_vs_scratch.config.training import ReporterName
+from pruning_vs_scratch.cli import json_argument, positive_integer
+from pruning_vs_scratch.config.training import ReporterName, sharing_problem
 from pruning_vs_scratch.data.tokenizer import copy_tokenizer, separator_of
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
@@ -30,6 +31,7 @@ from pruning_vs_scratch.libraries import import_libraries
 from pruning_vs_scratch.manifest import ManifestWriter, source_hash
 from pruning_vs_scratch.resume_state import is_made, resume_state
 from pruning_vs_scratch.study import Target, TrainingPlan
+from pruning_vs_scratch.study.gpus import GPUS
 from pruning_vs_scratch.study.plan import TRIAL_PHASES
 
 if TYPE_CHECKING:
@@ -61,6 +63,9 @@ def main() -> None:
         raise UserError("--state-metrics is the curve that led to a state: give it with --state")
 
     import_libraries()
+    if args.dry_run is not None:
+        sys.stdout.write(_dry_run(args, plan))
+        return
     from pruning_vs_scratch.training.world import joined_world
 
     with joined_world(shard_in_node=plan.sharding == "node") as world:
@@ -127,7 +132,32 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="checkpoint folder to write; of a trunk, state folder; else none")
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.jsonl to write")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
+    dry = parser.add_argument_group("only say what memory and time a step would take (writes nothing, needs no GPU)")
+    dry.add_argument("--dry-run", choices=GPUS, metavar="GPU", help=f"on GPUs of a kind: {', '.join(GPUS)}")
+    dry.add_argument("--processes", type=positive_integer, default=1, help="of as many processes (default: 1)")
+    dry.add_argument("--in-node", type=positive_integer, default=8, help="of which a node has so many (default: 8)")
     return parser.parse_args()
+
+
+def _dry_run(args: argparse.Namespace, plan: TrainingPlan) -> str:
+    """What a step of the run would take, for people.
+
+    Raises:
+        UserError: the processes cannot share its batches.
+    """
+    from pruning_vs_scratch.models.llama import shape_of
+    from pruning_vs_scratch.models.portable import read_config
+    from pruning_vs_scratch.training.dry_run import dry_run
+
+    if problem := sharing_problem(plan, args.processes):
+        raise UserError(f"run {plan.run}: {problem}")
+    start = args.model or args.redraw_linears or args.redraw_linears_and_head
+    shape = shape_of(read_config(start)) if start else Target.from_dict(read_json(args.target)).shape
+    gpu = GPUS[args.dry_run]
+    found = dry_run(shape, plan, gpu, processes=args.processes, in_node=min(args.in_node, args.processes))
+    flops = shape.training_flops(plan.global_batch_size, plan.sequence_length) // args.processes
+    teacher = "; its teacher comes on top" if plan.distillation else ""
+    return f"run {plan.run}{teacher}: {found.told(gpu, flops)}"
 
 
 def _train(args: argparse.Namespace, plan: TrainingPlan, world: "World", work: Path) -> "tuple[Trainer, TrainResult]":

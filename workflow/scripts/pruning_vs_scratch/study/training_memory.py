@@ -58,21 +58,16 @@ def chosen_recomputing(
 
     None for never. On a CPU, whose memory is None, a plan that leaves it open runs none again.
     """
-    match plan.activation_checkpointing:
-        case True:
-            return 1
-        case False:
-            return None
-        case "auto" if device_bytes is None:
-            return None
-        case "auto":
-            for every in RECOMPUTING:
-                expected = memory_of_plan(shape, plan, every, shards=shards, in_bf16=in_bf16)
-                if expected.total <= (1 - FREE) * device_bytes:
-                    return every
-            return 1
-        case every:
+    wanted = plan.activation_checkpointing
+    if wanted != "auto":
+        return 1 if wanted is True else wanted or None
+    if device_bytes is None:
+        return None
+    for every in RECOMPUTING:
+        expected = memory_of_plan(shape, plan, every, shards=shards, in_bf16=in_bf16)
+        if expected.total <= (1 - FREE) * device_bytes:
             return every
+    return 1
 
 
 def memory_of_plan(

@@ -43,7 +43,7 @@ from pruning_vs_scratch.training.recomputing import recompute_blocks
 from pruning_vs_scratch.training.reporters import Reporter
 from pruning_vs_scratch.training.resume import load_state, state_tensors, write_state
 from pruning_vs_scratch.training.saves import Saves, SavesBeside
-from pruning_vs_scratch.training.sharding import distributed_model, let_go
+from pruning_vs_scratch.training.sharding import add_up_copies, distributed_model, let_go
 from pruning_vs_scratch.training.sparsity import assert_masked, fitted_masks, mask_gradients, mask_weights
 from pruning_vs_scratch.training.throughput import Throughput
 from pruning_vs_scratch.training.world import TRAINING, World
@@ -202,7 +202,10 @@ class Trainer:
         start, step = time.monotonic(), self.state.step
         share = self.batches.of(step)
         tokens = self.plan.global_batch_size * self.plan.sequence_length
-        parts = [self._accumulate(micro, tokens) for micro in share.split(self.plan.micro_batch_size)]
+        parts = []
+        for micro in (micro_batches := share.split(self.plan.micro_batch_size)):
+            add_up_copies(self.whole, now=micro is micro_batches[-1])
+            parts.append(self._accumulate(micro, tokens))
         loss, cross_entropy, seen = self.world.sums(*sum(parts[1:], parts[0]).tolist(), share[:, 1:].numel())
         with self.passes.cores_kept_free():
             self.backward_penalty()

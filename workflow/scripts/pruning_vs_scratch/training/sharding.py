@@ -62,6 +62,15 @@ def same_model(load: Callable[[], Any], world: World) -> Any:
     return model if model is not None else empty_llama(config)
 
 
+def add_up_copies(whole: Whole, *, now: bool) -> None:
+    """Whether the next backward pass adds up the gradients of all copies of the model, or of its own copy alone.
+
+    Only the last micro-batch of a step need do so: the network between nodes is the slow one.
+    """
+    if isinstance(whole, FSDPModule):
+        whole.set_requires_all_reduce(now)
+
+
 def let_go(whole: Whole) -> None:
     """Go back to shards after a forward pass that no backward pass follows: it would have done so."""
     if isinstance(whole, FSDPModule):

@@ -1,0 +1,94 @@
+"""Expected memory of training is what torch's own operations hold, counted on fake tensors at the paper's sizes."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pruning_vs_scratch.study.gpus import GPUS
+from pruning_vs_scratch.study.shape import ModelShape
+from pruning_vs_scratch.study.training_memory import FREE, chosen_recomputing, memory_of_plan
+from pruning_vs_scratch.training.dry_run import BETWEEN_NODES, IN_NODE, PRODUCTS, dry_run
+from training_plans import make_plan
+
+PARENT = ModelShape(128256, 32, 4096, 14336, 32, 8, 128, False, 500000.0, 1e-5)
+"""Llama-3.1-8B."""
+LARGEST_TARGET = replace(PARENT, layers=16)
+SHALLOW = replace(PARENT, layers=2)
+SMALL = ModelShape(32000, 12, 1024, 2816, 16, 4, 64, True, 10000.0, 1e-5)
+H100 = GPUS["h100"]
+LIMIT = 75e9
+TOLERANCE = 0.15
+PAPER: dict[str, Any] = {
+    "sequence_length": 8192, "global_batch_size": 512, "micro_batch_size": 1, "window_start": 0, "window_end": 51200,
+    "loss_chunk_tokens": 2048, "precision": "bf16", "activation_checkpointing": "auto", "sharding": "node",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("shape", "processes", "changes"),
+    [
+        pytest.param(PARENT, 64, {}, id="parent"),
+        pytest.param(LARGEST_TARGET, 64, {}, id="largest target"),
+        pytest.param(PARENT, 64, {"sharding": "all", "activation_checkpointing": True}, id="parent, no copies"),
+        pytest.param(SHALLOW, 1, {"activation_checkpointing": False}, id="alone"),
+        pytest.param(SHALLOW, 1, {"activation_checkpointing": 2}, id="alone, recomputed"),
+        pytest.param(SHALLOW, 8, {"loss_chunk_tokens": 8192}, id="wide logits"),
+        pytest.param(SMALL, 8, {"micro_batch_size": 8}, id="narrow"),
+    ],
+)
+def test_expected_memory_is_what_is_counted(shape: ModelShape, processes: int, changes: dict[str, Any]) -> None:
+    found = dry_run(shape, make_plan(**PAPER | changes), H100, processes=processes, in_node=min(8, processes))
+    assert found.peak_bytes < LIMIT
+    assert found.expected.total == pytest.approx(found.peak_bytes, rel=TOLERANCE)
+
+
+def test_fp32_is_counted_too() -> None:
+    plan = make_plan(**PAPER | {"precision": "fp32"})
+    for processes in (1, 8):
+        found = dry_run(SMALL, plan, H100, processes=processes, in_node=processes, precision="fp32")
+        assert found.expected.total == pytest.approx(found.peak_bytes, rel=TOLERANCE)
+
+
+def test_the_memory_chooses_how_many_blocks_are_run_again() -> None:
+    plan = make_plan(**PAPER)
+
+    def chosen(device_bytes: int | None) -> int | None:
+        return chosen_recomputing(PARENT, plan, shards=8, in_bf16=True, device_bytes=device_bytes)
+
+    choices = [chosen(10**9 * gigabytes) for gigabytes in (200, 80, 60, 40, 20, 5)]
+    assert choices[0] is None
+    assert choices[-1] == 1
+    assert [choice or 99 for choice in choices] == sorted((choice or 99 for choice in choices), reverse=True)
+    for gigabytes, every in zip((200, 80, 60, 40), choices, strict=False):
+        expected = memory_of_plan(PARENT, plan, every, shards=8, in_bf16=True)
+        assert expected.total <= (1 - FREE) * 1e9 * gigabytes
+    assert chosen(None) is None
+
+
+@pytest.mark.parametrize(("wanted", "every"), [(True, 1), (False, None), (3, 3)])
+def test_a_plan_that_says_so_is_followed(wanted: Any, every: int | None) -> None:
+    plan = make_plan(**PAPER | {"activation_checkpointing": wanted})
+    assert chosen_recomputing(PARENT, plan, shards=8, in_bf16=True, device_bytes=1) == every
+
+
+def test_a_step_at_the_roofline_has_the_models_products_and_its_exchanges() -> None:
+    plan = make_plan(**PAPER | {"activation_checkpointing": False, "sharding": "all"})
+    alone = dry_run(SHALLOW, plan, H100, processes=1, in_node=1)
+    # What the operations do at the peak: attention sees half of the scores, and makes them again in the backward pass.
+    linear = 3 * 2 * (2 * SHALLOW.block_linear_params + SHALLOW.vocab_size * SHALLOW.hidden_size)
+    attention = 2 * (2 + 5) * 8192 * SHALLOW.heads * SHALLOW.head_dim
+    flops = 512 * 8192 * (linear + attention)
+    assert alone.seconds[PRODUCTS] == pytest.approx(flops / (1e12 * H100.bf16_teraflops), rel=0.02)
+    assert alone.seconds[IN_NODE] == alone.seconds[BETWEEN_NODES] == 0
+
+    wide = dry_run(SHALLOW, plan, H100, processes=64, in_node=8)
+    copies = dry_run(SHALLOW, plan.model_copy(update={"sharding": "node"}), H100, processes=64, in_node=8)
+    assert wide.seconds[IN_NODE] == 0
+    # Each micro-batch gathers the blocks twice and the rest at least once, in bf16, and scatters gradients in fp32.
+    least = plan.global_batch_size // 64 * (2 + 4) * SHALLOW.params_total
+    assert least < wide.seconds[BETWEEN_NODES] * 1e9 * H100.network_gigabytes < 1.5 * least
+    # Copies add up their shards of the gradients once a step.
+    once = 2 * 4 * SHALLOW.params_total / 8
+    assert copies.seconds[BETWEEN_NODES] * 1e9 * H100.network_gigabytes == pytest.approx(once, rel=0.02)
+    assert copies.step_seconds < wide.step_seconds

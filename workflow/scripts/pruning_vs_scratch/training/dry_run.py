@@ -1,0 +1,261 @@
+"""A training step that is not computed: what memory it takes and how fast a GPU could be at it, without one.
+
+The model, its shards and every operation of forward and backward pass and optimiser are torch's own, on fake tensors
+and with a fake process group (the first process's view of it). Memory is that of storages that live at a time; a time
+is the roofline's (Williams et al., 2009): each operation takes as long as its products at the GPU's peak, or as its
+memory traffic at the bandwidth, whichever is longer. Compiled blocks move less memory. Exchanges between GPUs go on
+beside the rest, and bound a step only where they take longer.
+"""
+
+import weakref
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import distributed, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor
+from torch.testing._internal.distributed.fake_pg import FakeStore
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+from transformers import AttentionInterface, LlamaForCausalLM
+from transformers.masking_utils import AttentionMaskInterface
+
+from pruning_vs_scratch.models.llama import llama_config
+from pruning_vs_scratch.study.gpus import Gpu
+from pruning_vs_scratch.study.plan import TrainingPlan
+from pruning_vs_scratch.study.shape import ModelShape
+from pruning_vs_scratch.study.training_memory import TrainingMemory, chosen_recomputing, memory_of_plan
+from pruning_vs_scratch.training.loss import fused_loss_sum, loss_sum
+from pruning_vs_scratch.training.optimizer import build_optimizer, weight_groups
+from pruning_vs_scratch.training.precision import Precision, as_multiplied, autocast
+from pruning_vs_scratch.training.recomputing import told
+from pruning_vs_scratch.training.sharding import Whole, add_up_copies, distributed_model
+from pruning_vs_scratch.training.world import World
+
+COUNTED = "counted"
+PRODUCTS, TRAFFIC = "matrix products", "memory traffic"
+IN_NODE, BETWEEN_NODES = "exchange in a node", "exchange between nodes"
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a step would take on each GPU."""
+
+    expected: TrainingMemory
+    """The estimate, by part."""
+    peak_bytes: int
+    """What was counted."""
+    every: int | None
+    """Each how many blocks one is run again."""
+    micro_batches: int
+    """Of a process, in a step."""
+    seconds: dict[str, float]
+    """Of a step at the roofline: operations by what bounds them, and exchanges by where."""
+
+    def told(self, gpu: Gpu, model_flops: int) -> str:
+        """The run for people; ``model_flops`` are those of a step on one GPU (Throughput counts the same)."""
+        seconds = ", ".join(f"{kind} {seconds:.3g} s" for kind, seconds in self.seconds.items())
+        utilisation = model_flops / self.step_seconds / (1e12 * gpu.bf16_teraflops)
+        return (
+            f"{told(self.expected, self.every, gpu.bytes)}; {self.peak_bytes / 1e9:.1f} GB counted, without fragments\n"
+            f"a step of {self.micro_batches} micro-batches takes at least {self.step_seconds:.3g} s, which is "
+            f"{utilisation:.0%} of the peak ({seconds})\n"
+        )
+
+    @property
+    def step_seconds(self) -> float:
+        """The shortest that a step can be."""
+        computing = self.seconds[PRODUCTS] + self.seconds[TRAFFIC]
+        return max(computing, self.seconds[IN_NODE], self.seconds[BETWEEN_NODES])
+
+
+class _Meter(TorchDispatchMode):
+    """Counts the memory that lives, and the work of operations."""
+
+    def __init__(self, gpu: Gpu, copies: int, spans_nodes: bool) -> None:
+        super().__init__()
+        self._gpu, self._copies, self._spans_nodes = gpu, copies, spans_nodes
+        self._live: dict[int, int] = {}
+        self._now = 0
+        self.peak = 0
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        results = func(*args, **kwargs)
+        self._count_work(func, args, kwargs, results)
+        for tensor in tree_leaves(results):
+            self.hold(tensor)
+        return results
+
+    def hold(self, tensor: Any) -> None:
+        """Count a tensor's storage for as long as it lives."""
+        if not isinstance(tensor, torch.Tensor):
+            return
+        storage = (tensor.to_local() if isinstance(tensor, DTensor) else tensor).untyped_storage()
+        if storage._cdata not in self._live:
+            self._live[storage._cdata] = 0
+            weakref.finalize(storage, self._forget, storage._cdata)
+        self.resized(storage._cdata, storage.nbytes())
+
+    def resized(self, key: int, size: int) -> None:
+        """A storage that lives has another size."""
+        if key in self._live:
+            self._now += size - self._live[key]
+            self._live[key] = size
+            self.peak = max(self.peak, self._now)
+
+    def add(self, kind: str, seconds: float) -> None:
+        """Count time."""
+        self.seconds[kind] += seconds
+
+    def products(self, flops: float) -> float:
+        """Seconds of some operations of products."""
+        return flops / (1e12 * self._gpu.bf16_teraflops)
+
+    def _forget(self, key: int) -> None:
+        self._now -= self._live.pop(key)
+
+    def _count_work(self, func: Any, args: Any, kwargs: Any, results: Any) -> None:
+        read = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor) and not isinstance(t, DTensor)]
+        written = [t for t in tree_leaves(results) if isinstance(t, torch.Tensor) and not isinstance(t, DTensor)]
+        storages = {t.untyped_storage()._cdata for t in read}
+        is_view = all(t.untyped_storage()._cdata in storages for t in written) and not func._schema.is_mutable
+        if func.namespace == "c10d":
+            self._count_exchange(func.__name__, max((t.nbytes for t in (*read, *written)), default=0))
+            return
+        if is_view:
+            return
+        moved = sum(t.nbytes for t in (*read, *written)) / (1e12 * self._gpu.terabytes_per_second)
+        flops = flop_registry.get(func.overloadpacket)
+        busy = 0.0 if flops is None else self.products(flops(*args, **kwargs, out_val=results))
+        self.add(PRODUCTS if busy > moved else TRAFFIC, max(busy, moved))
+
+    def _count_exchange(self, name: str, size: int) -> None:
+        """Gathering and scattering are within a copy of the model; copies, one on each node, add up gradients."""
+        adds_up = "allreduce" in name
+        between_nodes = adds_up if self._copies > 1 else self._spans_nodes
+        speed = self._gpu.network_gigabytes if between_nodes else self._gpu.link_gigabytes
+        self.add(BETWEEN_NODES if between_nodes else IN_NODE, (1 + adds_up) * size / (1e9 * speed))
+
+
+class _Flash(torch.autograd.Function):
+    """The memory and the work of flash attention (Dao, 2307.08691): nothing of the size of the scores."""
+
+    @staticmethod
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, meter: _Meter) -> torch.Tensor:
+        sequences, heads, length, channels = query.shape
+        output = query.new_empty(sequences, length, heads, channels).transpose(1, 2)
+        log_sums = torch.empty(sequences, heads, length, dtype=torch.float32, device=query.device)
+        ctx.save_for_backward(query, key, value, output, log_sums)
+        ctx.meter = meter
+        # Two products over the scores of earlier tokens, which are half of all.
+        ctx.seconds = meter.products(2 * sequences * heads * length**2 * channels)
+        meter.add(PRODUCTS, ctx.seconds)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, _upstream: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
+        query, key, value, _, log_sums = ctx.saved_tensors
+        # Five products; the query's gradient is added up in fp32, beside the row sums of output times its gradient.
+        ctx.meter.add(PRODUCTS, 2.5 * ctx.seconds)
+        held = torch.empty_like(query, dtype=torch.float32), torch.empty_like(log_sums)
+        del held
+        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value), None
+
+
+def dry_run(
+    shape: ModelShape, plan: TrainingPlan, gpu: Gpu, *, processes: int, in_node: int, precision: Precision = "bf16"
+) -> DryRun:
+    """Two steps of a plan as the first of some processes would do them, the second one measured."""
+    copies = processes // in_node if plan.sharding == "node" and 1 < in_node < processes else 1
+    shards, in_bf16 = processes // copies, precision == "bf16"
+    every = chosen_recomputing(shape, plan, shards=shards, in_bf16=in_bf16, device_bytes=gpu.bytes)
+    micro_batches = plan.global_batch_size // processes // plan.micro_batch_size
+    with _fake_world(processes, copies) as world, FakeTensorMode():
+        meter = _Meter(gpu, copies, spans_nodes=processes > in_node)
+        model = LlamaForCausalLM(llama_config(shape, plan.sequence_length)).train()
+        _use_counted_flash(model, meter)
+        if every is not None:
+            model.activation_checkpointing_enable({"use_reentrant": False}, every_n_layers=every)
+        whole = distributed_model(model, world, precision) if processes > 1 else Whole(model)
+        for parameter in model.parameters():
+            meter.hold(parameter)
+        optimizer = build_optimizer(weight_groups(model, plan.optimizer, plan.peak_learning_rate), plan.optimizer)
+        function = fused_loss_sum if plan.fused_loss else loss_sum
+        windows = torch.zeros(plan.micro_batch_size, plan.sequence_length + 1, dtype=torch.long)
+        with meter, _resizing_seen(meter):
+            for _ in range(2):
+                # All micro-batches but the last are alike, and in the second step moments and gradients are there.
+                parts = []
+                for is_last in (False, True)[micro_batches == 1 :]:
+                    meter.seconds.clear()
+                    add_up_copies(whole, now=is_last)
+                    with autocast(precision, world.device, keep_casts=processes == 1):
+                        loss = whole(function, windows[:, :-1], windows[:, 1:], plan.loss_chunk_tokens, None)
+                    loss.backward()
+                    del loss
+                    parts.append(meter.seconds.copy())
+                meter.seconds.clear()
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+    seconds = {
+        kind: (micro_batches - 1) * parts[0][kind] + parts[-1][kind] + meter.seconds[kind]
+        for kind in (PRODUCTS, TRAFFIC, IN_NODE, BETWEEN_NODES)
+    }
+    expected = memory_of_plan(shape, plan, every, shards=shards, in_bf16=in_bf16)
+    return DryRun(expected, meter.peak, every, micro_batches, seconds)
+
+
+@contextmanager
+def _fake_world(processes: int, copies: int) -> Iterator[World]:
+    """The first of some processes, whose collectives change nothing."""
+    device = torch.device("cpu")
+    if processes == 1:
+        yield World(device)
+        return
+    distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=processes)
+    try:
+        if copies == 1:
+            mesh = init_device_mesh(device.type, (processes,))
+        else:
+            mesh = init_device_mesh(device.type, (copies, processes // copies), mesh_dim_names=("copies", "shards"))
+        yield World(device, 0, processes, mesh)
+    finally:
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def _resizing_seen(meter: _Meter) -> Iterator[None]:
+    """While open, the meter sees storages change their size: so FSDP2 frees gathered weights, by no operation."""
+    resize = torch.UntypedStorage.resize_
+
+    def seen(storage: torch.UntypedStorage, size: int) -> torch.UntypedStorage:
+        meter.resized(storage._cdata, size)
+        return resize(storage, size)
+
+    torch.UntypedStorage.resize_ = seen  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        torch.UntypedStorage.resize_ = resize  # type: ignore[method-assign]
+
+
+def _use_counted_flash(model: Any, meter: _Meter) -> None:
+    """Let a model's attention be counted as a GPU's, in bf16 under autocast; causal, so that it takes no mask."""
+
+    def attend(
+        _module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, None]:
+        output = _Flash.apply(as_multiplied(query), as_multiplied(key), as_multiplied(value), meter)
+        return output.transpose(1, 2).contiguous(), None
+
+    AttentionInterface.register(COUNTED, attend)
+    AttentionMaskInterface.register(COUNTED, lambda *_, **__: None)
+    model.set_attn_implementation(COUNTED)
