@@ -1,10 +1,15 @@
 """Expected memory of training is what torch's own operations hold, counted on fake tensors at the paper's sizes."""
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
+from transformers import LlamaForCausalLM
 
+from pruning_vs_scratch.pruning.methods.sheared_llama.masked_llama import masking
+from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import ShapeMasks
 from pruning_vs_scratch.study.gpus import GPUS
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.training_memory import FREE, chosen_recomputing, memory_of_plan
@@ -39,6 +44,18 @@ PAPER: dict[str, Any] = {
 )
 def test_expected_memory_is_what_is_counted(shape: ModelShape, processes: int, changes: dict[str, Any]) -> None:
     found = dry_run(shape, make_plan(**PAPER | changes), H100, processes=processes, in_node=min(8, processes))
+    assert found.peak_bytes < LIMIT
+    assert found.expected.total == pytest.approx(found.peak_bytes, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("recomputed", [True, "auto"])
+def test_learning_masks_of_the_parent_by_eight_processes(recomputed: Any) -> None:
+    def masks(model: LlamaForCausalLM) -> AbstractContextManager[object]:
+        goal = replace(PARENT, layers=16, hidden_size=3072, ffn_size=8192, heads=24)
+        return masking(model, ShapeMasks(PARENT, goal, seed=0).sample(torch.Generator()))
+
+    plan = make_plan(**PAPER | {"global_batch_size": 16, "activation_checkpointing": recomputed})
+    found = dry_run(PARENT, plan, H100, processes=8, in_node=8, masking=masks)
     assert found.peak_bytes < LIMIT
     assert found.expected.total == pytest.approx(found.peak_bytes, rel=TOLERANCE)
 

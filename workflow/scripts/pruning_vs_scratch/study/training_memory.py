@@ -30,6 +30,8 @@ class MicroBatch:
     """Tokens whose logits are held at once."""
     recomputed_every: int | None
     """Each n-th block is run again in the backward pass; None for none."""
+    masked: bool = False
+    """Whether masks of channels, neurons and heads are learned along the way."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,13 @@ class TrainingMemory:
 
 
 def chosen_recomputing(
-    shape: ModelShape, plan: TrainingPlan, *, shards: int, in_bf16: bool, device_bytes: int | None
+    shape: ModelShape,
+    plan: TrainingPlan,
+    *,
+    shards: int,
+    in_bf16: bool,
+    device_bytes: int | None,
+    masked: bool = False,
 ) -> int | None:
     """Each how many blocks one is run again: as the plan says, or as rarely as a device's memory allows.
 
@@ -64,18 +72,18 @@ def chosen_recomputing(
     if device_bytes is None:
         return None
     for every in RECOMPUTING:
-        expected = memory_of_plan(shape, plan, every, shards=shards, in_bf16=in_bf16)
+        expected = memory_of_plan(shape, plan, every, shards=shards, in_bf16=in_bf16, masked=masked)
         if expected.total <= (1 - FREE) * device_bytes:
             return every
     return 1
 
 
 def memory_of_plan(
-    shape: ModelShape, plan: TrainingPlan, every: int | None, *, shards: int, in_bf16: bool
+    shape: ModelShape, plan: TrainingPlan, every: int | None, *, shards: int, in_bf16: bool, masked: bool = False
 ) -> TrainingMemory:
     """Memory of a step of a plan, if each ``every``-th block is run again."""
     tokens = plan.micro_batch_size * plan.sequence_length
-    batch = MicroBatch(tokens, min(tokens, plan.loss_chunk_tokens or tokens), every)
+    batch = MicroBatch(tokens, min(tokens, plan.loss_chunk_tokens or tokens), every, masked)
     return training_memory(shape, batch, shards=shards, in_bf16=in_bf16)
 
 
@@ -90,7 +98,7 @@ def training_memory(shape: ModelShape, batch: MicroBatch, *, shards: int, in_bf1
         # Autocast keeps its casts until the backward pass.
         weights = HALF * (shape.layers * shape.block_linear_params + head) if in_bf16 else 0
     again = -(-shape.layers // batch.recomputed_every) if batch.recomputed_every else 0
-    block = batch.tokens * kept_bytes(shape, shards=shards, in_bf16=in_bf16)
+    block = batch.tokens * kept_bytes(shape, shards=shards, in_bf16=in_bf16, masked=batch.masked)
     kept = (shape.layers - again) * block + again * batch.tokens * width * shape.hidden_size
     # Gradients as they are made and, of several processes, once more as they are added up, in fp32.
     gradient = width + FULL if shards > 1 else width
@@ -102,12 +110,17 @@ def training_memory(shape: ModelShape, batch: MicroBatch, *, shards: int, in_bf1
     return TrainingMemory(STATE_BYTES * shape.params_total // shards, weights, activations, working)
 
 
-def kept_bytes(shape: ModelShape, *, shards: int, in_bf16: bool) -> int:
+def kept_bytes(shape: ModelShape, *, shards: int, in_bf16: bool, masked: bool = False) -> int:
     """What a block keeps of a token for its backward pass, with attention that keeps no scores.
 
     The inputs of two norms in fp32, and these divided by their root mean square; the inputs of seven linear layers;
-    queries, keys, values and the output of attention; three factors of the gated product.
+    queries, keys, values and the output of attention; three factors of the gated product. With masks also what each
+    of them scales: what goes into and comes out of the norms and the sublayers.
     """
+    if masked:
+        scaled = 6 * shape.hidden_size + shape.ffn_size + shape.heads * shape.head_dim
+        width = HALF if in_bf16 else FULL
+        return width * scaled + kept_bytes(shape, shards=shards, in_bf16=in_bf16)
     hidden, attention = shape.hidden_size, shape.head_dim * (2 * shape.heads + 2 * shape.kv_heads)
     if not in_bf16:
         return FULL * (6 * hidden + attention + 4 * shape.ffn_size)

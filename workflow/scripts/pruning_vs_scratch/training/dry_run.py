@@ -9,8 +9,8 @@ beside the rest, and bound a step only where they take longer.
 
 import weakref
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,8 @@ from pruning_vs_scratch.training.world import World
 COUNTED = "counted"
 PRODUCTS, TRAFFIC = "matrix products", "memory traffic"
 IN_NODE, BETWEEN_NODES = "exchange in a node", "exchange between nodes"
+
+Masking = Callable[[LlamaForCausalLM], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True)
@@ -171,12 +173,23 @@ class _Flash(torch.autograd.Function):
 
 
 def dry_run(
-    shape: ModelShape, plan: TrainingPlan, gpu: Gpu, *, processes: int, in_node: int, precision: Precision = "bf16"
+    shape: ModelShape,
+    plan: TrainingPlan,
+    gpu: Gpu,
+    *,
+    processes: int,
+    in_node: int,
+    precision: Precision = "bf16",
+    masking: Masking | None = None,
 ) -> DryRun:
-    """Two steps of a plan as the first of some processes would do them, the second one measured."""
+    """Two steps of a plan as the first of some processes would do them, the second one measured.
+
+    ``masking`` opens what is open while a model whose masks are learned goes forward and backward.
+    """
     copies = processes // in_node if plan.sharding == "node" and 1 < in_node < processes else 1
     shards, in_bf16 = processes // copies, precision == "bf16"
-    every = chosen_recomputing(shape, plan, shards=shards, in_bf16=in_bf16, device_bytes=gpu.bytes)
+    masked = masking is not None
+    every = chosen_recomputing(shape, plan, shards=shards, in_bf16=in_bf16, device_bytes=gpu.bytes, masked=masked)
     micro_batches = plan.global_batch_size // processes // plan.micro_batch_size
     with _fake_world(processes, copies) as world, FakeTensorMode():
         meter = _Meter(gpu, copies, spans_nodes=processes > in_node)
@@ -197,10 +210,11 @@ def dry_run(
                 for is_last in (False, True)[micro_batches == 1 :]:
                     meter.seconds.clear()
                     add_up_copies(whole, now=is_last)
-                    with autocast(precision, world.device, keep_casts=processes == 1):
-                        loss = whole(function, windows[:, :-1], windows[:, 1:], plan.loss_chunk_tokens, None)
-                    loss.backward()
-                    del loss
+                    with nullcontext() if masking is None else masking(model):
+                        with autocast(precision, world.device, keep_casts=processes == 1):
+                            loss = whole(function, windows[:, :-1], windows[:, 1:], plan.loss_chunk_tokens, None)
+                        loss.backward()
+                        del loss
                     parts.append(meter.seconds.copy())
                 meter.seconds.clear()
                 optimizer.step()
@@ -209,7 +223,7 @@ def dry_run(
         kind: (micro_batches - 1) * parts[0][kind] + parts[-1][kind] + meter.seconds[kind]
         for kind in (PRODUCTS, TRAFFIC, IN_NODE, BETWEEN_NODES)
     }
-    expected = memory_of_plan(shape, plan, every, shards=shards, in_bf16=in_bf16)
+    expected = memory_of_plan(shape, plan, every, shards=shards, in_bf16=in_bf16, masked=masked)
     return DryRun(expected, meter.peak, every, micro_batches, seconds)
 
 

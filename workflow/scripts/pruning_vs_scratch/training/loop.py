@@ -84,6 +84,9 @@ class Trainer:
             not divide the global batch, or the loss is not finite.
     """
 
+    learns_masks = False
+    """Whether masks of the model are learned, which takes memory."""
+
     def __init__(
         self,
         plan: TrainingPlan,
@@ -115,7 +118,7 @@ class Trainer:
         self.model: nn.Module = model.train()
         if plan.float8:
             use_float8(self.llama, world.device, self.precision)
-        recompute_blocks(self.llama, plan, world, self.precision)
+        recompute_blocks(self.llama, plan, world, self.precision, masked=self.learns_masks)
         use_fastest_attention(self.llama, plan.sequence_length, world.device, self.precision)
         shape = shape_of(self.llama.config)
         flops = shape.training_flops(plan.sequences, plan.sequence_length)

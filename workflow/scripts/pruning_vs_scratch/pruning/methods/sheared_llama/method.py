@@ -55,6 +55,8 @@ class MaskLearner(Trainer):
     Of several processes each holds all masks and its shard of the weights.
     """
 
+    learns_masks = True
+
     def __init__(
         self,
         plan: TrainingPlan,
