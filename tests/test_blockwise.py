@@ -200,21 +200,40 @@ def test_a_tied_checkpoint_may_hold_its_embedding_twice(read: Any, tmp_path: Pat
     assert model.lm_head.weight is model.model.embed_tokens.weight
 
 
+@readers
+def test_a_shard_that_no_index_names_is_not_read(read: Any, tmp_path: Path) -> None:
+    model = tiny_llama()
+    folder = saved(model, tmp_path / "model", max_shard_size="20KB")
+    name = "model.norm.weight"
+    save_file({name: model.state_dict()[name] * 1.5}, folder / "model-00009-of-00009.safetensors")
+    assert torch.equal(norm_of(read(folder)), model.model.norm.weight)
+
+
+@readers
+def test_an_untied_checkpoint_without_an_output_is_refused(read: Any, tmp_path: Path) -> None:
+    folder = saved(tiny_llama(tie_embeddings=False), tmp_path / "model")
+    rewritten(folder, lambda weights: weights.pop("lm_head.weight"))
+    with pytest.raises(UserError, match=r"lacks 1 weights, first lm_head\.weight"):
+        read(folder)
+
+
 def norm_of(model: Any) -> torch.Tensor:
     """The final norm of what any reader returns."""
     return model.outside["model.norm.weight"] if isinstance(model, BlockwiseModel) else model.model.norm.weight
 
 
 @readers
-@pytest.mark.parametrize("shards", [True, False], ids=["other weights", "no weights"])
+@pytest.mark.parametrize("stale", ["other weights", "no weights", "a damaged index"])
 def test_the_single_file_is_read_and_not_the_index_beside_it(
-    shards: bool, read: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    stale: str, read: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = tiny_llama()
     folder, old = saved(model, tmp_path / "model"), "model-00001-of-00001.safetensors"
-    if shards:
-        rewritten(folder, lambda weights: [weight.mul_(1.5) for weight in weights.values()], old)
     write_json(folder / INDEX_FILE, {"weight_map": dict.fromkeys(load_file(folder / SINGLE_FILE), old)})
+    if stale == "other weights":
+        rewritten(folder, lambda weights: [weight.mul_(1.5) for weight in weights.values()], old)
+    if stale == "a damaged index":
+        (folder / INDEX_FILE).write_text("{")
     assert torch.equal(norm_of(read(folder)), model.model.norm.weight)
     assert f"{SINGLE_FILE} is read, as transformers does, and {INDEX_FILE} is not" in caplog.text
 

@@ -1,8 +1,11 @@
 """Configuration files are found, read strictly, and merged as Snakemake merges them."""
 
+import argparse
+import os
+import runpy
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,11 @@ import yaml
 from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
-from pruning_vs_scratch.cli import REPOSITORY
+from pruning_vs_scratch.cli import REPOSITORY, json_argument
 from pruning_vs_scratch.config.load import load_config, parse_config, read_study_file, study_files
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import read_json
+from pruning_vs_scratch.supervisor import snakemake
 from studies import STORED
 
 Values = dict[str, Any]
@@ -70,8 +75,45 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_file_of_the_project_is_looked_for_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for missing in (lambda: load_config([Path("config/config.yaml")]), lambda: study_files(["smoke"])):
-        with pytest.raises(UserError, match=r"no configuration file config/config\.yaml under the working folder: run"):
+        with pytest.raises(
+            UserError, match=r"^config/config\.yaml is not under the working folder, .*: run the command"
+        ):
             missing()
+
+
+COMMANDS = {
+    "export_model.py --study demo --run P --out x": "results",
+    "ladder.py --params 1e9 --gpus 8": "config/config.yaml",
+    "plan_study.py": "config/config.yaml",
+    "recommend.py --tokens 1e6 --ratio 0.5": "results/demo/tables",
+    "redraw.py": "figures/reference",
+    "run_study.py --configfile config/smoke.yaml": "config/config.yaml",
+    "scales.py": "figures/reference",
+    "update_throughput.py": "results/demo",
+    "verify_study.py": "config/config.yaml",
+    "write_archive.py": "config/config.yaml",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_needs_the_projects_folder_names_it(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    script, *words = command.split()
+    monkeypatch.setattr(sys, "argv", [script, *words])
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(snakemake, "interrupt_once", lambda: None)
+    main = runpy.run_path(str(REPOSITORY / "workflow/scripts" / script))["main"]
+    with pytest.raises(UserError) as refused:
+        main()
+    message = str(refused.value)
+    assert message.startswith(COMMANDS[command])
+    assert message.endswith(
+        f" is not under the working folder, {tmp_path}: run the command in the project's folder, {REPOSITORY}"
+    )
+    assert "\n" not in message
+    assert list(tmp_path.iterdir()) == []
 
 
 TWICE = """study: mine
@@ -142,11 +184,25 @@ def test_yaml_that_is_what_it_seems_is_read_as_snakemake_reads_it(text: str, val
     assert read_study_file(file) == load_configfile(file)
 
 
-def planned(folder: Path, *overlays: Path) -> str:
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [('{"ratio": 0.5, "ratio": 0.25}', "ratio"), ('{"a": [{"b": 1, "c": {}, "b": 1}]}', "b")],
+    ids=["other values", "deep and equal"],
+)
+def test_a_key_that_stands_twice_in_json_is_refused(text: str, key: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UserError, match=rf"a\.json is not valid JSON \(the key {key} stands there twice"):
+        read_json(tmp_path / "a.json")
+    for given in (text, str(tmp_path / "a.json")):
+        with pytest.raises(argparse.ArgumentTypeError, match=rf"the key {key} stands there twice; keep one of them"):
+            json_argument(given)
+
+
+def planned(folder: Path, *overlays: Path, options: Sequence[Any] = ()) -> str:
     """What a dry run of the smallest study says that is started in a folder and must fail."""
     files = [CONFIG / "smoke.yaml", *overlays]
     command = [sys.executable, "-m", "snakemake", "-n", "-s", REPOSITORY / "Snakefile", "--configfile", *files]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    result = subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     return result.stdout + result.stderr
 
@@ -163,7 +219,9 @@ def test_snakemake_refuses_another_working_folder_by_its_name(tmp_path: Path) ->
     assert "this key is required" not in said
     (tmp_path / "config").mkdir()
     (tmp_path / "config/config.yaml").write_text("study: of-another-project")
-    assert f"run Snakemake in the project's folder, {REPOSITORY}" in planned(tmp_path)
+    said = planned(REPOSITORY, options=["--directory", tmp_path])
+    assert f"the working folder is {tmp_path}" in said
+    assert f"run Snakemake in the project's folder, {REPOSITORY}" in said
 
 
 def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:

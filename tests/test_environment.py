@@ -32,7 +32,7 @@ def _write_lock() -> ModuleType:
 
 
 write_lock = _write_lock()
-LOCK_TEXT = (REPOSITORY / write_lock.LOCK).read_text(encoding="utf-8")
+LOCK_TEXT = write_lock.LOCK.read_text(encoding="utf-8")
 LOCK: dict[str, str] = dict(line.split("==") for line in LOCK_TEXT.splitlines() if not line.startswith("#"))
 
 
@@ -49,6 +49,10 @@ def test_a_dependency_is_locked_at_a_version_that_it_allows(requirement: Require
 def test_the_lock_has_the_form_that_make_lock_writes() -> None:
     assert write_lock.HEADER + "".join(f"{name}=={LOCK[name]}\n" for name in sorted(LOCK)) == LOCK_TEXT
     assert [name for name in LOCK if name != write_lock.canonical(name) or write_lock.NOT_LOCKED.match(name)] == []
+
+
+def test_the_lock_and_the_environments_are_the_projects_from_whatever_folder() -> None:
+    assert [path for path in (write_lock.LOCK, *write_lock.ENVIRONMENTS) if not path.is_relative_to(REPOSITORY)] == []
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)

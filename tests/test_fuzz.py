@@ -11,7 +11,7 @@ import tarfile
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,13 +29,14 @@ from pruning_vs_scratch.artifacts import read_manifest, sealed
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.corpus import DocumentSet
 from pruning_vs_scratch.config.load import load_config, parse_config, read_study_file
-from pruning_vs_scratch.data.documents import read_archive, read_documents, read_lines
+from pruning_vs_scratch.data.documents import LeftOut, read_archive, read_documents, read_lines, read_part
 from pruning_vs_scratch.data.tokenizer import load_tokenizer, separator_of
 from pruning_vs_scratch.data.tokens import TokenStore, write_tokens
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import read_json_object
 from pruning_vs_scratch.models.tensors import CheckpointTensors, load_tensors
 from pruning_vs_scratch.models.weight_files import weight_map
+from pruning_vs_scratch.parents.gguf import read_facts
 from pruning_vs_scratch.parents.gguf_header import check_header
 from pruning_vs_scratch.pruning.masks import read_masks, write_masks
 
@@ -98,10 +99,27 @@ def archive_bytes() -> bytes:
 
 
 def gguf_bytes() -> bytes:
-    string = struct.pack("<Q", 3) + b"abc"
-    keys = [struct.pack("<I", 4) + bytes(4), struct.pack("<I", 8) + string, struct.pack("<IIQ", 9, 8, 2) + string * 2]
-    tensor = string + struct.pack("<IQQIQ", 2, 2, 3, 0, 0)
-    return b"GGUF" + struct.pack("<IQQ", 3, 1, len(keys)) + b"".join(string + key for key in keys) + tensor
+    def string(text: bytes) -> bytes:
+        return struct.pack("<Q", len(text)) + text
+
+    keys = {
+        b"general.architecture": struct.pack("<I", 8) + string(b"llama"),
+        b"abc": struct.pack("<I", 4) + bytes(4),
+        b"list": struct.pack("<IIQ", 9, 8, 2) + string(b"abc") * 2,
+    }
+    tensor = string(b"abc") + struct.pack("<IQQIQ", 2, 2, 3, 0, 0)
+    header = b"GGUF" + struct.pack("<IQQ", 3, 1, len(keys))
+    header += b"".join(string(key) + value for key, value in keys.items()) + tensor
+    return header + bytes(-len(header) % 32) + bytes(2 * 3 * 4)
+
+
+def parquet_bytes() -> bytes:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    sink = pa.BufferOutputStream()
+    parquet.write_table(pa.table({"text": ["one", None, "two"] * 20, "id": range(60)}), sink, row_group_size=25)
+    return sink.getvalue().to_pybytes()
 
 
 def packed_tar(text: bytes) -> bytes:
@@ -168,6 +186,10 @@ def read_header(file: Path) -> None:
         raise UserError(str(error)) from error
 
 
+def read_rows(file: Path) -> Any:
+    return list(read_part(file.parent, [file.name], "text", LeftOut(0.5)))
+
+
 def read_tokenizer(file: Path) -> Any:
     return load_tokenizer(file.parent).encode("abc").ids
 
@@ -190,6 +212,7 @@ READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], Any]]] = {
     "tokens index": ("index.json", lambda: store_bytes()[0], read_store),
     "YAML": ("a.yaml", OVERLAY.read_bytes, read_study_file),
     "GGUF": ("a.gguf", gguf_bytes, read_header),
+    "tensors of a GGUF": ("a.gguf", gguf_bytes, lambda file: read_facts(file, file.name)),
     "safetensors": ("model.safetensors", safetensors_bytes, load_tensors),
     "checkpoint": ("model.safetensors", safetensors_bytes, lambda file: CheckpointTensors(file.parent).read(["a"])),
     "mask": ("mask.safetensors", mask_bytes, read_masks),
@@ -200,6 +223,7 @@ READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], Any]]] = {
     "compressed lines": (
         "a.jsonl.zst", lambda: zstandard.compress(b'{"text": "one"}\n' * 3), lambda file: list(read_lines(file)),
     ),
+    "parquet": ("a.parquet", parquet_bytes, read_rows),
     "documents": ("a.jsonl", lambda: b'{"id": "a", "text": "one"}\n' * 3, lambda file: list(read_documents(file))),
     "tokenizer": ("tokenizer.json", tokenizer_bytes, read_tokenizer),
     "tokenizer's names": ("tokenizer_config.json", lambda: b'{"eos_token": {"content": "a"}}', read_named_tokens),
@@ -228,6 +252,8 @@ def test_a_sound_file_is_read(kind: str) -> None:
 @pytest.mark.parametrize("kind", READERS)
 def test_a_reader_gives_a_value_or_one_clear_error(kind: str) -> None:
     name, sound, read = READERS[kind]
+    with written(name, sound()) as file, suppress(UserError):
+        read(file)  # the libraries that it imports are not part of what is measured
 
     @EXAMPLES
     @given(changes(sound()))

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from pruning_vs_scratch.data import documents
 from pruning_vs_scratch.data.documents import Document, LeftOut, read_part
 from pruning_vs_scratch.errors import UserError
 
@@ -18,8 +19,8 @@ def test_broken_lines_are_counted_up_to_their_share(tmp_path: Path) -> None:
         left_out = LeftOut(share)
         return list(read_part(tmp_path, ["p_0.jsonl"], "text", left_out)), left_out
 
-    documents, left_out = texts(0.5)
-    assert [document.id for document in documents] == ["p_0.jsonl#000000001", "p_0.jsonl#000000005"]
+    found, left_out = texts(0.5)
+    assert [document.id for document in found] == ["p_0.jsonl#000000001", "p_0.jsonl#000000005"]
     assert left_out.lines == {"p_0.jsonl": 3}
     with pytest.raises(UserError, match=r"p_0.jsonl: 3 of its 6 lines hold no document, more than broken_lines: 0.49"):
         texts(0.49)
@@ -29,8 +30,8 @@ def test_broken_lines_are_counted_up_to_their_share(tmp_path: Path) -> None:
 
 def test_parquet_files_have_a_document_a_row(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"text": ["one", None, " ", "two"], "id": [1, 2, 3, 4]}), tmp_path / "p_0.parquet")
-    documents = list(read_part(tmp_path, ["p_0.parquet"], "text", LeftOut(0)))
-    assert [(d.id, d.text) for d in documents] == [("p_0.parquet#000000001", "one"), ("p_0.parquet#000000004", "two")]
+    found = list(read_part(tmp_path, ["p_0.parquet"], "text", LeftOut(0)))
+    assert [(d.id, d.text) for d in found] == [("p_0.parquet#000000001", "one"), ("p_0.parquet#000000004", "two")]
     with pytest.raises(UserError, match="has no column 'body'; it has text, id"):
         list(read_part(tmp_path, ["p_0.parquet"], "body", LeftOut(0)))
     content = (tmp_path / "p_0.parquet").read_bytes()
@@ -61,8 +62,8 @@ OTHER_COLUMNS = {
 
 def rows_in(column: pa.Array, folder: Path, left_out: LeftOut) -> list[tuple[str, str]]:
     parquet.write_table(pa.table({"text": column}), folder / "p_0.parquet")
-    documents = read_part(folder, ["p_0.parquet"], "text", left_out)
-    return [(document.id, document.text) for document in documents]
+    found = read_part(folder, ["p_0.parquet"], "text", left_out)
+    return [(document.id, document.text) for document in found]
 
 
 @pytest.mark.parametrize("kind", COLUMNS)
@@ -76,6 +77,27 @@ def test_a_column_of_something_else_is_refused_with_its_type(tmp_path: Path, kin
     column, named = OTHER_COLUMNS[kind]
     with pytest.raises(UserError, match=rf"^p_0\.parquet: the column 'text' holds {named}, not text: name another"):
         rows_in(column, tmp_path, LeftOut(0.9))
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array(["one"]), pa.array(["two"])], names=["text", "text"])
+    parquet.write_table(table, tmp_path / "p_0.parquet")
+    with pytest.raises(UserError, match=r"^p_0\.parquet has 2 columns 'text': name another"):
+        list(read_part(tmp_path, ["p_0.parquet"], "text", LeftOut(0)))
+
+
+def test_a_column_is_found_by_its_name_and_not_by_a_path_of_that_name(tmp_path: Path) -> None:
+    columns = {"a": pa.array([{"b": "within another"}]), "a.b": pa.array(["one"])}
+    parquet.write_table(pa.table(columns), tmp_path / "p_0.parquet")
+    assert [d.text for d in read_part(tmp_path, ["p_0.parquet"], "a.b", LeftOut(0))] == ["one"]
+
+
+def test_rows_are_numbered_through_however_many_are_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "ROWS_AT_ONCE", 2)
+    found = rows_in(pa.array([f"row {i}" for i in range(5)]), tmp_path, LeftOut(0))
+    assert found == [(f"p_0.parquet#{i + 1:09d}", f"row {i}") for i in range(5)]
 
 
 @pytest.mark.parametrize("column", [NOT_UTF8, pa.array([b"one", b"caf\xe9", b"two"])], ids=["strings", "bytes"])

@@ -170,6 +170,44 @@ def test_rotary_settings_stand_where_either_version_looks(tmp_path: Path, rotati
     assert values["torch_dtype"] == values["dtype"] == "bfloat16"
 
 
+OLD_FORMS: dict[str, dict[str, Any]] = {
+    "no scaling": {"rope_theta": THETA},
+    "llama3": {"rope_theta": THETA, "rope_scaling": LLAMA3},
+    "the older name of the kind": {"rope_theta": THETA, "rope_scaling": {"type": "linear", "factor": 4.0}},
+}
+
+
+@pytest.mark.parametrize("form", OLD_FORMS)
+def test_what_transformers_4_wrote_of_a_parent_stands_in_the_pruned_model(tmp_path: Path, form: str) -> None:
+    written = OLD_FORMS[form]
+    parent = write_published(tmp_path / "parent")
+    values = read_json(parent / "config.json")
+    for name in ("rope_parameters", "rope_scaling", "dtype"):
+        values.pop(name, None)
+    write_json(parent / "config.json", values | written | {"torch_dtype": "bfloat16"})
+    found = read_json(pruned(parent, tmp_path / "out") / "config.json")
+    scaling = written.get("rope_scaling", {})
+    expected = {key: value for key, value in scaling.items() if key != "type"}
+    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    assert (found["rope_theta"], found["torch_dtype"]) == (THETA, "bfloat16")
+    assert (found.get("rope_scaling") or {}).items() >= expected.items()
+    assert found["rope_parameters"].items() >= {**expected, "rope_type": kind, "rope_theta": THETA}.items()
+
+
+def test_the_class_and_tokens_of_a_tokenizer_have_names_that_both_versions_know(tmp_path: Path) -> None:
+    parent = write_published(tmp_path / "parent")
+    settings = read_json(parent / "tokenizer_config.json")
+    assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
+    write_json(
+        parent / "tokenizer_config.json",
+        settings | {"tokenizer_class": "TokenizersBackend", "extra_special_tokens": ["<|tool|>"]},
+    )
+    found = read_json(pruned(parent, tmp_path / "out") / "tokenizer_config.json")
+    assert found["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert found["additional_special_tokens"] == ["<|tool|>"]
+    assert "extra_special_tokens" not in found
+
+
 def test_a_part_of_the_head_that_is_rotated_stands_beside_the_scaling(tmp_path: Path) -> None:
     write_json(
         tmp_path / "config.json", {"rope_parameters": {**LLAMA3, "rope_theta": 1.0, "partial_rotary_factor": 0.5}}

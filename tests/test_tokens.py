@@ -212,6 +212,16 @@ def test_a_stored_truncation_or_padding_changes_no_text(saved: Path, stored: lis
     assert [load_tokenizer(tmp_path / "taken").encode(text).ids for text in texts] == expected_of(saved, texts)
 
 
+def test_merges_that_were_left_out_at_random_in_training_are_all_made(saved: Path, tmp_path: Path) -> None:
+    """BPE-dropout, which a tokenizer.json remembers too, would make other tokens of one text each time."""
+    model = json.loads((saved / "tokenizer.json").read_text())["model"]
+    folder, texts = altered(saved, tmp_path / "fed", model=model | {"dropout": 0.5}), [prose(100, seed=1)]
+    assert Tokenizer.from_file(str(folder / "tokenizer.json")).encode(texts[0]).ids != expected_of(saved, texts)[0]
+    assert [load_tokenizer(folder).encode(text).ids for text in texts] == expected_of(saved, texts)
+    assert list(Encoder(folder, 1).encode(texts)) == [[0, *ids] for ids in expected_of(saved, texts)]
+    assert [load_transformers_tokenizer(folder).encode(text) for text in texts] == expected_of(saved, texts)
+
+
 def expected_of(saved: Path, texts: list[str]) -> list[list[int]]:
     return [load_tokenizer(saved).encode(text).ids for text in texts]
 

@@ -21,6 +21,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write; it must not exist, or be empty")
     args = parser.parse_args()
     results = Paths(args.study).results
+    if not results.parent.is_dir():
+        cli.refuse_elsewhere(results.parent)
     if not results.is_dir():
         finished = [folder.name for folder in results.parent.glob("*") if folder.is_dir()]
         raise UserError(f"no study {args.study!r} under {results.parent}/; {nearest(args.study, finished)}")

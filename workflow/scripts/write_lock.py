@@ -2,13 +2,12 @@
 
 import re
 from importlib.metadata import distributions
-from pathlib import Path
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.files import write_text
 
-LOCK = Path("requirements.lock")
-ENVIRONMENTS = (Path("envs/cpu.yaml"), Path("envs/gpu.yaml"))
+LOCK = cli.REPOSITORY / "requirements.lock"
+ENVIRONMENTS = (cli.REPOSITORY / "envs/cpu.yaml", cli.REPOSITORY / "envs/gpu.yaml")
 HEADER = "# Exact versions of everything: pip install -c requirements.lock -e '.[dev]'. Written by 'make lock'.\n"
 NOT_LOCKED = re.compile(r"^(pip|setuptools|wheel|pruning-vs-scratch|triton|nvidia-.*|cuda-.*)$")
 """The installer, this project, and the GPU libraries that torch pins itself."""

@@ -3,7 +3,6 @@
 import argparse
 import errno
 import gc
-import json
 import logging
 import math
 import re
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pruning_vs_scratch.errors import Interrupted, PeerLost, UserError
+from pruning_vs_scratch.strict_json import read_strictly
 from pruning_vs_scratch.units import TOKEN_UNITS
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -61,19 +61,36 @@ def require_project_folder() -> None:
     Raises:
         UserError: names both folders.
     """
-    scripts = Path("workflow/scripts")
-    if not (Path("config/config.yaml").exists() and scripts.exists() and scripts.samefile(REPOSITORY / scripts)):
+    if not _in_project_folder():
         raise UserError(
             f"the working folder is {Path.cwd()}, under which there is no config/config.yaml or workflow/scripts of "
             f"this project: run Snakemake in the project's folder, {REPOSITORY}"
         )
 
 
+def refuse_elsewhere(missing: Path) -> None:
+    """Refuse a relative path that is missing because the command was called in another folder than the project's.
+
+    Raises:
+        UserError: names both folders.
+    """
+    if not missing.is_absolute() and not _in_project_folder():
+        raise UserError(
+            f"{missing} is not under the working folder, {Path.cwd()}: run the command in the project's folder, "
+            f"{REPOSITORY}"
+        )
+
+
+def _in_project_folder() -> bool:
+    scripts = Path("workflow/scripts")
+    return Path("config/config.yaml").exists() and scripts.exists() and scripts.samefile(REPOSITORY / scripts)
+
+
 def json_argument(text: str) -> Any:
     """An option's value that is JSON text, or the path of a JSON file (argparse ``type``)."""
     try:
-        return json.loads(text if text.lstrip().startswith(("{", "[")) else Path(text).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+        return read_strictly(text if text.lstrip().startswith(("{", "[")) else Path(text).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"neither JSON nor a readable JSON file: {error}") from error
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.locks import sole_writer
+from pruning_vs_scratch.strict_json import read_strictly
 
 HASH_BLOCK_BYTES = 1 << 20
 MIB = 1 << 20
@@ -135,11 +136,11 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        UserError: the file is missing or is not JSON.
+        UserError: the file is missing or is not JSON, or a key stands twice in it.
     """
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_strictly(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: run the step that writes it, or the whole workflow, again") from error
     except (ValueError, RecursionError) as error:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pruning_vs_scratch.cli import refuse_elsewhere
 from pruning_vs_scratch.errors import UserError
 
 REFERENCE = Path("figures/reference")
@@ -15,4 +16,5 @@ def reference_archives(folder: Path = REFERENCE) -> list[Path]:
     """
     if found := sorted(folder.glob("*.tar.zst")):
         return found
+    refuse_elsewhere(folder)
     raise UserError(f"{folder} holds no archive: name one, such as FROM=results/demo/demo.tar.zst")

@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from pruning_vs_scratch.cli import refuse_elsewhere
 from pruning_vs_scratch.config.checks import problems
-from pruning_vs_scratch.config.strict_yaml import missing, read_yaml
+from pruning_vs_scratch.config.strict_yaml import read_yaml
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.errors import UserError, nearest
 
@@ -49,7 +50,8 @@ def study_files(names: Sequence[str], folder: Path = Path("config")) -> list[Pat
     """
     base = folder / "config.yaml"
     if not base.exists():
-        raise UserError(missing(base))
+        refuse_elsewhere(base)
+        raise UserError(f"no configuration file {base}")
     overlays = {file.stem: file for file in sorted(folder.glob("*.yaml")) if file != base}
     chosen = [name for name in names if name != DEFAULT_STUDY]
     for name in chosen:

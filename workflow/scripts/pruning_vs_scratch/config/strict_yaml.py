@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from pruning_vs_scratch.cli import REPOSITORY
+from pruning_vs_scratch.cli import refuse_elsewhere
 from pruning_vs_scratch.errors import UserError
 
 MOST_VALUES = 100_000
@@ -81,7 +81,8 @@ def _text_of(path: Path) -> str:
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise UserError(missing(path)) from error
+        refuse_elsewhere(path)
+        raise UserError(f"no configuration file {path}") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     try:
@@ -89,13 +90,6 @@ def _text_of(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8") from error
-
-
-def missing(path: Path) -> str:
-    """What to say of a file that is not there."""
-    if not path.is_absolute() and (REPOSITORY / path).exists():
-        return f"no configuration file {path} under the working folder: run the command in the project's folder"
-    return f"no configuration file {path}"
 
 
 def _problems(node: yaml.Node, loader: yaml.SafeLoader) -> list[tuple[int, str]]:

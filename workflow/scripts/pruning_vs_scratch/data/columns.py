@@ -10,12 +10,14 @@ def require_text_column(schema: Any, key: str, place: str) -> None:
     """Refuse a table without a column of text: of strings or of their bytes, written out or numbered (dictionary).
 
     Raises:
-        UserError: names the place, and the columns that there are or the column's type.
+        UserError: names the place, and the columns that there are, how many have the name, or the column's type.
     """
     from pyarrow import types
 
     if key not in schema.names:
         raise UserError(f"{place} has no column {key!r}; it has {', '.join(schema.names)}")
+    if (found := schema.names.count(key)) > 1:
+        raise UserError(f"{place} has {found} columns {key!r}: name another as text_key, or write the file again")
     kind = schema.field(key).type
     values = kind.value_type if types.is_dictionary(kind) else kind
     kinds = (

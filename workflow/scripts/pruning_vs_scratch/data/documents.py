@@ -37,6 +37,8 @@ MOST_TEXT = 1 << 32
 """Bytes of all members that are read of an archive, which are held in memory together."""
 LONGEST_LINE = 1 << 28
 """Bytes of a line."""
+ROWS_AT_ONCE = 1024
+"""Of a column of text that are held in memory together."""
 LARGEST_WINDOW = 1 << 31
 """Of the zstd format; the library's own default refuses what ``zstd --long=28`` writes."""
 DOS_END_OF_FILE = "\x1a"
@@ -273,8 +275,9 @@ def _parquet_documents(path: Path, name: str, text_key: str, left_out: LeftOut) 
         try:
             file = parquet.ParquetFile(path)
             require_text_column(file.schema_arrow, text_key, name)
-            row, batches = 0, file.iter_batches(columns=[text_key])
-            for row, value in enumerate(rows_of(batch.column(0) for batch in batches), start=1):
+            # The name of a column may also be the path of one within another column, which is then read too.
+            row, batches = 0, file.iter_batches(ROWS_AT_ONCE, columns=[text_key])
+            for row, value in enumerate(rows_of(batch.column(text_key) for batch in batches), start=1):
                 try:
                     text = clean(text_of_row(value or b"", f"{name}, row {row}"))
                 except UserError as problem:

@@ -75,8 +75,8 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 def load_tokenizer(folder: Path) -> Tokenizer:
     """Load the fast tokenizer of a folder, without transformers; the separator's name in a text is plain text.
 
-    A truncation or padding that is stored with it says how somebody once fed a model, and has no say in how text is
-    read: documents would end after so many tokens without a word.
+    A truncation, padding or dropout of merges that is stored with it says how somebody once fed a model, and has no say
+    in how text is read: documents would end after so many tokens, or become other tokens each time, without a word.
 
     Raises:
         UserError: there is no tokenizer, or it cannot be read.
@@ -96,8 +96,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         )
         raise UserError(f"the tokenizer {file} cannot be read ({error}): {remedy}") from error
     tokenizer.encode_special_tokens = True
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+    _read_plainly(tokenizer)
     return tokenizer
 
 
@@ -118,9 +117,16 @@ def load_transformers_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
             f"transformers cannot read the tokenizer of {folder} ({type(error).__name__}: {said}): correct "
             f"{TOKENIZER_CONFIG_FILE}, or fetch it again; code that a checkpoint brings is never run"
         ) from error
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
+    _read_plainly(tokenizer.backend_tokenizer)
     return tokenizer
+
+
+def _read_plainly(tokenizer: Tokenizer) -> None:
+    """Switch off what is stored of how a model was once fed, such as the random merges of BPE-dropout."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    if getattr(tokenizer.model, "dropout", None) is not None:  # of BPE alone
+        tokenizer.model.dropout = None
 
 
 class Encoder:

@@ -50,7 +50,7 @@ def convert(file: Path, content: Content, folder: Path, label: str) -> dict[str,
     Raises:
         UserError: the file is damaged or no Llama, or the disk is too small.
     """
-    facts = _read(file, label)
+    facts = read_facts(file, label)
     if content == "model":
         require_space(folder, facts["weights"] * FP32_BYTES, label)
     try:
@@ -68,7 +68,12 @@ def convert(file: Path, content: Content, folder: Path, label: str) -> dict[str,
     return facts
 
 
-def _read(file: Path, label: str) -> dict[str, Any]:
+def read_facts(file: Path, label: str) -> dict[str, Any]:
+    """The quantisations and the number of weights of a GGUF file.
+
+    Raises:
+        UserError: the file is damaged or no Llama.
+    """
     from gguf import GGUFReader
 
     try:

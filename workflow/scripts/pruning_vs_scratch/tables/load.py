@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from pruning_vs_scratch.cli import refuse_elsewhere
 from pruning_vs_scratch.errors import UserError
 
 GROUP = ("setting", "method", "granularity", "pattern", "ratio", "budget")
@@ -138,6 +139,7 @@ class Tables:
         try:
             table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
         except FileNotFoundError as error:
+            refuse_elsewhere(path)
             raise UserError(f"{path} is missing: run the workflow up to its tables first") from error
         except (ValueError, OSError) as error:
             raise UserError(f"cannot read {path} ({error}): delete it and run its step again") from error

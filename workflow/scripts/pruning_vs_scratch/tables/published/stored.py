@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from pruning_vs_scratch.cli import refuse_elsewhere
 from pruning_vs_scratch.config.load import parse_config, read_study_file
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.errors import UserError
@@ -67,6 +68,7 @@ class Stored:
         """The whole configuration, as it was run."""
         path = self.folder / "config.yaml"
         if not path.exists():
+            refuse_elsewhere(path)
             raise UserError(f"{path} is missing: run the workflow up to its tables first")
         return parse_config(read_study_file(path))
 
