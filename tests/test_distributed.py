@@ -1,10 +1,12 @@
 """Several processes train as one does: the same windows, the same losses, and each other's states."""
 
+import gc
 import itertools
 import os
 import shutil
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.training import resume
+from pruning_vs_scratch.training.collecting import garbage_collected_together
 from pruning_vs_scratch.training.export import write_checkpoint
 from pruning_vs_scratch.training.loop import Trainer
 from pruning_vs_scratch.training.sharding import local, whole_tensors
@@ -282,3 +285,37 @@ def test_a_batch_that_cannot_be_shared_lists_the_numbers_of_processes_that_can(t
     for message in run_together(3, refused, tokens, tmp_path):
         assert "run a-run: 3 processes cannot share a global batch of 4 sequences in micro-batches of 1" in message
         assert "valid: 1, 2, 4" in message
+
+
+def waited(world: World, seconds: float) -> str:
+    """What a process that another one keeps waiting ends with."""
+    world.wait_at_most(timedelta(seconds=seconds))
+    if not world.is_first:
+        time.sleep(2)
+        return "late"
+    with pytest.raises(RuntimeError) as found:
+        world.wait()
+    return str(found.value).lower()
+
+
+def test_a_peer_that_hangs_is_given_up() -> None:
+    message, _ = run_together(2, waited, 0.5)
+    assert "timed out" in message or "timeout" in message
+
+
+def collections(world: World) -> tuple[bool, list[int], bool]:
+    """Whether garbage is collected at will inside, in which steps it is, and whether it is again at will afterwards."""
+    steps = []
+    with garbage_collected_together(world) as collect:
+        at_will = gc.isenabled()
+        for step in range(1, 121):
+            before = gc.get_stats()[2]["collections"]
+            collect(step)
+            if gc.get_stats()[2]["collections"] > before:
+                steps.append(step)
+    return at_will, steps, gc.isenabled()
+
+
+def test_processes_collect_garbage_in_the_same_steps() -> None:
+    assert run_together(2, collections) == [(False, [50, 100], True)] * 2
+    assert run_together(1, collections) == [(True, [], True)]

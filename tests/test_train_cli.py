@@ -200,3 +200,19 @@ def test_a_teacher_of_another_vocabulary_is_refused(prepared: Path, tmp_path: Pa
     assert refused.returncode == 1
     assert re.search(r"error: the teacher .*teacher has a vocabulary of 300, the student one of 280", refused.stderr)
     assert "Traceback" not in refused.stderr
+
+
+def test_a_dry_run_says_what_a_step_would_take_and_writes_nothing(prepared: Path, tmp_path: Path) -> None:
+    plan = make_plan(micro_batch_size=1, activation_checkpointing="auto", sharding="node")
+    absent = dict.fromkeys(("tokens", "validation", "tokenizer"), tmp_path / "absent")
+    command = [*train_command(prepared, tmp_path / "out", plan, **absent), "--dry-run=h100", "--in-node=2"]
+    found = subprocess.run([*command, "--processes=4"], check=True, capture_output=True, text=True).stdout
+    memory, step = found.splitlines()
+    assert re.fullmatch(
+        r"run a-run: expects 0\.0 of 80 GB on each device \(state .*\), no block run again; 0\.0 GB counted.*", memory
+    )
+    assert re.match(r"a step of 1 micro-batches takes at least \S+ s, which is 0% of the peak \(matrix products", step)
+    assert list(tmp_path.iterdir()) == []
+    refused = subprocess.run([*command, "--processes=3"], check=False, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "3 processes cannot share a global batch of 4" in refused.stderr

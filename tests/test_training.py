@@ -231,7 +231,12 @@ def test_a_run_that_was_cut_and_resumed_equals_an_uninterrupted_one(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize("stop_in", [1, 5, 12], ids=["first step", "validated step", "last step"])
 def test_a_stop_signal_is_answered_after_its_step_and_the_run_goes_on_from_there(
-    store: TokenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, stop_in: int
+    store: TokenStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    number: signal.Signals,
+    stop_in: int,
 ) -> None:
     whole = make_trainer(store, tmp_path / "whole")
     expected = whole.train()
@@ -248,6 +253,10 @@ def test_a_stop_signal_is_answered_after_its_step_and_the_run_goes_on_from_there
     with pytest.raises(Interrupted, match=rf"stopped by {number.name} after step {stop_in} of 12.*state is saved"):
         cut.train()
     assert [signal.getsignal(stop) for stop in STOP_SIGNALS] == before
+    # States are saved each third step.
+    latest = (stop_in - 1) // 3 * 3
+    assert f"after step {stop_in} and saves its state; a kill before that is done costs the steps since" in caplog.text
+    assert f"the steps since step {latest}" in caplog.text
     resumed = make_trainer(store, tmp_path / "cut")
     assert resumed.state.step == stop_in
     assert resumed.train().validation_loss == expected.validation_loss
