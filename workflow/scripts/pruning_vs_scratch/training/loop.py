@@ -6,7 +6,7 @@ reads its share of every global batch and holds its shard of the model.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from pruning_vs_scratch.data.windows import Windows, step_sequences
 from pruning_vs_scratch.errors import Diverged, Interrupted, UserError
 from pruning_vs_scratch.files import sha256_of_value
 from pruning_vs_scratch.models.llama import shape_of
+from pruning_vs_scratch.pruning.masks import PackedMask
 from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.training.attention import use_fastest_attention
 from pruning_vs_scratch.training.compiling import compile_blocks, pays
@@ -80,7 +81,7 @@ class Trainer:
         plan: TrainingPlan,
         model: nn.Module,
         *,
-        masks: dict[str, torch.Tensor],
+        masks: Mapping[str, PackedMask],
         train: Windows,
         validation: Windows | None,
         work: Path,
