@@ -1,12 +1,17 @@
 """Several processes train as one does: the same windows, the same losses, and each other's states."""
 
 import itertools
+import os
+import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
@@ -14,12 +19,13 @@ from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.pruning.masks import PackedMask
+from pruning_vs_scratch.training import resume
 from pruning_vs_scratch.training.export import write_checkpoint
 from pruning_vs_scratch.training.loop import Trainer
 from pruning_vs_scratch.training.sharding import local, whole_tensors
 from pruning_vs_scratch.training.sparsity import fitted_masks
 from pruning_vs_scratch.training.world import World
-from together import run_together
+from together import SECONDS, run_together
 from training_world import half_mask, make_trainer, random_store, recorded_reads, untimed_metrics
 
 STEPS = 50
@@ -108,6 +114,7 @@ def test_each_process_takes_its_own_rows_of_a_mask(grid: tuple[int, ...], rows: 
 
 VARIANTS = {
     "chunked loss": {"loss_chunk_tokens": 5},
+    "fused loss": {"fused_loss": True},
     "activation checkpointing": {"activation_checkpointing": True},
     "gradients masked after clipping": {"mask_gradients": "after_clip"},
     "three processes, uneven shards": {"global_batch_size": 6},
@@ -124,6 +131,99 @@ def test_every_way_of_training_agrees_with_one_process(tokens: Path, tmp_path: P
     norms = [[r["gradient_norm"] for r in run["records"] if "loss" in r] for run in (found, alone)]
     np.testing.assert_allclose(*norms, rtol=1e-3)
     assert found["validation"] == pytest.approx(alone["validation"], abs=TOLERANCE)
+
+
+SAME_BITS = {
+    "each second block run again": {"activation_checkpointing": 2},
+    "states written beside": {"async_saves": True},
+}
+
+
+@pytest.mark.parametrize("variant", SAME_BITS)
+def test_what_changes_memory_and_time_alone_changes_no_bit(tokens: Path, tmp_path: Path, variant: str) -> None:
+    plan = {"window_end": 8 + 30, "validation": {"sequences": 5}, "global_batch_size": 2}
+    plain = run_together(2, compared_run, tokens, tmp_path / "plain", True, plan)[0]
+    found = run_together(2, compared_run, tokens, tmp_path / "variant", True, plan | SAME_BITS[variant])[0]
+    assert found["records"] == plain["records"]
+    assert found["validation"] == plain["validation"]
+    assert all(np.array_equal(found["weights"][name], value) for name, value in plain["weights"].items())
+
+
+def copies_and_run(world: World, tokens: Path, work: Path, sparse: bool, plan: dict[str, Any]) -> dict[str, Any]:
+    """``whole_run``, with how often the processes hold the model and what part this one has."""
+    made = trainer(world, tokens, work / "looked-at", sparse, **plan)
+    weight = made.model.get_parameter("model.layers.1.mlp.down_proj.weight")
+    run = whole_run(world, tokens, work, sparse, **plan)
+    return run | {"copies": world.copies, "rows": len(local(weight)), "all_rows": len(weight)}
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+def test_nodes_that_each_hold_a_copy_agree_with_one_process(tokens: Path, tmp_path: Path, sparse: bool) -> None:
+    plan: dict[str, Any] = {"sharding": "node", "checkpoint_every_steps": 20}
+    [alone] = run_together(1, compared_run, tokens, tmp_path / "1", sparse, {})
+    ranks = run_together(4, copies_and_run, tokens, tmp_path / "4", sparse, plan, in_node=2)
+    first = ranks[0]
+    assert [(rank["copies"], 2 * rank["rows"]) for rank in ranks] == [(2, first["all_rows"])] * 4
+    np.testing.assert_allclose(losses(first["records"]), losses(alone["records"]), rtol=0, atol=TOLERANCE)
+    norms = [[r["gradient_norm"] for r in run["records"] if "loss" in r] for run in (first, alone)]
+    np.testing.assert_allclose(*norms, rtol=1e-3)
+    for rank in ranks[1:]:
+        assert all(np.array_equal(first["weights"][name], value) for name, value in rank["weights"].items())
+
+
+def test_a_state_of_copies_is_resumed_without_them(tokens: Path, tmp_path: Path) -> None:
+    [whole] = run_together(1, compared_run, tokens, tmp_path / "whole", True, {})
+    saved = run_together(4, begin, tokens, tmp_path / "cut", in_node=2)[0]
+    [(restored, found, _)] = run_together(1, resumed, tokens, tmp_path / "cut")
+    assert all(np.array_equal(restored[name], value) for name, value in saved.items())
+    np.testing.assert_allclose(found, losses(whole["records"]), rtol=0, atol=TOLERANCE)
+
+
+def compiled_run(world: World, tokens: Path, work: Path) -> tuple[list[float], dict[str, int]]:
+    """Losses of compiled blocks of which each is run again, and where their graphs break."""
+    plan: dict[str, Any] = {"window_end": 8 + BATCH * 6, "compile": True, "activation_checkpointing": True}
+    run = whole_run(world, tokens, work, **plan)
+    return losses(run["records"]), dict(counters["graph_break"])
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_a_sharded_block_is_compiled_in_one_piece(tokens: Path, tmp_path: Path) -> None:
+    plan = {"window_end": 8 + BATCH * 6}
+    [alone] = run_together(1, compared_run, tokens, tmp_path / "alone", False, plan)
+    found, breaks = run_together(2, compiled_run, tokens, tmp_path / "compiled")[0]
+    assert not breaks
+    np.testing.assert_allclose(found, losses(alone["records"]), rtol=0, atol=TOLERANCE)
+
+
+def killed_in_its_second_save(world: World, tokens: Path, work: Path) -> None:
+    """Train on while the second state is being written, and end before it is complete."""
+    written = threading.Event()
+
+    def hash_no_more(*_: Any) -> None:
+        if (work / "step-00000003").exists():
+            written.set()
+            time.sleep(1000)
+
+    original = resume._hashed_files
+    resume._hashed_files = lambda *arguments: hash_no_more() or original(*arguments)
+    made = trainer(world, tokens, work, True, async_saves=True)
+    for step in range(1, 9):
+        made.train_step()
+        if step % 3 == 0:
+            made.save()
+    assert written.wait(SECONDS), "the second state was never begun"
+    os._exit(9)
+
+
+def test_a_kill_while_a_state_is_written_beside_leaves_the_one_before(tokens: Path, tmp_path: Path) -> None:
+    whole = run_together(2, compared_run, tokens, tmp_path / "whole", True, {})[0]
+    with pytest.raises(EOFError):
+        run_together(2, killed_in_its_second_save, tokens, tmp_path / "cut")
+    assert [folder.name for folder in (tmp_path / "cut").glob("step-*")] == ["step-00000003"]
+    assert list((tmp_path / "cut").glob(".step-00000006.*.tmp")), "nothing was being written"
+    restored, found, _ = run_together(2, resumed, tokens, tmp_path / "cut")[0]
+    assert restored["step"] == 3
+    assert found == losses(whole["records"])
 
 
 def test_in_bf16_two_processes_differ_from_one_by_no_more_than_its_rounding(tokens: Path, tmp_path: Path) -> None:
@@ -143,7 +243,7 @@ def begin(world: World, tokens: Path, work: Path) -> dict[str, Any]:
     return whole_state(made)
 
 
-def resume(world: World, tokens: Path, work: Path) -> tuple[dict[str, Any], list[float], int]:
+def resumed(world: World, tokens: Path, work: Path) -> tuple[dict[str, Any], list[float], int]:
     """What is restored, then the rest of the run."""
     made = trainer(world, tokens, work, True)
     restored = whole_state(made)
@@ -167,7 +267,7 @@ def test_a_state_is_resumed_by_another_number_of_processes(
 ) -> None:
     [whole] = run_together(1, compared_run, tokens, tmp_path / "whole", True, {})
     saved = run_together(before, begin, tokens, tmp_path / "cut")[0]
-    ranks = run_together(after, resume, tokens, tmp_path / "cut")
+    ranks = run_together(after, resumed, tokens, tmp_path / "cut")
     for restored, _, tokens_seen in ranks:
         assert restored.keys() == saved.keys()
         assert all(np.array_equal(restored[name], value) for name, value in saved.items())

@@ -39,7 +39,7 @@ from pruning_vs_scratch.files import atomic_directory
 from pruning_vs_scratch.models.checkpoint import save_llama
 from pruning_vs_scratch.models.llama import random_llama
 from pruning_vs_scratch.study import ModelShape
-from pruning_vs_scratch.training.resume import TrainState, save_state
+from pruning_vs_scratch.training.resume import TrainState, save_state, state_tensors
 from pruning_vs_scratch.training.world import World
 
 WORLD = World(torch.device("cpu"))
@@ -53,7 +53,7 @@ def save_a_checkpoint():
         save_llama(model, folder, Path("tokenizer"))
 
 try:
-    cli.run(lambda: save_state(Path("state"), TrainState(step=2), model, optimizer, WORLD, spec="x"))
+    cli.run(lambda: save_state(Path("state"), TrainState(step=2), state_tensors(model, optimizer), WORLD, spec="x"))
 except SystemExit as end:
     sys.stderr.write(f"{end}\\n")
 cli.run(save_a_checkpoint)

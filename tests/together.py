@@ -18,8 +18,11 @@ CONTEXT.set_forkserver_preload(["training_world", "transformers.models.llama.mod
 SECONDS = 100
 
 
-def run_together(size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """What ``function(world, *arguments)`` returns in each of ``size`` processes, in the order of ranks."""
+def run_together(size: int, function: Callable[..., Any], *arguments: Any, in_node: int | None = None) -> list[Any]:
+    """What ``function(world, *arguments)`` returns in each of ``size`` processes, in the order of ranks.
+
+    ``in_node`` of them are a node, which holds a copy of the model.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -28,7 +31,7 @@ def run_together(size: int, function: Callable[..., Any], *arguments: Any) -> li
         receiver, sender = CONTEXT.Pipe(duplex=False)
         environment = {
             "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port,
+            "MASTER_PORT": port, "LOCAL_WORLD_SIZE": str(in_node or size),
         }  # fmt: skip
         processes.append(CONTEXT.Process(target=_member, args=(environment, sender, function, arguments)))
         receivers.append(receiver)
@@ -50,7 +53,8 @@ def _member(
     torch.set_num_threads(1)
     # FSDP2 warns where its hooks may get lost and gradients become wrong.
     warnings.filterwarnings("error", message="FSDP2")
-    with joined_world() as world:
+    in_node = int(environment["LOCAL_WORLD_SIZE"])
+    with joined_world(shard_in_node=in_node < int(environment["WORLD_SIZE"])) as world:
         _require_rank(world)
         sender.send(function(world, *arguments))
 

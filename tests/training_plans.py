@@ -24,8 +24,11 @@ def make_plan(**changes: Any) -> TrainingPlan:
         "peak_learning_rate": 1e-2,
         "precision": "fp32",
         "loss_chunk_tokens": None,
+        "fused_loss": False,
         "activation_checkpointing": False,
         "compile": False,
+        "float8": False,
+        "sharding": "all",
         "mask_gradients": "before_clip",
         "threads": 1,
         "optimizer": OptimizerConfig(),
@@ -35,5 +38,6 @@ def make_plan(**changes: Any) -> TrainingPlan:
         "checkpoint_every_steps": 3,
         "checkpoint_every_minutes": None,
         "keep_checkpoints": 1,
+        "async_saves": "auto",
     }
     return TrainingPlan.model_validate(values | changes)

@@ -63,7 +63,7 @@ def main() -> None:
     import_libraries()
     from pruning_vs_scratch.training.world import joined_world
 
-    with joined_world() as world:
+    with joined_world(shard_in_node=plan.sharding == "node") as world:
         if not world.is_first:
             if (state := world.from_first(args.work)) is not None:
                 _train(args, plan, world, state)

@@ -45,18 +45,20 @@ def training_megabytes(
     - each node, on CPUs: its share of weights, gradients, moments and masks
     - the first process, at first: all weights that the run starts from, the mapped file of its masks, and one of these
       unpacked
-    - later, instead: the node's share of the state as it waits to be written, where training goes on meanwhile (GPUs),
-      and one file of each process; at the end one file of the checkpoint, and a whole weight
+    - later, instead: the node's share of the state, where it is written beside the training, and one file of each
+      process; at the end one file of the checkpoint, and a whole weight
     """
     in_node, saved = processes // nodes, SAVED_BYTES * shape.params_total
+    cut_among = nodes if plan.sharding == "all" else 1
     activations = plan.micro_batch_size * plan.sequence_length * shape.layers * shape.hidden_size * ACTIVATION_BYTES
-    held = 0 if gpus else (STATE_BYTES * shape.params_total + MASK_BYTES * start.masked) // nodes
+    held = 0 if gpus else (STATE_BYTES * shape.params_total + MASK_BYTES * start.masked) // cut_among
     at_first = WEIGHT_BYTES * start.params + start.masked // MASK_ENTRIES_A_BYTE
     at_first += MASK_BYTES * largest_tensor(shape) if start.masked else 0
+    beside = plan.async_saves is True or (plan.async_saves == "auto" and gpus)
     written = in_node * COPIES_OF_FILE * min(SHARD_BYTES, saved // processes)
     exported = COPIES_OF_FILE * min(SHARD_BYTES, WEIGHT_BYTES * shape.params_total)
     exported += WEIGHT_BYTES * largest_tensor(shape)
-    later = (saved // nodes if gpus else 0) + max(written, exported)
+    later = (saved // cut_among if beside else 0) + max(written, exported)
     each = process_megabytes(gpus) + (0 if gpus else activations // 10**6)
     return in_node * each + (held + max(at_first, later)) // 10**6
 

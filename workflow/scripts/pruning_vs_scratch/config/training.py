@@ -10,6 +10,8 @@ from pruning_vs_scratch.config.learning_rates import LearningRateRule, PeakRate,
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ReporterName = Literal["tensorboard", "wandb"]
+Recomputing = Literal["auto", True, False] | Annotated[int, Field(ge=2, strict=True)]
+"""Which decoder blocks are run again in the backward pass: all, none, each second, ... or as many as memory asks."""
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -173,10 +175,19 @@ class TrainingConfig(Section):
     """Arithmetic of the forward pass; auto takes bf16 where the hardware multiplies it natively."""
     loss_chunk_tokens: PositiveInt | None = None
     """Tokens whose logits are held at once: saves memory at a large vocabulary. Default: 256 on a CPU, all on a GPU."""
-    activation_checkpointing: bool = False
-    """Keep only the inputs of each block for the backward pass and run the block again: less memory, more work."""
+    fused_loss: bool = False
+    """Take the cross-entropy from torch.nn.functional.linear_cross_entropy, which never holds all logits."""
+    activation_checkpointing: Recomputing = False
+    """Keep only the input of a block for the backward pass and run the block again: less memory, more work.
+
+    True does so for all blocks, a number n for each n-th; auto for as few as a GPU's memory allows.
+    """
     compile: Literal["auto", True, False] = "auto"
-    """Compile the decoder blocks, which takes up to half a minute; auto does it for long runs on a CPU."""
+    """Compile the decoder blocks, which takes up to a minute; auto does it for long runs on a GPU or in bf16."""
+    float8: bool = False
+    """Multiply in float8, scaled tensor by tensor, in the blocks' linear layers (needs bf16 and the extra float8)."""
+    sharding: Literal["all", "node"] = "all"
+    """Processes among which a model is cut: all, or those of a node, with a copy on each node (HSDP)."""
     mask_gradients: Literal["before_clip", "after_clip"] = "before_clip"
     """Sparse models: whether the gradients of pruned weights count in the norm that is clipped (after: the authors)."""
     threads: PositiveInt = 1
@@ -197,7 +208,9 @@ class TrainingConfig(Section):
     checkpoint_every_minutes: Annotated[float, Field(gt=0)] | None = None
     """Save it also whenever this much time has passed."""
     keep_checkpoints: PositiveInt = 1
-    """Latest states kept while the run goes on."""
+    """Latest states kept while the run continues."""
+    async_saves: Literal["auto", True, False] = "auto"
+    """Write states beside the training, from a copy in host memory; auto does it on GPUs."""
     report_to: list[ReporterName] = []
     """Where the metrics of a step are shown, beside metrics.jsonl; each needs the extra of its name."""
 

@@ -37,6 +37,17 @@ def peak_device_memory_bytes(device: torch.device) -> int | None:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
+def device_memory_bytes(device: torch.device) -> int | None:
+    """Memory of a GPU; None for a CPU, whose memory others use too."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Measure the most memory that tensors take on a GPU from now on."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def keep_freed_memory() -> None:
     """Let glibc keep the memory of freed tensors for the next ones, where it is the allocator.
 

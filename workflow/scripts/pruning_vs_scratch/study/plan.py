@@ -10,6 +10,7 @@ from pruning_vs_scratch.config.base import Section
 from pruning_vs_scratch.config.training import (
     DistillationConfig,
     OptimizerConfig,
+    Recomputing,
     ScheduleConfig,
     TrainingConfig,
     ValidationConfig,
@@ -17,9 +18,11 @@ from pruning_vs_scratch.config.training import (
 from pruning_vs_scratch.data.reading import READ_ONCE, Reading
 from pruning_vs_scratch.errors import UserError
 
-SAVING = frozenset({"checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints"})
-"""Fields of a training plan that say when states are saved: they change nothing in the result."""
-EXECUTION = SAVING | {"micro_batch_size", "loss_chunk_tokens", "activation_checkpointing", "compile", "threads"}
+SAVING = frozenset({"checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints", "async_saves"})
+"""Fields of a training plan that say when and how states are saved: they change nothing in the result."""
+EXECUTION = SAVING | {
+    "micro_batch_size", "loss_chunk_tokens", "fused_loss", "activation_checkpointing", "compile", "sharding", "threads",
+}  # fmt: skip
 """Fields of a training plan that say how it is carried out: they change time, memory and rounding, not the run."""
 
 Phase = Literal["pretrain", "prune", "retrain", "scratch", "rewind", "trunk", "sweep", "shape_search"]
@@ -60,8 +63,11 @@ class TrainingPlan(Section):
     peak_learning_rate: float
     precision: Literal["auto", "fp32", "bf16"]
     loss_chunk_tokens: int | None
-    activation_checkpointing: bool
+    fused_loss: bool
+    activation_checkpointing: Recomputing
     compile: Literal["auto", True, False]
+    float8: bool
+    sharding: Literal["all", "node"]
     mask_gradients: Literal["before_clip", "after_clip"]
     threads: int
     optimizer: OptimizerConfig
@@ -72,6 +78,7 @@ class TrainingPlan(Section):
     checkpoint_every_steps: int
     checkpoint_every_minutes: float | None
     keep_checkpoints: int
+    async_saves: Literal["auto", True, False]
 
     @classmethod
     def of(

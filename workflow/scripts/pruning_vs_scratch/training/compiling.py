@@ -1,6 +1,7 @@
 """Compiling a model's decoder blocks, all by one piece of code."""
 
 import shutil
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -8,30 +9,36 @@ import torch
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.training.precision import Precision
 
-LONG_RUN_FLOPS = 6e13
-"""Of a run that is compiled without being asked: ten minutes on a CPU of 100 GFLOP/s."""
+LONG_RUN_FLOPS = {"cpu": 6e13, "cuda": 1e16}
+"""Of a run that is compiled without being asked: ten minutes on a CPU of 100 GFLOP/s; on a GPU, a minute or two."""
 
 
 def pays(flops: float, device: torch.device, precision: Precision) -> bool:
-    """Whether a run is long enough to be compiled first, on a CPU that has what it takes.
+    """Whether a run is long enough to be compiled first, on a machine that has what it takes.
 
-    Not in fp32, where compiled blocks are slower than passes at the same time (passes.py) and oneDNN (linear.py).
+    Not in fp32 on a CPU, where compiled blocks are slower than passes at the same time (passes.py) and oneDNN
+    (linear.py).
     """
-    return device.type == "cpu" and precision == "bf16" and flops >= LONG_RUN_FLOPS and has_compiler()
+    is_faster = device.type == "cuda" or precision == "bf16"
+    return is_faster and flops >= LONG_RUN_FLOPS[device.type] and missing_compiler(device) is None
 
 
-def has_compiler() -> bool:
-    """Whether there is a C++ compiler."""
-    return any(map(shutil.which, ("g++", "clang++", "c++")))
+def missing_compiler(device: torch.device) -> str | None:
+    """What compiling for a device lacks on this machine; None if nothing."""
+    if device.type == "cuda" and find_spec("triton") is None:
+        return "the package triton, which comes with torch's CUDA builds"
+    # Triton compiles the launchers of its kernels in C.
+    names = ("g++", "clang++", "c++") if device.type == "cpu" else ("gcc", "clang", "cc")
+    return None if any(map(shutil.which, names)) else f"a compiler ({' or '.join(names[:2])})"
 
 
 def compile_blocks(model: Any, device: torch.device) -> None:
     """Let torch compile each decoder block in its first pass.
 
     Raises:
-        UserError: the machine lacks the C++ compiler that this takes on a CPU.
+        UserError: the machine lacks what this takes.
     """
-    if device.type == "cpu" and not has_compiler():
-        raise UserError("training.compile needs a C++ compiler (g++ or clang++): install one, or set it to false")
+    if missing := missing_compiler(device):
+        raise UserError(f"training.compile needs {missing}: install it, or set training.compile to false")
     for block in model.model.layers:
         block.compile()

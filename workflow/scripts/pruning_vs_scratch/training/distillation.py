@@ -12,7 +12,7 @@ from transformers import LlamaForCausalLM
 
 from pruning_vs_scratch.config.training import DistillationConfig
 from pruning_vs_scratch.training.loss import LossAndGradient, cross_entropy, last_hidden_states, summed_in_chunks
-from pruning_vs_scratch.training.precision import Precision
+from pruning_vs_scratch.training.precision import Precision, as_multiplied
 from pruning_vs_scratch.training.sharding import distributed_model, let_go
 from pruning_vs_scratch.training.world import World
 
@@ -34,7 +34,7 @@ class Teacher:
         return hidden.flatten(0, 1), weight
 
     def let_go(self) -> None:
-        """Give the gathered weights free."""
+        """Release the gathered weights."""
         let_go(self._whole)
 
 
@@ -81,4 +81,4 @@ def distillation(
 
 
 def _states(model: LlamaForCausalLM, inputs: torch.Tensor, separator: int | None) -> TeacherStates:
-    return last_hidden_states(model, inputs, separator), model.lm_head.weight.detach()
+    return as_multiplied(last_hidden_states(model, inputs, separator)), as_multiplied(model.lm_head.weight.detach())

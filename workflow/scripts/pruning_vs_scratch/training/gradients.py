@@ -17,7 +17,8 @@ EPSILON = 1e-6
 def clip_gradients(parameters: Iterable[torch.Tensor], limit: float, world: World) -> float:
     """Scale all gradients together so that their norm is at most ``limit``; returns the norm before.
 
-    Shards add up over the processes; what every process holds whole counts once (Pascanu et al., 1211.5063).
+    Shards add up over the processes, of which as many hold the same one as there are copies of the model; what every
+    process holds whole counts once (Pascanu et al., 1211.5063).
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     shards = [local(gradient) for gradient in gradients if isinstance(gradient, DTensor)]
@@ -25,7 +26,7 @@ def clip_gradients(parameters: Iterable[torch.Tensor], limit: float, world: Worl
     norm = float(get_total_norm(whole))
     if world.size > 1:
         [square] = world.sums(float(get_total_norm(shards)) ** 2)
-        norm = math.sqrt(norm**2 + square)
+        norm = math.sqrt(norm**2 + square / world.copies)
     if norm > limit:
         torch._foreach_mul_([*shards, *whole], limit / (norm + EPSILON))
     return norm

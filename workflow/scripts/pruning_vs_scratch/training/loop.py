@@ -5,6 +5,7 @@ from the last complete state with the same result. One process runs it alone, or
 reads its share of every global batch and holds its shard of the model.
 """
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,26 +22,34 @@ from pruning_vs_scratch.config.training import sharing_problem
 from pruning_vs_scratch.data.windows import Windows, step_sequences
 from pruning_vs_scratch.errors import Diverged, Interrupted, UserError
 from pruning_vs_scratch.files import sha256_of_value
+from pruning_vs_scratch.models.device import forget_peak_memory
 from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.pruning.masks import PackedMask
 from pruning_vs_scratch.study.plan import TrainingPlan
+from pruning_vs_scratch.training.ahead import BatchesAhead
 from pruning_vs_scratch.training.attention import use_fastest_attention
+from pruning_vs_scratch.training.collecting import garbage_collected_together
 from pruning_vs_scratch.training.compiling import compile_blocks, pays
 from pruning_vs_scratch.training.distillation import Teacher, distilled_loss_sums
+from pruning_vs_scratch.training.float8 import use_float8
 from pruning_vs_scratch.training.gradients import clip_gradients
 from pruning_vs_scratch.training.interrupt import StopRequest
 from pruning_vs_scratch.training.linear import use_fastest_linear
-from pruning_vs_scratch.training.loss import loss_sum, sequence_losses
+from pruning_vs_scratch.training.loss import fused_loss_sum, loss_sum, sequence_losses
 from pruning_vs_scratch.training.metrics import METRICS_FILE, Metrics
 from pruning_vs_scratch.training.optimizer import build_optimizer, set_learning_rates, weight_groups
 from pruning_vs_scratch.training.passes import Passes, fitting_passes
 from pruning_vs_scratch.training.precision import autocast, resolve_precision
+from pruning_vs_scratch.training.recomputing import recompute_blocks
 from pruning_vs_scratch.training.reporters import Reporter
-from pruning_vs_scratch.training.resume import load_state, save_state, write_state
+from pruning_vs_scratch.training.resume import load_state, state_tensors, write_state
+from pruning_vs_scratch.training.saves import Saves, SavesBeside
 from pruning_vs_scratch.training.sharding import distributed_model, let_go
 from pruning_vs_scratch.training.sparsity import assert_masked, fitted_masks, mask_gradients, mask_weights
 from pruning_vs_scratch.training.throughput import Throughput
-from pruning_vs_scratch.training.world import World
+from pruning_vs_scratch.training.world import TRAINING, World
+
+log = logging.getLogger(__name__)
 
 TOKENS_IN_CACHE = 256
 """Tokens whose logits a CPU works on at once, unless the plan says otherwise: they stay in its cache."""
@@ -105,8 +114,9 @@ class Trainer:
         self.world = world
         self.precision = resolve_precision(plan.precision, world.device)
         self.model: nn.Module = model.train()
-        if plan.activation_checkpointing:
-            self.llama.activation_checkpointing_enable({"use_reentrant": False})
+        if plan.float8:
+            use_float8(self.llama, world.device, self.precision)
+        recompute_blocks(self.llama, plan, world, self.precision)
         use_fastest_attention(self.llama, plan.sequence_length, world.device, self.precision)
         shape = shape_of(self.llama.config)
         flops = shape.training_flops(plan.sequences, plan.sequence_length)
@@ -131,6 +141,9 @@ class Trainer:
         self.state = load_state(work, self.model, self.optimizer, world, spec=self.spec, trunk=trunk)
         self._require_beginning(trunk)
         self.saved = time.monotonic()
+        beside = plan.async_saves is True or (plan.async_saves == "auto" and world.device.type == "cuda")
+        self.saves = (SavesBeside if beside else Saves)(work, world, spec=self.spec, keep=plan.keep_checkpoints)
+        self.batches = BatchesAhead(self.read_batch, plan.steps if self.reads_ahead() else 0, world.device)
         self.metrics = (
             Metrics(work / METRICS_FILE, plan.run, plan.steps, self.state, reporters) if world.is_first else None
         )
@@ -141,24 +154,40 @@ class Trainer:
         Raises:
             Interrupted: SIGTERM or SIGUSR1 came, or the time of a SLURM job runs out; the state is saved.
         """
-        before, start = self.state.seconds, time.monotonic()
-        with StopRequest(slurm.stop_time() if self.world.is_first else None) as stop:
+        before, start, began = self.state.seconds, time.monotonic(), self.state.step
+        forget_peak_memory(self.world.device)
+        with (
+            StopRequest(slurm.stop_time() if self.world.is_first else None) as stop,
+            garbage_collected_together(self.world) as collect,
+        ):
             while self.state.step < self.plan.steps:
                 self.train_step()
                 self.state.seconds = before + time.monotonic() - start
+                if self.state.step == began + 1:
+                    self.world.wait_at_most(TRAINING)
+                collect(self.state.step)
+                self.saves.check()
                 if self.plan.validation is not None and self._is_due(self.plan.validation.every_steps):
                     self.validate()
                 # What one process wants, all do after the same step.
                 reason = stop.reason
                 stops, is_late = self.world.sums(reason is not None, self._is_late())
+                if stops and self.world.is_first:
+                    log.warning(
+                        "run %s stops%s after step %d and saves its state; a kill before that is done costs the steps "
+                        "since step %d", self.plan.run, f" by {reason}" if reason else "", self.state.step,
+                        began if self.saves.latest is None else self.saves.latest,
+                    )  # fmt: skip
                 if self._is_due(self.plan.checkpoint_every_steps) or is_late or stops:
                     self.save()
                 if stops:
+                    self.saves.finish()
                     by = f" by {reason}" if reason else ""
                     raise Interrupted(
                         f"run {self.plan.run} was stopped{by} after step {self.state.step} of {self.plan.steps}; its "
                         "state is saved, and the same command continues it"
                     )
+        self.saves.finish()
         assert_masked(self.model, self.masks)
         return self.result(self.validate())
 
@@ -172,7 +201,7 @@ class Trainer:
     def train_step(self) -> None:
         """One optimiser step over the global batch, in micro-batches; the loss is the mean over its tokens."""
         start, step = time.monotonic(), self.state.step
-        share = self.read_batch(step).to(self.world.device)
+        share = self.batches.of(step)
         tokens = self.plan.global_batch_size * self.plan.sequence_length
         parts = [self._accumulate(micro, tokens) for micro in share.split(self.plan.micro_batch_size)]
         loss, cross_entropy, seen = self.world.sums(*sum(parts[1:], parts[0]).tolist(), share[:, 1:].numel())
@@ -220,16 +249,13 @@ class Trainer:
     def write_state(self, folder: Path) -> None:
         """Write the state as an output of its own, from which other runs go on."""
         self._keep_metrics()
-        write_state(folder, self.state, self.model, self.optimizer, self.world, spec=self.spec)
+        write_state(folder, self.state, state_tensors(self.model, self.optimizer), self.world, spec=self.spec)
 
     def save(self) -> None:
-        """Write resume state."""
+        """Write resume state, or have it written beside the training."""
         assert_masked(self.model, self.masks)
         self._keep_metrics()
-        save_state(
-            self.work, self.state, self.model, self.optimizer, self.world,
-            spec=self.spec, keep=self.plan.keep_checkpoints,
-        )  # fmt: skip
+        self.saves.save(self.state, state_tensors(self.model, self.optimizer))
         self.saved = time.monotonic()
 
     def record(self, values: dict[str, Any]) -> None:
@@ -259,6 +285,10 @@ class Trainer:
             self.plan.window_start, self.plan.global_batch_size, step, self.world.rank, self.world.size
         )
         return torch.from_numpy(self.windows.read(sequences))
+
+    def reads_ahead(self) -> bool:
+        """Whether a batch depends on the plan alone, so that it can be read while the model works on the one before."""
+        return True
 
     def tokens_distinct(self) -> int:
         """How many of the tokens seen so far are of different windows."""
@@ -302,7 +332,9 @@ class Trainer:
     def _loss_sums(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         chunk, distillation = self.chunk, self.plan.distillation
         if self.teacher is None or distillation is None:
-            total = self.whole(loss_sum, inputs, targets, chunk, self.separator)
+            total = self.whole(
+                fused_loss_sum if self.plan.fused_loss else loss_sum, inputs, targets, chunk, self.separator
+            )
             return total, total
         states = self.teacher.states(inputs, self.separator)
         sums = self.whole(distilled_loss_sums, inputs, targets, states, distillation, chunk, self.separator)

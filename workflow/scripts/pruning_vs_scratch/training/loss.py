@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.nn import functional
+from torch.nn import LinearCrossEntropyOptions, functional
 from transformers import LlamaForCausalLM
 
 from pruning_vs_scratch.training.documents import document_positions
+from pruning_vs_scratch.training.precision import as_multiplied
 
 
 def token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -45,6 +46,29 @@ def loss_sum(
     if chunk is None:
         return token_losses(model.lm_head(hidden), targets).sum()
     return chunked_loss_sum(hidden.flatten(0, 1), model.lm_head.weight, targets.flatten(), chunk)
+
+
+def fused_loss_sum(
+    model: LlamaForCausalLM,
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    chunk: int | None = None,
+    separator: int | None = None,
+) -> torch.Tensor:
+    """``loss_sum`` by torch's own kernel for the output projection and the cross-entropy together.
+
+    In bf16 the kernel rounds what it returns to bf16, a sum like a token's loss: tokens' losses are added up here, in
+    fp32, at the price that the kernel makes the logits again for the backward pass.
+    """
+    hidden = as_multiplied(last_hidden_states(model, inputs, separator).flatten(0, 1))
+    options = LinearCrossEntropyOptions(
+        batch_chunk_size=chunk, chunking_method=None if chunk else "auto", acc_policy="auto"
+    )
+    reduction = "none" if hidden.dtype == torch.bfloat16 else "sum"
+    losses = functional.linear_cross_entropy(
+        hidden, as_multiplied(model.lm_head.weight), targets.flatten(), reduction=reduction, options=options
+    )
+    return losses.float().sum()
 
 
 def chunked_loss_sum(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk: int) -> torch.Tensor:
@@ -88,19 +112,22 @@ class _SummedInChunks(torch.autograd.Function):
         ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, chunk: int, loss: LossOfLogits
     ) -> tuple[torch.Tensor, ...]:
         with_gradients = any(ctx.needs_input_grad)
-        hidden_gradients, weight_gradient = [], torch.zeros_like(weight) if with_gradients else None
+        # Cast once, not for each chunk; and added up in fp32, though gathered weights are bf16.
+        states, head = as_multiplied(hidden), as_multiplied(weight)
+        hidden_gradients = []
+        weight_gradient = torch.zeros_like(weight, dtype=torch.float32) if with_gradients else None
         totals = []
         for start in range(0, len(hidden), chunk):
             part = slice(start, min(start + chunk, len(hidden)))
-            logits = functional.linear(hidden[part], weight)
-            sums, gradient = loss(logits.float(), part)
+            sums, gradient = loss(functional.linear(states[part], head).float(), part)
             totals.append(sums)
             if weight_gradient is not None:
-                gradient = gradient.to(logits.dtype)
-                hidden_gradients.append((gradient @ weight).to(hidden.dtype))
-                weight_gradient += gradient.T @ hidden[part]
+                gradient = gradient.to(head.dtype)
+                hidden_gradients.append((gradient @ head).to(hidden.dtype))
+                weight_gradient += gradient.T @ states[part]
+            del gradient  # else it is held beside the next chunk's logits
         if weight_gradient is not None:
-            ctx.save_for_backward(torch.cat(hidden_gradients), weight_gradient)
+            ctx.save_for_backward(torch.cat(hidden_gradients), weight_gradient.to(weight.dtype))
         # Tensors of their own, not views of one: FSDP2 hangs its backward pass on them, which a view may lose.
         first, *others = (torch.stack(parts).sum() for parts in zip(*totals, strict=True))
         ctx.mark_non_differentiable(*others)

@@ -22,6 +22,12 @@ def dtype_of(precision: Precision) -> torch.dtype:
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
+def as_multiplied(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor in the dtype of products: that of the autocast around, else its own."""
+    device = tensor.device.type
+    return tensor.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else tensor
+
+
 def autocast(precision: Precision, device: torch.device, *, keep_casts: bool = True) -> AbstractContextManager:
     """Mixed precision for the forward pass: fp32 weights, bf16 products.
 

@@ -38,15 +38,14 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 def save_state(
     folder: Path,
     state: TrainState,
-    model: nn.Module,
-    optimizer: torch.optim.AdamW,
+    tensors: Tensors,
     world: World,
     *,
     spec: str,
     keep: int = 1,
 ) -> None:
     """Write the state of a step, then drop all but the latest ``keep`` ones. ``spec`` is the hash of the plan."""
-    write_state(folder / f"step-{state.step:08d}", state, model, optimizer, world, spec=spec)
+    write_state(folder / f"step-{state.step:08d}", state, tensors, world, spec=spec)
     if world.is_first:
         for older in states(folder)[:-keep]:
             shutil.rmtree(older)
@@ -82,14 +81,11 @@ def states(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
 
 
-def write_state(
-    folder: Path, state: TrainState, model: nn.Module, optimizer: torch.optim.AdamW, world: World, *, spec: str
-) -> None:
-    """Write one state, in place of what was there."""
-    tensors = _tensors(model, optimizer)
+def write_state(folder: Path, state: TrainState, tensors: Tensors, world: World, *, spec: str) -> None:
+    """Write one state, in place of what was there; ``tensors`` are those of ``state_tensors``, or copies."""
     with world.atomic_directory(folder) as temporary:
         with writing_tensors(temporary), _plainly():
-            checkpoint.save(tensors, storage_writer=_writer(temporary, tensors, world))
+            checkpoint.save(tensors, storage_writer=_writer(temporary, tensors, world), process_group=world.group)
         files = _hashed_files(temporary, world)
         if world.is_first:
             write_state_file(temporary, spec, state, files)
@@ -119,7 +115,7 @@ def read_state(
             **{moment: torch.zeros_like(parameter) for moment in MOMENTS},
         }
     with _plainly():
-        checkpoint.load(_tensors(model, optimizer), storage_reader=HuggingFaceStorageReader(str(folder)))
+        checkpoint.load(state_tensors(model, optimizer), storage_reader=HuggingFaceStorageReader(str(folder)))
     return state
 
 
@@ -180,7 +176,7 @@ def _require_whole(folder: Path, model: nn.Module) -> None:
         raise UserError(f"{folder} holds the state of a model of another shape; give the state of this model")
 
 
-def _tensors(model: nn.Module, optimizer: torch.optim.AdamW) -> Tensors:
+def state_tensors(model: nn.Module, optimizer: torch.optim.AdamW) -> Tensors:
     """Weights and moments by name; shared with the model and the optimiser."""
     named = dict(model.named_parameters())
     moments = {

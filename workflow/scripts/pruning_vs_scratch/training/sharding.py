@@ -1,7 +1,8 @@
 """A model over several processes: FSDP2 (Zhao et al., "PyTorch FSDP", 2304.11277), each decoder block a unit.
 
 A shard is a ``DTensor``, whose own part is ``local``. In fp32 the arithmetic is that of one process, but for the order
-of sums. In bf16 blocks are gathered in bf16, as autocast would cast them, norms included.
+of sums. In bf16 all weights are gathered in bf16, norms and embedding included, and so is what flows from block to
+block; one process keeps both in fp32.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,11 +41,12 @@ def distributed_model(model: Any, world: World, precision: Precision) -> Whole:
         reduce_dtype=torch.float32,
         cast_forward_inputs=False,
     )
-    for block in model.model.layers:
-        _take_first(block, world)
-        fully_shard(block, mesh=world.mesh, mp_policy=policy)
+    for unit in _units(model):
+        _take_first(unit, world)
+        fully_shard(unit, mesh=world.mesh, mp_policy=policy)
     _take_first(whole, world)
-    fully_shard(whole, mesh=world.mesh)
+    # The final norm and the output projection, which stay gathered from the forward to the backward pass.
+    fully_shard(whole, mesh=world.mesh, mp_policy=policy)
     for module in whole.modules():
         if isinstance(module, FSDPModule):
             # Sums, not means: the loss is already divided by the tokens of the global batch.
@@ -86,6 +88,12 @@ def whole_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     for name, parameter in model.named_parameters():
         value = parameter.detach()
         yield name, value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def _units(model: Any) -> list[nn.Module]:
+    """Modules that are gathered one at a time; an embedding that is the output projection too stays with that."""
+    embedding = [] if model.config.tie_word_embeddings else [model.model.embed_tokens]
+    return [*embedding, *model.model.layers]
 
 
 def _take_first(module: nn.Module, world: World) -> None:

@@ -3,19 +3,26 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from pruning_vs_scratch.errors import PeerLost, UserError
 from pruning_vs_scratch.files import atomic_directory
 from pruning_vs_scratch.models.device import best_device
 
 Value = TypeVar("Value")
+
+SETTING_UP = timedelta(days=1)
+"""How long processes wait for each other before the first step: one may wait for a lock, or compile."""
+TRAINING = timedelta(minutes=30)
+"""The same from then on: longer than any save, and short enough that a peer that hangs does not burn a night."""
 
 
 @dataclass(frozen=True)
@@ -26,19 +33,26 @@ class World:
     rank: int = 0
     size: int = 1
     mesh: DeviceMesh | None = None
-    """The processes as FSDP2 sees them; None for one alone."""
+    """The processes as FSDP2 sees them, with two dimensions for copies and shards; None for one alone."""
+    group: distributed.ProcessGroup | None = None
+    """Through which the processes talk here; None for the group of all that they begin with."""
 
     @property
     def is_first(self) -> bool:
         """Whether this process writes files and messages."""
         return self.rank == 0
 
+    @property
+    def copies(self) -> int:
+        """How many times the processes together hold the model."""
+        return self.mesh.size(0) if self.mesh is not None and self.mesh.ndim == 2 else 1
+
     def sums(self, *values: float) -> list[float]:
         """Sums of numbers over all processes, in fp64."""
         if self.size == 1:
             return list(values)
         totals = torch.tensor(values, dtype=torch.float64)
-        distributed.all_reduce(totals)
+        distributed.all_reduce(totals, group=self.group)
         return totals.tolist()
 
     def any(self, flag: bool) -> bool:
@@ -48,14 +62,14 @@ class World:
     def add_up_(self, tensors: Iterable[torch.Tensor]) -> None:
         """Put the sums over all processes in place of tensors that each process holds whole."""
         for tensor in tensors if self.size > 1 else ():
-            distributed.all_reduce(tensor)
+            distributed.all_reduce(tensor, group=self.group)
 
     def gathered(self, tensor: torch.Tensor) -> torch.Tensor:
         """Tensors of one shape on the CPU, one a process, in the order of ranks: shape (processes, ...)."""
         parts = [torch.empty_like(tensor) for _ in range(self.size)]
         if self.size == 1:
             return tensor[None]
-        distributed.all_gather(parts, tensor.contiguous())
+        distributed.all_gather(parts, tensor.contiguous(), group=self.group)
         return torch.stack(parts)
 
     def values(self, value: Value) -> list[Value]:
@@ -63,7 +77,7 @@ class World:
         found: list[Any] = [value]
         if self.size > 1:
             found = [None] * self.size
-            distributed.all_gather_object(found, value)
+            distributed.all_gather_object(found, value, group=self.group)
         return found
 
     def from_first(self, value: Value) -> Value:
@@ -71,7 +85,7 @@ class World:
         if self.size == 1:
             return value
         values = [value]
-        distributed.broadcast_object_list(values, src=0)
+        distributed.broadcast_object_list(values, src=0, group=self.group)
         return values[0]
 
     @contextmanager
@@ -90,12 +104,25 @@ class World:
     def wait(self) -> None:
         """Wait for the other processes."""
         if self.size > 1:
-            distributed.barrier()
+            distributed.barrier(group=self.group)
+
+    def apart(self) -> "World":
+        """The same processes in a group of their own, for a thread beside the one that trains."""
+        return self if self.size == 1 else replace(self, group=distributed.new_group(backend="gloo", timeout=TRAINING))
+
+    def wait_at_most(self, duration: timedelta) -> None:
+        """From now on, end with an error when the others keep this process waiting for longer."""
+        if self.mesh is None:
+            return
+        for group in (None, *self.mesh.get_all_groups()):
+            _set_pg_timeout(duration, group)
 
 
 @contextmanager
-def joined_world() -> Iterator[World]:
+def joined_world(*, shard_in_node: bool = False) -> Iterator[World]:
     """This process among its peers, by the environment variables of torchrun; gloo between CPUs, nccl between GPUs.
+
+    With ``shard_in_node`` a model is cut among the processes of a node, and each node holds a copy.
 
     Raises:
         UserError: there are more processes than GPUs on this machine.
@@ -107,8 +134,13 @@ def joined_world() -> Iterator[World]:
         return
     device = _device_of(local)
     try:
-        distributed.init_process_group("gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl")
-        yield World(device, distributed.get_rank(), size, init_device_mesh(device.type, (size,)))
+        if device.type == "cpu":
+            distributed.init_process_group("gloo")
+        else:
+            distributed.init_process_group("cpu:gloo,cuda:nccl", device_id=device)
+        world = World(device, distributed.get_rank(), size, _mesh(device, size, shard_in_node))
+        world.wait_at_most(SETTING_UP)
+        yield world
     except RuntimeError as error:
         if not _is_lost_connection(error):
             raise
@@ -117,6 +149,14 @@ def joined_world() -> Iterator[World]:
         # Else the threads of gloo abort the process when Python ends.
         if distributed.is_initialized():
             distributed.destroy_process_group()
+
+
+def _mesh(device: torch.device, size: int, shard_in_node: bool) -> DeviceMesh:
+    """All processes in a row; or a row for each node, within which a model is cut (HSDP, 2304.11277, section 3.2.2)."""
+    in_node = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+    if not shard_in_node or in_node in (1, size):
+        return init_device_mesh(device.type, (size,))
+    return init_device_mesh(device.type, (size // in_node, in_node), mesh_dim_names=("copies", "shards"))
 
 
 def _device_of(local_rank: int) -> torch.device:

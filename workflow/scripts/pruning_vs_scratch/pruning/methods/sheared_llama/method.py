@@ -98,6 +98,10 @@ class MaskLearner(Trainer):
         self.state.loader = self.domains.state
         return torch.from_numpy(self.windows.read(sequences[self.world.rank :: self.world.size]))
 
+    def reads_ahead(self) -> bool:
+        """Not with several domains, whose weights follow the losses."""
+        return self.domains is None
+
     def tokens_distinct(self) -> int:
         """The loader of several domains reads no window twice."""
         return super().tokens_distinct() if self.domains is None else self.state.tokens_seen

@@ -1,0 +1,38 @@
+"""Which decoder blocks are run again in the backward pass, so that their activations need not be kept.
+
+Chen et al., "Training Deep Nets with Sublinear Memory Cost", 1604.06174.
+"""
+
+import logging
+from typing import Any
+
+from pruning_vs_scratch.models.device import device_memory_bytes
+from pruning_vs_scratch.models.llama import shape_of
+from pruning_vs_scratch.study.plan import TrainingPlan
+from pruning_vs_scratch.study.training_memory import TrainingMemory, chosen_recomputing, memory_of_plan
+from pruning_vs_scratch.training.precision import Precision
+from pruning_vs_scratch.training.world import World
+
+log = logging.getLogger(__name__)
+
+
+def recompute_blocks(llama: Any, plan: TrainingPlan, world: World, precision: Precision) -> None:
+    """Let a Llama run blocks again as a plan says; on a GPU, tell what memory is expected."""
+    shape, shards, in_bf16 = shape_of(llama.config), world.size // world.copies, precision == "bf16"
+    on_device = device_memory_bytes(world.device)
+    every = chosen_recomputing(shape, plan, shards=shards, in_bf16=in_bf16, device_bytes=on_device)
+    if every is not None:
+        llama.activation_checkpointing_enable({"use_reentrant": False}, every_n_layers=every)
+    if on_device is not None and world.is_first:
+        expected = memory_of_plan(shape, plan, every, shards=shards, in_bf16=in_bf16)
+        log.info("run %s: %s", plan.run, told(expected, every, on_device))
+
+
+def told(expected: TrainingMemory, every: int | None, device_bytes: int) -> str:
+    """What memory is expected, for people."""
+    blocks = {None: "no block", 1: "every block"}.get(every, f"one block in {every}")
+    return (
+        f"expects {expected.total / 1e9:.1f} of {device_bytes / 1e9:.0f} GB on each device (state "
+        f"{expected.state / 1e9:.1f}, copies of weights {expected.weights / 1e9:.1f}, activations "
+        f"{expected.activations / 1e9:.1f}, other {expected.working / 1e9:.1f}), {blocks} run again"
+    )
