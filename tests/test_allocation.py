@@ -56,11 +56,13 @@ def test_time_follows_tokens_and_throughput(smoke: Values) -> None:
     assert training(large(smoke, 2 * tokens), teraflops={"train": 800}).minutes == pytest.approx(request.minutes, 0.01)
 
 
-def test_memory_holds_the_state_of_the_optimiser(smoke: Values) -> None:
+def test_memory_holds_the_state_of_the_optimiser_or_what_is_saved_of_it(smoke: Values) -> None:
     parameters = 16 * (2048 * 64 * (64 + 16) + 3 * 2048 * 8192)
     on_cpu, on_gpu = (training(large(smoke, 1024), gpus=gpus).megabytes for gpus in (False, True))
     assert on_cpu > 16 * parameters / 1e6
-    assert on_cpu - on_gpu > 15 * parameters / 1e6
+    # The copy that is being written: without gradients, and so 4 bytes a parameter less.
+    assert on_cpu - on_gpu > 4 * parameters / 1e6
+    assert on_gpu > 12 * parameters / 1e6
 
 
 def test_several_nodes_share_the_processes(smoke: Values) -> None:

@@ -14,15 +14,19 @@ import numpy as np
 import pytest
 import torch
 from torch._dynamo.utils import counters
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.checkpoint import load_llama
+from pruning_vs_scratch.pruning.masks import PackedMask
 from pruning_vs_scratch.training import resume
 from pruning_vs_scratch.training.collecting import garbage_collected_together
 from pruning_vs_scratch.training.export import write_checkpoint
 from pruning_vs_scratch.training.loop import Trainer
 from pruning_vs_scratch.training.sharding import local, whole_tensors
+from pruning_vs_scratch.training.sparsity import fitted_masks
 from pruning_vs_scratch.training.world import World
 from together import SECONDS, run_together
 from training_world import half_mask, make_trainer, random_store, recorded_reads, untimed_metrics
@@ -89,6 +93,26 @@ def test_processes_agree_with_one_and_read_the_same_windows(tokens: Path, tmp_pa
             for name, mask in half_mask().items():
                 assert not first["weights"][name][~mask.numpy()].any()
                 assert first["weights"][name].any()
+
+
+def masks_on_a_mesh(world: World, grid: tuple[int, ...], rows: int) -> tuple[bool, int]:
+    """Whether this process's part of a mask is what torch cuts out of the mask itself, and how many rows it has."""
+    placements = [*[Replicate()] * (len(grid) - 1), Shard(0)]
+    mask = torch.rand(rows, 3, generator=torch.Generator().manual_seed(0)) < 0.5
+    mesh = init_device_mesh("cpu", grid)
+    module = torch.nn.Module()
+    module.register_parameter("weight", torch.nn.Parameter(distribute_tensor(mask.float(), mesh, placements)))
+    part = fitted_masks(module, {"weight": PackedMask.of(mask)})["weight"]
+    return torch.equal(part.float(), local(module.get_parameter("weight").detach())), len(part)
+
+
+@pytest.mark.parametrize(
+    ("grid", "rows", "parts"),
+    [((4,), 8, [2, 2, 2, 2]), ((4,), 5, [2, 2, 1, 0]), ((2, 2), 5, [3, 2, 3, 2])],
+    ids=["even", "uneven", "copies and shards"],
+)
+def test_each_process_takes_its_own_rows_of_a_mask(grid: tuple[int, ...], rows: int, parts: list[int]) -> None:
+    assert run_together(4, masks_on_a_mesh, grid, rows) == [(True, number) for number in parts]
 
 
 VARIANTS = {

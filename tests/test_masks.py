@@ -1,5 +1,6 @@
 """Masks drop exactly what they should, and their files give back every bit or an error."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from safetensors.torch import save_file
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.pruning.masks import (
+    PackedMask,
     has_pattern,
     keep_largest,
     keep_largest_per_row,
@@ -109,6 +111,24 @@ def test_a_mask_file_gives_back_masks_of_any_shape(tmp_path: Path, masks: dict[s
     for name, mask in expected.items():
         assert found[name].dtype == torch.bool
         assert torch.equal(found[name], mask)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data(), arrays.arrays(np.bool_, arrays.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=9)))
+def test_rows_of_a_packed_mask_are_those_of_the_mask(data: st.DataObject, mask: np.ndarray) -> None:
+    end = data.draw(st.integers(0, len(mask)))
+    first = data.draw(st.integers(0, end))
+    assert PackedMask.of(torch.from_numpy(mask)).rows(first, end).tolist() == mask[first:end].tolist()
+
+
+def test_no_more_of_a_mask_is_unpacked_than_is_asked_for() -> None:
+    mask = PackedMask.of(torch.ones(4096, 1024, dtype=torch.bool))
+    tracemalloc.start()
+    rows = mask.rows(64, 128)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows.numel() == 64 * 1024
+    assert peak < 1.5 * 64 * 1024
 
 
 def test_a_mask_takes_one_bit_an_entry_lowest_bit_first(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
 from pruning_vs_scratch.files import MASK_FILE
 from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.models.llama import random_llama
-from pruning_vs_scratch.pruning.masks import read_masks
+from pruning_vs_scratch.pruning.masks import read_packed_masks
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.training.loop import Trainer
 from pruning_vs_scratch.training.world import World
@@ -76,7 +76,7 @@ def ends_alone(study: Study, name: str, work: Path) -> tuple[dict[str, torch.Ten
     trainer = Trainer(
         run.plan,
         load_llama(study.paths.model(run.start)) if run.start else start,
-        masks=read_masks(study.paths.model(str(run.mask)) / MASK_FILE),
+        masks=read_packed_masks(study.paths.model(str(run.mask)) / MASK_FILE),
         train=Windows(TokenStore(tokens / "train"), length, run.plan.seed),
         validation=Windows(TokenStore(tokens / "validation"), length, EVALUATION_SEED),
         work=work,

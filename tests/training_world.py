@@ -11,6 +11,7 @@ import torch
 from pruning_vs_scratch.data.tokens import TokenStore, write_tokens
 from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.models.llama import random_llama
+from pruning_vs_scratch.pruning.masks import PackedMask
 from pruning_vs_scratch.study import ModelShape
 from pruning_vs_scratch.training.loop import Trainer
 from pruning_vs_scratch.training.reporters import Reporter
@@ -48,7 +49,7 @@ def make_trainer(
     return kind(
         made,
         random_llama(SHAPE, LENGTH, made.seed),
-        masks=masks or {},
+        masks={name: PackedMask.of(mask) for name, mask in (masks or {}).items()},
         train=Windows(store, LENGTH, made.seed, made.reading),
         validation=Windows(store, LENGTH, 1),
         work=work,

@@ -52,7 +52,7 @@ def _measured(args: argparse.Namespace, name: str, folder: Path, settings: Speed
     torch.set_num_threads(args.threads)
     device = best_device()
     precision = resolve_precision(args.precision, device)
-    found = measure(lambda: load_llama(folder).eval().to(device, dtype_of(precision)), settings, device)
+    found = measure(lambda: load_llama(folder, device, dtype_of(precision)).eval(), settings, device)
     machine = hardware()
     threads = "1 thread" if args.threads == 1 else f"{args.threads} threads"
     where = machine["gpus"][0] if "gpus" in machine else f"{machine['processor']}, {threads}"

@@ -35,9 +35,9 @@ from pruning_vs_scratch.study.gpus import GPUS
 from pruning_vs_scratch.study.plan import TRIAL_PHASES
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import LlamaForCausalLM
 
+    from pruning_vs_scratch.pruning.masks import PackedMask
     from pruning_vs_scratch.training.loop import Trainer, TrainResult
     from pruning_vs_scratch.training.world import World
 
@@ -284,8 +284,8 @@ def _initial_model(args: argparse.Namespace, plan: TrainingPlan, text: TokenStor
     return model
 
 
-def _masks(args: argparse.Namespace, model: "LlamaForCausalLM", world: "World") -> dict[str, "Tensor"]:
-    """What stays zero, by name.
+def _masks(args: argparse.Namespace, model: "LlamaForCausalLM", world: "World") -> dict[str, "PackedMask"]:
+    """What stays zero, by name; each process unpacks its own rows when the model is sharded.
 
     Raises:
         UserError: the mask does not fit the model, or a checkpoint to start from has other zeros.
@@ -297,8 +297,8 @@ def _masks(args: argparse.Namespace, model: "LlamaForCausalLM", world: "World") 
         return {}
     masks = masks_of(args.mask)
     # The other processes have no weights yet.
-    if args.model is not None and world.is_first:
-        assert_masked(model, fitted_masks(model, masks))
+    for name, mask in masks.items() if args.model is not None and world.is_first else ():
+        assert_masked(model, fitted_masks(model, {name: mask}))
     return masks
 
 

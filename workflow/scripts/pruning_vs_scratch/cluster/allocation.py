@@ -13,11 +13,17 @@ from pruning_vs_scratch.cluster.demand import (
     model_megabytes,
     pruning_minutes,
     text_minutes,
-    training_megabytes,
     training_minutes,
+)
+from pruning_vs_scratch.cluster.host_memory import (
+    Start,
+    evaluation_megabytes,
+    mask_learning_megabytes,
+    training_megabytes,
 )
 from pruning_vs_scratch.cluster.request import Request
 from pruning_vs_scratch.cluster.site import Queue, Site
+from pruning_vs_scratch.study.runs import Run
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.study import Study
 
@@ -118,7 +124,7 @@ class Allocation:
         return self._single_node(
             "pruning",
             pruning_minutes(self.study.training_flops(name), shape, processes, self.cluster),
-            training_megabytes(shape, plan, processes, nodes=1, gpus=self.cluster.gpus),
+            mask_learning_megabytes(shape, plan, processes, gpus=self.cluster.gpus),
             processes,
         )
 
@@ -132,7 +138,8 @@ class Allocation:
         return self._scoring("evaluation", self.study.evaluation_groups[group], self.study.config.evaluation.processes)
 
     def _scoring(self, kind: str, runs: list[str], processes: int) -> Request:
-        megabytes = processes * max(model_megabytes(self._shape(run)) for run in runs)
+        evaluation, gpus = self.study.config.evaluation, self.cluster.gpus
+        megabytes = max(evaluation_megabytes(self._shape(run), evaluation, processes, gpus=gpus) for run in runs)
         return self._single_node(kind, evaluation_minutes(len(runs), self.cluster), megabytes, processes)
 
     def _training(self, name: str) -> Request:
@@ -144,9 +151,7 @@ class Allocation:
         )
         assert run.plan is not None
         shape, per_node = run.target.shape, training.processes // nodes
-        megabytes = training_megabytes(shape, run.plan, training.processes, nodes, gpus=gpus)
-        if run.plan.distillation is not None:
-            megabytes += model_megabytes(self._teacher)
+        megabytes = training_megabytes(shape, run.plan, self._start(run), training.processes, nodes, gpus=gpus)
         return Request(
             "training",
             training_minutes(self.study.training_flops(name), shape, training.processes, self.cluster),
@@ -168,9 +173,17 @@ class Allocation:
     def _shape(self, run: str) -> ModelShape:
         return self.study.run(run).target.shape
 
-    @property
-    def _teacher(self) -> ModelShape:
-        return next(run.target.shape for run in self.study.runs.values() if run.role == "parent")
+    def _start(self, run: Run) -> Start:
+        """What the first process of a run holds at first: its weights, what they are made of, and a teacher."""
+        shape = run.target.shape
+        params = shape.params_total
+        if run.rewound is not None:
+            params += self.study.parent_of(run).target.shape.params_total
+        if run.redrawn is not None:
+            params *= 2
+        if run.plan is not None and run.plan.distillation is not None:
+            params += self.study.parent_of(run).target.shape.params_total
+        return Start(params, shape.layers * shape.block_linear_params if run.mask is not None else 0)
 
 
 def _resources(any_request: Request, request: Callable[[Any], Request]) -> Resources:

@@ -3,7 +3,6 @@
 import math
 
 from pruning_vs_scratch.config.cluster import ClusterConfig
-from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.study.shape import ModelShape
 
 SPARE = 2.0
@@ -14,8 +13,6 @@ START_MEGABYTES = 2_000
 """A process that has imported torch and transformers."""
 WEIGHT_BYTES, STATE_BYTES = 4, 16
 """A parameter in fp32; the same with its gradient and the two moments of AdamW."""
-ACTIVATION_BYTES = 80
-"""Of a block, a token and a channel of the residual stream, in fp32, kept for the backward pass."""
 TOKENS_A_SECOND = 200_000
 """Read, compared with other text and tokenised by one core; less than a third of what was measured."""
 PARAMETERS_A_MINUTE = 1e9
@@ -44,23 +41,8 @@ def text_minutes(tokens: int) -> int:
     return math.ceil(START_MINUTES + SPARE * tokens / TOKENS_A_SECOND / 60)
 
 
-def training_megabytes(shape: ModelShape, plan: TrainingPlan, processes: int, nodes: int, *, gpus: bool) -> int:
-    """Memory of one node. The processes share the state; the first holds all weights for a while, to cut or to save.
-
-    With GPUs, state and activations lie there.
-    """
-    state = 2 * WEIGHT_BYTES * shape.params_total
-    activations = 0
-    if not gpus:
-        state += STATE_BYTES * shape.params_total // nodes
-        tokens = plan.micro_batch_size * plan.sequence_length
-        activations = ACTIVATION_BYTES * tokens * shape.layers * shape.hidden_size
-    per_process = START_MEGABYTES + activations // 10**6
-    return state // 10**6 + processes // nodes * per_process
-
-
 def model_megabytes(shape: ModelShape) -> int:
-    """Memory to prune or to evaluate a model: its weights twice."""
+    """Memory to prune a model: its weights twice."""
     return START_MEGABYTES + 2 * WEIGHT_BYTES * shape.params_total // 10**6
 
 

@@ -39,7 +39,7 @@ class Evaluation:
         self.checkpoint, self.tokens, self.corpora, self.reading = checkpoint, tokens, corpora, reading
         self.tasks, self.definitions, self.batch_size, self.world = tasks, definitions, batch_size, world
         dtype = dtype_of(resolve_precision(precision, world.device))
-        self.model: Any = load_llama(checkpoint).eval().to(world.device, dtype)
+        self.model: Any = load_llama(checkpoint, world.device, dtype).eval()
         self.tokenizer = load_transformers_tokenizer(checkpoint)
         require_evaluable(self.tokenizer, self.model.config.vocab_size, str(checkpoint))
         self.harness = SharedHarness(self.model, self.tokenizer, batch_size, world)

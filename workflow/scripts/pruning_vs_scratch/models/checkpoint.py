@@ -27,12 +27,15 @@ from pruning_vs_scratch.models.weight_files import say_which_weights, weight_ent
 disable_progress_bar()
 
 EMBEDDING, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
+CPU = torch.device("cpu")
 SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM")
 """Architectures of one form: grouped-query attention, gated feed-forward, RMSNorm, rotary positions."""
 
 
-def load_llama(folder: Path) -> LlamaForCausalLM:
-    """Load a checkpoint in fp32 on the CPU.
+def load_llama(folder: Path, device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
+    """Load a checkpoint onto a device; each weight is cast as it is read, and none waits on the host in fp32.
+
+    The rotary frequencies stay in fp32 whatever the dtype, as transformers has them.
 
     Raises:
         UserError: it is missing, incomplete, damaged, a pickle, quantised, not a Llama, or its weights have other
@@ -44,7 +47,8 @@ def load_llama(folder: Path) -> LlamaForCausalLM:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             config=read_config(folder),
-            dtype=torch.float32,
+            dtype=dtype,
+            device_map={"": device},
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,

@@ -8,6 +8,7 @@ writes several in random order, and equal masks are to be equal files.
 
 import json
 import math
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,6 +23,36 @@ from pruning_vs_scratch.models.tensors import load_tensors, save_tensors
 BITS_A_BYTE = 8
 SHAPES = "shapes"
 """The metadata entry with the shapes of the masks."""
+
+
+@dataclass(frozen=True)
+class PackedMask:
+    """A boolean mask as it is stored: its bits in row-major order, eight a byte, the first in the lowest bit."""
+
+    bits: torch.Tensor
+    """Flat uint8; of a file, a view that is read when its rows are asked for."""
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, mask: torch.Tensor) -> "PackedMask":
+        """A boolean tensor, packed."""
+        return cls(pack_mask(mask), tuple(mask.shape))
+
+    @property
+    def whole(self) -> torch.Tensor:
+        """All of it as a boolean tensor."""
+        return self._entries(0, math.prod(self.shape)).view(self.shape)
+
+    def rows(self, first: int, end: int) -> torch.Tensor:
+        """The rows from ``first`` to before ``end`` as a boolean tensor; no others are unpacked."""
+        row = math.prod(self.shape[1:])
+        return self._entries(first * row, end * row).view(end - first, *self.shape[1:])
+
+    def _entries(self, first: int, end: int) -> torch.Tensor:
+        whole_bytes, before = first // BITS_A_BYTE, first % BITS_A_BYTE
+        packed = self.bits[whole_bytes : math.ceil(end / BITS_A_BYTE)].numpy()
+        flat = np.unpackbits(packed, count=before + end - first, bitorder="little")
+        return torch.from_numpy(flat[before:].view(bool))
 
 
 def masked(weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -51,13 +82,22 @@ def read_masks(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         UserError: the file is missing or damaged.
     """
+    return {name: mask.whole for name, mask in read_packed_masks(path).items()}
+
+
+def read_packed_masks(path: Path) -> dict[str, PackedMask]:
+    """Read masks without unpacking them.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
     packed = load_tensors(path)
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
     try:
         shapes = json.loads(metadata[SHAPES])
-        return {name: _unpacked(bits, shapes[name]) for name, bits in packed.items()}
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        return {name: _packed_mask(bits, shapes[name]) for name, bits in packed.items()}
+    except (KeyError, ValueError, TypeError) as error:
         raise UserError(
             f"{path} is not a mask file or is damaged ({error}); delete its folder and run again"
         ) from error
@@ -131,8 +171,17 @@ def _share(ratio: float, count: int) -> int:
     return math.floor(Fraction(str(ratio)) * count)
 
 
-def _unpacked(bits: torch.Tensor, shape: list[int]) -> torch.Tensor:
-    flat, entries = np.unpackbits(bits.numpy(), bitorder="little"), math.prod(shape)
-    if not 0 <= len(flat) - entries < BITS_A_BYTE:
-        raise ValueError(f"{len(flat)} bits for a mask of shape {shape}")
-    return torch.from_numpy(flat[:entries].astype(bool)).view(shape)
+def _packed_mask(bits: torch.Tensor, shape: list[int]) -> PackedMask:
+    """A stored mask, if there are as many bytes as its shape needs.
+
+    Raises:
+        ValueError: there are not, or they are not bytes.
+        TypeError: the shape is none.
+    """
+    if bits.dtype != torch.uint8 or bits.ndim != 1:
+        raise ValueError(f"a {bits.dtype} tensor of {bits.ndim} dimensions")
+    if any(not isinstance(size, int) or size < 0 for size in shape):
+        raise ValueError(f"a mask of shape {shape}")
+    if len(bits) != math.ceil(math.prod(shape) / BITS_A_BYTE):
+        raise ValueError(f"{BITS_A_BYTE * len(bits)} bits for a mask of shape {shape}")
+    return PackedMask(bits, tuple(shape))

@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import LlamaForCausalLM
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import MASK_FILE, PRUNING_FILE, read_json
 from pruning_vs_scratch.pruning.kept import Kept
-from pruning_vs_scratch.pruning.masks import has_pattern, read_masks
+from pruning_vs_scratch.pruning.masks import PackedMask, has_pattern, read_packed_masks
 from pruning_vs_scratch.pruning.surgery import cut_model
 
 
@@ -21,16 +20,16 @@ def earlier_step(model: Path) -> dict[str, Any] | None:
     return {name: value for name, value in read_json(path).items() if name != "scores"}
 
 
-def masks_of(pruned: Path) -> dict[str, torch.Tensor]:
-    """The masks of a sparse checkpoint, by the names of its weights.
+def masks_of(pruned: Path) -> dict[str, PackedMask]:
+    """The masks of a sparse checkpoint, by the names of its weights, packed as they are stored.
 
     Raises:
         UserError: they are missing or damaged, or do not keep the pattern that the checkpoint was pruned to.
     """
-    masks = read_masks(pruned / MASK_FILE)
+    masks = read_packed_masks(pruned / MASK_FILE)
     pattern = (earlier_step(pruned) or {}).get("target", {}).get("pattern") or "unstructured"
     for name, mask in masks.items():
-        if not has_pattern(mask, pattern):
+        if pattern != "unstructured" and not has_pattern(mask.whole, pattern):
             raise UserError(f"{pruned / MASK_FILE}: the mask of {name} is not {pattern}, as {PRUNING_FILE} says")
     return masks
 

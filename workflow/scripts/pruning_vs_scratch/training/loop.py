@@ -7,7 +7,7 @@ reads its share of every global batch and holds its shard of the model.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from pruning_vs_scratch.errors import Diverged, Interrupted, UserError
 from pruning_vs_scratch.files import sha256_of_value
 from pruning_vs_scratch.models.device import forget_peak_memory
 from pruning_vs_scratch.models.llama import shape_of
+from pruning_vs_scratch.pruning.masks import PackedMask
 from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.training.ahead import BatchesAhead
 from pruning_vs_scratch.training.attention import use_fastest_attention
@@ -92,7 +93,7 @@ class Trainer:
         plan: TrainingPlan,
         model: nn.Module,
         *,
-        masks: dict[str, torch.Tensor],
+        masks: Mapping[str, PackedMask],
         train: Windows,
         validation: Windows | None,
         work: Path,

@@ -82,15 +82,14 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def sharded_like(tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
-    """This process's part of a whole tensor that is cut as a parameter is."""
-    if not isinstance(parameter, DTensor):
-        return tensor.to(parameter.device)
-    device = parameter.device_mesh.device_type
-    # Every process has the tensor, so nothing is sent.
-    return distribute_tensor(
-        tensor.to(device), parameter.device_mesh, parameter.placements, src_data_rank=None
-    ).to_local()
+def own_rows(parameter: torch.Tensor) -> range:
+    """Which rows of a parameter this process holds, on a mesh of any number of dimensions: FSDP2 cuts by rows."""
+    rows = torch.arange(len(parameter))
+    if isinstance(parameter, DTensor):
+        mesh, placements = parameter.device_mesh, parameter.placements
+        # Cut as the parameter is, by torch itself; every process has all numbers, so nothing is sent.
+        rows = distribute_tensor(rows.to(mesh.device_type), mesh, placements, src_data_rank=None).to_local()
+    return range(int(rows[0]), int(rows[-1]) + 1) if len(rows) else range(0)
 
 
 def whole_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

@@ -3,17 +3,20 @@
 Masks are boolean tensors by parameter name; True is kept. With shards, each process masks its own part.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.training.sharding import local, sharded_like
+from pruning_vs_scratch.pruning.masks import PackedMask
+from pruning_vs_scratch.training.sharding import local, own_rows
 
 Masks = dict[str, torch.Tensor]
 
 
-def fitted_masks(model: nn.Module, masks: Masks) -> Masks:
-    """This process's parts of whole masks, on the device of their parameters.
+def fitted_masks(model: nn.Module, masks: Mapping[str, PackedMask]) -> Masks:
+    """This process's rows of masks, on the device of their parameters; no others are unpacked.
 
     Raises:
         UserError: a mask has no parameter or another shape.
@@ -23,8 +26,13 @@ def fitted_masks(model: nn.Module, masks: Masks) -> Masks:
         parameter = parameters.get(name)
         if parameter is None or parameter.shape != mask.shape:
             found = "missing" if parameter is None else tuple(parameter.shape)
-            raise UserError(f"mask {name} of shape {tuple(mask.shape)} does not fit the model ({found})")
-    return {name: sharded_like(mask, parameters[name]) for name, mask in masks.items()}
+            raise UserError(f"mask {name} of shape {mask.shape} does not fit the model ({found})")
+    return {name: _own_part(mask, parameters[name]) for name, mask in masks.items()}
+
+
+def _own_part(mask: PackedMask, parameter: torch.Tensor) -> torch.Tensor:
+    rows = own_rows(parameter)
+    return mask.rows(rows.start, rows.stop).to(parameter.device)
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ from transformers import LlamaForCausalLM
 from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.llama import shape_of
+from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.domain_text import DomainText
 from pruning_vs_scratch.pruning.method import Learned, LearnedMethod, Request
 from pruning_vs_scratch.pruning.methods.sheared_llama.facts import ShearedLlamaOptions
@@ -180,10 +181,13 @@ def learn(
         plan, MaskedLlama(llama, masks), request.options, train=windows, domains=domains, work=work, world=world
     )
     result = learner.train()
-    weights = {name: tensor.cpu() for name, tensor in whole_tensors(llama) if world.is_first}
+    tensors: Tensors = {}
+    learned, tied = masks.deterministic(), llama.config.tie_word_embeddings
+    for name, tensor in whole_tensors(llama):
+        if world.is_first:
+            tensors |= folded({name: tensor.cpu()}, learned, tied)
     if not world.is_first:
         return None
-    tensors = folded(weights, masks.deterministic(), llama.config.tie_word_embeddings)
     shares = {name: share.item() for name, share in masks.expected_shares().items()}
     spent = training_fields(plan, result, shape)
     if domains is not None:
