@@ -9,7 +9,7 @@ REDRAW := $(or $(wildcard $(VENV)/run.done),$(VENV)-figures/run.done)
 DRAWN = $(if $(SIZE),--size '$(SIZE)') $(if $(STYLE),--style '$(STYLE)')
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo smoke plan ladder archive figures scales look verify test slurm-check slurm-test parent-test lint bench lock schema clean
+.PHONY: help demo smoke plan ladder archive figures scales look verify test slurm-check slurm-test parent-test lint bench gpu-proof lock schema clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ parent-test: $(VENV)/dev.done ## Test a real pretrained parent out of its packag
 bench: $(VENV)/run.done ## Speed and memory of our pruning and training beside other implementations, 25 minutes
 	@$(BIN)/python tests/bench/pruning.py --threads $(CORES)
 	@$(BIN)/python tests/bench/training.py --threads $(CORES)
+
+gpu-proof: $(VENV)/run.done ## Measure the GPU path on one GPU in ten minutes: training, pruning, evaluation, a small study
+	@$(BIN)/python tests/bench/gpu.py
 
 lock: ## Write requirements.lock anew from the newest versions that pyproject.toml allows
 	rm -rf $(VENV)-lock

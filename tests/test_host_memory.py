@@ -97,7 +97,10 @@ def test_a_process_unpacks_its_64th_of_the_masks_of_a_block_of_8b() -> None:
 
 
 def paper() -> Study:
-    return Study(load_config(study_files(["paper"])).model_dump(mode="json"))
+    """The paper's study, with as many processes for every run."""
+    values = load_config(study_files(["paper"])).model_dump(mode="json")
+    values["training"]["processes"] = PROCESSES
+    return Study(values)
 
 
 def requests(kind: str) -> list[Request]:

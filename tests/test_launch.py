@@ -1,5 +1,6 @@
 """Several processes started as a study starts them, by launch.py or torchrun: stopped, killed, and gone on."""
 
+import argparse
 import json
 import os
 import re
@@ -8,13 +9,18 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import torch
+from torch.distributed.elastic.rendezvous import RendezvousParameters, RendezvousTimeoutError, c10d_rendezvous_backend
+from torch.distributed.elastic.rendezvous import registry as rendezvous_registry
 
-from pruning_vs_scratch.errors import Interrupted
+import launch
+from pruning_vs_scratch.errors import Interrupted, PeerLost, UserError
 from pruning_vs_scratch.models.tensors import load_tensors
 from pruning_vs_scratch.study import TrainingPlan
 from test_train_cli import SCRIPTS, prepared, train_command, wait_for_state  # noqa: F401
@@ -117,3 +123,54 @@ def test_nodes_that_cannot_be_started_are_refused(options: list[str], message: s
     refused = subprocess.run([*LAUNCH, *options, "train.py"], capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert message in refused.stderr
+
+
+WAITING = "import pathlib, sys, time, os; pathlib.Path(sys.argv[1], os.environ['RANK']).touch(); time.sleep(60)"
+
+
+def test_a_node_that_dies_where_all_meet_ends_the_others_with_one_message(tmp_path: Path) -> None:
+    (tmp_path / "wait.py").write_text(WAITING)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    start = [*LAUNCH, "--nodes=2", f"--meet-at=127.0.0.1:{port}", str(tmp_path / "wait.py"), str(tmp_path)]
+    hosting = subprocess.Popen(start, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while port not in {each.laddr.port for each in psutil.Process(hosting.pid).net_connections()}:
+        assert time.monotonic() < deadline, "no launcher listens"
+        time.sleep(0.1)
+    other = subprocess.Popen(start, stderr=subprocess.PIPE, text=True)
+    while not all((tmp_path / rank).exists() for rank in "01"):
+        assert time.monotonic() < deadline, "the nodes did not meet"
+        time.sleep(0.1)
+    orphans = psutil.Process(hosting.pid).children()
+    hosting.kill()
+    log = other.communicate()[1]
+    for orphan in orphans:
+        orphan.kill()
+    assert log == "the processes of this node stop, because those of another node ended\n"
+    assert other.returncode == PeerLost.EXIT_CODE
+
+
+def test_nodes_wait_a_quarter_of_an_hour_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the store where they meet, and for all to come: the second may be starting Python for as long."""
+    waited: list[timedelta] = []
+
+    def store(*_: Any, timeout: timedelta, **__: Any) -> None:
+        waited.append(timeout)
+        raise TimeoutError
+
+    def handler(_store: Any, _backend: Any, params: RendezvousParameters) -> None:
+        waited.append(timedelta(seconds=float(params.get("join_timeout"))))
+        raise RendezvousTimeoutError
+
+    args = argparse.Namespace(nodes=2, processes=2, meet_at="127.0.0.1:1", command=["work.py"])
+    monkeypatch.setattr(launch, "_forward_signals", lambda: None)
+    with monkeypatch.context() as patched, pytest.raises(UserError, match=r"2 nodes did not meet at 127\.0\.0\.1:1"):
+        patched.setattr(c10d_rendezvous_backend, "TCPStore", store)
+        launch._run(args, tmp_path)
+    with monkeypatch.context() as patched, pytest.raises(UserError, match="within 15 minutes"):
+        patched.setattr(c10d_rendezvous_backend, "create_backend", lambda _: (None, None))
+        patched.setattr(rendezvous_registry, "create_handler", handler)
+        launch._run(args, tmp_path)
+    assert set(waited) == {timedelta(minutes=15)}

@@ -332,7 +332,9 @@ def test_the_command_writes_the_plan_and_its_figure_and_prints_it(folder: Path) 
     written = (folder / "results/paper/plan.md").read_text()
     assert result.stdout.startswith(written)
     long = pd.read_csv(folder / "results/paper/plan.csv", dtype=str)
-    assert set(long["part"]) == {"job", "stage", "ledger", "budget", "chain", "shared", "storage", "rate"}
+    assert set(long["part"]) == {
+        "job", "stage", "ledger", "run", "study", "budget", "chain", "shared", "storage", "rate",
+    }  # fmt: skip
     exact = long[(long["part"] == "ledger") & (long["item"] == "pretrain") & (long["quantity"] == "flops")]
     assert exact["value"].tolist() == ["12145205440413696000000"]
     assert {path.suffix for path in (folder / "figures/paper").iterdir()} == {".csv", ".pdf", ".png"}

@@ -22,7 +22,7 @@ rule train:
     priority: lambda wildcards: study.priority(wildcards.run)
     conda:
         ENVIRONMENT
-    threads: study.config.training.threads * study.config.training.processes
+    threads: lambda wildcards: study.config.training.threads * study.training_processes(wildcards.run)
     resources:
         **allocation.training,
     params:

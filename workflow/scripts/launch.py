@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_TO_STOP = 300
 """How long processes may take to save once one of them failed or was stopped."""
+SECONDS_TO_MEET = 900
+"""How long nodes wait for each other: from a cold file system, Python and torch take minutes, and not equally many.
+
+torch's own limits are 60 s for the store where they meet, and 600 s for all to come.
+"""
 
 
 def main() -> None:
@@ -77,11 +82,15 @@ def _run(args: argparse.Namespace, logs: Path) -> None:
 
     Raises:
         SystemExit: they were stopped and saved their state, or the first one failed: it has said so itself.
-        UserError: another one failed; holds what it said.
+        UserError: another one failed; holds what it said. Or the nodes did not meet.
+        PeerLost: the launcher of another node ended.
     """
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    with _cpp_warnings_off():
+        from torch.distributed import DistError
+        from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+        from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+        from torch.distributed.elastic.rendezvous import RendezvousError
+        from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     config = LaunchConfig(
         min_nodes=args.nodes,
@@ -90,6 +99,7 @@ def _run(args: argparse.Namespace, logs: Path) -> None:
         run_id="launch",
         rdzv_backend="c10d",
         rdzv_endpoint=args.meet_at if args.nodes > 1 else "localhost:0",
+        rdzv_configs={"read_timeout": SECONDS_TO_MEET, "join_timeout": SECONDS_TO_MEET},
         max_restarts=0,
         # The first process speaks for all; what the others say is looked at if they fail.
         logs_specs=DefaultLogsSpecs(str(logs), redirects=Std.ERR),
@@ -112,6 +122,30 @@ def _run(args: argparse.Namespace, logs: Path) -> None:
         if reason := _reason(failures, logs, said_by_first):
             raise UserError(f"{reason}; the run's last saved state is kept, and the same command goes on") from error
         sys.exit(1)
+    except (RendezvousError, DistError) as error:
+        if any(logs.glob("*/attempt_0/*")):
+            raise PeerLost("the processes of this node stop, because those of another node ended") from error
+        raise UserError(
+            f"{args.nodes} nodes did not meet at {args.meet_at} within {SECONDS_TO_MEET // 60} minutes: the same "
+            "command has to run on each of them, and each has to reach that address"
+        ) from error
+
+
+@contextmanager
+def _cpp_warnings_off() -> Iterator[None]:
+    """Import torch here so that its C++ is silent where an exception says the same: lost connections, with a stack.
+
+    It looks at the variable once; the processes that are started have it as it was.
+    """
+    name = "TORCH_CPP_LOG_LEVEL"
+    before = os.environ.get(name)
+    os.environ[name] = "ERROR"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 A rule without a scheduler ignores them. Time and memory grow with every attempt.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pruning_vs_scratch.cluster.demand import (
@@ -79,25 +79,28 @@ class Allocation:
 
     @property
     def training(self) -> Resources:
-        """Rules that train one run (wildcard: run), on one node or several."""
+        """Rules that train one run (wildcard: run), on one node or several, as its number of processes asks."""
         resources = _resources(
             self._training(self.study.trained_runs[0]), lambda wildcards: self._training(wildcards.run)
         )
-        return resources | {"nodes": self.cluster.nodes, "processes": self.study.config.training.processes}
+        geometries = {}
+        for name in self.study.trained_by_plan:
+            request, processes = self._training(name), self.study.training_processes(name)
+            geometries[name] = request.geometry | {"nodes": request.nodes, "processes": processes}
+        return resources | _by_run(geometries)
 
     @property
     def requests(self) -> list[Request]:
-        """The longest job of each kind and number of GPUs."""
-        trained = [name for name, run in self.study.recorded_runs.items() if run.plan is not None]
+        """The longest job of each kind and geometry."""
         every = (
             self._part() if self.study.parts else self._text(),
             *map(self._pruning, self.study.pruned_runs),
-            *map(self._training, trained),
+            *map(self._training, self.study.trained_by_plan),
             *map(self._evaluation, self.study.evaluation_groups),
         )
-        longest: dict[tuple[str, int, int], Request] = {}
+        longest: dict[tuple[str, int, int, int], Request] = {}
         for request in every:
-            geometry = (request.kind, request.gpus, request.cpus)
+            geometry = (request.kind, request.nodes, request.gpus, request.cpus)
             other = longest.get(geometry, request)
             longest[geometry] = max(other, request, key=lambda each: (each.minutes, each.megabytes))
         return list(longest.values())
@@ -143,21 +146,17 @@ class Allocation:
         return self._single_node(kind, evaluation_minutes(len(runs), self.cluster), megabytes, processes)
 
     def _training(self, name: str) -> Request:
-        run, training, nodes, gpus = (
-            self.study.run(name),
-            self.study.config.training,
-            self.cluster.nodes,
-            self.cluster.gpus,
-        )
+        run, gpus, processes = self.study.run(name), self.cluster.gpus, self.study.training_processes(name)
         assert run.plan is not None
-        shape, per_node = run.target.shape, training.processes // nodes
-        megabytes = training_megabytes(shape, run.plan, self._start(run), training.processes, nodes, gpus=gpus)
+        shape, nodes = run.target.shape, self.cluster.nodes_of(processes)
+        per_node = processes // nodes
+        megabytes = training_megabytes(shape, run.plan, self._start(run), processes, nodes, gpus=gpus)
         return Request(
             "training",
-            training_minutes(self.study.training_flops(name), shape, training.processes, self.cluster),
+            training_minutes(self.study.training_flops(name), shape, processes, self.cluster),
             megabytes,
             self._queue,
-            cpus=training.threads * per_node,
+            cpus=self.study.config.training.threads * per_node,
             nodes=nodes,
             gpus=per_node if gpus else 0,
         )
@@ -193,3 +192,17 @@ def _resources(any_request: Request, request: Callable[[Any], Request]) -> Resou
         "mem_mb": lambda wildcards, attempt: attempt * request(wildcards).megabytes,
         **any_request.geometry,
     }
+
+
+def _by_run(geometries: Mapping[str, Resources]) -> Resources:
+    """Resources by a wildcard ``run``: what is the same for all runs as it is, the rest as a function of it.
+
+    A resource that is None for a run is not there for it.
+    """
+    resources: Resources = {}
+    for key in dict.fromkeys(key for geometry in geometries.values() for key in geometry):
+        values = {run: geometry.get(key) for run, geometry in geometries.items()}
+        first = next(iter(values.values()))
+        same = all(value == first for value in values.values())
+        resources[key] = first if same else lambda wildcards, values=values: values[wildcards.run]
+    return resources

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pruning_vs_scratch.config.corpus import HubFilesSource
 from pruning_vs_scratch.config.learning_rate_checks import learning_rate_problems
 from pruning_vs_scratch.config.model import DepthTarget, PretrainedParent, ShapeConfig, WidthTarget
+from pruning_vs_scratch.config.processes import rule_order_problems
 from pruning_vs_scratch.config.pruning import N_OF_M_RATIO, Comparison
 from pruning_vs_scratch.config.shape_search import ShapeSearchConfig
 from pruning_vs_scratch.config.steps import Step, parse_chain
@@ -129,23 +130,41 @@ def _batch_problems(config: StudyConfig) -> Iterator[str]:
                 f"{path}.micro_batch_size: {batch.micro_batch_size} does not divide the global batch of "
                 f"{batch.global_batch_size} sequences; valid: {', '.join(map(str, divisors))}"
             )
-    for path, processes, batch in (
-        ("training", config.training.processes, config.training),
-        *(("pruning", config.pruning.processes, options) for options in learning.values()),
-    ):
-        if problem := sharing_problem(batch, processes):
-            yield f"{path}.processes: {problem}"
-    if config.training.processes % config.cluster.nodes:
-        yield (
-            f"cluster.nodes: {config.cluster.nodes} nodes cannot share training.processes = "
-            f"{config.training.processes} evenly; make it a multiple of {config.cluster.nodes}"
-        )
+    yield from _process_problems(config)
+    for options in learning.values():
+        if problem := sharing_problem(options, config.pruning.processes):
+            yield f"pruning.processes: {problem}"
     for path, options in learning.items():
         if options.tokens is not None:
             yield from _budget_problem(config, f"{path}.tokens", options.tokens, options.global_batch_size)
     for path, tokens in _training_budgets(config):
         yield from _budget_problem(config, path, tokens)
         yield from _warmup_problem(config, path, tokens)
+
+
+def _process_problems(config: StudyConfig) -> Iterator[str]:
+    """Numbers of processes that cannot share a batch, or that machines cannot share; what auto needs to know."""
+    training, cluster = config.training, config.cluster
+    if cluster.devices_per_node is not None and cluster.nodes > 1:
+        yield "cluster.nodes: follows from devices_per_node and the processes of a run; leave one of them out"
+        return
+    if training.processes == "auto":
+        for missing, given in (("devices", cluster.devices is not None), ("gpus: true", cluster.gpus)):
+            if not given:
+                yield f"training.processes: auto needs cluster.{missing}; add it, or give a number"
+    numbers = {f"process_rules.{i}.processes": rule.processes for i, rule in enumerate(training.process_rules)}
+    numbers |= {"processes": training.processes} if training.processes != "auto" else {}
+    for key, number in numbers.items():
+        if problem := sharing_problem(training, number):
+            yield f"training.{key}: {problem}"
+        if not cluster.can_share(number):
+            machines = cluster.devices_per_node or cluster.nodes
+            where = "nodes" if cluster.devices_per_node is None else "devices_per_node"
+            yield (
+                f"cluster.{where}: {cluster.nodes_of(number)} nodes cannot share training.{key} = {number} evenly; "
+                f"make it a multiple of {machines}"
+            )
+    yield from rule_order_problems(training.process_rules)
 
 
 def _training_budgets(config: StudyConfig) -> Iterator[tuple[str, int]]:

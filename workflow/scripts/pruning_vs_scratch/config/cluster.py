@@ -22,7 +22,13 @@ class ClusterConfig(Section):
     """Geometry and speed, from which the resources of each job follow. Account and partition are no part of a study."""
 
     nodes: PositiveInt = 1
-    """Machines that train a run together; each starts an equal part of training.processes."""
+    """Machines that train a run together; each starts an equal part of its processes."""
+    devices_per_node: PositiveInt | None = None
+    """Devices of a machine: a run is trained by as few machines as have its processes, and nodes is left out."""
+    devices: PositiveInt | None = None
+    """Devices that the study may fill at a time: `make plan` says how long it takes on them."""
+    device_gigabytes: Annotated[float, Field(gt=0)] = 80
+    """Memory of a device, 10^9 bytes: `training.processes: auto` takes no fewer processes than fit into it."""
     gpus: bool = False
     """Ask for a GPU for each training process, and for each job that scores, prunes or evaluates."""
     device: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "cpu"
@@ -30,3 +36,11 @@ class ClusterConfig(Section):
     teraflops: ThroughputConfig = ThroughputConfig()
     evaluation_minutes: Annotated[float, Field(gt=0)] = 2
     """Minutes that the evaluation of one checkpoint takes."""
+
+    def nodes_of(self, processes: int) -> int:
+        """Machines that train a run of so many processes."""
+        return self.nodes if self.devices_per_node is None else -(-processes // self.devices_per_node)
+
+    def can_share(self, processes: int) -> bool:
+        """Whether each of these machines starts equally many."""
+        return processes % self.nodes_of(processes) == 0

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from pruning_vs_scratch.config.base import PositiveInt, Section
 from pruning_vs_scratch.config.learning_rates import LearningRateRule, PeakRate, TrainedRun, rule_for
+from pruning_vs_scratch.config.processes import ProcessRule
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ReporterName = Literal["tensorboard", "wandb"]
@@ -192,8 +193,13 @@ class TrainingConfig(Section):
     """Sparse models: whether the gradients of pruned weights count in the norm that is clipped (after: the authors)."""
     threads: PositiveInt = 1
     """CPU threads a process; results are reproducible for a given number."""
-    processes: PositiveInt = 1
-    """Processes that train a run together, each with a shard of it: one a GPU."""
+    processes: PositiveInt | Literal["auto"] = 1
+    """Processes that train a run together, each with a shard of it: one a GPU.
+
+    auto takes for each run as many as fill cluster.devices in the shortest time.
+    """
+    process_rules: list[ProcessRule] = []
+    """Processes of some of the runs, by size; the first rule that fits a run counts."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = CosineSchedule()
     share_trunks: bool = True
@@ -218,6 +224,11 @@ class TrainingConfig(Section):
         """The peak learning rate of a run."""
         rule = rule_for(self.learning_rates, run)
         return self.peak_learning_rate if rule is None else rule.peak
+
+    def processes_of(self, parameters: int) -> int | Literal["auto"]:
+        """The processes that train a model of so many parameters."""
+        fitting = (rule.processes for rule in self.process_rules if parameters < rule.below_parameters)
+        return next(fitting, self.processes)
 
 
 class Batches(Protocol):

@@ -11,6 +11,8 @@ from pruning_vs_scratch.planning.throughput import PROCESSOR, SHIPPED, Rate, Thr
 THREAD_TOKENS = 4096
 """Of a step: a CPU thread takes no fewer."""
 MOST_THREADS = 8
+LEAST_TOKENS = 65_536
+"""Of a step: a GPU takes no fewer, eight of the paper's windows. 64 GPUs share the paper's step so."""
 GPUS_A_NODE = 8
 CORES_A_GPU = 8
 """Assumed, for jobs on text."""
@@ -51,10 +53,9 @@ class Machine:
         """CPU cores for jobs on text."""
         return CORES_A_GPU * self.count if self.has_gpus else self.count
 
-    def processes(self, batch_tokens: int, paper: TrainingConfig) -> int:
-        """That train a run: a power of two, each with no fewer tokens of a step than a process of the paper's."""
-        papers = paper.global_batch_size * paper.sequence_length // paper.processes
-        return _power_of_two_in(min(self.count, batch_tokens // papers)) if self.has_gpus else 1
+    def processes(self, batch_tokens: int) -> int:
+        """That train a run: a power of two, each with enough tokens of a step."""
+        return _power_of_two_in(min(self.count, batch_tokens // LEAST_TOKENS)) if self.has_gpus else 1
 
     def threads(self, batch_tokens: int, paper: TrainingConfig) -> int:
         """Of a process."""

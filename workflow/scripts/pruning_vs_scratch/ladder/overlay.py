@@ -26,6 +26,9 @@ EVALUATION_MINUTES, BENCHMARK_MINUTES = 2.0, 2.0
 LARGE = 1_000_000_000
 """Parameters from which on memory is saved: activations are computed again, and blocks read as their turn comes."""
 
+BY_SIZE = ("devices", "devices_per_node", "device_gigabytes")
+"""Keys of the cluster by which the paper's runs take processes."""
+
 
 def rung_overlay(name: str, parent: Parent, matrix: Matrix, machine: Machine) -> Values:
     """The overlay of a study of this name.
@@ -43,7 +46,7 @@ class _Overlay:
         self.paper: StudyConfig = parent.proportions.paper
         self.length = parent.sequence_length
         self.batch = parent.batch_tokens // self.length
-        self.processes = machine.processes(parent.batch_tokens, self.paper.training)
+        self.processes = machine.processes(parent.batch_tokens)
         self.threads = machine.threads(parent.batch_tokens, self.paper.training)
         self.swept = parent.params < SWEPT_BELOW
         self.rate_factor = parent.peak_learning_rate / self.paper.training.peak_learning_rate
@@ -166,7 +169,9 @@ class _Overlay:
 
     def _cluster(self, values: Values, evaluation: Values) -> Values:
         machine = self.machine
-        values |= {"nodes": machine.nodes(self.processes), "gpus": machine.has_gpus, "device": machine.device}
+        # All runs of a rung take equally many processes; the paper's take them by their size.
+        values = {"nodes": machine.nodes(self.processes)} | {k: v for k, v in values.items() if k not in BY_SIZE}
+        values |= {"gpus": machine.has_gpus, "device": machine.device}
         if self.parent.is_papers:
             return values
         shallowest = depth_targets(self.parent.proportions, self.parent.shape)[-1]["layers"]

@@ -75,7 +75,8 @@ class Price:
     @property
     def state_gigabytes(self) -> float:
         """Weights, gradients and moments of the parent, of a device."""
-        return STATE_BYTES * self.parent.params / self.study.config.training.processes / 1e9
+        parent = next(name for name, run in self.study.runs.items() if run.role == "parent")
+        return STATE_BYTES * self.parent.params / self.study.training_processes(parent) / 1e9
 
     @property
     def rates(self) -> str:

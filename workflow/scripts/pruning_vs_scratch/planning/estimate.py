@@ -106,8 +106,7 @@ class Estimator:
 
     def _train(self, name: str) -> Load:
         costs, shape = self.costs[name], self.study.run(name).target.shape
-        processes = self.study.config.training.processes
-        return self._computed(costs.tokens, costs.own_flops, "train", shape, processes)
+        return self._computed(costs.tokens, costs.own_flops, "train", shape, self.study.training_processes(name))
 
     def _score(self, subject: str) -> Load:
         start, method = subject.split(" ")

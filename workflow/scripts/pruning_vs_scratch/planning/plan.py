@@ -9,9 +9,10 @@ import pandas as pd
 from pruning_vs_scratch.planning.chain import longest_chain
 from pruning_vs_scratch.planning.estimate import Estimator, Load
 from pruning_vs_scratch.planning.jobs import STAGES, Job, job_graph
+from pruning_vs_scratch.planning.schedule import makespan
 from pruning_vs_scratch.planning.sharing import sharing
 from pruning_vs_scratch.planning.storage import storage
-from pruning_vs_scratch.planning.throughput import COLUMNS, Throughput
+from pruning_vs_scratch.planning.throughput import COLUMNS, PROCESSOR, Throughput
 from pruning_vs_scratch.study.costs import planned_costs, scoring_flops
 from pruning_vs_scratch.study.study import Study
 
@@ -47,6 +48,33 @@ class Plan:
             for job in self.graph.in_order
         ]
         return _grouped(rows, "rule", jobs="sum", longest_hours="max")
+
+    @cached_property
+    def hours(self) -> float | None:
+        """Until the last job ends on ``cluster.devices``, if the study says how many; text has a run's threads each."""
+        devices = self.study.config.cluster.devices
+        if devices is None:
+            return None
+        is_cpu = self.device == PROCESSOR
+        cores = devices if is_cpu else devices * self.study.config.training.threads
+        return makespan(self.graph, self.loads, gpus=0 if is_cpu else devices, cores=cores) / 3600
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """A row for each trained run: its parameters, its processes and nodes, its hours and those of its devices."""
+        trained = {job.subject: load for job, load in self.loads.items() if job.rule.startswith("train")}
+        rows = []
+        for name in self.study.trained_by_plan:
+            if name in trained:
+                processes, load = self.study.training_processes(name), trained[name]
+                rows.append(
+                    {
+                        "run": name, "parameters": self.study.run(name).target.shape.params_total,
+                        "processes": processes, "nodes": self.study.config.cluster.nodes_of(processes),
+                        "hours": load.seconds / 3600, "device_hours": load.gpu_hours or load.core_hours,
+                    }
+                )  # fmt: skip
+        return pd.DataFrame(rows)
 
     @cached_property
     def ledger(self) -> pd.DataFrame:
@@ -123,6 +151,9 @@ class Plan:
         yield from _melted("job", self.jobs, "rule")
         yield from _melted("stage", self.stages, "stage")
         yield from _melted("ledger", phases, "phase")
+        yield from _melted("run", self.runs, "run")
+        if self.hours is not None:
+            yield "study", str(self.study.config.cluster.devices), "hours", self.hours
         yield from _melted("budget", self.budgets, "tokens")
         yield from _melted("chain", self.chain, "job")
         yield from _melted("shared", self.shared, "what")

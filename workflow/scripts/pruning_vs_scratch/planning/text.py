@@ -19,6 +19,7 @@ def markdown(plan: Plan) -> str:
     sections = [
         ("Stages", _stages(plan)),
         ("Budgets", _budgets(plan)),
+        ("Processes", _processes(plan)),
         ("Longest chain", _chain(plan)),
         ("What is shared", _shared(plan)),
         ("Storage", _storage(plan)),
@@ -41,6 +42,9 @@ def _totals(plan: Plan) -> Iterator[str]:
         one_by_one = sum(load.seconds for load in plan.loads.values() if load.gpus) / 3600
         yield f"{hours(stages['gpu_hours'].sum())} GPU-hours on {plan.device}: {hours(one_by_one)} hours job by job"
     yield f"{hours(stages['core_hours'].sum())} core-hours of jobs without a GPU"
+    if plan.hours is not None:
+        there_are = plan.study.config.cluster.devices
+        yield f"on {there_are} devices: {hours(plan.hours)} hours, if what most waits for starts first"
     yield f"rates: {kinds} (section Throughput names the source of each)"
     longest = plan.chain.groupby("stage", sort=False)["hours"].sum()
     parts = ", ".join(f"{stage} {hours(spent)}" for stage, spent in longest.items() if spent > longest.sum() / 1000)
@@ -102,6 +106,31 @@ def _budgets(plan: Plan) -> pd.DataFrame:
             "as the paper counts (2^20 are 1M)": budgets["tokens_by_the_paper"].map(_tokens),
             "runs": budgets["runs"],
             "phases": budgets["phases"],
+        }
+    )
+
+
+def _processes(plan: Plan) -> pd.DataFrame:
+    """Rows of runs of one size that take equally many processes; none where all runs of a study take as many."""
+    runs = plan.runs
+    if runs.empty or runs["processes"].nunique() == 1:
+        return pd.DataFrame()
+    # Shapes of nearly one size, as different methods make them, are one row.
+    grouped = runs.assign(parameters=runs["parameters"].map(_tokens)).groupby(["parameters", "processes"], sort=False)
+    found = grouped.agg(
+        nodes=("nodes", "first"), runs=("run", "size"), longest=("hours", "max"), device_hours=("device_hours", "sum"),
+        size=("run", "first"),
+    ).reset_index()  # fmt: skip
+    sizes = runs.set_index("run")["parameters"]
+    found = found.sort_values(["processes", "size"], key=lambda c: c.map(sizes) if c.name == "size" else c)[::-1]
+    return pd.DataFrame(
+        {
+            "parameters": found["parameters"],
+            "processes": found["processes"],
+            "nodes": found["nodes"],
+            "runs": found["runs"],
+            "longest run, hours": found["longest"].map(hours),
+            "device-hours": found["device_hours"].map(hours),
         }
     )
 

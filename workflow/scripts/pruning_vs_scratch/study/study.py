@@ -30,6 +30,8 @@ from pruning_vs_scratch.study.expand import Expansion, corpora_of
 from pruning_vs_scratch.study.parts import Part, PartedSource, PartedText
 from pruning_vs_scratch.study.paths import Paths
 from pruning_vs_scratch.study.plan import SAVING, PruningPlan, TrainingPlan
+from pruning_vs_scratch.study.possible_processes import possible_processes
+from pruning_vs_scratch.study.processes import Filling, Step
 from pruning_vs_scratch.study.runs import Pair, Run
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.shape_search import candidates_of
@@ -121,6 +123,11 @@ class Study:
     def trained_runs(self) -> list[str]:
         """Names of the runs that the training loop makes."""
         return [run.name for run in self.runs.values() if run.plan is not None]
+
+    @property
+    def trained_by_plan(self) -> list[str]:
+        """The same, and trunks, trials and candidates."""
+        return [name for name, run in self.recorded_runs.items() if run.plan is not None]
 
     @property
     def corpora(self) -> list[str]:
@@ -431,6 +438,54 @@ class Study:
         own = [targets.width_of(method, target.ratio) for target in targets.width]
         shapes = [width_shape(self.config, method, shape, target) for target in own if target is not None]
         return list(dict.fromkeys(shapes))
+
+    def training_processes(self, name: str) -> int:
+        """Processes that train a run together."""
+        given = self.config.training.processes_of(self.run(name).target.shape.params_total)
+        return self._filling.processes[name] if given == "auto" else given
+
+    @cached_property
+    def _filling(self) -> Filling:
+        """The choice of ``training.processes: auto`` for the runs of this study."""
+        assert self.config.cluster.devices is not None, "the configuration asks for devices beside auto"
+        return Filling([self._step(run) for run in self._in_order], self.config.cluster.devices)
+
+    @property
+    def _in_order(self) -> list[Run]:
+        """All runs, trunks, trials and candidates, each behind those that it starts from."""
+        order: dict[str, Run] = {}
+
+        def visit(run: Run) -> None:
+            for needed in self._starts(run):
+                visit(self.run(needed))
+            order.setdefault(run.name, run)
+
+        for run in self.recorded_runs.values():
+            visit(run)
+        return list(order.values())
+
+    def _starts(self, run: Run) -> list[str]:
+        """Runs that have to be there before one can begin."""
+        names = [run.start, run.mask, run.redrawn, run.rewound, run.trunk]
+        if self.rate_from_sweep(run.name) is not None:
+            names += self.trials
+        if run.target.name in self.searched_targets:
+            names += self.candidates
+        return [name for name in dict.fromkeys(names) if name is not None and name != run.name]
+
+    def _step(self, run: Run) -> Step:
+        """A run for the choice of processes: its seconds at the rates of ``cluster.teraflops``.
+
+        Raises:
+            UserError: a run fits into no number of devices that can share its batch.
+        """
+        rates, flops = self.config.cluster.teraflops, self.training_flops(run.name) / 1e12
+        if run.plan is None:
+            number = self.pruning_processes(run.name)
+            return Step(run.name, tuple(self._starts(run)), {number: flops / rates.prune / number})
+        given = self.config.training.processes_of(run.target.shape.params_total)
+        numbers = possible_processes(self.config, run) if given == "auto" else [given]
+        return Step(run.name, tuple(self._starts(run)), {n: flops / rates.train / n for n in numbers})
 
     def pruning_processes(self, name: str) -> int:
         """Processes that prune a run together: several where masks are learned."""

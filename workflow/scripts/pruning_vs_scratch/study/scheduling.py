@@ -1,0 +1,62 @@
+"""How long jobs take that wait for each other and share what there is: list scheduling (Graham, 1966). No torch."""
+
+import heapq
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+J = TypeVar("J", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Takes:
+    """What a job holds while it runs."""
+
+    seconds: float
+    kind: str
+    """Of what there is: gpus, say."""
+    number: int
+    """A job that asks for more than there are takes all."""
+
+
+@dataclass(frozen=True)
+class Waiting(Generic[J]):
+    """Jobs, each behind those that it needs, and which these are."""
+
+    needs: Mapping[J, Sequence[J]]
+
+    def behind(self, seconds: Mapping[J, float]) -> dict[J, float]:
+        """Of each job, the seconds of the longest chain that begins with it."""
+        found = dict(seconds)
+        for job in reversed(list(self.needs)):
+            for needed in self.needs[job]:
+                found[needed] = max(found[needed], seconds[needed] + found[job])
+        return found
+
+    def makespan(self, takes: Mapping[J, Takes], there_are: Mapping[str, int]) -> float:
+        """Seconds until the last job ends, if of the jobs that are ready those start first that most work waits for."""
+        behind = self.behind({job: each.seconds for job, each in takes.items()})
+        waiting = {job: len(needed) for job, needed in self.needs.items()}
+        followers: dict[J, list[J]] = {job: [] for job in self.needs}
+        for job, needed in self.needs.items():
+            for each in needed:
+                followers[each].append(job)
+        order = {job: (-behind[job], place) for place, job in enumerate(takes)}
+        ready = sorted((job for job, number in waiting.items() if not number), key=order.__getitem__)
+        running: list[tuple[float, int, J]] = []
+        free, now = dict(there_are), 0.0
+        numbers = {job: min(each.number, there_are[each.kind]) for job, each in takes.items()}
+        while ready or running:
+            for job in list(ready):
+                if numbers[job] <= free[takes[job].kind]:
+                    free[takes[job].kind] -= numbers[job]
+                    ready.remove(job)
+                    heapq.heappush(running, (now + takes[job].seconds, order[job][1], job))
+            now, _, ended = heapq.heappop(running)
+            free[takes[ended].kind] += numbers[ended]
+            for follower in followers[ended]:
+                waiting[follower] -= 1
+                if not waiting[follower]:
+                    ready.append(follower)
+            ready.sort(key=order.__getitem__)
+        return now
