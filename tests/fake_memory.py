@@ -21,6 +21,7 @@ from contextlib import ExitStack
 from functools import partial
 from types import EllipsisType
 from typing import Any, Self
+from unittest.mock import patch
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -48,6 +49,8 @@ class FakeMemory:
     def __enter__(self) -> Self:
         for mode in (FakeTensorMode(allow_non_fake_inputs=True), _Counted(self), _WithoutDriver()):
             self._modes.enter_context(mode)
+        # Else transformers would make masks of fake tokens that it makes of no real ones, of which it asks the values.
+        self._modes.enter_context(patch("transformers.masking_utils.is_tracing", lambda *_: False))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -122,6 +125,8 @@ class _WithoutDriver(TorchFunctionMode):
             return torch.ops.aten.index_put_(view, indices, torch.as_tensor(values, dtype=view.dtype))
         if func is torch.Tensor.copy_ and on_gpu:
             return _copied(args[0], args[1])
+        if func is torch.Tensor.contiguous and on_gpu:
+            return torch.ops.aten.contiguous(*args, **kwargs)
         if func is torch.Tensor.pin_memory:
             return args[0]
         if kwargs.get("pin_memory"):
