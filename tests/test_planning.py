@@ -91,7 +91,7 @@ def test_passes_over_calibration_text_take_the_operations_that_are_counted_while
     sequences = 0 if facts.reads == "nothing" else stream.sequences
     plan = PruningPlan(
         method=method, options=options, seed=0, sequences=sequences, sequence_length=stream.length, batch_size=2,
-        threads=1, low_memory=False, host_buffer_gib=1.0,
+        threads=1, low_memory=False, host_buffer_gib=1.0, device_buffer_gib=1.0, precision="auto",
     )  # fmt: skip
     assert calibration_flops(plan, settings, SHAPE, goals) == counted
     assert (counted > 0) == (facts.reads == "calibration")

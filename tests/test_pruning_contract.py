@@ -19,6 +19,7 @@ from models import (
     VARIANTS,
     Case,
     Outcome,
+    Tensors,
     blockwise,
     hooks_of,
     logits_of,
@@ -32,6 +33,7 @@ from models import (
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
 from pruning_vs_scratch.models.llama import LINEAR_NAMES, shape_of
+from pruning_vs_scratch.models.skeleton import Skeleton
 from pruning_vs_scratch.pruning.catalogue import facts_of, methods
 from pruning_vs_scratch.pruning.masks import read_masks
 from pruning_vs_scratch.pruning.method import LearnedMethod
@@ -312,13 +314,13 @@ def test_the_parent_is_left_alone(case: Case, variant: str, tmp_path: Path) -> N
 @once_a_method
 def test_no_hook_stays_on_any_block(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     model, handed_out = blockwise(tiny_llama()), []
-    hand_out = BlockwiseModel.block
+    hand_out = Skeleton.block
 
-    def remembered(self: BlockwiseModel, index: int) -> torch.nn.Module:
-        handed_out.append(hand_out(self, index))
+    def remembered(self: Skeleton, tensors: Tensors, index: int) -> torch.nn.Module:
+        handed_out.append(hand_out(self, tensors, index))
         return handed_out[-1]
 
-    monkeypatch.setattr(BlockwiseModel, "block", remembered)
+    monkeypatch.setattr(Skeleton, "block", remembered)
     case.prune(model)
     assert handed_out
     assert sum(map(hooks_of, handed_out)) == 0

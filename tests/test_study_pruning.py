@@ -325,3 +325,16 @@ def test_the_options_of_a_method_reach_its_command(smoke: Values) -> None:
         "--low-memory",
         f"--calibration={study.paths.tokens / 'calibration'}",
     ]
+
+
+def test_arithmetic_and_device_buffer_reach_the_command_where_they_are_not_the_usual_ones(smoke: Values) -> None:
+    """The usual ones add no option, so that finished steps stay finished."""
+    name, start = "P16.4k-shortgpt-0.5-seed0", "P16.4k-seed0"
+    smoke["pruning"] |= {"precision": "fp32", "device_buffer_gib": 40}
+    study = with_matrix(smoke, block(["shortgpt"], [4096]))
+    for options in (study.pruning_options(name), study.scoring_options(start, "shortgpt")):
+        assert {"--precision=fp32", "--device-buffer-gib=40"} <= set(options)
+    smoke["pruning"] |= {"precision": "auto", "device_buffer_gib": 16}
+    usual = with_matrix(smoke, block(["shortgpt"], [4096]))
+    for options in (usual.pruning_options(name), usual.scoring_options(start, "shortgpt")):
+        assert not [option for option in options if option.startswith(("--precision", "--device-buffer-gib"))]

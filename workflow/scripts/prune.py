@@ -18,7 +18,7 @@ from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.libraries import import_libraries
 from pruning_vs_scratch.manifest import ManifestWriter, peak_memory_bytes, source_hash
 from pruning_vs_scratch.pruning import catalogue
-from pruning_vs_scratch.pruning.calibration_text import add_text_arguments, require_paths
+from pruning_vs_scratch.pruning.calibration_text import add_text_arguments, recorded_options, require_paths
 from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.pruning.goal import SHAPE_KEYS, wanted_target
 from pruning_vs_scratch.resume_state import is_made, resume_state
@@ -53,13 +53,11 @@ def main() -> None:
 
 def _prune_once(args: argparse.Namespace, world: "World") -> None:
     """Prune and write the manifest, unless another job did so meanwhile."""
-    names = (
-        "run", "method", "options", "ratio", "pattern", "shape", "seed", "sequences", "sequence_length", "batch_size",
-        "threads", "low_memory", "mask_learning", "domains",
+    recorded = recorded_options(
+        args, "run", "method", "options", "ratio", "pattern", "shape", "seed", "sequences", "sequence_length",
+        "batch_size", "threads", "low_memory", "mask_learning", "domains",
     )  # fmt: skip
-    manifest = ManifestWriter(
-        "prune", {name: getattr(args, name) for name in names}, catalogue.packages_of(args.method)
-    )
+    manifest = ManifestWriter("prune", recorded, catalogue.packages_of(args.method))
     for name in ("model", "target", "tokenizer", "scores", "validation"):
         if getattr(args, name) is not None:
             manifest.add_input(name, getattr(args, name))

@@ -13,7 +13,7 @@ from pruning_vs_scratch.files import atomic_file
 from pruning_vs_scratch.libraries import import_libraries
 from pruning_vs_scratch.manifest import ManifestWriter
 from pruning_vs_scratch.pruning import catalogue
-from pruning_vs_scratch.pruning.calibration_text import add_text_arguments, require_paths
+from pruning_vs_scratch.pruning.calibration_text import add_text_arguments, recorded_options, require_paths
 from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.pruning.goal import SHAPE_KEYS, named_shape
 from pruning_vs_scratch.study import ModelShape
@@ -25,10 +25,10 @@ def main() -> None:
     """Entry point."""
     catalogue.require_sound()
     args = _arguments()
-    names = ("method", "options", "shape", "shapes", "seed", "sequences", "sequence_length", "batch_size", "threads")
-    manifest = ManifestWriter(
-        "score", {name: getattr(args, name) for name in names}, catalogue.packages_of(args.method)
+    recorded = recorded_options(
+        args, "method", "options", "shape", "shapes", "seed", "sequences", "sequence_length", "batch_size", "threads"
     )
+    manifest = ManifestWriter("score", recorded, catalogue.packages_of(args.method))
     require_paths(args)
     model_sha256 = manifest.add_input("model", args.model)
     for i, path in enumerate(args.calibration or []):

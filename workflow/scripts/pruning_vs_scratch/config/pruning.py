@@ -11,6 +11,8 @@ Pattern = Literal["unstructured", "2:4", "4:8"]
 
 N_OF_M_RATIO = 0.5
 """The ratio of the N:M patterns that are supported (2:4, 4:8)."""
+USUAL_DEVICE_BUFFER_GIB = 16.0
+USUAL_PRECISION: Literal["auto"] = "auto"
 CHAIN_PATTERN = r"^[a-z_]+@[0-9.:]+$"
 
 
@@ -43,6 +45,14 @@ class PruningSettings(Section):
     """Read each block from disk when its turn comes, rather than the whole model at once."""
     host_buffer_gib: Annotated[float, Field(gt=0)] = 16.0
     """Hidden states of calibration text wait in memory up to this size, beyond it in a file."""
+    device_buffer_gib: Annotated[float, Field(ge=0)] = USUAL_DEVICE_BUFFER_GIB
+    """On a GPU, hidden states of calibration text stay there up to this size; so do the weights, for methods that read
+    them again and again, where there is room for them, too.
+    """
+    precision: Literal["auto", "bf16", "fp32"] = USUAL_PRECISION
+    """Arithmetic of passes over calibration text; statistics, losses and scores are fp32 or better, and weights are
+    written as they were stored. auto: bf16 on a GPU; on a CPU fp32, or bf16 for weights stored so where it is fast.
+    """
     processes: PositiveInt = 1
     """Processes that learn the masks of a run together, on one machine: one for each GPU where there are any."""
 

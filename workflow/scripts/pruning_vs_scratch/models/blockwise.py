@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.checkpoint import check_checkpoint
-from pruning_vs_scratch.models.device import compute_dtype
+from pruning_vs_scratch.models.device import Arithmetic, compute_dtype
 from pruning_vs_scratch.models.llama import BLOCK_PREFIX, shape_of, weight_shapes
 from pruning_vs_scratch.models.portable import read_config
 from pruning_vs_scratch.models.skeleton import Skeleton
@@ -25,7 +25,15 @@ class BlockwiseModel:
         UserError: a weight is missing, quantised, of another shape, NaN or inf; it is named.
     """
 
-    def __init__(self, config: Any, tensors: TensorSource, device: torch.device, name: str = "the model") -> None:
+    def __init__(
+        self,
+        config: Any,
+        tensors: TensorSource,
+        device: torch.device,
+        name: str = "the model",
+        *,
+        precision: Arithmetic = "auto",
+    ) -> None:
         self.config = config
         self.shape = shape_of(config)
         self.name = name
@@ -36,9 +44,17 @@ class BlockwiseModel:
         """In what each weight is stored, by its name."""
         self.outside = self._read(outside_shapes)
         self.device = device
+        self._precision = precision
 
     @classmethod
-    def open(cls, folder: Path, device: torch.device, *, low_memory: bool = False) -> "BlockwiseModel":
+    def open(
+        cls,
+        folder: Path,
+        device: torch.device,
+        *,
+        low_memory: bool = False,
+        precision: Arithmetic = "auto",
+    ) -> "BlockwiseModel":
         """A checkpoint folder; in low memory each block is read from disk when its turn comes, and not kept.
 
         Raises:
@@ -48,13 +64,13 @@ class BlockwiseModel:
         source: TensorSource = CheckpointTensors(folder)
         if not low_memory:
             source = HeldTensors(source.read(source.names))
-        return cls(read_config(folder), source, device, name=f"the checkpoint {folder}")
+        return cls(read_config(folder), source, device, name=f"the checkpoint {folder}", precision=precision)
 
     @cached_property
     def skeleton(self) -> Skeleton:
-        """What surrounds the blocks, in the arithmetic of the device; of several dtypes the one that holds all."""
+        """What surrounds the blocks, in the arithmetic of the model; of several dtypes the one that holds all."""
         widest = reduce(torch.promote_types, self.stored_dtypes.values())
-        return Skeleton(self.config, self.outside, self.device, compute_dtype(widest, self.device))
+        return Skeleton(self.config, self.outside, self.device, compute_dtype(widest, self.device, self._precision))
 
     def block_tensors(self, index: int) -> Tensors:
         """The weights of a block as they are stored, by their names inside the block."""
@@ -75,6 +91,12 @@ class BlockwiseModel:
         chosen = range(self.shape.layers) if indices is None else indices
         for index in tqdm(chosen, desc=task, unit="block", disable=None):
             yield self.block(index)
+
+    def blocks_beside_stored(self, task: str) -> Iterator[tuple[nn.Module, Tensors]]:
+        """All blocks in order, each with its weights as they are stored; with a progress bar in a terminal."""
+        for index in tqdm(range(self.shape.layers), desc=task, unit="block", disable=None):
+            stored = self.block_tensors(index)
+            yield self.skeleton.block(stored, index), stored
 
     def _read(self, shapes: dict[str, torch.Size]) -> Tensors:
         """Tensors of some names, which must have these shapes and finite values."""

@@ -2,9 +2,12 @@
 
 import ctypes
 import sys
+from typing import Literal
 
 import torch
 
+Arithmetic = Literal["auto", "bf16", "fp32"]
+"""What a forward pass is asked to compute in."""
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 LARGEST_MMAP_THRESHOLD = 1 << 25
 """What glibc accepts on 64-bit machines."""
@@ -23,8 +26,16 @@ def native_bf16(device: torch.device) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def compute_dtype(stored: torch.dtype, device: torch.device) -> torch.dtype:
-    """The arithmetic of a forward pass over weights of a dtype: their own where the device is fast at it, else fp32."""
+def compute_dtype(stored: torch.dtype, device: torch.device, precision: Arithmetic = "auto") -> torch.dtype:
+    """The arithmetic of a forward pass over weights of a dtype.
+
+    ``auto``: bf16 on a GPU that multiplies it in hardware, whatever the weights are stored in. Elsewhere their own
+    dtype where the device is fast at it, else fp32.
+    """
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bf16" else torch.float32
+    if device.type == "cuda" and native_bf16(device):
+        return torch.bfloat16
     if stored == torch.bfloat16 and native_bf16(device):
         return stored
     if stored == torch.float16 and device.type == "cuda":

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pruning_vs_scratch.models.attention import use_fused_attention
 from pruning_vs_scratch.models.llama import one_block_llama
 from pruning_vs_scratch.models.tensors import Tensors
 
@@ -28,6 +29,7 @@ class Skeleton:
         # Its frequencies are computed, not stored: the ones made on the meta device have no values.
         self._model.model.rotary_emb = type(self._model.model.rotary_emb)(config)
         self._model.requires_grad_(False)
+        use_fused_attention(self._model, device, dtype)
         self._head: nn.Module | None = None
         self.device = device
         self.dtype = dtype

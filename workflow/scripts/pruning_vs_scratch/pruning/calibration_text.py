@@ -4,10 +4,12 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pruning_vs_scratch.cli import positive_integer
+from pruning_vs_scratch.config.pruning import USUAL_DEVICE_BUFFER_GIB, USUAL_PRECISION
 from pruning_vs_scratch.data.documents import read_lines
 from pruning_vs_scratch.data.folders import LINE_KINDS
 from pruning_vs_scratch.data.tokenizer import Encoder, load_tokenizer
@@ -44,6 +46,24 @@ def add_text_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host-buffer-gib", type=float, default=16.0, help="hidden states in memory, beyond it in a file (default: 16)"
     )
+    parser.add_argument(
+        "--device-buffer-gib",
+        type=float,
+        default=USUAL_DEVICE_BUFFER_GIB,
+        help="hidden states and weights that stay on a GPU (default: 16)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "bf16", "fp32"],
+        default=USUAL_PRECISION,
+        help="arithmetic of the passes over the text (default: auto, bf16 on a GPU)",
+    )
+
+
+def recorded_options(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Some options of a step as its manifest has them; the arithmetic only where it was chosen, as it is new."""
+    chosen = ("precision",) if args.precision != USUAL_PRECISION else ()
+    return {name: getattr(args, name) for name in (*names, *chosen)}
 
 
 def require_paths(args: argparse.Namespace) -> None:

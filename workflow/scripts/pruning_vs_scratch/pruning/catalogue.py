@@ -38,7 +38,10 @@ NAME = re.compile(r"[a-z][a-z_]*")
 """Names of methods are words: an @ or a digit behind them begins a ratio."""
 
 RESERVED = frozenset(
-    {"depth", "width", "sparse", "hybrid", "parent", "calibration", "low_memory", "host_buffer_gib", "processes"}
+    {
+        *("depth", "width", "sparse", "hybrid", "parent"),
+        *("calibration", "low_memory", "host_buffer_gib", "device_buffer_gib", "precision", "processes"),
+    }
 )
 """Names of granularities, of the parent's target, and of settings that all methods share (config/pruning.py)."""
 

@@ -21,7 +21,7 @@ def open_model(args: argparse.Namespace) -> BlockwiseModel:
         torch.set_num_threads(args.threads)
     # A model whose masks are learned is loaded for training besides; here only its shape is of use.
     low_memory = args.low_memory or facts_of(args.method).learns_masks
-    return BlockwiseModel.open(args.model, best_device(), low_memory=low_memory)
+    return BlockwiseModel.open(args.model, best_device(), low_memory=low_memory, precision=args.precision)
 
 
 def calibration_stream(args: argparse.Namespace, model: BlockwiseModel, folder: Path) -> CalibrationStream:

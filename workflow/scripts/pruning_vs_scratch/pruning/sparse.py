@@ -31,20 +31,19 @@ def sparse_blocks(
     Raises:
         UserError: a layer's inputs, Hessian or weights do not allow it; the layer is named.
     """
-    for block in model.blocks(request.target.name):
+    for block, stored in model.blocks_beside_stored(request.target.name):
         if stream is not None:
             statistics = observed_statistics(method, block, stream)
         else:
             statistics = {name: value.to(model.device) for name, value in _of_block(scores or {}, block).items()}
-        pruned = _prune_block(method, block, statistics, request, model.stored_dtypes)
+        pruned = _prune_block(method, block, stored, statistics, request)
         if stream is not None and block_index(block) + 1 < model.shape.layers:
             stream.advance(block)
         elif stream is not None:
             stream.release()
-        tensors = model.as_stored(block.state_dict(), f"{BLOCK_PREFIX}{block_index(block)}.")
         yield PrunedBlock(
-            tensors,
-            {f"{name}.weight": layer.mask.cpu() for name, layer in pruned.items()},
+            stored | {f"{name}.weight": layer.weight for name, layer in pruned.items()},
+            {f"{name}.weight": layer.mask for name, layer in pruned.items()},
             {f"{name}.weight": layer.facts for name, layer in pruned.items() if layer.facts},
         )
 
@@ -70,16 +69,16 @@ def observed_statistics(
 
 
 def _prune_block(
-    method: SparseMethod,
-    block: nn.Module,
-    statistics: Statistics,
-    request: Request,
-    stored_dtypes: dict[str, torch.dtype],
+    method: SparseMethod, block: nn.Module, stored: Tensors, statistics: Statistics, request: Request
 ) -> dict[str, PrunedLayer]:
-    """Prune the linear layers of a block in place."""
+    """Prune the linear layers of a block in place; what they are then is on the CPU, as it is to be stored.
+
+    The weights to prune are the stored ones, of which the block may hold fewer digits.
+    """
     pruned, prefix = {}, f"{BLOCK_PREFIX}{block_index(block)}."
     for names in LINEARS_BY_INPUT:
-        weights: Tensors = {prefix + name: block_linear(block, name).weight for name in names}
+        device = block_linear(block, names[0]).weight.device
+        weights: Tensors = {prefix + name: stored[f"{name}.weight"].to(device, copy=True) for name in names}
         statistic = statistics.get(names[0])
         if statistic is not None and not torch.isfinite(statistic).all():
             raise UserError(f"the inputs of {next(iter(weights))} hold NaN or inf: the checkpoint is damaged")
@@ -89,8 +88,9 @@ def _prune_block(
             raise UserError(f"{' and '.join(weights)}: {error}") from error
         for name, layer in zip(names, layers.values(), strict=True):
             # Through the stored dtype: the blocks behind see what the checkpoint will hold.
-            block_linear(block, name).weight.copy_(layer.weight.to(stored_dtypes[f"{prefix}{name}.weight"]))
-            pruned[name] = layer
+            written = layer.weight.to(stored[f"{name}.weight"].dtype)
+            block_linear(block, name).weight.copy_(written)
+            pruned[name] = PrunedLayer(layer.mask.cpu(), written.cpu(), layer.facts)
     return pruned
 
 

@@ -193,6 +193,8 @@ class Expansion:
             threads=self.config.training.threads,
             low_memory=config.low_memory,
             host_buffer_gib=config.host_buffer_gib,
+            device_buffer_gib=config.device_buffer_gib,
+            precision=config.precision,
             training=learned,
         )
 

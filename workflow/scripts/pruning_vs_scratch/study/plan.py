@@ -175,6 +175,8 @@ class PruningPlan(Section):
     threads: int
     low_memory: bool
     host_buffer_gib: float
+    device_buffer_gib: float
+    precision: Literal["auto", "bf16", "fp32"]
     training: TrainingPlan | None = None
     """Token plan of masks that are learned."""
 

@@ -11,6 +11,7 @@ from pruning_vs_scratch.config.corpus import HubFilesSource, HubSource, PathSour
 from pruning_vs_scratch.config.evaluation import BenchmarkName
 from pruning_vs_scratch.config.hub import HubDataset
 from pruning_vs_scratch.config.load import parse_config
+from pruning_vs_scratch.config.pruning import USUAL_DEVICE_BUFFER_GIB, USUAL_PRECISION
 from pruning_vs_scratch.config.pypi import PypiFile
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.data.benchmarks import PACKAGE
@@ -517,6 +518,11 @@ class Study:
         if plan.sequences:
             options += [f"--sequences={plan.sequences}", f"--batch-size={plan.batch_size}"]
             options.append(f"--host-buffer-gib={plan.host_buffer_gib:g}")
+            # Only where they are not the usual ones: a new option would run finished steps again.
+            if plan.device_buffer_gib != USUAL_DEVICE_BUFFER_GIB:
+                options.append(f"--device-buffer-gib={plan.device_buffer_gib:g}")
+            if plan.precision != USUAL_PRECISION:
+                options.append(f"--precision={plan.precision}")
         return [*options, *(["--low-memory"] if plan.low_memory else [])]
 
     def windows_needed(self, corpus: str) -> list[tuple[int, int]]:
