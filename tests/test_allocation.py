@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pruning_vs_scratch.cluster.allocation import Allocation
+from pruning_vs_scratch.cluster.preflight import device_memory_problems
 from pruning_vs_scratch.cluster.request import Request
 from pruning_vs_scratch.cluster.site import VARIABLES, Queue, Site, read_site
 from pruning_vs_scratch.config.load import parse_config
@@ -156,3 +157,15 @@ def test_nodes_that_cannot_share_the_processes_are_refused(smoke: Values) -> Non
     with pytest.raises(UserError, match=r"cluster.nodes: 3 nodes cannot share training.processes = 4 evenly"):
         smoke["training"] |= {"processes": 4, "micro_batch_size": 2}
         parse_config(smoke | {"cluster": {"nodes": 3}})
+
+
+def test_a_run_that_its_gpus_have_too_little_memory_for_is_found_before_its_first_job(smoke: Values) -> None:
+    def problems(**cluster: Any) -> list[str]:
+        return list(device_memory_problems(allocation(large(smoke, 16384), **cluster)))
+
+    # 1.1B parameters take 18 GB of state.
+    [problem, *_] = problems(gpus=True, device_gigabytes=10)
+    assert problem.startswith("run P16.4k-seed0 needs about ")
+    assert "GB on each of its 1 GPUs, which have 10 (cluster.device_gigabytes): raise training.processes" in problem
+    assert problems(gpus=True, device_gigabytes=80) == []
+    assert problems(device_gigabytes=10) == []

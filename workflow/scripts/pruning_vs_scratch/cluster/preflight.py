@@ -15,6 +15,7 @@ from pruning_vs_scratch.cluster.demand import STATE_BYTES, WEIGHT_BYTES
 from pruning_vs_scratch.cluster.request import Request
 from pruning_vs_scratch.cluster.slurm import ask
 from pruning_vs_scratch.errors import UserError, nearest
+from pruning_vs_scratch.study.possible_processes import device_bytes
 
 COMMANDS = ("sbatch", "squeue", "scontrol", "sinfo", "srun")
 CONTINUED = ("pruning", "training")
@@ -64,6 +65,7 @@ def _problems_here(allocation: Allocation) -> Iterator[str]:
         return
     yield from _setting_problems(allocation)
     yield from _disk_problems(allocation)
+    yield from device_memory_problems(allocation)
     _wait_for_nodes()
     for request in allocation.requests:
         yield from _request_problems(request)
@@ -99,6 +101,21 @@ def _disk_problems(allocation: Allocation) -> Iterator[str]:
     wanted, free = _bytes_to_come(allocation), shutil.disk_usage(Path()).free
     if wanted > free:
         yield f"the study will write at least {wanted / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: make room"
+
+
+def device_memory_problems(allocation: Allocation) -> Iterator[str]:
+    """Runs that their GPUs have too little memory for; of several of one size, the first."""
+    study, cluster, told = allocation.study, allocation.cluster, set()
+    for name in study.trained_runs if cluster.gpus else ():
+        run, processes = study.run(name), study.training_processes(name)
+        needed = device_bytes(study.config, run, processes) / 1e9
+        if needed > cluster.device_gigabytes and (size := (run.target.shape, processes)) not in told:
+            told.add(size)
+            yield (
+                f"run {name} needs about {needed:.0f} GB on each of its {processes} GPUs, which have "
+                f"{cluster.device_gigabytes:g} (cluster.device_gigabytes): raise training.processes, lower "
+                "micro_batch_size or loss_chunk_tokens, or set activation_checkpointing: auto"
+            )
 
 
 def _bytes_to_come(allocation: Allocation) -> int:
