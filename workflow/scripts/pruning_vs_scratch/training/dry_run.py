@@ -26,8 +26,10 @@ from torch.utils.flop_counter import flop_registry
 from transformers import AttentionInterface, LlamaForCausalLM
 from transformers.masking_utils import AttentionMaskInterface
 
+from pruning_vs_scratch.config.training import sharing_problem
+from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.llama import llama_config
-from pruning_vs_scratch.study.gpus import Gpu
+from pruning_vs_scratch.study.gpus import GPUS, Gpu
 from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.training_memory import TrainingMemory, chosen_recomputing, memory_of_plan
@@ -35,7 +37,9 @@ from pruning_vs_scratch.training.loss import fused_loss_sum, loss_sum
 from pruning_vs_scratch.training.optimizer import build_optimizer, weight_groups
 from pruning_vs_scratch.training.precision import Precision, as_multiplied, autocast
 from pruning_vs_scratch.training.recomputing import told
+from pruning_vs_scratch.training.request import TrainingRequest
 from pruning_vs_scratch.training.sharding import Whole, add_up_copies, distributed_model
+from pruning_vs_scratch.training.start import starting_shape
 from pruning_vs_scratch.training.world import World
 
 COUNTED = "counted"
@@ -170,6 +174,22 @@ class _Flash(torch.autograd.Function):
         held = torch.empty_like(query, dtype=torch.float32), torch.empty_like(log_sums)
         del held
         return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value), None
+
+
+def dry_run_of(request: TrainingRequest, gpu: str, *, processes: int, in_node: int) -> str:
+    """What a step of a run would take on GPUs of a kind, for people.
+
+    Raises:
+        UserError: the processes cannot share its batches.
+    """
+    plan = request.plan
+    if problem := sharing_problem(plan, processes):
+        raise UserError(f"run {plan.run}: {problem}")
+    shape = starting_shape(request)
+    found = dry_run(shape, plan, GPUS[gpu], processes=processes, in_node=in_node)
+    flops = shape.training_flops(plan.global_batch_size, plan.sequence_length) // processes
+    teacher = "; its teacher comes on top" if plan.distillation else ""
+    return f"run {plan.run}{teacher}: {found.told(GPUS[gpu], flops)}"
 
 
 def dry_run(

@@ -1,0 +1,66 @@
+"""What one training step is asked to do: its plan, what it starts from, and where everything is. No torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pruning_vs_scratch.config.training import ReporterName
+from pruning_vs_scratch.study.plan import TrainingPlan
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """A plan and the files that it is carried out with.
+
+    The weights that a run starts from are those of one of ``target``, ``model``, ``redraw_linears`` and
+    ``redraw_linears_and_head``.
+    """
+
+    plan: TrainingPlan
+    tokens: Path
+    """Token shards of the training split."""
+    validation: Path
+    """Token shards of the validation split."""
+    tokenizer: Path
+    """Folder of the tokenizer."""
+    work: Path
+    """Folder for resume state."""
+    metrics: Path
+    """metrics.jsonl to write."""
+    manifest: Path
+    """Manifest to write."""
+    out: Path | None = None
+    """Checkpoint folder to write; of a trunk, its state; None to keep neither."""
+    target: Path | None = None
+    """Target file: random weights of its shape."""
+    model: Path | None = None
+    """Checkpoint: its weights."""
+    redraw_linears: Path | None = None
+    """Checkpoint: its weights, with the linear layers of its blocks redrawn."""
+    redraw_linears_and_head: Path | None = None
+    """The same, with its output projection redrawn too (the authors)."""
+    like: Path | None = None
+    """Checkpoint: random weights take over all but the target's shape."""
+    cut_like: Path | None = None
+    """Pruned checkpoint: random weights are cut as it was cut."""
+    teacher: Path | None = None
+    """Checkpoint to learn from, for a plan with distillation."""
+    mask: Path | None = None
+    """Pruned checkpoint: the zeros of its mask are kept."""
+    state: Path | None = None
+    """State of a trunk that the run resumes from; what it starts from is then what the trunk did."""
+    state_metrics: Path | None = None
+    """metrics.jsonl of that trunk, which opens this run's."""
+    report_to: tuple[ReporterName, ...] = ()
+    """Where metrics are shown, beside the file."""
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The checkpoint that the weights begin with, whole or in part; None for random ones."""
+        return self.model or self.redraw_linears or self.redraw_linears_and_head
+
+    @property
+    def start(self) -> Path:
+        """What names the weights that the run starts from."""
+        start = self.checkpoint or self.target
+        assert start is not None
+        return start

@@ -1,0 +1,87 @@
+"""What a run starts from: weights, the mask that it keeps, and the model that it learns from."""
+
+from typing import Any
+
+from transformers import LlamaForCausalLM
+
+from pruning_vs_scratch.data.tokenizer import separator_of
+from pruning_vs_scratch.data.tokens import TokenStore
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import read_json
+from pruning_vs_scratch.models.checkpoint import load_llama
+from pruning_vs_scratch.models.llama import random_like, random_llama, shape_of, with_linears_of
+from pruning_vs_scratch.models.portable import read_config
+from pruning_vs_scratch.pruning.masks import PackedMask
+from pruning_vs_scratch.pruning.record import cut_like, masks_of
+from pruning_vs_scratch.study import Target
+from pruning_vs_scratch.study.shape import ModelShape
+from pruning_vs_scratch.training.request import TrainingRequest
+from pruning_vs_scratch.training.sharding import same_model
+from pruning_vs_scratch.training.sparsity import assert_masked, fitted_masks
+from pruning_vs_scratch.training.world import World
+
+
+def starting_shape(request: TrainingRequest) -> ModelShape:
+    """The shape of the model that is trained, or of the random one that ``cut_like`` cuts."""
+    if request.checkpoint is not None:
+        return shape_of(read_config(request.checkpoint))
+    return Target.from_dict(read_json(request.start)).shape
+
+
+def starting_model(request: TrainingRequest, text: TokenStore) -> LlamaForCausalLM:
+    """The weights that a run starts from.
+
+    Raises:
+        UserError: the text has tokens that the model does not know.
+    """
+    model = _starting_weights(request)
+    text.check_vocabulary(model.config.vocab_size, request.start)
+    return model
+
+
+def starting_masks(request: TrainingRequest, model: LlamaForCausalLM, world: World) -> dict[str, PackedMask]:
+    """What stays zero, by name; each process unpacks its own rows when the model is sharded.
+
+    Raises:
+        UserError: the mask does not fit the model, or a checkpoint to start from has other zeros.
+    """
+    if request.mask is None:
+        return {}
+    masks = masks_of(request.mask)
+    # The other processes have no weights yet.
+    for name, mask in masks.items() if request.model is not None and world.is_first else ():
+        assert_masked(model, fitted_masks(model, {name: mask}))
+    return masks
+
+
+def teacher_of(request: TrainingRequest, student: Any, world: World) -> Any:
+    """The model that one of the configuration ``student`` learns from; None without distillation.
+
+    Raises:
+        UserError: its vocabulary is another one than the student's.
+    """
+    folder = request.teacher
+    if folder is None:
+        return None
+    teacher = same_model(lambda: load_llama(folder), world)
+    if teacher.config.vocab_size != student.vocab_size:
+        raise UserError(
+            f"the teacher {folder} has a vocabulary of {teacher.config.vocab_size}, the student one of "
+            f"{student.vocab_size}; a student learns from the model that it was pruned from"
+        )
+    return teacher
+
+
+def _starting_weights(request: TrainingRequest) -> LlamaForCausalLM:
+    seed = request.plan.init_seed
+    if request.model is not None:
+        return load_llama(request.model)
+    if request.checkpoint is not None:
+        trained, head = load_llama(request.checkpoint), request.redraw_linears_and_head is not None
+        drawn = random_like(trained.config, shape_of(trained.config), seed)
+        return with_linears_of(trained, drawn, head=head)
+    shape = starting_shape(request)
+    if request.like is not None:
+        return random_like(read_config(request.like), shape, seed)
+    model = random_llama(shape, request.plan.sequence_length, seed, separator_of(request.tokenizer) or 0)
+    return model if request.cut_like is None else cut_like(model, request.cut_like)
