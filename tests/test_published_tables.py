@@ -19,7 +19,7 @@ from pruning_vs_scratch.tables.claims import state_claims
 from pruning_vs_scratch.tables.gaps import gap_groups, gap_table
 from pruning_vs_scratch.tables.items import chance_rows, task_mean_rows, task_rows
 from pruning_vs_scratch.tables.published import PUBLISHED
-from pruning_vs_scratch.tables.published.stored import Stored, write
+from pruning_vs_scratch.tables.published.stored import MISSING, Stored, write
 from pruning_vs_scratch.tables.reported import GRADES
 from pruning_vs_scratch.tables.reported_claims import with_reported
 from pruning_vs_scratch.tables.task_gaps import task_gap_table
@@ -166,6 +166,18 @@ def test_size_and_speed_have_units_and_the_hardware(stored: Stored) -> None:
     assert published.title.endswith("measured on A CPU")
     assert set(published.printed["prefill"]) == {"12.5 ms"}
     assert set(published.printed["parameters"]) == {"2M"}
+
+
+def test_the_speed_of_skipped_zeros_stands_beside_the_models_that_have_it(stored: Stored) -> None:
+    file = stored.folder / "efficiency.csv"
+    table = pd.read_csv(file)
+    prefill = table["metric"] == "prefill_seconds"
+    model = table.loc[prefill & (table["role"] == "pruned")].iloc[[0]]
+    faster = model.assign(metric="prefill_seconds_skipping_zeros", value=0.01)
+    pd.concat([table, faster]).to_csv(file, index=False)
+    printed = PUBLISHED["efficiency"](Stored(stored.folder)).printed["prefill, zeros skipped"].tolist()
+    assert printed.count("10 ms") == 1
+    assert set(printed) == {"10 ms", MISSING}
 
 
 def test_every_claim_has_a_line_with_its_verdict_and_reason(stored: Stored) -> None:

@@ -1,7 +1,7 @@
 """Measure latency, generation speed and memory of checkpoints, one after the other."""
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import named_path, positive_integer
 from pruning_vs_scratch.config.evaluation import SpeedConfig
 from pruning_vs_scratch.manifest import ManifestWriter, hardware
+from pruning_vs_scratch.tables.load import SKIPPING_ZEROS
 
 
 def main() -> None:
@@ -44,6 +45,7 @@ def main() -> None:
 def _measured(args: argparse.Namespace, name: str, folder: Path, settings: SpeedConfig) -> list[dict[str, Any]]:
     import torch
 
+    from pruning_vs_scratch.evaluation.semi_structured import skips_zeros, two_of_four_masks, with_packed_weights
     from pruning_vs_scratch.evaluation.speed import measure
     from pruning_vs_scratch.models.checkpoint import load_llama
     from pruning_vs_scratch.models.device import best_device
@@ -52,7 +54,11 @@ def _measured(args: argparse.Namespace, name: str, folder: Path, settings: Speed
     torch.set_num_threads(args.threads)
     device = best_device()
     precision = resolve_precision(args.precision, device)
-    found = measure(lambda: load_llama(folder, device, dtype_of(precision)).eval(), settings, device)
+    dtype = dtype_of(precision)
+    found = measure(lambda: load_llama(folder, device, dtype).eval(), settings, device)
+    if skips_zeros(device, dtype) and (masks := two_of_four_masks(folder)):
+        packed = measure(lambda: with_packed_weights(load_llama(folder, device, dtype).eval(), masks), settings, device)
+        found += [replace(each, metric=f"{each.metric}{SKIPPING_ZEROS}") for each in packed]
     machine = hardware()
     threads = "1 thread" if args.threads == 1 else f"{args.threads} threads"
     where = machine["gpus"][0] if "gpus" in machine else f"{machine['processor']}, {threads}"

@@ -3,7 +3,7 @@
 A rule without a scheduler ignores them. Time and memory grow with every attempt.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pruning_vs_scratch.cluster.demand import (
@@ -23,6 +23,7 @@ from pruning_vs_scratch.cluster.host_memory import (
 )
 from pruning_vs_scratch.cluster.request import Request
 from pruning_vs_scratch.cluster.site import Queue, Site
+from pruning_vs_scratch.cluster.speed import speed_minutes
 from pruning_vs_scratch.study.runs import Run
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.study import Study
@@ -72,8 +73,8 @@ class Allocation:
     @property
     def speed(self) -> Resources:
         """The rule that times one model of each target, with nothing beside it."""
-        runs = list(self.study.measured_runs.values())
-        request = self._scoring("speed", runs, processes=1)
+        megabytes = self._scoring_megabytes(self.study.measured_runs.values(), processes=1)
+        request = self._single_node("speed", speed_minutes(self.study), megabytes)
         # Not the rule's threads: those are all of one machine's, so that nothing runs beside it there.
         return _resources(request, lambda _: request) | {"cpus_per_task": request.cpus}
 
@@ -138,12 +139,14 @@ class Allocation:
         return self._single_node("pruning", pruning_minutes(flops, shape, 1, self.cluster), model_megabytes(shape))
 
     def _evaluation(self, group: str) -> Request:
-        return self._scoring("evaluation", self.study.evaluation_groups[group], self.study.config.evaluation.processes)
+        runs, processes = self.study.evaluation_groups[group], self.study.config.evaluation.processes
+        minutes, megabytes = evaluation_minutes(len(runs), self.cluster), self._scoring_megabytes(runs, processes)
+        return self._single_node("evaluation", minutes, megabytes, processes)
 
-    def _scoring(self, kind: str, runs: list[str], processes: int) -> Request:
+    def _scoring_megabytes(self, runs: Iterable[str], processes: int) -> int:
+        """Memory to load any of some runs and to let it read text, in each of some processes."""
         evaluation, gpus = self.study.config.evaluation, self.cluster.gpus
-        megabytes = max(evaluation_megabytes(self._shape(run), evaluation, processes, gpus=gpus) for run in runs)
-        return self._single_node(kind, evaluation_minutes(len(runs), self.cluster), megabytes, processes)
+        return max(evaluation_megabytes(self._shape(run), evaluation, processes, gpus=gpus) for run in runs)
 
     def _training(self, name: str) -> Request:
         run, gpus, processes = self.study.run(name), self.cluster.gpus, self.study.training_processes(name)

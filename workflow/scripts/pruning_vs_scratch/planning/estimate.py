@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pruning_vs_scratch.cluster.demand import busy_minutes
+from pruning_vs_scratch.cluster.speed import speed_seconds
 from pruning_vs_scratch.planning.jobs import Job
 from pruning_vs_scratch.planning.throughput import PROCESSOR, Rate, Throughput, Work
 from pruning_vs_scratch.progress import START_SECONDS
@@ -73,7 +74,7 @@ class Estimator:
             "train_trunk": self._train,
             "train_trial": self._train,
             "evaluate": lambda group: self._evaluate(self.study.evaluation_groups[group]),
-            "measure_speed": lambda _: self._minutes(len(self.study.measured_runs), processes=1),
+            "measure_speed": lambda _: self._measure_speed(),
         }
         return by_rule.get(job.rule, lambda _: Load())(job.subject)
 
@@ -126,6 +127,10 @@ class Estimator:
         load = self._minutes(len(runs), self.study.config.evaluation.processes)
         flops = sum(self._shape(run).forward_flops(windows, length) for run in runs)
         return Load(len(runs) * windows * length, flops, load.seconds, load.gpus, load.cores)
+
+    def _measure_speed(self) -> Load:
+        seconds = START_SECONDS + speed_seconds(self.study)
+        return Load(seconds=seconds, gpus=self._gpus(1), cores=self._cores(1))
 
     def _minutes(self, checkpoints: int, processes: int) -> Load:
         """The study itself says how long evaluation takes: tasks are counted in items, not in tokens."""

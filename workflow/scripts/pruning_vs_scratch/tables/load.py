@@ -12,6 +12,8 @@ from pruning_vs_scratch.errors import UserError
 
 GROUP = ("setting", "method", "granularity", "pattern", "ratio", "budget")
 """What one comparison is; its seeds are averaged."""
+SKIPPING_ZEROS = "_skipping_zeros"
+"""How metrics of speed end that are measured of a 2:4 model with kernels for it."""
 
 COLUMNS = {
     "runs.csv": (
