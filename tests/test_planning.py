@@ -19,8 +19,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from figure_world import texts
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.figures import FIGURES, style
 from pruning_vs_scratch.figures import plan as figure
+from pruning_vs_scratch.figures import style
+from pruning_vs_scratch.figures.catalogue import FIGURES
 from pruning_vs_scratch.planning.chain import longest_chain
 from pruning_vs_scratch.planning.estimate import Load
 from pruning_vs_scratch.planning.jobs import Job, JobGraph, job_graph
@@ -33,7 +34,7 @@ from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.calibration import calibration_flops
 from pruning_vs_scratch.study.costs import planned_costs
 from pruning_vs_scratch.study.plan import PruningPlan
-from pruning_vs_scratch.tables.published import PAGES
+from pruning_vs_scratch.tables.published.catalogue import PAGES
 from studies import studies
 
 Values = dict[str, Any]
