@@ -23,7 +23,7 @@ from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.evaluation import reading_options
 from pruning_vs_scratch.study.plan import SAVING
 from pruning_vs_scratch.tables.published.catalogue import PAGES, PUBLISHED, ReportFolder
-from pruning_vs_scratch.tables.shape_search import searches_of
+from pruning_vs_scratch.tables.chosen_shapes import searches_of
 
 try:
     require_project_folder()
