@@ -11,7 +11,8 @@ from matplotlib.transforms import Bbox
 
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
 from pruning_vs_scratch.config.figures import FigureSize
-from pruning_vs_scratch.figures import FIGURES, style
+from pruning_vs_scratch.figures import style
+from pruning_vs_scratch.figures.catalogue import FIGURES
 from pruning_vs_scratch.tables.crossover import crossover_table
 from pruning_vs_scratch.tables.gaps import gap_groups, gap_table
 from pruning_vs_scratch.tables.load import Tables
@@ -56,7 +57,7 @@ def stored(folder: Path, *, lost: int | None = 0, **options: Any) -> Tables:
 
 def drawn(name: str, tables: Tables, size: FigureSize = "column") -> Figure:
     with style.settings(size):
-        figure = FIGURES[name].draw(tables, "demo")
+        figure = FIGURES[name].drawing.draw(tables, "demo")
         FigureCanvasAgg(figure).draw()
     figure.set_label(size)
     return figure

@@ -7,9 +7,11 @@ from typing import Any
 import datasets
 from datasets import Dataset, DatasetDict, Features, Sequence, Value
 
-from pruning_vs_scratch.data.benchmarks import BENCHMARKS
+from pruning_vs_scratch.config.hub_tasks import PAPERS_TASKS, hub_task
 
 Rows = list[dict[str, Any]]
+
+BENCHMARKS = {name: hub_task(name) for name in PAPERS_TASKS}
 
 ITEMS = 8
 CHOICES_OF_TEXTS = {"text": Sequence(Value("string")), "label": Sequence(Value("string"))}

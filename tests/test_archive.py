@@ -21,7 +21,7 @@ from pruning_vs_scratch.archive.reference import reference_archives
 from pruning_vs_scratch.archive.unpack import unpack
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.figures import FIGURES
+from pruning_vs_scratch.figures.catalogue import FIGURES
 from test_tables import finished
 
 FILES = {"results/tiny/results.csv": b"a,b\n1,2\n" * 4000, "config/tiny.yaml": b"study: tiny\n"}

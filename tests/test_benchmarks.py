@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace as Namespace
 from typing import Any
 
 import pandas as pd
@@ -17,13 +18,16 @@ import pyarrow as pa
 import pytest
 
 from evaluation_world import write_checkpoint, write_corpus
-from mini_benchmarks import ITEMS, dataset_of, items_of, write_prepared
+from mini_benchmarks import BENCHMARKS, ITEMS, dataset_of, items_of, write_prepared
 from pruning_vs_scratch.artifacts import manifest_of
 from pruning_vs_scratch.cli import REPOSITORY
-from pruning_vs_scratch.data.benchmarks import BENCHMARKS, headline_metric, packaged_items
+from pruning_vs_scratch.data.benchmarks import headline_metric, packaged_items
 from pruning_vs_scratch.data.hub import freeze
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.evaluation import harness
 from pruning_vs_scratch.manifest import ManifestWriter
 from pruning_vs_scratch.plain_names import plainly_named
+from pruning_vs_scratch.study.evaluation import TaskRequest
 
 SPLITS = {"hub": {"winogrande", "hellaswag", "piqa", "boolq"}}
 """Tasks that lm-eval scores on the validation split; the others on the test split."""
@@ -93,6 +97,24 @@ def items(folder: Path) -> pd.DataFrame:
     """Scores of all eight, and of one of them with two shots, from a process without a network."""
     few_shot = FEW_SHOT | {"path": str(folder / BENCHMARKS["piqa"].dataset.key)}
     return evaluated(folder, "out", [*requests_of(folder), few_shot])
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"metric": "acc_norm"}, r"boolq\.yaml: metric: lm-eval scores no acc_norm; known: acc"),
+        ({"items_share": "pasage"}, r"boolq\.yaml: items_share: no column pasage; did you mean 'passage'"),
+    ],
+)
+def test_a_task_whose_file_names_what_lm_eval_lacks_is_refused(
+    monkeypatch: pytest.MonkeyPatch, named: dict[str, str], message: str
+) -> None:
+    boolq = Namespace(aggregation=lambda: {"acc": None}, eval_docs=Namespace(column_names=["question", "passage"]))
+    boolq.set_config = lambda key, value: None
+    monkeypatch.setattr(harness, "_loaded", lambda _: {"boolq": boolq})
+    monkeypatch.setattr(harness, "hub_task", lambda name: BENCHMARKS[name].model_copy(update=named))
+    with pytest.raises(UserError, match=message):
+        harness.load_task(TaskRequest("boolq", "hub", Path("frozen")), Path("definitions"))
 
 
 def test_all_eight_run_offline_by_their_own_definitions(folder: Path, items: pd.DataFrame) -> None:

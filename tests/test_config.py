@@ -153,7 +153,7 @@ UNKNOWN_NAMES: dict[str, tuple[Edit, str]] = {
     ),
     "benchmark": (
         lambda v: v["evaluation"]["tasks"].update(benchmarks=[{"names": ["hella_swag"], "data": "hub"}]),
-        "evaluation.tasks.benchmarks.0.names.0: 'hella_swag' is not valid; did you mean 'hellaswag'?",
+        "evaluation.tasks.benchmarks.0.names.0: no task 'hella_swag' in config/tasks/hub; did you mean 'hellaswag'?",
     ),
     "claims corpus": (
         lambda v: v["claims"].update(dataset="tests"),

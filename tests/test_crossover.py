@@ -17,7 +17,7 @@ from figure_world import drawn, stored, words
 from pruning_vs_scratch.cli import REPOSITORY, share, token_count
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.figures import FIGURES
+from pruning_vs_scratch.figures.catalogue import FIGURES
 from pruning_vs_scratch.tables import resampling
 from pruning_vs_scratch.tables.crossover import (
     NOTHING_RULED_OUT,
@@ -357,7 +357,7 @@ def lawful(folder: Path, *meetings: int) -> Tables:
 
 def test_the_figure_draws_gaps_curves_and_crossovers(tmp_path: Path) -> None:
     tables = lawful(tmp_path, 150_000, 1_000_000)
-    data = FIGURES["crossover"].data(tables)
+    data = FIGURES["crossover"].drawing.data(tables)
     figure = drawn("crossover", tables)
     for axes, (_, rows) in zip(figure.axes, data.groupby("panel", sort=False), strict=True):
         measured, curve = (rows[rows["kind"] == kind] for kind in ("measured", "curve"))

@@ -10,7 +10,8 @@ import pytest
 from matplotlib.colors import same_color
 
 from figure_world import columns_of, drawn, points, words
-from pruning_vs_scratch.figures import FIGURES, reported
+from pruning_vs_scratch.figures import reported
+from pruning_vs_scratch.figures.catalogue import FIGURES
 from pruning_vs_scratch.figures.pareto import COSTS, on_front
 from pruning_vs_scratch.figures.save import save
 from pruning_vs_scratch.tables.load import Tables
@@ -38,14 +39,14 @@ def test_comparisons_without_a_value_are_left_out_and_counted(figure_tables: dic
     tables = figure_tables["holes"]
     assert tables.gaps["gap"].isna().sum() == 2
     assert "2 comparisons without a value not drawn" in words(drawn(name, tables))
-    data = FIGURES[name].data(tables)
+    data = FIGURES[name].drawing.data(tables)
     for column in {"gap", "difference", "loss", "loss_retrained"} & set(data):
         assert data[column].notna().all()
 
 
 @pytest.mark.parametrize("study", ["whole", "seeds", "holes"])
 def test_granularity_draws_its_data(figure_tables: dict[str, Tables], study: str) -> None:
-    data = FIGURES["granularity"].data(figure_tables[study])
+    data = FIGURES["granularity"].drawing.data(figure_tables[study])
     panels = drawn("granularity", figure_tables[study]).axes
     for axes, setting in zip(panels, ("equal", "full"), strict=True):
         assert points(axes) == columns_of(data[data["setting"] == setting], "gap", "row")
@@ -57,7 +58,7 @@ def test_granularity_draws_its_data(figure_tables: dict[str, Tables], study: str
 
 def test_tasks_draw_their_data_with_what_the_parent_and_guessing_score(figure_tables: dict[str, Tables]) -> None:
     tables = figure_tables["whole"]
-    data = FIGURES["tasks"].data(tables)
+    data = FIGURES["tasks"].drawing.data(tables)
     panels = drawn("tasks", tables).axes
     for axes, setting in zip(panels, ("equal", "full"), strict=True):
         rows = data[data["setting"] == setting]
@@ -73,7 +74,7 @@ def test_tasks_draw_their_data_with_what_the_parent_and_guessing_score(figure_ta
 
 @pytest.mark.parametrize("study", ["whole", "seeds", "one_budget", "holes"])
 def test_training_curves_draw_their_data(figure_tables: dict[str, Tables], study: str) -> None:
-    data = FIGURES["training_curves"].data(figure_tables[study])
+    data = FIGURES["training_curves"].drawing.data(figure_tables[study])
     for axes, (_, rows) in zip(
         drawn("training_curves", figure_tables[study]).axes, data.groupby("panel", sort=False), strict=True
     ):
@@ -87,7 +88,7 @@ def test_training_curves_draw_their_data(figure_tables: dict[str, Tables], study
 
 def test_curves_of_several_seeds_are_their_mean_and_extremes(figure_tables: dict[str, Tables]) -> None:
     tables = figure_tables["seeds"]
-    data = FIGURES["training_curves"].data(tables)
+    data = FIGURES["training_curves"].drawing.data(tables)
     runs = [f"P524k-shortgpt-0.5-R131k-seed{seed}" for seed in range(3)]
     rows = data[(data["runs"] == ";".join(runs)) & (data["kind"] == "training")]
     training = tables.curves[tables.curves["kind"] == "training"]
@@ -102,7 +103,7 @@ def test_importance_of_several_seeds_is_their_mean_and_hollow_where_they_disagre
     figure_tables: dict[str, Tables],
 ) -> None:
     tables = figure_tables["seeds"]
-    data = FIGURES["importance"].data(tables)
+    data = FIGURES["importance"].drawing.data(tables)
     rows = data[(data["measure"] == "block_influence") & (data["ratio"] == 0.5)]
     stored = tables.importance[(tables.importance["method"] == "shortgpt") & (tables.importance["ratio"] == 0.5)]
     by_block = stored.groupby("block")
@@ -124,7 +125,7 @@ def test_importance_of_several_seeds_is_their_mean_and_hollow_where_they_disagre
 
 def test_importance_draws_scores_and_the_blocks_that_go(figure_tables: dict[str, Tables]) -> None:
     tables = figure_tables["whole"]
-    data = FIGURES["importance"].data(tables)
+    data = FIGURES["importance"].drawing.data(tables)
     influence, *channels = drawn("importance", tables).axes
     blocks = data[(data["measure"] == "block_influence") & (data["ratio"] == 0.5)]
     assert points(influence) == columns_of(blocks, "block", "value")
@@ -139,7 +140,7 @@ def test_importance_draws_scores_and_the_blocks_that_go(figure_tables: dict[str,
 @pytest.mark.parametrize("study", ["whole", "seeds"])
 def test_shape_search_draws_every_candidate_and_marks_the_chosen(figure_tables: dict[str, Tables], study: str) -> None:
     tables = figure_tables[study]
-    data = FIGURES["shape_search"].data(tables)
+    data = FIGURES["shape_search"].drawing.data(tables)
     figure = drawn("shape_search", tables)
     for axes, (_, rows) in zip(figure.axes, data.groupby("ratio"), strict=True):
         *candidates, chosen = axes.lines
@@ -153,7 +154,7 @@ def test_shape_search_draws_every_candidate_and_marks_the_chosen(figure_tables: 
 
 def test_pareto_draws_every_model_and_the_fronts(figure_tables: dict[str, Tables]) -> None:
     tables = figure_tables["seeds"]
-    data = FIGURES["pareto"].data(tables)
+    data = FIGURES["pareto"].drawing.data(tables)
     assert len(data) == tables.runs.assign(name=tables.runs["run"].str.rpartition("-")[0])["name"].nunique()
     assert set(data["seeds"]) == {3}
     for axes, cost in zip(drawn("pareto", tables).axes, COSTS, strict=True):
@@ -174,7 +175,7 @@ def test_a_model_is_on_the_front_unless_another_is_better() -> None:
 def test_reported_draws_its_data_under_titles_that_say_whose_it_is(
     figure_tables: dict[str, Tables], study: str
 ) -> None:
-    data = FIGURES["reported"].data(figure_tables[study])
+    data = FIGURES["reported"].drawing.data(figure_tables[study])
     figure = drawn("reported", figure_tables[study])
     panels = [(panel, source) for panel in reported.PANELS for source in reported.SOURCES]
     for axes, (panel, source) in zip(figure.axes, panels, strict=True):
@@ -236,7 +237,7 @@ def test_of_two_numbers_for_one_model_the_better_graded_is_drawn(
         flap.assign(figure="table1", method="shortgpt", precision="labelled"),  # has none either
     ]
     pd.concat([*others, numbers]).to_csv(folder / "reported.csv", index=False)
-    data = FIGURES["reported"].data(Tables(folder))
+    data = FIGURES["reported"].drawing.data(Tables(folder))
     accuracies = data[(data["source"] == "paper") & (data["panel"] == reported.ACCURACY)]
     of_flap = accuracies[accuracies["method"] == "flap"]
     assert of_flap[["setting", "value", "precision"]].to_numpy().tolist() == [
@@ -262,11 +263,11 @@ def test_a_grade_has_its_look_and_sign_in_every_panel(figure_tables: dict[str, T
 )
 def test_files_are_complete_and_the_same_each_time(figure_tables: dict[str, Tables], tmp_path: Path, name: str) -> None:
     for folder in ("one", "two"):
-        save(FIGURES[name], name, figure_tables["whole"], "demo", tmp_path / folder)
+        save(FIGURES[name], figure_tables["whole"], "demo", tmp_path / folder)
     for suffix in ("pdf", "png", "csv"):
         one, two = (tmp_path / folder / f"{name}.{suffix}" for folder in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
-    assert len(pd.read_csv(tmp_path / "one" / f"{name}.csv")) == len(FIGURES[name].data(figure_tables["whole"]))
+    assert len(pd.read_csv(tmp_path / "one" / f"{name}.csv")) == len(FIGURES[name].drawing.data(figure_tables["whole"]))
 
 
 def test_slides_have_larger_figures_and_type(figure_tables: dict[str, Tables], tmp_path: Path) -> None:
@@ -274,12 +275,12 @@ def test_slides_have_larger_figures_and_type(figure_tables: dict[str, Tables], t
     assert talk.get_figwidth() == pytest.approx(1.75 * column.get_figwidth())
     smallest = [min(text.get_fontsize() for text in figure.legends[0].get_texts()) for figure in (column, talk)]
     assert smallest == [7.0, 12.25]
-    save(FIGURES["ratio"], "ratio", figure_tables["whole"], "demo", tmp_path, "talk")
+    save(FIGURES["ratio"], figure_tables["whole"], "demo", tmp_path, "talk")
     assert b"/FontFile2" in (tmp_path / "ratio.pdf").read_bytes()
 
 
 def test_curves_of_pretraining_are_as_long_as_the_parents_tokens(figure_tables: dict[str, Tables]) -> None:
-    data = FIGURES["training_curves"].data(figure_tables["whole"])
+    data = FIGURES["training_curves"].drawing.data(figure_tables["whole"])
     longest = data.groupby("role")["tokens"].max().to_dict()
     assert longest == {
         "parent": PARENT_TOKENS, "retrained": max(BUDGETS), "scratch": max(BUDGETS),

@@ -1,5 +1,6 @@
 """Figures show what their data file says, are labelled, legible, and the same bytes each time."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 
 from figure_world import STUDIES, columns_of, drawn, points, texts, words
 from pruning_vs_scratch.cli import REPOSITORY
-from pruning_vs_scratch.figures import FIGURES
+from pruning_vs_scratch.figures.catalogue import FIGURES, needed_tables
 from pruning_vs_scratch.figures.save import save
 from pruning_vs_scratch.tables.load import Tables
 from synthetic_tables import BUDGETS
@@ -67,7 +68,7 @@ def test_axes_are_labelled_and_the_study_is_named(case: tuple[Figure, str]) -> N
 
 @pytest.mark.parametrize("study", ["whole", "seeds", "one_budget"])
 def test_token_budget_draws_its_data(figure_tables: dict[str, Tables], study: str) -> None:
-    data = FIGURES["token_budget"].data(figure_tables[study])
+    data = FIGURES["token_budget"].drawing.data(figure_tables[study])
     figure = drawn("token_budget", figure_tables[study])
     assert len(figure.axes) == data["panel"].nunique() == 4
     for axes, (panel, rows) in zip(figure.axes, data.groupby("panel", sort=False), strict=True):
@@ -96,7 +97,7 @@ def test_a_baseline_that_methods_share_is_drawn_at_the_budgets_of_all(
 
 
 def test_full_budget_draws_its_data(figure_tables: dict[str, Tables]) -> None:
-    data = FIGURES["full_budget"].data(figure_tables["whole"])
+    data = FIGURES["full_budget"].drawing.data(figure_tables["whole"])
     losses, gaps = drawn("full_budget", figure_tables["whole"]).axes
     bars = [bar.get_width() for bar in losses.patches]
     assert bars == [*data["loss_retrained"], *data["loss_scratch"]]
@@ -105,7 +106,7 @@ def test_full_budget_draws_its_data(figure_tables: dict[str, Tables]) -> None:
 
 
 def test_ratio_draws_its_data(figure_tables: dict[str, Tables]) -> None:
-    data = FIGURES["ratio"].data(figure_tables["whole"])
+    data = FIGURES["ratio"].drawing.data(figure_tables["whole"])
     (axes,) = drawn("ratio", figure_tables["whole"]).axes
     assert set(data["budget"]) == {max(BUDGETS)}
     assert points(axes) == columns_of(data, "x", "gap")
@@ -113,7 +114,7 @@ def test_ratio_draws_its_data(figure_tables: dict[str, Tables]) -> None:
 
 
 def test_a_figure_without_data_says_so(figure_tables: dict[str, Tables]) -> None:
-    assert FIGURES["full_budget"].data(figure_tables["no_full"]).empty
+    assert FIGURES["full_budget"].drawing.data(figure_tables["no_full"]).empty
     shown = [text.get_text() for text, _ in texts(drawn("full_budget", figure_tables["no_full"]))]
     assert "This study has no baselines at the full budget." in shown
 
@@ -125,12 +126,12 @@ def test_files_are_complete_and_the_same_each_time(
     figure_tables: dict[str, Tables], tmp_path: Path, name: str, study: str
 ) -> None:
     for folder in ("one", "two"):
-        save(FIGURES[name], name, figure_tables[study], "demo", tmp_path / folder)
+        save(FIGURES[name], figure_tables[study], "demo", tmp_path / folder)
     for suffix in ("pdf", "png", "csv"):
         one, two = (tmp_path / folder / f"{name}.{suffix}" for folder in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
     read = pd.read_csv(tmp_path / "one" / f"{name}.csv")
-    pd.testing.assert_frame_equal(read, FIGURES[name].data(figure_tables[study]), check_dtype=False)
+    pd.testing.assert_frame_equal(read, FIGURES[name].drawing.data(figure_tables[study]), check_dtype=False)
 
 
 def test_the_entry_point_redraws_without_torch(figure_tables: dict[str, Tables], tmp_path: Path) -> None:
@@ -145,7 +146,37 @@ def test_the_entry_point_redraws_without_torch(figure_tables: dict[str, Tables],
     assert {path.name for path in tmp_path.iterdir()} == files
 
 
-def test_the_workflow_draws_every_figure_and_the_report_explains_it() -> None:
-    rules = (REPOSITORY / "workflow/rules/common.smk").read_text(encoding="utf-8")
-    assert all(f'"{name}"' in rules for name in FIGURES)
-    assert {file.stem for file in (REPOSITORY / "workflow/report/figures").iterdir()} == set(FIGURES)
+def test_the_report_explains_every_figure() -> None:
+    captions = [REPOSITORY / "workflow" / figure.caption for figure in FIGURES.values()]
+    assert all(caption.read_text(encoding="utf-8").strip() for caption in captions)
+    assert sorted((REPOSITORY / "workflow/report/figures").iterdir()) == sorted(captions)
+
+
+def test_the_readme_lists_the_figures_in_their_order() -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `figures/demo/(\w+)\.\*`", readme, re.MULTILINE) == list(FIGURES)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_reads_the_tables_that_its_entry_names(
+    figure_tables: dict[str, Tables], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+    read = Tables._read
+
+    def watched(tables: Tables, file: str, folder: Path | None = None) -> pd.DataFrame:
+        seen.add(str((Path("tables") if folder is None else Path()) / file))
+        return read(tables, file, folder)
+
+    monkeypatch.setattr(Tables, "_read", watched)
+    for study in ("whole", "seeds"):
+        drawn(name, Tables(figure_tables[study].folder))
+    assert seen == set(FIGURES[name].needs)
+    assert set(FIGURES[name].needs) <= set(needed_tables())
+
+
+def test_the_lists_of_figures_and_printed_tables_are_read_without_matplotlib_or_pandas() -> None:
+    lists = ("figures.catalogue", "tables.published.catalogue")
+    imports = "; ".join(f"import pruning_vs_scratch.{module}" for module in lists)
+    check = f"import sys; {imports}; assert not {{'matplotlib', 'pandas', 'torch'}} & {{*sys.modules}}"
+    subprocess.run([sys.executable, "-c", check], check=True)

@@ -15,14 +15,14 @@ from pruning_vs_scratch.artifacts import manifest_of
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.corpus import CorpusConfig, HubSource
 from pruning_vs_scratch.config.hub import HubDataset
-from pruning_vs_scratch.data.benchmarks import BENCHMARKS
+from pruning_vs_scratch.config.hub_tasks import hub_task
 from pruning_vs_scratch.data.corpora import extract_corpora
 from pruning_vs_scratch.data.documents import read_documents
 from pruning_vs_scratch.data.hub import link_home, read_hub, verify_frozen
 from pruning_vs_scratch.errors import UserError
 
-PIQA = BENCHMARKS["piqa"].dataset
-ARC = BENCHMARKS["arc_easy"].dataset
+PIQA = hub_task("piqa").dataset
+ARC = hub_task("arc_easy").dataset
 OTHER = "f" * 40
 TOKEN = "hf_a-token-of-the-test"
 

@@ -23,7 +23,7 @@ from pruning_vs_scratch.ladder.machine import Machine
 from pruning_vs_scratch.ladder.overlay import rung_overlay
 from pruning_vs_scratch.ladder.page import table
 from pruning_vs_scratch.ladder.price import Price, ladder, largest_within
-from pruning_vs_scratch.ladder.proportions import MATRICES, Matrix, Proportions
+from pruning_vs_scratch.ladder.proportions import MATRICES, MatrixName, Proportions
 from pruning_vs_scratch.ladder.rungs import LEAST_STEPS, RUNGS, Parent, Rung, nearest_parent, parents, parse_params
 from pruning_vs_scratch.ladder.shapes import TOLERANCE, width_targets
 from pruning_vs_scratch.ladder.text import MOST_PASSES, PLAYS_TOKENS, passes_over_plays
@@ -31,7 +31,7 @@ from pruning_vs_scratch.ladder.write import write_rung
 from pruning_vs_scratch.planning.chain import longest_chain
 from pruning_vs_scratch.planning.estimate import Load
 from pruning_vs_scratch.planning.schedule import makespan
-from pruning_vs_scratch.planning.throughput import SHIPPED, Throughput
+from pruning_vs_scratch.planning.throughput import SHIPPED, ThroughputTable
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.runs import Pair
 from pruning_vs_scratch.tables.claims import state_claims
@@ -40,7 +40,7 @@ from test_planning import graph_of
 from test_workflow import checkout, planned_jobs
 
 PAPER = Proportions.read(REPOSITORY / "config")
-THROUGHPUT = Throughput.read([REPOSITORY / SHIPPED])
+THROUGHPUT = ThroughputTable.read([REPOSITORY / SHIPPED])
 EVERY = [pytest.param(rung, matrix, id=f"{rung.name}-{matrix}") for rung in RUNGS for matrix in MATRICES]
 SMALLEST = parents(PAPER)[0]
 
@@ -50,7 +50,7 @@ def machine(count: int = 8, device: str = "h100") -> Machine:
 
 
 @cache
-def price(rung: Rung, matrix: Matrix) -> Price:
+def price(rung: Rung, matrix: MatrixName) -> Price:
     return Price(Parent(rung, PAPER), matrix, machine())
 
 
@@ -69,7 +69,7 @@ def kept(study: Study) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(("rung", "matrix"), EVERY)
-def test_tokens_are_the_papers_shares(rung: Rung, matrix: Matrix) -> None:
+def test_tokens_are_the_papers_shares(rung: Rung, matrix: MatrixName) -> None:
     study, paper = price(rung, matrix).study, papers_study()
     parent = next(run.plan for run in study.runs.values() if run.role == "parent")
     assert parent is not None
@@ -98,7 +98,7 @@ def test_tokens_are_the_papers_shares(rung: Rung, matrix: Matrix) -> None:
 
 
 @pytest.mark.parametrize(("rung", "matrix"), EVERY)
-def test_targets_keep_the_papers_share_of_the_decoder(rung: Rung, matrix: Matrix) -> None:
+def test_targets_keep_the_papers_share_of_the_decoder(rung: Rung, matrix: MatrixName) -> None:
     found, wanted = kept(price(rung, matrix).study), kept(papers_study())
     assert set(found) <= set(wanted)
     for name, share in found.items():
@@ -108,7 +108,7 @@ def test_targets_keep_the_papers_share_of_the_decoder(rung: Rung, matrix: Matrix
 
 
 @pytest.mark.parametrize(("rung", "matrix"), EVERY)
-def test_every_run_has_enough_steps(rung: Rung, matrix: Matrix) -> None:
+def test_every_run_has_enough_steps(rung: Rung, matrix: MatrixName) -> None:
     study = price(rung, matrix).study
     assert min(run.plan.steps for run in study.recorded_runs.values() if run.plan) >= LEAST_STEPS
     learning = [run.pruning.training for run in study.runs.values() if run.pruning and run.pruning.training]

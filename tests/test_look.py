@@ -13,7 +13,8 @@ from figure_world import words
 from pruning_vs_scratch.archive.restyle import Restyle
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.figures import FIGURES, style
+from pruning_vs_scratch.figures import style
+from pruning_vs_scratch.figures.catalogue import FIGURES
 from pruning_vs_scratch.figures.look import USUAL, Look, read_look
 from pruning_vs_scratch.figures.save import save
 from pruning_vs_scratch.tables.load import Tables
@@ -59,7 +60,7 @@ def test_a_style_file_changes_what_it_names_alone(figure_tables: dict[str, Table
 def test_every_figure_calls_methods_as_the_style_file_does(figure_tables: dict[str, Tables], name: str) -> None:
     labels = {"shortgpt": "Block removal", "minitron_depth": "Block removal"}
     with style.settings("column", Look(labels=labels)):
-        figure = FIGURES[name].draw(figure_tables["whole"], "demo")
+        figure = FIGURES[name].drawing.draw(figure_tables["whole"], "demo")
     figure.set_label("column")
     shown = words(figure)
     assert "Block removal" in shown
@@ -124,7 +125,7 @@ def test_every_figure_can_be_drawn_of_one_method(figure_tables: dict[str, Tables
 
 
 def test_a_look_that_says_nothing_changes_no_byte(figure_tables: dict[str, Tables], tmp_path: Path) -> None:
-    save(FIGURES["ratio"], "ratio", figure_tables["whole"], "demo", tmp_path / "plain")
+    save(FIGURES["ratio"], figure_tables["whole"], "demo", tmp_path / "plain")
     Restyle(("ratio",)).draw(figure_tables["whole"].folder, "demo", tmp_path / "restyled", "column")
     for kind in ("csv", "pdf", "png"):
         one, two = (tmp_path / folder / f"ratio.{kind}" for folder in ("plain", "restyled"))

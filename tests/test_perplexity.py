@@ -15,17 +15,17 @@ from mini_benchmarks import items_of
 from pruning_vs_scratch.data.tokenizer import load_tokenizer
 from pruning_vs_scratch.data.tokens import TokenArray, TokenStore
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.evaluation.perplexity import Reading, checked_store, corpus_losses, read_windows
+from pruning_vs_scratch.evaluation.perplexity import CorpusReading, checked_store, corpus_losses, read_windows
 from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.study.evaluation import CorpusRequest
 from pruning_vs_scratch.training.world import World
 from together import run_together
 
 READINGS = {
-    "plain": Reading(24),
-    "overlapping": Reading(24, stride=8),
-    "with BOS": Reading(24, bos=True),
-    "overlapping with BOS": Reading(24, stride=5, bos=True),
+    "plain": CorpusReading(24),
+    "overlapping": CorpusReading(24, stride=8),
+    "with BOS": CorpusReading(24, bos=True),
+    "overlapping with BOS": CorpusReading(24, stride=5, bos=True),
 }
 WINDOWS = 11
 BOS = 0
@@ -41,7 +41,7 @@ def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def losses(folder: Path, reading: Reading, *, world: World, batch_size: int = 4, **request: Any) -> pd.DataFrame:
+def losses(folder: Path, reading: CorpusReading, *, world: World, batch_size: int = 4, **request: Any) -> pd.DataFrame:
     wanted = CorpusRequest(**({"windows": WINDOWS} | request))
     store = TokenStore(folder / "tokens/text")
     model = load_llama(folder / "model-0").eval()
@@ -52,7 +52,7 @@ ALONE = World(torch.device("cpu"))
 
 
 @pytest.mark.parametrize("reading", READINGS.values(), ids=READINGS)
-def test_losses_equal_the_plain_definition(world_folder: Path, reading: Reading) -> None:
+def test_losses_equal_the_plain_definition(world_folder: Path, reading: CorpusReading) -> None:
     found = losses(world_folder, reading, world=ALONE)
     model = load_llama(world_folder / "model-0").eval()
     store = TokenStore(world_folder / "tokens/text")
@@ -65,7 +65,7 @@ def test_losses_equal_the_plain_definition(world_folder: Path, reading: Reading)
 
 
 @pytest.mark.parametrize("reading", READINGS.values(), ids=READINGS)
-def test_the_authors_losses_are_those_of_the_texts_own_tokens(world_folder: Path, reading: Reading) -> None:
+def test_the_authors_losses_are_those_of_the_texts_own_tokens(world_folder: Path, reading: CorpusReading) -> None:
     found = losses(world_folder, reading, mode="authors", world=ALONE)
     tokenizer, model = load_tokenizer(tokenizer_folder(world_folder)), load_llama(world_folder / "model-0").eval()
     ids = [token for text in TEXTS for token in tokenizer.encode(text).ids]
@@ -81,7 +81,7 @@ def test_the_authors_losses_are_those_of_the_texts_own_tokens(world_folder: Path
 def test_no_token_is_scored_twice_and_no_window_left_out(
     length: int, stride: int | None, bos: bool, tokens: int
 ) -> None:
-    reading = Reading(length, min(stride, length) if stride else None, bos)
+    reading = CorpusReading(length, min(stride, length) if stride else None, bos)
     store = TokenArray(np.arange(1, tokens + 1), "numbers")
     count = reading.windows_in(tokens)
     if count == 0:
@@ -107,27 +107,27 @@ def test_the_authors_windows_are_slices_of_the_texts_own_tokens(
     store = TokenArray(np.array([token for document in documents for token in (0, *document)]), "numbers")
     count = len(own) // length
     if count:
-        windows = read_windows(store, Reading(length, *reading), CorpusRequest(count, "authors"), 0)
+        windows = read_windows(store, CorpusReading(length, *reading), CorpusRequest(count, "authors"), 0)
         assert windows.tolist() == [own[k * length : (k + 1) * length] for k in range(count)]
     with pytest.raises(UserError, match=f"numbers holds {len(own)} tokens of text and so {count} windows of {length}"):
-        read_windows(store, Reading(length), CorpusRequest(count + 1, "authors"), 0)
+        read_windows(store, CorpusReading(length), CorpusRequest(count + 1, "authors"), 0)
 
 
 def test_the_authors_windows_need_two_tokens_and_a_known_separator() -> None:
     store = TokenArray(np.arange(100), "numbers")
     with pytest.raises(UserError, match=r"sequence_length: 1 token leaves nothing to predict.*at least 2"):
-        read_windows(store, Reading(1), CorpusRequest(3, "authors"), 0)
+        read_windows(store, CorpusReading(1), CorpusRequest(3, "authors"), 0)
     with pytest.raises(UserError, match="no separator of documents, and mode authors leaves it out of numbers"):
-        read_windows(store, Reading(4), CorpusRequest(3, "authors"), None)
+        read_windows(store, CorpusReading(4), CorpusRequest(3, "authors"), None)
 
 
 def test_losses_hardly_depend_on_the_batch_size(world_folder: Path) -> None:
-    one, all_ = (losses(world_folder, Reading(24), batch_size=size, world=ALONE)["loss"] for size in (1, WINDOWS))
+    one, all_ = (losses(world_folder, CorpusReading(24), batch_size=size, world=ALONE)["loss"] for size in (1, WINDOWS))
     np.testing.assert_allclose(one, all_, atol=1e-5, rtol=0)
 
 
 def shared_losses(world: World, folder: Path, windows: int) -> pd.DataFrame:
-    return losses(folder, Reading(24), windows=windows, world=world)
+    return losses(folder, CorpusReading(24), windows=windows, world=world)
 
 
 @pytest.mark.parametrize("windows", [1, 7])
@@ -139,7 +139,7 @@ def test_processes_that_share_the_windows_find_the_same(world_folder: Path, wind
 
 def test_windows_beyond_the_models_positions_are_refused(world_folder: Path) -> None:
     with pytest.raises(UserError, match="513 tokens are beyond the 512 positions"):
-        losses(world_folder, Reading(513), world=ALONE)
+        losses(world_folder, CorpusReading(513), world=ALONE)
 
 
 def test_text_of_another_tokenizer_is_refused(world_folder: Path, tmp_path: Path) -> None:
@@ -150,4 +150,4 @@ def test_text_of_another_tokenizer_is_refused(world_folder: Path, tmp_path: Path
 
 def test_a_tokenizer_without_separator_cannot_begin_windows(world_folder: Path) -> None:
     with pytest.raises(UserError, match=r"perplexity\.bos"):
-        read_windows(TokenStore(world_folder / "tokens/text"), Reading(8, bos=True), CorpusRequest(1), None)
+        read_windows(TokenStore(world_folder / "tokens/text"), CorpusReading(8, bos=True), CorpusRequest(1), None)

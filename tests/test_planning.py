@@ -19,21 +19,22 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from figure_world import texts
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.figures import FIGURES, style
 from pruning_vs_scratch.figures import plan as figure
+from pruning_vs_scratch.figures import style
+from pruning_vs_scratch.figures.catalogue import FIGURES
 from pruning_vs_scratch.planning.chain import longest_chain
 from pruning_vs_scratch.planning.estimate import Load
 from pruning_vs_scratch.planning.jobs import Job, JobGraph, job_graph
 from pruning_vs_scratch.planning.measure import merged
 from pruning_vs_scratch.planning.plan import Plan
 from pruning_vs_scratch.planning.text import hours, markdown, size
-from pruning_vs_scratch.planning.throughput import COLUMNS, SHIPPED, Rate, Throughput, read_rates, write_rates
+from pruning_vs_scratch.planning.throughput import COLUMNS, SHIPPED, Rate, ThroughputTable, read_rates, write_rates
 from pruning_vs_scratch.pruning.catalogue import methods
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.calibration import calibration_flops
 from pruning_vs_scratch.study.costs import planned_costs
 from pruning_vs_scratch.study.plan import PruningPlan
-from pruning_vs_scratch.tables.published import PAGES
+from pruning_vs_scratch.tables.published.catalogue import PAGES
 from studies import studies
 
 Values = dict[str, Any]
@@ -43,7 +44,7 @@ BILLION = 10**9
 
 def plan_of(values: Values, device: str | None = None) -> Plan:
     study = Study(values)
-    throughput = Throughput.read([REPOSITORY / SHIPPED])
+    throughput = ThroughputTable.read([REPOSITORY / SHIPPED])
     return Plan(study, throughput, device or study.config.cluster.device, FIGURES, PAGES)
 
 
@@ -256,7 +257,7 @@ def test_rates_of_your_own_go_before_those_that_are_shipped(tmp_path: Path) -> N
     own, shipped = tmp_path / "own.csv", tmp_path / "shipped.csv"
     write_rates([rate(rate=7.0, params_from=10, params_below=20)], own)
     write_rates([rate(rate=3.0)], shipped)
-    table = Throughput.read([own, tmp_path / "missing.csv", shipped])
+    table = ThroughputTable.read([own, tmp_path / "missing.csv", shipped])
     found = [table.find("x1", "bf16", "train", params).rate for params in (9, 10, 19, 20)]
     assert found == [3.0, 7.0, 7.0, 3.0]
 
@@ -280,7 +281,7 @@ def test_a_new_measurement_stands_for_the_earlier_ones_of_its_kind() -> None:
     ],
 )
 def test_a_missing_rate_is_named_with_what_there_is(device: str, precision: str, params: int, words: list[str]) -> None:
-    table = Throughput([rate(params_from=1_000_000, params_below=2_000_000)])
+    table = ThroughputTable([rate(params_from=1_000_000, params_below=2_000_000)])
     with pytest.raises(UserError) as error:
         table.find(device, precision, "train", params)
     assert [word for word in words if word not in str(error.value)] == []

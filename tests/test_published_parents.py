@@ -21,7 +21,7 @@ from pruning_vs_scratch.config.load import parse_config
 from pruning_vs_scratch.data.tokenizer import load_tokenizer, separator_of, take_tokenizer
 from pruning_vs_scratch.data.tokens import TokenStore, token_dtype, write_tokens
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.figures import FIGURES
+from pruning_vs_scratch.figures.catalogue import FIGURES
 from pruning_vs_scratch.models.llama import llama_config, random_like, random_llama, shape_of, with_shape
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.checkpoints import Acquisition
@@ -220,7 +220,7 @@ def test_every_figure_is_drawn_where_nobody_says_the_parents_tokens(unknown: Tab
 
 
 def test_models_are_compared_by_the_tokens_since_an_unknown_pretraining(unknown: Tables) -> None:
-    data = FIGURES["pareto"].data(unknown)
+    data = FIGURES["pareto"].drawing.data(unknown)
     retrained = data[data["role"] == "retrained"]
     assert (retrained["tokens_total"] == retrained["tokens_train"]).all()
     assert data.loc[data["role"] == "parent", "tokens_total"].isna().all()

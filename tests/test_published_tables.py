@@ -1,5 +1,6 @@
 """Printed tables say what the stored ones say, in three forms, and need no torch."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from pruning_vs_scratch.files import write_json
 from pruning_vs_scratch.tables.claims import state_claims
 from pruning_vs_scratch.tables.gaps import gap_groups, gap_table
 from pruning_vs_scratch.tables.items import chance_rows, task_mean_rows, task_rows
-from pruning_vs_scratch.tables.published import PUBLISHED
+from pruning_vs_scratch.tables.published.catalogue import PAGES, PUBLISHED, ReportFolder
 from pruning_vs_scratch.tables.published.stored import MISSING, Stored, write
 from pruning_vs_scratch.tables.reported import GRADES
 from pruning_vs_scratch.tables.reported_claims import with_reported
@@ -81,13 +82,13 @@ def stored(tmp_path: Path) -> Stored:
 
 
 def test_the_main_table_has_both_settings_of_every_comparison_in_a_row(stored: Stored) -> None:
-    numbers = PUBLISHED["main"](stored).numbers
+    numbers = PUBLISHED["main"].make(stored).numbers
     gaps = stored.tables.gaps
     assert len(numbers) == (gaps["setting"] == "equal").sum()
     for setting in ("equal", "full"):
         expected = gaps[gaps["setting"] == setting]["gap"].tolist()
         assert numbers[f"gap_{setting}"].dropna().tolist() == expected
-    printed = PUBLISHED["main"](stored).printed
+    printed = PUBLISHED["main"].make(stored).printed
     first = gaps.iloc[0]
     assert printed["gap"].iloc[0] == f"{first['gap']:+.3f} [{first['low']:+.3f}, {first['high']:+.3f}]"
     assert printed["gap, full budget"].iloc[0] == "–"
@@ -95,7 +96,7 @@ def test_the_main_table_has_both_settings_of_every_comparison_in_a_row(stored: S
 
 
 def test_tasks_stand_beside_guessing(stored: Stored) -> None:
-    printed = PUBLISHED["tasks"](stored).printed
+    printed = PUBLISHED["tasks"].make(stored).printed
     assert printed["model"].iloc[0] == "chance"
     assert printed.loc[0, ["continuation", "last_word", "mean"]].tolist() == ["25.0", "25.0", "25.0"]
     assert len(printed) == len(stored.tables.runs) + 1
@@ -103,7 +104,7 @@ def test_tasks_stand_beside_guessing(stored: Stored) -> None:
 
 
 def test_the_full_budget_is_taken_apart(stored: Stored) -> None:
-    numbers = PUBLISHED["accounting"](stored).numbers
+    numbers = PUBLISHED["accounting"].make(stored).numbers
     assert (
         numbers["tokens_pipeline"] == numbers[["tokens_parent", "tokens_prune", "tokens_retrain"]].sum(axis=1)
     ).all()
@@ -119,17 +120,17 @@ def test_what_a_shared_baseline_read_beyond_each_pipeline_is_told(stored: Stored
     shared = pairs.loc[full, "scratch"].iloc[0]
     ledger.loc[ledger["run"] == shared, "tokens_seen"] += 1500
     runs["tokens_prune"] = 200
-    table = PUBLISHED["accounting"](stored)
+    table = PUBLISHED["accounting"].make(stored)
     told = table.printed["beyond the pipeline"]
     assert set(told[~full]) == {"–"}
     assert set(told[full & (pairs["scratch"] == shared)]) == {"1,300"}
     assert table.numbers["tokens_beyond"].notna().tolist() == full.tolist()
     stored.tables.pairs.drop(pairs.index[full], inplace=True)
-    assert "beyond the pipeline" not in PUBLISHED["accounting"](stored).printed
+    assert "beyond the pipeline" not in PUBLISHED["accounting"].make(stored).printed
 
 
 def test_search_ranges_and_values_are_told(stored: Stored) -> None:
-    table = PUBLISHED["hyperparameters"](stored).numbers.set_index("hyperparameter")
+    table = PUBLISHED["hyperparameters"].make(stored).numbers.set_index("hyperparameter")
     assert table.loc["peak learning rate"].tolist() == ["0.003", "0.001, 0.003"]
     assert table.loc["sparsegpt: damping", "value"] == "0.01"
     tried = "72/136/6, 66/160/6, 84/104/3"
@@ -138,7 +139,7 @@ def test_search_ranges_and_values_are_told(stored: Stored) -> None:
 
 
 def test_pairs_of_two_learning_rates_are_told_apart(stored: Stored) -> None:
-    accounting, hyperparameters = PUBLISHED["accounting"], PUBLISHED["hyperparameters"]
+    accounting, hyperparameters = PUBLISHED["accounting"].make, PUBLISHED["hyperparameters"].make
     assert "peak_lr_scratch" not in accounting(stored).numbers
     assert hyperparameters(stored).title == "Hyperparameters, the same on both sides of every pair"
     pairs, ledger = stored.tables.pairs, stored.ledger
@@ -162,7 +163,7 @@ def test_pairs_of_two_learning_rates_are_told_apart(stored: Stored) -> None:
 
 
 def test_size_and_speed_have_units_and_the_hardware(stored: Stored) -> None:
-    published = PUBLISHED["efficiency"](stored)
+    published = PUBLISHED["efficiency"].make(stored)
     assert published.title.endswith("measured on A CPU")
     assert set(published.printed["prefill"]) == {"12.5 ms"}
     assert set(published.printed["parameters"]) == {"2M"}
@@ -175,13 +176,13 @@ def test_the_speed_of_skipped_zeros_stands_beside_the_models_that_have_it(stored
     model = table.loc[prefill & (table["role"] == "pruned")].iloc[[0]]
     faster = model.assign(metric="prefill_seconds_skipping_zeros", value=0.01)
     pd.concat([table, faster]).to_csv(file, index=False)
-    printed = PUBLISHED["efficiency"](Stored(stored.folder)).printed["prefill, zeros skipped"].tolist()
+    printed = PUBLISHED["efficiency"].make(Stored(stored.folder)).printed["prefill, zeros skipped"].tolist()
     assert printed.count("10 ms") == 1
     assert set(printed) == {"10 ms", MISSING}
 
 
 def test_every_claim_has_a_line_with_its_verdict_and_reason(stored: Stored) -> None:
-    printed = PUBLISHED["verdicts"](stored).printed
+    printed = PUBLISHED["verdicts"].make(stored).printed
     assert printed.to_numpy().tolist() == [
         [claim["id"], claim["statement"], claim["verdict"], claim["reason"], claim["reported"]]
         for claim in stored.claims["claims"]
@@ -196,12 +197,12 @@ def test_the_overview_says_what_is_known_of_a_published_parents_tokens(stored: S
     for tokens, said in ((10**12, "trained on 1T tokens"), (None, "published, on how many tokens is not known")):
         runs.loc[runs["role"] == "retrained", "tokens_parent"] = tokens
         runs.to_csv(file, index=False)
-        facts = PUBLISHED["overview"](Stored(stored.folder)).printed.set_index("fact")["value"]
+        facts = PUBLISHED["overview"].make(Stored(stored.folder)).printed.set_index("fact")["value"]
         assert facts["parent"] == said
 
 
 def test_the_overview_counts_models_pairs_and_tokens(stored: Stored) -> None:
-    facts = PUBLISHED["overview"](stored).printed.set_index("fact")["value"]
+    facts = PUBLISHED["overview"].make(stored).printed.set_index("fact")["value"]
     runs, pairs = stored.tables.runs, stored.tables.pairs
     assert facts[["models", "matched pairs"]].tolist() == [str(len(runs)), str(len(pairs))]
     assert facts["pruned by"] == "ShortGPT, Minitron-width, Wanda, Wanda 2:4"
@@ -212,7 +213,7 @@ def test_the_overview_counts_models_pairs_and_tokens(stored: Stored) -> None:
 
 
 def test_the_papers_perplexities_stand_beside_the_studys(stored: Stored) -> None:
-    published = PUBLISHED["reported"](stored)
+    published = PUBLISHED["reported"].make(stored)
     same, pruned, whole = published.numbers.set_index("model").to_dict("index").values()
     assert [row["paper_perplexity"] for row in (same, pruned, whole)] == [10.77, 9.41, 9.01]
     assert [row["paper_tokens"] for row in (same, pruned, whole)] == [50e9, 50e9, 250e9]
@@ -228,14 +229,14 @@ def test_the_papers_perplexities_stand_beside_the_studys(stored: Stored) -> None
 def test_a_study_without_depth_pruning_leaves_its_perplexities_open(stored: Stored) -> None:
     gaps = stored.tables.gaps
     gaps[gaps["granularity"] != "depth"].to_csv(stored.folder / "tables/gaps.csv", index=False)
-    published = PUBLISHED["reported"](Stored(stored.folder))
+    published = PUBLISHED["reported"].make(Stored(stored.folder))
     assert published.printed["study, test"].tolist() == ["–"] * 3
     assert published.printed["paper, WikiText-2"].tolist() == ["10.77", "9.41", "9.01"]
     assert "prunes no depth" in published.title
 
 
 def test_every_number_of_the_paper_is_listed_with_its_grade(stored: Stored) -> None:
-    published = PUBLISHED["reported_numbers"](stored)
+    published = PUBLISHED["reported_numbers"].make(stored)
     reported = stored.tables.reported
     assert published.numbers["value"].tolist() == reported["value"].tolist()
     assert published.printed["grade"].tolist() == reported["precision"].tolist()
@@ -256,7 +257,7 @@ def test_every_number_of_the_paper_is_listed_with_its_grade(stored: Stored) -> N
 
 
 def test_provenance_names_time_memory_hardware_and_code_of_each_phase(stored: Stored) -> None:
-    printed = PUBLISHED["provenance"](stored).printed
+    printed = PUBLISHED["provenance"].make(stored).printed
     assert printed.to_numpy().tolist() == [
         ["text", 2, "8 s", "5 s", "3.00 GB", "A CPU (x86_64), 2 cores", "0a0a0a0a0a0a"],
         ["retrain", 3, "1 h 1 min", "5 s", "3.00 GB", "A CPU (x86_64, AVX2), 2 cores, 2 x A GPU", "1b1b1b1b1b1b"],
@@ -264,7 +265,7 @@ def test_provenance_names_time_memory_hardware_and_code_of_each_phase(stored: St
 
 
 def test_a_package_of_several_versions_has_a_line_for_each(stored: Stored) -> None:
-    assert PUBLISHED["versions"](stored).printed.to_numpy().tolist() == [
+    assert PUBLISHED["versions"].make(stored).printed.to_numpy().tolist() == [
         ["python", "3.11.7", "all"],
         ["torch", "2.12.0", "text"],
         ["torch", "2.13.0", "retrain"],
@@ -276,27 +277,24 @@ def test_columns_of_numbers_stand_on_the_right_and_long_text_is_broken(stored: S
         "provenance": "lrrrrlr",
         "verdicts": r"lp{0.23\linewidth}lp{0.23\linewidth}p{0.23\linewidth}",
     }.items():
-        write(PUBLISHED[name](stored), name, tmp_path)
+        write(PUBLISHED[name].make(stored), name, tmp_path)
         assert rf"\begin{{tabular}}{{{columns}}}" in (tmp_path / f"{name}.tex").read_text()
-    assert set(PUBLISHED["verdicts"](stored).alignments) == {"left"}  # reasons begin with a number
+    assert set(PUBLISHED["verdicts"].make(stored).alignments) == {"left"}  # reasons begin with a number
     rule = (tmp_path / "provenance.md").read_text().splitlines()[3]
     assert [cell.endswith(":") for cell in rule.strip("|").split("|")] == [letter == "r" for letter in "lrrrrlr"]
 
 
-def test_the_workflow_prints_every_table_and_the_report_explains_it() -> None:
-    rules, report, captions = (
-        (REPOSITORY / "workflow" / file).read_text(encoding="utf-8")
-        for file in ("rules/common.smk", "rules/report.smk", "report/page.rst")
-    )
-    for name in PUBLISHED:
-        assert f'"{name}"' in rules
-        assert f'"{name}"' in report
-        assert f'"{name}"' in captions
+def test_every_module_of_a_table_is_listed_and_the_report_explains_every_page_and_folder() -> None:
+    folder = REPOSITORY / "workflow/scripts/pruning_vs_scratch/tables/published"
+    assert {file.stem for file in folder.glob("*.py")} - {"__init__", "catalogue", "stored"} == set(PUBLISHED)
+    assert all(page.caption.endswith(".") for page in PAGES.values())
+    first_page = (REPOSITORY / "workflow/report/workflow.rst").read_text(encoding="utf-8")
+    assert re.findall(r'^    "(\d\. \w+)": ', first_page, re.MULTILINE) == list(ReportFolder)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_each_table_is_written_in_three_forms(stored: Stored, name: str, tmp_path: Path) -> None:
-    published = PUBLISHED[name](stored)
+    published = PUBLISHED[name].make(stored)
     write(published, name, tmp_path / "out")
     csv, markdown, latex = ((tmp_path / f"out/{name}.{kind}").read_text() for kind in ("csv", "md", "tex"))
     assert len(csv.splitlines()) == len(published.numbers) + 1
@@ -321,4 +319,4 @@ def test_tables_are_printed_without_torch(stored: Stored, tmp_path: Path) -> Non
 def test_a_missing_table_says_what_to_run(stored: Stored) -> None:
     (stored.folder / "ledger.csv").unlink()
     with pytest.raises(UserError, match=r"cannot read .*ledger\.csv"):
-        PUBLISHED["accounting"](stored)
+        PUBLISHED["accounting"].make(stored)

@@ -13,9 +13,9 @@ from pruning_vs_scratch.files import read_json, write_json
 from pruning_vs_scratch.study import ModelShape, Study, Target
 from pruning_vs_scratch.study.paths import Paths
 from pruning_vs_scratch.study.solve import deviation, solved_widths
+from pruning_vs_scratch.tables.chosen_shapes import Searches, chosen_targets, made_shape, search_table, searches_of
 from pruning_vs_scratch.tables.ledger import ledger_table, verified_pairs
 from pruning_vs_scratch.tables.runs import run_table
-from pruning_vs_scratch.tables.shape_search import Searches, chosen_targets, made_shape, search_table, searches_of
 from studies import plan
 from test_solve import RATIOS, usual_shapes
 from test_tables import finished

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pruning_vs_scratch.data.documents import read_documents
 from pruning_vs_scratch.data.tokens import TokenArray
-from pruning_vs_scratch.evaluation.perplexity import Reading, read_windows
+from pruning_vs_scratch.evaluation.perplexity import CorpusReading, read_windows
 from pruning_vs_scratch.study.evaluation import CorpusRequest
 from pruning_vs_scratch.training.loss import sequence_losses
 from test_workflow import checkout, snakemake
@@ -45,7 +45,7 @@ def perplexity(folder: Path, model: Path) -> float:
         token for document in read_documents(folder / DOCUMENTS) for token in tokenizer(document.text)["input_ids"]
     ]
     store = TokenArray(np.asarray(tokens), "test")
-    windows = torch.from_numpy(read_windows(store, Reading(256), CorpusRequest(48), None))
+    windows = torch.from_numpy(read_windows(store, CorpusReading(256), CorpusRequest(48), None))
     llama = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
     return float(sequence_losses(llama, windows, 8).mean().exp())
 

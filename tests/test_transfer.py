@@ -12,12 +12,12 @@ from scipy import optimize
 from figure_world import drawn, stored, words
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
-from pruning_vs_scratch.figures import FIGURES
+from pruning_vs_scratch.figures.catalogue import FIGURES
 from pruning_vs_scratch.tables import resampling
 from pruning_vs_scratch.tables.gaps import GapGroup, gap_groups
 from pruning_vs_scratch.tables.load import COLUMNS, Tables
 from pruning_vs_scratch.tables.power_law import fit_power_laws
-from pruning_vs_scratch.tables.published import PUBLISHED
+from pruning_vs_scratch.tables.published.catalogue import PUBLISHED
 from pruning_vs_scratch.tables.published.stored import Stored
 from pruning_vs_scratch.tables.reported import reported_table
 from pruning_vs_scratch.tables.resampling import FAR, Misfit, pooled_misfit
@@ -260,7 +260,7 @@ def test_the_papers_losses_give_the_shares_worked_out_by_hand() -> None:
 
 
 def test_the_printed_table_has_the_study_and_the_paper(study: Tables) -> None:
-    published = PUBLISHED["transfer"](Stored(study.folder.parent))
+    published = PUBLISHED["transfer"].make(Stored(study.folder.parent))
     assert published.numbers["source"].value_counts().to_dict() == {"study": len(study.transfer), "paper": 10}
     row = published.printed[published.printed["source"] == "paper"].iloc[2]
     assert row["share of the parent's"] == "0.49"
@@ -279,7 +279,7 @@ def figure_tables(study: Tables, folder: Path, **changes: object) -> Tables:
 
 def test_the_figure_draws_shares_intervals_and_the_papers(study: Tables, tmp_path: Path) -> None:
     tables = figure_tables(study, tmp_path)
-    data = FIGURES["transfer"].data(tables)
+    data = FIGURES["transfer"].drawing.data(tables)
     assert data.groupby("source")["panel"].unique().map(list).to_dict() == {
         "paper": ["depth"], "study": ["depth", "sparse, unstructured"],
     }  # fmt: skip
@@ -300,7 +300,7 @@ def test_the_figure_draws_shares_intervals_and_the_papers(study: Tables, tmp_pat
 def test_open_ends_are_drawn_to_what_is_stated_and_counted(study: Tables, tmp_path: Path) -> None:
     nothing = dict.fromkeys(("share", "share_high", "scratch_tokens", "scratch_tokens_high"), np.nan)
     tables = figure_tables(study, tmp_path, status="far beyond the data", **nothing)
-    data = FIGURES["transfer"].data(tables)
+    data = FIGURES["transfer"].drawing.data(tables)
     study = data[data["source"] == "study"]
     assert study["open_high"].all()
     farthest = (FAR * (UNIT + TOKENS[2]) - study["budget"]) / (2 * UNIT)
@@ -335,7 +335,7 @@ def test_intervals_of_laws_do_not_claim_to_cover_seeds(
 
 def test_tokens_are_drawn_where_the_parents_are_not_known(study: Tables, tmp_path: Path) -> None:
     tables = figure_tables(study, tmp_path, tokens_parent=np.nan)
-    data = FIGURES["transfer"].data(tables)
+    data = FIGURES["transfer"].drawing.data(tables)
     assert set(data["source"]) == {"study"}
     assert data["value"].tolist() == tables.transfer["transferred"].tolist()
     shown = words(drawn("transfer", tables))

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from pruning_vs_scratch.warm import server
-from pruning_vs_scratch.warm.request import Request, differing_variables
+from pruning_vs_scratch.warm.request import WarmRequest, differing_variables
 from pruning_vs_scratch.warm.server import WarmInterpreter
 from pruning_vs_scratch.warm.start import ONE_THREAD, warm_interpreter
 from test_train_cli import SCRIPTS, prepared, train_command, wait_for_state  # noqa: F401
@@ -116,7 +116,7 @@ def test_another_environment_than_that_of_the_imports_takes_a_fresh_interpreter(
 def test_changed_code_or_another_python_takes_a_fresh_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     with server.socket.socket() as listener:
         interpreter = WarmInterpreter(listener, 0)
-    request = Request(["train.py"], sys.prefix, ".", dict(os.environ), 0)
+    request = WarmRequest(["train.py"], sys.prefix, ".", dict(os.environ), 0)
     assert interpreter._fits(request)
     assert not interpreter._fits(replace(request, prefix="/another/python"))
     monkeypatch.setattr(interpreter, "_source_hash", "that of the code before")

@@ -29,13 +29,13 @@ from mini_benchmarks import write_prepared
 from pruning_vs_scratch.artifacts import read_manifest, sealed
 from pruning_vs_scratch.config.load import load_config, study_files
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.figures import FIGURES
+from pruning_vs_scratch.figures.catalogue import FIGURES
 from pruning_vs_scratch.manifest import ManifestWriter
 from pruning_vs_scratch.planning.jobs import job_graph
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.costs import planned_costs
 from pruning_vs_scratch.supervisor.living import abandoned_jobs
-from pruning_vs_scratch.tables.published import PAGES
+from pruning_vs_scratch.tables.published.catalogue import PAGES
 from pruning_vs_scratch.verification import Verification
 
 pytestmark = pytest.mark.workflow

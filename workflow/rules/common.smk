@@ -17,11 +17,13 @@ from pruning_vs_scratch.cluster.site import read_site
 from pruning_vs_scratch.config.load import read_study_file
 from pruning_vs_scratch.data.benchmarks import PACKAGE
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.figures.catalogue import FIGURES, needed_tables
 from pruning_vs_scratch.files import canonical_json
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.evaluation import reading_options
 from pruning_vs_scratch.study.plan import SAVING
-from pruning_vs_scratch.tables.shape_search import searches_of
+from pruning_vs_scratch.tables.published.catalogue import PAGES, PUBLISHED, ReportFolder
+from pruning_vs_scratch.tables.chosen_shapes import searches_of
 
 try:
     require_project_folder()
@@ -35,43 +37,6 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 paths = study.paths
-PUBLISHED = [
-    "verdicts",
-    "overview",
-    "main",
-    "transfer",
-    "tasks",
-    "efficiency",
-    "reported",
-    "reported_numbers",
-    "hyperparameters",
-    "accounting",
-    "provenance",
-    "versions",
-]
-FIGURES = [
-    "token_budget",
-    "full_budget",
-    "ratio",
-    "transfer",
-    "crossover",
-    "granularity",
-    "tasks",
-    "training_curves",
-    "importance",
-    "shape_search",
-    "pareto",
-    "reported",
-]
-# The report sorts by name.
-CLAIMS, DRAWN, PRINTED, ACCOUNTS, ORIGINS, FILES = (
-    "1. Claims",
-    "2. Figures",
-    "3. Tables",
-    "4. Accounting",
-    "5. Provenance",
-    "6. Files",
-)
 ENVIRONMENT = f"../../envs/{'gpu' if study.config.cluster.gpus else 'cpu'}.yaml"
 
 # With --sdm conda, python is that of the rule's environment; without, that of the environment that runs Snakemake.

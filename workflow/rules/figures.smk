@@ -4,22 +4,17 @@
 rule draw_figures:
     """Draw each figure as pdf and png, with the data that it shows as csv. One process reads the tables for all."""
     input:
-        rules.tabulate.output.tables,
-        rules.state_claims.output.gaps,
-        rules.state_claims.output.task_gaps,
-        rules.state_claims.output.crossover,
-        rules.state_claims.output.transfer,
-        rules.tabulate.output.efficiency,
+        [paths.results / table for table in needed_tables()],
     output:
         expand(paths.figures / "{figure}.{kind}", figure=FIGURES, kind=["pdf", "csv"]),
         [
             report(
-                paths.figures / f"{figure}.png",
-                caption=f"../report/figures/{figure}.rst",
-                category=DRAWN,
-                labels={"figure": figure},
+                paths.figures / f"{figure.name}.png",
+                caption=f"../{figure.caption}",
+                category=ReportFolder.FIGURES,
+                labels={"figure": figure.name},
             )
-            for figure in FIGURES
+            for figure in FIGURES.values()
         ],
     log:
         paths.logs / "draw_figures.log",

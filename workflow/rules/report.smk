@@ -1,18 +1,5 @@
 """Pages that the report shows. Snakemake shows .html and pictures, and only offers other files for download."""
 
-PAGES = {
-    "claims": CLAIMS,
-    "verdicts": CLAIMS,
-    "overview": ACCOUNTS,
-    "accounting": ACCOUNTS,
-    "provenance": ORIGINS,
-    "versions": ORIGINS,
-    "hyperparameters": ORIGINS,
-} | {
-    table: PRINTED
-    for table in ("main", "transfer", "tasks", "efficiency", "reported", "reported_numbers")
-}
-
 
 rule write_page:
     """Write the claims or a printed table as a page."""
@@ -26,7 +13,7 @@ rule write_page:
         report(
             paths.pages / "{page}.html",
             caption="../report/page.rst",
-            category=lambda wildcards: PAGES[wildcards.page],
+            category=lambda wildcards: PAGES[wildcards.page].folder,
             labels={"page": "{page}"},
         ),
     log:
@@ -36,6 +23,9 @@ rule write_page:
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        # Read by page.rst.
+        caption=lambda wildcards: PAGES[wildcards.page].caption,
     message:
         "Write the page {wildcards.page}"
     shell:

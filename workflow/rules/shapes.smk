@@ -18,7 +18,7 @@ rule choose_shapes:
         table=report(
             paths.shape_search,
             caption="../report/shape_search.rst",
-            category=FILES,
+            category=ReportFolder.FILES,
             labels={"file": "shape_search.csv"},
         ),
         targets=[paths.target(name) for name in study.searched_targets],

@@ -17,25 +17,25 @@ rule tabulate:
         ledger=report(
             paths.results / "ledger.csv",
             caption="../report/ledger.rst",
-            category=FILES,
+            category=ReportFolder.FILES,
             labels={"file": "ledger.csv"},
         ),
         results=report(
             paths.results / "results.csv",
             caption="../report/results.rst",
-            category=FILES,
+            category=ReportFolder.FILES,
             labels={"file": "results.csv"},
         ),
         efficiency=report(
             paths.results / "efficiency.csv",
             caption="../report/efficiency.rst",
-            category=FILES,
+            category=ReportFolder.FILES,
             labels={"file": "efficiency.csv"},
         ),
         times=report(
             paths.results / "times.csv",
             caption="../report/times.rst",
-            category=FILES,
+            category=ReportFolder.FILES,
             labels={"file": "times.csv"},
         ),
         provenance=paths.results / "provenance.csv",
@@ -74,25 +74,25 @@ rule state_claims:
         gaps=report(
             paths.tables / "gaps.csv",
             caption="../report/gaps.rst",
-            category=FILES,
+            category=ReportFolder.FILES,
             labels={"file": "gaps.csv"},
         ),
         task_gaps=report(
             paths.tables / "task_gaps.csv",
             caption="../report/task_gaps.rst",
-            category=FILES,
+            category=ReportFolder.FILES,
             labels={"file": "task_gaps.csv"},
         ),
         crossover=report(
             paths.tables / "crossover.csv",
             caption="../report/crossover.rst",
-            category=FILES,
+            category=ReportFolder.FILES,
             labels={"file": "crossover.csv"},
         ),
         transfer=report(
             paths.tables / "transfer.csv",
             caption="../report/transfer.rst",
-            category=FILES,
+            category=ReportFolder.FILES,
             labels={"file": "transfer.csv"},
         ),
         json=paths.results / "claims.json",
@@ -126,7 +126,7 @@ rule publish_tables:
             report(
                 paths.published / f"{table}.csv",
                 caption="../report/published.rst",
-                category=FILES,
+                category=ReportFolder.FILES,
                 labels={"file": f"printed/{table}.csv"},
             )
             for table in PUBLISHED

@@ -70,7 +70,7 @@ rule choose_learning_rates:
         table=report(
             paths.sweep.with_suffix(".csv"),
             caption="../report/sweep.rst",
-            category=FILES,
+            category=ReportFolder.FILES,
             labels={"file": "sweep.csv"},
         ),
         chosen=paths.sweep,

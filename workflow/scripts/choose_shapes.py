@@ -7,9 +7,9 @@ from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import json_argument
 from pruning_vs_scratch.files import write_json
 from pruning_vs_scratch.study import Target
-from pruning_vs_scratch.study.candidates import shape_words
+from pruning_vs_scratch.study.candidate_shapes import shape_words
 from pruning_vs_scratch.study.paths import Paths
-from pruning_vs_scratch.tables.shape_search import chosen_targets, search_table
+from pruning_vs_scratch.tables.chosen_shapes import chosen_targets, search_table
 from pruning_vs_scratch.tables.write import write_csv
 
 log = logging.getLogger(__name__)

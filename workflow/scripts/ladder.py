@@ -11,14 +11,14 @@ from pruning_vs_scratch.ladder.price import Price, ladder, largest_within
 from pruning_vs_scratch.ladder.proportions import MATRICES, Proportions
 from pruning_vs_scratch.ladder.rungs import nearest_parent, parents, parse_params
 from pruning_vs_scratch.ladder.write import write_rung
-from pruning_vs_scratch.planning.throughput import SHIPPED, USER, Throughput
+from pruning_vs_scratch.planning.throughput import SHIPPED, USER, ThroughputTable
 
 
 def main() -> None:
     """Entry point."""
     args = _arguments()
     proportions = Proportions.read()
-    machine = Machine(args.device, args.gpus, Throughput.read(args.throughput))
+    machine = Machine(args.device, args.gpus, ThroughputTable.read(args.throughput))
     rungs = [nearest_parent(proportions, parse_params(args.params))] if args.params else parents(proportions)
     known = ladder(rungs, machine, [args.matrix] if args.matrix else MATRICES)
     sys.stdout.write(f"{page.ladder(known, args.hours)}\n")

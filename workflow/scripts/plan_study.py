@@ -6,15 +6,15 @@ from pathlib import Path
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.config.load import load_config, study_files
-from pruning_vs_scratch.figures import FIGURES
 from pruning_vs_scratch.figures import plan as figure
+from pruning_vs_scratch.figures.catalogue import FIGURES
 from pruning_vs_scratch.figures.save import write
 from pruning_vs_scratch.files import write_text
 from pruning_vs_scratch.planning.plan import Plan
 from pruning_vs_scratch.planning.text import markdown
-from pruning_vs_scratch.planning.throughput import SHIPPED, USER, Throughput
+from pruning_vs_scratch.planning.throughput import SHIPPED, USER, ThroughputTable
 from pruning_vs_scratch.study import Study
-from pruning_vs_scratch.tables.published import PAGES
+from pruning_vs_scratch.tables.published.catalogue import PAGES
 from pruning_vs_scratch.tables.write import write_csv
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     args = _arguments()
     study = Study(load_config(study_files(args.study)).model_dump(mode="json"))
     device = args.device or study.config.cluster.device
-    plan = Plan(study, Throughput.read(args.throughput), device, FIGURES, PAGES)
+    plan = Plan(study, ThroughputTable.read(args.throughput), device, FIGURES, PAGES)
     text, results = markdown(plan), study.paths.results
     write_csv(results / "plan.csv", plan.long)
     write_text(results / "plan.md", text)

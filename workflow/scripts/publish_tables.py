@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from pruning_vs_scratch import cli
-from pruning_vs_scratch.tables.published import PUBLISHED
+from pruning_vs_scratch.tables.published.catalogue import PUBLISHED
 from pruning_vs_scratch.tables.published.stored import Stored, write
 
 
@@ -15,8 +15,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     args = parser.parse_args()
     stored = Stored(args.results)
-    for name, make in PUBLISHED.items():
-        write(make(stored), name, args.out)
+    for table in PUBLISHED.values():
+        write(table.make(stored), table.name, args.out)
 
 
 if __name__ == "__main__":

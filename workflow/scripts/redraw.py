@@ -17,7 +17,7 @@ from pruning_vs_scratch.archive.reference import reference_archives
 from pruning_vs_scratch.archive.restyle import Restyle
 from pruning_vs_scratch.archive.unpack import unpack
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.figures import FIGURES
+from pruning_vs_scratch.figures.catalogue import FIGURES
 from pruning_vs_scratch.figures.options import add_look, chosen_look
 from pruning_vs_scratch.files import atomic_directory
 from pruning_vs_scratch.manifest import source_hash

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.figures import FIGURES
+from pruning_vs_scratch.figures.catalogue import FIGURES
 from pruning_vs_scratch.figures.save import METADATA
 from pruning_vs_scratch.files import MASK_LEARNING_FILE, PRUNING_FILE, RECORDS
 from pruning_vs_scratch.study import Study

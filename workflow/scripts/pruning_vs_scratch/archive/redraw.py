@@ -15,7 +15,7 @@ from pruning_vs_scratch.files import sha256_of_file
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.derive import derive_claims
 from pruning_vs_scratch.tables.load import Tables
-from pruning_vs_scratch.tables.published import PUBLISHED
+from pruning_vs_scratch.tables.published.catalogue import PUBLISHED
 from pruning_vs_scratch.tables.published.stored import Stored, write
 from pruning_vs_scratch.tables.tabulate import tabulate
 
@@ -91,5 +91,5 @@ def _derive(study: Study, taken: dict[str, pd.DataFrame]) -> None:
     results = study.paths.results
     tabulate(study, REPORTED, **taken)
     derive_claims(results, study.name, study.config.claims)
-    for name, make in PUBLISHED.items():
-        write(make(Stored(results)), name, study.paths.published)
+    for table in PUBLISHED.values():
+        write(table.make(Stored(results)), table.name, study.paths.published)

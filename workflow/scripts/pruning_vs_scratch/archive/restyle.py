@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pruning_vs_scratch.config.figures import FigureSize
-from pruning_vs_scratch.figures import FIGURES, style
+from pruning_vs_scratch.figures import style
+from pruning_vs_scratch.figures.catalogue import FIGURES
 from pruning_vs_scratch.figures.look import USUAL, Look, refuse_unknown
 from pruning_vs_scratch.figures.save import save
 from pruning_vs_scratch.tables.load import Tables
@@ -33,4 +34,4 @@ class Restyle:
             look = style.as_in_all(tables.gaps, look)
             tables = Tables(folder, frozenset(self.methods))
         for name in self.figures:
-            save(FIGURES[name], name, tables, study, out, size, look)
+            save(FIGURES[name], tables, study, out, size, look)

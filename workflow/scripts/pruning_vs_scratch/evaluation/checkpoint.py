@@ -9,7 +9,7 @@ import pandas as pd
 
 from pruning_vs_scratch.data.tokenizer import load_transformers_tokenizer, require_evaluable, separator_of
 from pruning_vs_scratch.evaluation.harness import SharedHarness, load_task, task_scores
-from pruning_vs_scratch.evaluation.perplexity import Reading, checked_store, corpus_losses
+from pruning_vs_scratch.evaluation.perplexity import CorpusReading, checked_store, corpus_losses
 from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.study.evaluation import CorpusRequest, TaskRequest
 from pruning_vs_scratch.training.precision import dtype_of, resolve_precision
@@ -29,7 +29,7 @@ class Evaluation:
         *,
         tokens: Path,
         corpora: Mapping[str, CorpusRequest],
-        reading: Reading,
+        reading: CorpusReading,
         tasks: Mapping[str, TaskRequest],
         definitions: Path,
         batch_size: int,

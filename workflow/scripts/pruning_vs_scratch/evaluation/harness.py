@@ -14,9 +14,9 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
+from pruning_vs_scratch.config.hub_tasks import hub_task
 from pruning_vs_scratch.config.strict_yaml import read_yaml
-from pruning_vs_scratch.data.benchmarks import BENCHMARKS
-from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.errors import UserError, nearest
 from pruning_vs_scratch.plain_names import plainly_named
 from pruning_vs_scratch.study.evaluation import TaskRequest
 from pruning_vs_scratch.tables import load as tables
@@ -61,14 +61,28 @@ def load_task(request: TaskRequest, definitions: Path) -> Any:
     those that inherit lm-eval's own and read a package's items.
 
     Raises:
-        UserError: the definition, the items, or a data set is missing.
+        UserError: the definition, the items, or a data set is missing, or lacks what the task's file names.
     """
     if request.definition is None:
-        [task] = _loaded(str(HARNESS_TASKS / BENCHMARKS[request.name].definition)).values()
+        [task] = _loaded(str(HARNESS_TASKS / hub_task(request.name).definition)).values()
     else:
         [task] = _loaded_with_items(definitions / request.definition, request.path).values()
+    if request.data != "local":
+        _require_named(task, request.name)
     task.set_config(key="num_fewshot", value=request.shots)
     return task
+
+
+def _require_named(task: Any, name: str) -> None:
+    """Refuse a task whose file names a metric or a column that lm-eval's definition and data lack."""
+    named, metrics, columns = hub_task(name), task.aggregation(), task.eval_docs.column_names
+    if named.metric not in metrics:
+        wrong = f"metric: lm-eval scores no {named.metric}; {nearest(named.metric, metrics)}"
+    elif named.items_share not in (None, *columns):
+        wrong = f"items_share: no column {named.items_share}; {nearest(str(named.items_share), columns)}"
+    else:
+        return
+    raise UserError(f"config/tasks/hub/{name}.yaml: {wrong}")
 
 
 def _loaded_with_items(definition: Path, items: Path) -> dict[str, Any]:
@@ -142,8 +156,8 @@ def _cluster(request: TaskRequest, sample: dict[str, Any]) -> str:
     if request.data == "local":
         shared = document["id"].rpartition(":")[0]
     else:
-        benchmark = BENCHMARKS[request.name]
-        shared = document[benchmark.items_share] if benchmark.items_share else ""
+        column = hub_task(request.name).items_share
+        shared = document[column] if column else ""
     text = shared or f"item {sample['doc_id']}"
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS_OF_A_CLUSTER]
 

@@ -22,7 +22,7 @@ TOKENS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
-class Reading:
+class CorpusReading:
     """How a held-out corpus is cut into windows; of one in mode authors, only ``length`` counts (leading_windows).
 
     A model reads ``length`` tokens at a time and predicts the one after each. Windows begin ``stride`` tokens apart
@@ -49,7 +49,7 @@ class Reading:
 
 
 def read_windows(
-    store: TokenStore | TokenArray, reading: Reading, request: CorpusRequest, bos_token: int | None
+    store: TokenStore | TokenArray, reading: CorpusReading, request: CorpusRequest, bos_token: int | None
 ) -> NDArray[np.int64]:
     """Windows of a corpus, as its mode asks: shape (windows, length + 1), or (windows, length) in mode authors.
 
@@ -62,7 +62,7 @@ def read_windows(
 
 
 def spread_windows(
-    store: TokenStore | TokenArray, reading: Reading, number: int, bos_token: int | None
+    store: TokenStore | TokenArray, reading: CorpusReading, number: int, bos_token: int | None
 ) -> NDArray[np.int64]:
     """Windows of shape (number, length + 1), spread over a corpus by a fixed permutation.
 
@@ -130,7 +130,7 @@ def corpus_losses(
     model: LlamaForCausalLM,
     store: TokenStore | TokenArray,
     request: CorpusRequest,
-    reading: Reading,
+    reading: CorpusReading,
     *,
     bos_token: int | None,
     batch_size: int,

@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pruning_vs_scratch.config.figures import FigureSize
-from pruning_vs_scratch.figures import Drawing, style
+from pruning_vs_scratch.figures import style
+from pruning_vs_scratch.figures.catalogue import StudyFigure
 from pruning_vs_scratch.figures.look import USUAL, Look
 from pruning_vs_scratch.files import atomic_file
 from pruning_vs_scratch.tables.load import Tables
@@ -19,11 +20,11 @@ METADATA: dict[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "pn
 
 
 def save(
-    drawing: Drawing, name: str, tables: Tables, study: str, folder: Path, size: FigureSize = "column",
-    look: Look = USUAL,
-) -> None:  # fmt: skip
-    """Draw a figure of the study's tables and write ``name`` as .pdf, .png and .csv to a folder."""
-    write(drawing.data(tables), lambda: drawing.draw(tables, study), name, folder, size, look)
+    figure: StudyFigure, tables: Tables, study: str, folder: Path, size: FigureSize = "column", look: Look = USUAL
+) -> None:
+    """Draw a figure of the study's tables and write it as .pdf, .png and .csv to a folder."""
+    drawing = figure.drawing
+    write(drawing.data(tables), lambda: drawing.draw(tables, study), figure.name, folder, size, look)
 
 
 def write(

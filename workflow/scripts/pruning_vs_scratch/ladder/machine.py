@@ -6,7 +6,7 @@ from typing import Literal
 
 from pruning_vs_scratch.config.training import TrainingConfig
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.planning.throughput import PROCESSOR, SHIPPED, Rate, Throughput, Work
+from pruning_vs_scratch.planning.throughput import PROCESSOR, SHIPPED, Rate, ThroughputTable, Work
 
 THREAD_TOKENS = 4096
 """Of a step: a CPU thread takes no fewer."""
@@ -28,7 +28,7 @@ class Machine:
 
     device: str
     count: int
-    throughput: Throughput
+    throughput: ThroughputTable
 
     def __post_init__(self) -> None:
         known = sorted({rate.device for rate in self.throughput.rates if rate.work == "train"})

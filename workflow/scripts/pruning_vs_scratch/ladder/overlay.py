@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.ladder.machine import Machine
-from pruning_vs_scratch.ladder.proportions import Matrix, Values, tokens_read
+from pruning_vs_scratch.ladder.proportions import MatrixName, Values, tokens_read
 from pruning_vs_scratch.ladder.rungs import Parent, two_digits
 from pruning_vs_scratch.ladder.shapes import depth_targets, width_targets
 from pruning_vs_scratch.ladder.text import papers_corpus, passes_over_plays
@@ -30,7 +30,7 @@ BY_SIZE = ("devices", "devices_per_node", "device_gigabytes")
 """Keys of the cluster by which the paper's runs take processes."""
 
 
-def rung_overlay(name: str, parent: Parent, matrix: Matrix, machine: Machine) -> Values:
+def rung_overlay(name: str, parent: Parent, matrix: MatrixName, machine: Machine) -> Values:
     """The overlay of a study of this name.
 
     Raises:
@@ -41,7 +41,7 @@ def rung_overlay(name: str, parent: Parent, matrix: Matrix, machine: Machine) ->
 
 
 class _Overlay:
-    def __init__(self, name: str, parent: Parent, matrix: Matrix, machine: Machine) -> None:
+    def __init__(self, name: str, parent: Parent, matrix: MatrixName, machine: Machine) -> None:
         self.name, self.parent, self.which, self.machine = name, parent, matrix, machine
         self.paper: StudyConfig = parent.proportions.paper
         self.length = parent.sequence_length

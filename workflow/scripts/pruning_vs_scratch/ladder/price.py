@@ -8,7 +8,7 @@ from pruning_vs_scratch.cluster.demand import STATE_BYTES
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.ladder.machine import Machine
 from pruning_vs_scratch.ladder.overlay import rung_overlay
-from pruning_vs_scratch.ladder.proportions import MATRICES, Matrix
+from pruning_vs_scratch.ladder.proportions import MATRICES, MatrixName
 from pruning_vs_scratch.ladder.rungs import Parent
 from pruning_vs_scratch.planning.plan import Plan
 from pruning_vs_scratch.planning.schedule import makespan
@@ -22,7 +22,7 @@ class Price:
     """A rung with one of the matrices."""
 
     parent: Parent
-    matrix: Matrix
+    matrix: MatrixName
     machine: Machine
 
     @cached_property
@@ -94,7 +94,7 @@ class Ladder:
     unpriced: dict[str, str]
 
 
-def ladder(parents: Iterable[Parent], machine: Machine, matrices: Sequence[Matrix] = MATRICES) -> Ladder:
+def ladder(parents: Iterable[Parent], machine: Machine, matrices: Sequence[MatrixName] = MATRICES) -> Ladder:
     """The prices of some rungs.
 
     Raises:

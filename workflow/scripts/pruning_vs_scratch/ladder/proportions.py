@@ -16,8 +16,8 @@ from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.study import Study
 
 Values = dict[str, Any]
-Matrix = Literal["core", "full"]
-MATRICES: tuple[Matrix, ...] = ("core", "full")
+MatrixName = Literal["core", "full"]
+MATRICES: tuple[MatrixName, ...] = ("core", "full")
 PAPER = "paper"
 CORE_METHODS = ("minitron_depth", "minitron_width", "sparsegpt")
 """One method of each granularity: what `core` keeps of the paper's."""
@@ -109,7 +109,7 @@ class Proportions:
         budgets += [self.paper.sweep.tokens] if self.paper.sweep is not None else []
         return [self.share(budget) for budget in budgets]
 
-    def matrix(self, which: Matrix) -> list[Values]:
+    def matrix(self, which: MatrixName) -> list[Values]:
         """The blocks of the paper's matrix, or of the smallest one that still decides all of its claims.
 
         C1 needs pairs of equal budgets, C2 two budgets, C3 two ratios, C4 structured and sparse models at the full

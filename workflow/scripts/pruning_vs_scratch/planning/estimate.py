@@ -7,7 +7,7 @@ from functools import cached_property
 from pruning_vs_scratch.cluster.demand import busy_minutes
 from pruning_vs_scratch.cluster.speed import speed_seconds
 from pruning_vs_scratch.planning.jobs import Job
-from pruning_vs_scratch.planning.throughput import PROCESSOR, Rate, Throughput, Work
+from pruning_vs_scratch.planning.throughput import PROCESSOR, Rate, ThroughputTable, Work
 from pruning_vs_scratch.progress import START_SECONDS
 from pruning_vs_scratch.study.costs import Costs, planned_costs, scoring_flops
 from pruning_vs_scratch.study.shape import ModelShape
@@ -41,7 +41,7 @@ class Load:
 class Estimator:
     """Loads of the jobs of a study on one kind of device."""
 
-    def __init__(self, study: Study, throughput: Throughput, device: str) -> None:
+    def __init__(self, study: Study, throughput: ThroughputTable, device: str) -> None:
         self.study = study
         self.throughput = throughput
         self.device = device

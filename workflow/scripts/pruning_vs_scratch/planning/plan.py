@@ -12,7 +12,7 @@ from pruning_vs_scratch.planning.jobs import STAGES, Job, job_graph
 from pruning_vs_scratch.planning.schedule import makespan
 from pruning_vs_scratch.planning.sharing import sharing
 from pruning_vs_scratch.planning.storage import storage
-from pruning_vs_scratch.planning.throughput import COLUMNS, PROCESSOR, Throughput
+from pruning_vs_scratch.planning.throughput import COLUMNS, PROCESSOR, ThroughputTable
 from pruning_vs_scratch.study.costs import planned_costs, scoring_flops
 from pruning_vs_scratch.study.study import Study
 
@@ -30,7 +30,7 @@ class Plan:
     """
 
     def __init__(
-        self, study: Study, throughput: Throughput, device: str, figures: Collection[str], pages: Collection[str]
+        self, study: Study, throughput: ThroughputTable, device: str, figures: Collection[str], pages: Collection[str]
     ) -> None:
         self.study = study
         self.device = device

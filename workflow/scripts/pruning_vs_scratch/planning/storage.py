@@ -22,7 +22,7 @@ COMPRESSED_BYTES_A_TOKEN = 1.5
 
 
 @dataclass(frozen=True)
-class Stored:
+class FileKind:
     """One kind of files."""
 
     kind: str
@@ -31,40 +31,40 @@ class Stored:
     note: str
 
 
-def storage(study: Study) -> list[Stored]:
+def storage(study: Study) -> list[FileKind]:
     """Every kind of which there is any, in the order of the pipeline."""
     return [stored for stored in _kinds(study) if stored.bytes]
 
 
-def _kinds(study: Study) -> Iterator[Stored]:
+def _kinds(study: Study) -> Iterator[FileKind]:
     tokens = {corpus: tokens_of(study, corpus) for corpus in study.extracted_corpora}
     copies = 1 + any(isinstance(source, HubSource) for source in study.used_sources.values())
     total = sum(tokens.values())
     source = study.numbered_source
     if source is not None:
         files = sum(len(part.files) for part in study.parts.values())
-        yield Stored(
+        yield FileKind(
             "downloaded training text", files, int(COMPRESSED_BYTES_A_TOKEN * files * source.tokens_per_file),
             f"compressed, at {COMPRESSED_BYTES_A_TOKEN:g} bytes a token",
         )  # fmt: skip
-    yield Stored(
+    yield FileKind(
         "documents", len(tokens) * copies, TEXT_BYTES_A_TOKEN * copies * total,
         f"at {TEXT_BYTES_A_TOKEN} bytes a token; " + ("frozen and extracted" if copies > 1 else "extracted"),
     )  # fmt: skip
     width = token_dtype(study.config.tokenizer.vocab_size).itemsize
     needed = sum(tokens_of(study, corpus) for corpus in study.corpora)
-    yield Stored("tokens", len(study.corpora), width * needed, f"{width} bytes a token, of what is needed")
+    yield FileKind("tokens", len(study.corpora), width * needed, f"{width} bytes a token, of what is needed")
     models = list(study.runs.values())
-    yield Stored("checkpoints", len(models), sum(map(_weight_bytes, models)), "weights in fp32")
+    yield FileKind("checkpoints", len(models), sum(map(_weight_bytes, models)), "weights in fp32")
     masks = [run for run in models if run.pruning is not None and run.mask == run.name]
-    yield Stored("masks", len(masks), sum(map(_mask_bytes, masks)), "a bit a weight")
+    yield FileKind("masks", len(masks), sum(map(_mask_bytes, masks)), "a bit a weight")
     trunks = list(study.trunks.values())
-    yield Stored(
+    yield FileKind(
         "optimizer states of trunks", len(trunks), STATE_TENSORS * sum(map(_weight_bytes, trunks)),
         "kept, so that a larger budget can go on",
     )  # fmt: skip
-    yield Stored("scores", len(study.scorings) + len(study.runs), _score_bytes(study), "of blocks, channels, windows")
-    yield Stored(
+    yield FileKind("scores", len(study.scorings) + len(study.runs), _score_bytes(study), "of blocks, channels, windows")
+    yield FileKind(
         "optimizer state of one run in training", 1, _resume_bytes(study),
         "of the largest run; in work/, gone at its end",
     )  # fmt: skip

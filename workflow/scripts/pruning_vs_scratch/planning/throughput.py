@@ -52,14 +52,14 @@ class Rate(Section):
 COLUMNS: tuple[str, ...] = tuple(Rate.model_fields)
 
 
-class Throughput:
+class ThroughputTable:
     """Rates in the order in which they count."""
 
     def __init__(self, rates: Sequence[Rate]) -> None:
         self.rates = rates
 
     @classmethod
-    def read(cls, files: Iterable[Path]) -> "Throughput":
+    def read(cls, files: Iterable[Path]) -> "ThroughputTable":
         """Read tables; of two rows that serve, that of the earlier file counts.
 
         Raises:

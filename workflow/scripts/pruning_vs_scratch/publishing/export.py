@@ -10,8 +10,8 @@ from pruning_vs_scratch.models.portable import make_portable, read_config
 from pruning_vs_scratch.publishing.card import Subject, model_card
 from pruning_vs_scratch.publishing.lineage import TIMESTAMP, Stage, lineage
 from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.tables.chosen_shapes import made_shape
 from pruning_vs_scratch.tables.published.stored import Stored
-from pruning_vs_scratch.tables.shape_search import made_shape
 
 CARD, GENERATION = "README.md", "generation_config.json"
 

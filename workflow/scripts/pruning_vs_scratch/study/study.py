@@ -19,6 +19,7 @@ from pruning_vs_scratch.data.folders import files_read
 from pruning_vs_scratch.errors import UserError, nearest
 from pruning_vs_scratch.files import canonical_json
 from pruning_vs_scratch.pruning.catalogue import facts_of
+from pruning_vs_scratch.study.candidate_runs import candidate_runs
 from pruning_vs_scratch.study.checkpoints import Acquisition, parent_acquisition, tokenizer_acquisition
 from pruning_vs_scratch.study.evaluation import (
     TaskRequest,
@@ -35,7 +36,6 @@ from pruning_vs_scratch.study.possible_processes import possible_processes
 from pruning_vs_scratch.study.processes import Filling, Step
 from pruning_vs_scratch.study.runs import Pair, Run
 from pruning_vs_scratch.study.shape import ModelShape
-from pruning_vs_scratch.study.shape_search import candidates_of
 from pruning_vs_scratch.study.sweep import follows_sweep, rate_groups, rate_name, trials_of
 from pruning_vs_scratch.study.targets import Target, width_shape
 from pruning_vs_scratch.study.trunks import with_trunks
@@ -62,7 +62,7 @@ class Study:
             self.runs, self.trunks = with_trunks(self.runs)
         self.trials = {trial.run.name: trial for trial in trials_of(self.config, expansion)}
         """Of a sweep: in no table but the ledger and the sweep's own."""
-        self.candidates = {candidate.run.name: candidate for candidate in candidates_of(self.config, expansion)}
+        self.candidates = {candidate.run.name: candidate for candidate in candidate_runs(self.config, expansion)}
         """Of a shape search: in no table but the ledger and the search's own."""
         self.pairs: list[Pair] = expansion.pairs
         source = self.config.corpus.numbered_source

@@ -11,7 +11,7 @@ from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.pruning.facts import Granularity
-from pruning_vs_scratch.study.candidates import candidate_shapes
+from pruning_vs_scratch.study.candidate_shapes import candidate_shapes
 from pruning_vs_scratch.study.names import pruning_label, target_name
 from pruning_vs_scratch.study.shape import ModelShape
 

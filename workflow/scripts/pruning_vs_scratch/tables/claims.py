@@ -61,7 +61,7 @@ _NO_RATIOS = "a trend needs at least two ratios of one method at one budget, and
 
 
 @dataclass(frozen=True)
-class Step:
+class BudgetStep:
     """The change of a gap from one budget to the next, in nats per token and doubling."""
 
     start: int
@@ -70,8 +70,8 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One member of a claim's family."""
+class Contrast:
+    """A comparison or a trend with its tests: one member of a claim's family."""
 
     label: str
     quantity: str
@@ -87,7 +87,7 @@ class Comparison:
     runs: tuple[str, ...]
     premise: bool = True
     """False if there is no advantage to begin with, so that it cannot shrink."""
-    steps: tuple[Step, ...] = ()
+    steps: tuple[BudgetStep, ...] = ()
     """Of a trend over budgets: the change between neighbours."""
 
     @property
@@ -109,18 +109,18 @@ class Claim:
     """A tested claim."""
 
     id: str
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[Contrast, ...]
     adjusted: tuple[float, ...]
     decisions: tuple[Decision, ...]
     verdict: Verdict
     reason: str
     confidence: float
     falsification: dict[str, str] | None = None
-    shown: tuple[Comparison, ...] = ()
+    shown: tuple[Contrast, ...] = ()
     """Comparisons about which the claim says nothing."""
 
     @property
-    def weakest(self) -> Comparison:
+    def weakest(self) -> Contrast:
         """The comparison that supports the claim least."""
         return min(self.comparisons, key=lambda comparison: comparison.room)
 
@@ -150,12 +150,12 @@ class Claim:
             **extra,
         }
 
-    def _rows(self) -> Iterator[tuple[Comparison, float | None, Decision]]:
+    def _rows(self) -> Iterator[tuple[Contrast, float | None, Decision]]:
         yield from zip(self.comparisons, self.adjusted, self.decisions, strict=True)
         yield from ((comparison, None, "not judged") for comparison in self.shown)
 
 
-def _comparison_dict(comparison: Comparison, adjusted: float | None, decision: Decision) -> dict[str, Any]:
+def _comparison_dict(comparison: Contrast, adjusted: float | None, decision: Decision) -> dict[str, Any]:
     return {
         "label": comparison.label,
         "quantity": comparison.quantity,
@@ -188,31 +188,31 @@ def coverage(seeds: int) -> str:
     return f"evaluation sequences and {seeds} seeds, each a whole pipeline with its own parent"
 
 
-def above(label: str, estimate: Estimate, runs: tuple[str, ...], bound: float = 0.0) -> Comparison:
+def above(label: str, estimate: Estimate, runs: tuple[str, ...], bound: float = 0.0) -> Contrast:
     """The claim predicts a gap above the bound."""
     p_for, p_against = p_above(estimate, bound), p_below(estimate, bound)
     room = estimate.mean - bound
-    return Comparison(label, GAP, f"> {bound:g}", estimate, p_for, p_against, room, runs)
+    return Contrast(label, GAP, f"> {bound:g}", estimate, p_for, p_against, room, runs)
 
 
-def below(label: str, estimate: Estimate, runs: tuple[str, ...], bound: float) -> Comparison:
+def below(label: str, estimate: Estimate, runs: tuple[str, ...], bound: float) -> Contrast:
     """The claim predicts a gap below the bound."""
     p_for, p_against = p_below(estimate, bound), p_above(estimate, bound)
     room = bound - estimate.mean
-    return Comparison(label, GAP, f"< {bound:g}", estimate, p_for, p_against, room, runs)
+    return Contrast(label, GAP, f"< {bound:g}", estimate, p_for, p_against, room, runs)
 
 
-def within(label: str, estimate: Estimate, runs: tuple[str, ...], margin: float) -> Comparison:
+def within(label: str, estimate: Estimate, runs: tuple[str, ...], margin: float) -> Contrast:
     """The claim predicts a gap between -margin and +margin (TOST)."""
     p_against = min(p_above(estimate, margin), p_below(estimate, -margin))
     p_for = p_equivalent(estimate, margin)
     room = margin - abs(estimate.mean)
-    return Comparison(label, GAP, f"within ±{margin:g}", estimate, p_for, p_against, room, runs)
+    return Contrast(label, GAP, f"within ±{margin:g}", estimate, p_for, p_against, room, runs)
 
 
-def not_judged(label: str, estimate: Estimate, runs: tuple[str, ...]) -> Comparison:
+def not_judged(label: str, estimate: Estimate, runs: tuple[str, ...]) -> Contrast:
     """A gap about which the claim says nothing; its p-values are about zero."""
-    return Comparison(label, GAP, "–", estimate, p_above(estimate, 0.0), p_below(estimate, 0.0), estimate.mean, runs)
+    return Contrast(label, GAP, "–", estimate, p_above(estimate, 0.0), p_below(estimate, 0.0), estimate.mean, runs)
 
 
 def state_claims(
@@ -261,15 +261,15 @@ def _budget_trend(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
     return _judge("C2", comparisons, settings, "" if comparisons else _NO_BUDGETS)
 
 
-def _steps(members: Sequence[GapGroup]) -> tuple[Step, ...]:
+def _steps(members: Sequence[GapGroup]) -> tuple[BudgetStep, ...]:
     """Between neighbouring budgets, so that a trend which ends is seen."""
     return steps_between({group.budget: float(group.differences.mean()) for group in members})
 
 
-def steps_between(gaps: Mapping[int, float]) -> tuple[Step, ...]:
+def steps_between(gaps: Mapping[int, float]) -> tuple[BudgetStep, ...]:
     """The changes per doubling between neighbouring budgets, from the gaps by budget."""
     return tuple(
-        Step(start, end, (gaps[end] - gaps[start]) / float(np.log2(end / start)))
+        BudgetStep(start, end, (gaps[end] - gaps[start]) / float(np.log2(end / start)))
         for start, end in pairwise(sorted(gaps))
     )
 
@@ -339,13 +339,13 @@ def _at_one_ratio(full: Sequence[GapGroup]) -> list[list[GapGroup]]:
     return [members for members in together.values() if len({_kind(group) for group in members}) > 1]
 
 
-def _rise(members: Sequence[GapGroup], settings: ClaimsConfig) -> Comparison:
+def _rise(members: Sequence[GapGroup], settings: ClaimsConfig) -> Contrast:
     """The slope of the gap on the rank in FINENESS, over methods; the claim predicts that it is positive."""
     label = f"ratio {members[0].ratio:g}, {token_label(members[0].budget)} tokens, {len(members)} methods"
     ranks = np.array([FINENESS.index(_kind(group)) for group in members], dtype=float)
     estimate = estimate_mean(_slopes(label, members, ranks), settings)
     runs = tuple(run for group in members for run in group.runs)
-    return Comparison(
+    return Contrast(
         label, RISE, "> 0", estimate, p_above(estimate, 0.0), p_below(estimate, 0.0), estimate.mean, runs
     )  # fmt: skip
 
@@ -371,7 +371,7 @@ def _missing_granularity(full: Sequence[GapGroup]) -> str:
     return ""
 
 
-def _falsification(matched: Sequence[Comparison], missing: str, settings: ClaimsConfig) -> dict[str, str]:
+def _falsification(matched: Sequence[Contrast], missing: str, settings: ClaimsConfig) -> dict[str, str]:
     """The paper's condition as written; met only if every single gap is shown to lie below the margin."""
     margin = f"{settings.equivalence_margin:g} nats per token"
     if missing:
@@ -402,11 +402,11 @@ def _ratio_series(groups: Sequence[GapGroup]) -> list[list[GapGroup]]:
     return _series(groups, lambda group: (group.method, group.pattern, group.budget))
 
 
-def _trend(label: str, quantity: str, members: Sequence[GapGroup], x: Matrix, settings: ClaimsConfig) -> Comparison:
+def _trend(label: str, quantity: str, members: Sequence[GapGroup], x: Matrix, settings: ClaimsConfig) -> Contrast:
     """The slope of the gap on x, one per sequence; the claim predicts that it is negative."""
     estimate = estimate_mean(_slopes(label, members, x), settings)
     start = estimate_mean(members[0].differences, settings)
-    return Comparison(
+    return Contrast(
         label,
         quantity,
         "< 0",
@@ -437,7 +437,7 @@ def _slopes(label: str, members: Sequence[GapGroup], x: Matrix) -> Matrix:
 
 
 def _decisions(
-    comparisons: Sequence[Comparison], settings: ClaimsConfig
+    comparisons: Sequence[Contrast], settings: ClaimsConfig
 ) -> tuple[tuple[float, ...], tuple[Decision, ...]]:
     """Holm-adjusted p-values of a family, and what they decide."""
     adjusted = tuple(float(p) for p in holm([comparison.p_value for comparison in comparisons]))
@@ -445,7 +445,7 @@ def _decisions(
     return adjusted, tuple(c.decide(p, level) for c, p in zip(comparisons, adjusted, strict=True))
 
 
-def _judge(name: str, comparisons: Sequence[Comparison], settings: ClaimsConfig, lacking: str) -> Claim:
+def _judge(name: str, comparisons: Sequence[Contrast], settings: ClaimsConfig, lacking: str) -> Claim:
     """Verdict on a family; ``lacking`` says what the study has not got for one, if anything."""
     adjusted, decisions = _decisions(comparisons, settings)
     verdict, reason = _verdict(decisions, comparisons)
@@ -454,7 +454,7 @@ def _judge(name: str, comparisons: Sequence[Comparison], settings: ClaimsConfig,
     return Claim(name, tuple(comparisons), adjusted, decisions, verdict, reason, settings.confidence)
 
 
-def _verdict(decisions: Sequence[Decision], comparisons: Sequence[Comparison]) -> tuple[Verdict, str]:
+def _verdict(decisions: Sequence[Decision], comparisons: Sequence[Contrast]) -> tuple[Verdict, str]:
     claimed, against = decisions.count("as claimed"), decisions.count("against")
     reason = f"{claimed} of {len(decisions)} comparisons go as claimed, {against} go against it"
     undecided = len(decisions) - claimed - against

@@ -29,7 +29,7 @@ TOO_FEW = "fewer than three budgets"
 TOO_IMPRECISE = "the fit is too imprecise"
 NOTHING_RULED_OUT = "no budget is ruled out"
 
-Status = Literal["before the data", "within the data", "beyond the data", "not within reach", "not determined"]
+CrossoverStatus = Literal["before the data", "within the data", "beyond the data", "not within reach", "not determined"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ def fit_gap(sides: Sides, misfit: Misfit | None) -> GapFit | None:
 class Crossover:
     """The budget from which scratch is ahead, as far as the fit reaches. Ends are None where they are open."""
 
-    status: Status
+    status: CrossoverStatus
     tokens: float | None = None
     low: float | None = None
     high: float | None = None
@@ -145,7 +145,7 @@ def _crossings(laws: tuple[PowerLaws, PowerLaws], budgets: Matrix) -> Matrix:
     return np.where(falls, between, np.where(above[:, -1], np.inf, 0.0))
 
 
-def _status(point: float, budgets: Sequence[int]) -> Status:
+def _status(point: float, budgets: Sequence[int]) -> CrossoverStatus:
     if point == np.inf:
         return "not within reach"
     if point < budgets[0]:

@@ -123,7 +123,7 @@ class Tables:
 
     @cached_property
     def shape_search(self) -> pd.DataFrame:
-        """A row per candidate of a shape search (tables.shape_search); none without a search."""
+        """A row per candidate of a shape search (tables.chosen_shapes); none without a search."""
         return self._read("shape_search.csv")
 
     @cached_property

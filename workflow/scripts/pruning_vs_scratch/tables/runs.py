@@ -8,7 +8,7 @@ from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.study import Run, Study
-from pruning_vs_scratch.tables.shape_search import made_shape
+from pruning_vs_scratch.tables.chosen_shapes import made_shape
 
 EFFICIENCY_LENGTH = 2048
 """Sequence length of the paper's efficiency table."""

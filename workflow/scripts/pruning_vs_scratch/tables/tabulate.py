@@ -9,6 +9,7 @@ import yaml
 from pruning_vs_scratch.evaluation.finite import require_finite
 from pruning_vs_scratch.files import write_text
 from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.tables.chosen_shapes import search_table, searches_of
 from pruning_vs_scratch.tables.curves import curve_table
 from pruning_vs_scratch.tables.importance import importance_table
 from pruning_vs_scratch.tables.ledger import ledger_table, verified_pairs
@@ -16,7 +17,6 @@ from pruning_vs_scratch.tables.provenance import mixed_sources, provenance_table
 from pruning_vs_scratch.tables.reported import reported_table
 from pruning_vs_scratch.tables.results import results_table
 from pruning_vs_scratch.tables.runs import efficiency_table, run_table
-from pruning_vs_scratch.tables.shape_search import search_table, searches_of
 from pruning_vs_scratch.tables.times import times_table
 from pruning_vs_scratch.tables.write import write_csv, write_parquet
 

@@ -24,12 +24,12 @@ from pruning_vs_scratch.tables.resampling import FAR, Misfit, Noise, interval, p
 from pruning_vs_scratch.tables.sides import Series, Sides, all_sides
 from pruning_vs_scratch.tables.statistics import Matrix
 
-Status = Literal[
+TransferStatus = Literal[
     "within the data", "beyond the data", "below the data", "far beyond the data", "far below the data",
     "between two budgets", "one budget of scratch",
 ]  # fmt: skip
 
-ONE_BUDGET: Status = "one budget of scratch"
+ONE_BUDGET: TransferStatus = "one budget of scratch"
 SERIES = ("method", "pattern", "ratio")
 REPORTED_COLUMNS = (
     "budget", "loss_retrained", "status", "scratch_tokens", "transferred", "tokens_parent", "share", "grade",
@@ -40,7 +40,7 @@ REPORTED_COLUMNS = (
 class Worth:
     """D* with its interval; None where it is open."""
 
-    status: Status
+    status: TransferStatus
     tokens: float | None
     low: float | None
     high: float | None
@@ -79,7 +79,7 @@ def _bounded(point: float, resampled: Matrix, budgets: Sequence[int], confidence
     )
 
 
-def _status(point: float, budgets: Sequence[int]) -> Status:
+def _status(point: float, budgets: Sequence[int]) -> TransferStatus:
     if point > budgets[-1]:
         return "far beyond the data" if point > budgets[-1] * FAR else "beyond the data"
     if point < budgets[0]:

@@ -19,7 +19,7 @@ FREE_VARIABLES = frozenset({"PATH", "PWD", "OLDPWD", "SHLVL", "_", "PS1", "PS2",
 
 
 @dataclass(frozen=True)
-class Request:
+class WarmRequest:
     """One command, and what a process inherits."""
 
     command: list[str]
@@ -32,15 +32,15 @@ class Request:
     umask: int
 
 
-def this_process(command: Sequence[str]) -> Request:
+def this_process(command: Sequence[str]) -> WarmRequest:
     """A command to run as this process would."""
     umask = os.umask(0)
     os.umask(umask)
     folder = os.getcwd()  # noqa: PTH109 (it travels as text)
-    return Request(list(command), sys.prefix, folder, dict(os.environ), umask)
+    return WarmRequest(list(command), sys.prefix, folder, dict(os.environ), umask)
 
 
-def assume(request: Request) -> None:
+def assume(request: WarmRequest) -> None:
     """Take over what a process inherits, but for its streams."""
     os.chdir(request.folder)
     os.environ.clear()
@@ -54,20 +54,20 @@ def differing_variables(one: Mapping[str, str], other: Mapping[str, str]) -> set
     return {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)} - FREE_VARIABLES
 
 
-def send_request(connection: socket.socket, request: Request) -> None:
+def send_request(connection: socket.socket, request: WarmRequest) -> None:
     """Send a request with the streams of this process."""
     content = json.dumps(asdict(request)).encode()
     socket.send_fds(connection, [LENGTH.pack(len(content))], STREAMS)
     connection.sendall(content)
 
 
-def receive_request(connection: socket.socket) -> tuple[Request, list[int]] | None:
+def receive_request(connection: socket.socket) -> tuple[WarmRequest, list[int]] | None:
     """A request and its three streams; None if the other side has gone."""
     header, streams, _, _ = socket.recv_fds(connection, LENGTH.size, len(STREAMS))
     if len(header) < LENGTH.size:
         return None
     content = _exactly(connection, LENGTH.unpack(header)[0])
-    return None if content is None else (Request(**json.loads(content)), streams)
+    return None if content is None else (WarmRequest(**json.loads(content)), streams)
 
 
 def send_number(connection: socket.socket, number: int) -> None:

@@ -16,7 +16,7 @@ from pruning_vs_scratch.libraries import import_libraries
 from pruning_vs_scratch.manifest import source_hash
 from pruning_vs_scratch.processes import signal_when_parent_ends
 from pruning_vs_scratch.warm.client import ADDRESS, NOT_SERVED
-from pruning_vs_scratch.warm.request import Request, assume, differing_variables, receive_request, send_number
+from pruning_vs_scratch.warm.request import WarmRequest, assume, differing_variables, receive_request, send_number
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": os.devnull}
 """What the libraries of Hugging Face read when they are imported. No step that is served may use the hub or its cache:
@@ -38,7 +38,7 @@ class WarmInterpreter:
         """Connections to the jobs, by the processes that run their commands."""
         self._handlers: dict[int, Any] = {}
 
-    def serve(self) -> Request | None:
+    def serve(self) -> WarmRequest | None:
         """Fork for each command: in a child, what it is to run; in the interpreter itself None, after the last one."""
         self._handlers = {number: signal.signal(number, signal.SIG_IGN) for number in LEFT_TO_CHILDREN}
         child_ended, wake = os.pipe()
@@ -71,7 +71,7 @@ class WarmInterpreter:
             poll.register(connection, select.POLLRDHUP)
         return {descriptor for descriptor, _ in poll.poll()}
 
-    def _begin(self) -> Request | None:
+    def _begin(self) -> WarmRequest | None:
         """Fork for one job; in the child, what it asks for."""
         if not self._is_warm:
             import_libraries()
@@ -91,7 +91,7 @@ class WarmInterpreter:
         self._children[process] = connection
         return None
 
-    def _in_child(self, connection: socket.socket, interpreter: int) -> Request:
+    def _in_child(self, connection: socket.socket, interpreter: int) -> WarmRequest:
         """Become the process that a job asks for; ends here if this interpreter does not fit it, or the job is gone."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -117,7 +117,7 @@ class WarmInterpreter:
             os.close(stream)
         return request
 
-    def _fits(self, request: Request) -> bool:
+    def _fits(self, request: WarmRequest) -> bool:
         """Whether a fresh interpreter would have read the same code, under the same environment."""
         differing = differing_variables(self._environment, request.environment)
         if request.prefix != sys.prefix or not differing <= {ADDRESS, *OFFLINE}:

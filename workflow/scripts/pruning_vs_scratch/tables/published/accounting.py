@@ -10,7 +10,7 @@ from pruning_vs_scratch.tables.load import records
 from pruning_vs_scratch.tables.published.stored import MISSING, Published, Stored, rates_apart
 
 
-def accounting_table(stored: Stored) -> Published:
+def make(stored: Stored) -> Published:
     """A row per compared pair, with the tokens that the ledger counted; those of a published parent may be unknown."""
     ledger = stored.ledger.set_index("run")
     runs = stored.tables.runs.set_index("run")

@@ -26,7 +26,7 @@ COLUMNS = {
 """By metric: heading, scale, format and unit."""
 
 
-def efficiency_table(stored: Stored) -> Published:
+def make(stored: Stored) -> Published:
     """Parent and pruned models; a scratch baseline has the size and speed of the pruned model of its target."""
     rows = stored.efficiency[stored.efficiency["role"].isin(["parent", "pruned"])]
     rows = rows[rows["seed"] == rows["seed"].min()]

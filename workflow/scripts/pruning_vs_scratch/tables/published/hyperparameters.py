@@ -23,7 +23,7 @@ OPTIMIZER = {
 }  # fmt: skip
 
 
-def hyperparameter_table(stored: Stored) -> Published:
+def make(stored: Stored) -> Published:
     """Name, value and search range of everything that training and pruning were told."""
     config, used = stored.config, stored.ledger.dropna(subset=["peak_lr"])
     trained = used[~used["phase"].isin(TRIAL_PHASES)]

@@ -10,7 +10,7 @@ from pruning_vs_scratch.tables.published.stored import MISSING, Published, Store
 from pruning_vs_scratch.tables.summary import duration
 
 
-def overview_table(stored: Stored) -> Published:
+def make(stored: Stored) -> Published:
     """A row a fact, counted from the stored tables."""
     runs, pairs, ledger = stored.tables.runs, stored.tables.pairs, stored.ledger
     series = pairs.drop_duplicates(["method", "pattern"])

@@ -1,11 +1,10 @@
-"""Where the numbers come from: code, hardware, time and memory of each phase; and the versions of all packages."""
+"""The table of where the numbers come from: code, hardware, time and memory of each phase."""
 
 from typing import Any
 
 import pandas as pd
 
 from pruning_vs_scratch.tables.load import records
-from pruning_vs_scratch.tables.provenance import COLUMNS
 from pruning_vs_scratch.tables.published.stored import Published, Stored
 from pruning_vs_scratch.tables.summary import duration
 
@@ -13,7 +12,7 @@ HASH_SIGNS = 12
 """Signs of the code's hash that are printed; the .csv has all."""
 
 
-def provenance_table(stored: Stored) -> Published:
+def make(stored: Stored) -> Published:
     """A row a phase and environment."""
     numbers = stored.provenance
     printed = pd.DataFrame(
@@ -39,14 +38,3 @@ def _hardware(row: dict[str, Any]) -> str:
     kind = ", ".join(str(row[name]) for name in ("machine", "cpu_capability") if pd.notna(row[name]))
     gpus = f", {row['gpus']}" if pd.notna(row["gpus"]) else ""
     return f"{row['processor']} ({kind}), {row['cores']} cores{gpus}"
-
-
-def version_table(stored: Stored) -> Published:
-    """A row a package and version, with the phases that ran with it."""
-    wide = stored.provenance
-    packages = [name for name in wide if name not in COLUMNS]
-    long = wide.melt(id_vars="phase", value_vars=packages, var_name="package", value_name="version").dropna()
-    phases = long.groupby(["package", "version"], sort=False)["phase"].agg(lambda names: list(dict.fromkeys(names)))
-    everywhere = list(wide["phase"].unique())
-    table = phases.map(lambda names: "all" if names == everywhere else ", ".join(names)).rename("phases").reset_index()
-    return Published("Versions of Python and of the packages that the numbers depend on", table, table)

@@ -27,7 +27,7 @@ Perplexities = dict[str, dict[str, Any]]
 """Columns of a source by the model (MODELS)."""
 
 
-def reported_table(stored: Stored) -> Published:
+def make(stored: Stored) -> Published:
     """A row a model. The study's are those of the paper's method or, without it, of its first that prunes depth."""
     rows = stored.tables.reported
     rows = rows[rows["figure"] == FIGURE]

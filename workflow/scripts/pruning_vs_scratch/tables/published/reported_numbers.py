@@ -12,7 +12,7 @@ QUANTITIES = {"val_loss": "validation loss (nats per token)", "avg_acc": "mean z
 KINDS = {"ppl": "perplexity, {}", "acc": "accuracy (%), {}"}
 
 
-def number_table(stored: Stored) -> Published:
+def make(stored: Stored) -> Published:
     """A row a number, in the order of the file."""
     rows = with_patterns(stored.tables.reported)
     numbers = rows.assign(tokens=rows["budget_b"] * BILLION).rename(columns={"figure": "source", "precision": "grade"})

@@ -14,7 +14,7 @@ from pruning_vs_scratch.tables.published.stored import MISSING, Published, Store
 ORDER = (CHANCE, "parent", "pruned", "retrained", "scratch", "rewind")
 
 
-def task_table(stored: Stored) -> Published:
+def make(stored: Stored) -> Published:
     """A row per run: the quoted metric of each task in percent, with its standard error, and the mean over tasks."""
     scores = stored.results
     scores = scores[[_is_quoted(row["dataset"], row["metric"]) for row in records(scores)]]

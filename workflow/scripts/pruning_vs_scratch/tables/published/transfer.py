@@ -18,7 +18,7 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def transfer_table(stored: Stored) -> Published:
+def make(stored: Stored) -> Published:
     """A row per source, method, ratio and retraining budget."""
     study = stored.tables.transfer.assign(source="study", grade="measured")
     paper = reported_transfer(stored.tables.reported).assign(source="paper")

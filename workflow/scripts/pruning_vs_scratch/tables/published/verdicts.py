@@ -14,7 +14,7 @@ COLUMNS = {
 """Headings by the keys of claims.json. The report's first page shows this table's .csv."""
 
 
-def verdict_table(stored: Stored) -> Published:
+def make(stored: Stored) -> Published:
     """One row per claim: what it says, whether the study's numbers support it, why, and what the paper's own give."""
     rows = [{heading: claim[key] for key, heading in COLUMNS.items()} for claim in stored.claims["claims"]]
     table = pd.DataFrame(rows, columns=list(COLUMNS.values()))

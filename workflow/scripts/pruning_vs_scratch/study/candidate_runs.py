@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pruning_vs_scratch.config.steps import Step
 from pruning_vs_scratch.config.study import StudyConfig
-from pruning_vs_scratch.study.candidates import candidate_shapes
+from pruning_vs_scratch.study.candidate_shapes import candidate_shapes
 from pruning_vs_scratch.study.expand import Expansion
 from pruning_vs_scratch.study.names import candidate_target_name, target_name
 from pruning_vs_scratch.study.runs import Run
@@ -24,7 +24,7 @@ class Candidate:
     """That model, retrained; its validation loss counts."""
 
 
-def candidates_of(config: StudyConfig, expansion: Expansion) -> Iterator[Candidate]:
+def candidate_runs(config: StudyConfig, expansion: Expansion) -> Iterator[Candidate]:
     """All candidates of a study, for the first seed; none without a search.
 
     Raises:

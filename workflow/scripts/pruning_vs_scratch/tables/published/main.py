@@ -13,7 +13,7 @@ LOSSES = ("loss_retrained", "loss_scratch", "gap", "low", "high", "seeds")
 ACCURACIES = ("accuracy_retrained", "accuracy_scratch", "difference", "difference_low", "difference_high")
 
 
-def main_table(stored: Stored) -> Published:
+def make(stored: Stored) -> Published:
     """A row per method, pattern, ratio and budget: losses, gaps and mean accuracies in both settings."""
     numbers = _both_settings(stored)
     printed = pd.DataFrame(

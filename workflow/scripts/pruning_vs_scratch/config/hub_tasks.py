@@ -1,0 +1,79 @@
+"""Public tasks: a file of config/tasks/hub for each, named as the task. A further file is a further task."""
+
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from pruning_vs_scratch.cli import REPOSITORY, relative_name
+from pruning_vs_scratch.config.base import Section
+from pruning_vs_scratch.config.hub import HubDataset
+from pruning_vs_scratch.config.strict_yaml import read_yaml
+from pruning_vs_scratch.errors import UserError, nearest
+
+FOLDER = REPOSITORY / "config/tasks/hub"
+TaskMetric = Literal["acc", "acc_norm"]
+
+PAPERS_TASKS = (
+    "winogrande", "arc_challenge", "arc_easy", "hellaswag", "piqa", "sciq", "boolq", "openbookqa",
+)  # fmt: skip
+"""The eight of the paper: what a study evaluates that names none, whatever other files there are."""
+
+
+class HubTask(Section):
+    """A task of lm-eval over a data set of the hub: whose definition, which data, and which of its scores is quoted."""
+
+    definition: Annotated[str, Field(pattern=r"^[\w-][\w./-]*\.yaml$")]
+    """lm-eval's own, unmodified: its file in the folder lm_eval/tasks."""
+    dataset: HubDataset
+    """What the definition reads, pinned to a commit."""
+    metric: TaskMetric
+    """What tables and means quote: accuracy, or accuracy by likelihood per byte of a choice."""
+    items_share: str | None = None
+    """Column of the data by which items belong together (a passage, a video), so that they are not independent."""
+    member: str | None = None
+    """Folder of its validation split in the package of ``data: package``; none for a task that is on the hub alone."""
+
+
+@cache
+def hub_tasks() -> tuple[str, ...]:
+    """Names of all tasks, sorted."""
+    return tuple(sorted(file.stem for file in FOLDER.glob("*.yaml")))
+
+
+@cache
+def hub_task(name: str) -> HubTask:
+    """A task by its name.
+
+    Raises:
+        UserError: there is no such task, its file is not valid, or lm-eval has no such definition.
+    """
+    if name not in hub_tasks():
+        raise UserError(unknown(name))
+    file = FOLDER / f"{name}.yaml"
+    try:
+        task = HubTask.model_validate(read_yaml(file))
+    except ValidationError as error:
+        raise UserError(f"{relative_name(file)} is not valid: {error}") from error
+    _require_definition(task, file)
+    return task
+
+
+def unknown(name: str) -> str:
+    """Why there is no such task, with the nearest name."""
+    return f"no task {name!r} in {relative_name(FOLDER)}; {nearest(name, hub_tasks())}"
+
+
+def _require_definition(task: HubTask, file: Path) -> None:
+    """Refuse a definition that lm-eval lacks, before anything is trained; lm-eval is not imported for it."""
+    found = find_spec("lm_eval")
+    if found is None or found.origin is None:
+        return
+    folder = Path(found.origin).parent / "tasks"
+    if not (folder / task.definition).exists():
+        known = (known.relative_to(folder).as_posix() for known in folder.rglob("*.yaml"))
+        raise UserError(
+            f"{relative_name(file)}: definition: lm-eval has no {task.definition}; {nearest(task.definition, known)}"
+        )
