@@ -8,12 +8,16 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
+from fake_memory import GPU_OF_GRADIENTS, FakeMemory
+from pruning_vs_scratch.models.llama import llama_config
 from pruning_vs_scratch.pruning.methods.sheared_llama.masked_llama import masking
 from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import ShapeMasks
+from pruning_vs_scratch.study.evaluation_memory import TOKENS_AT_ONCE, evaluation_memory
 from pruning_vs_scratch.study.gpus import GPUS
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.training_memory import FREE, chosen_recomputing, memory_of_plan
 from pruning_vs_scratch.training.dry_run import BETWEEN_NODES, IN_NODE, PRODUCTS, dry_run
+from pruning_vs_scratch.training.loss import sequence_losses
 from training_plans import make_plan
 
 PARENT = ModelShape(128256, 32, 4096, 14336, 32, 8, 128, False, 500000.0, 1e-5)
@@ -46,6 +50,30 @@ def test_expected_memory_is_what_is_counted(shape: ModelShape, processes: int, c
     found = dry_run(shape, make_plan(**PAPER | changes), H100, processes=processes, in_node=min(8, processes))
     assert found.peak_bytes < LIMIT
     assert found.expected.total == pytest.approx(found.peak_bytes, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "windows", "length"),
+    [
+        pytest.param(PARENT, torch.bfloat16, 4, 8192, id="parent"),
+        pytest.param(SHALLOW, torch.bfloat16, 32, 8192, id="many windows"),
+        pytest.param(SHALLOW, torch.float32, 4, 2048, id="fp32"),
+    ],
+)
+def test_evaluation_takes_what_is_counted(shape: ModelShape, dtype: torch.dtype, windows: int, length: int) -> None:
+    with FakeMemory() as memory:
+        torch.set_default_dtype(dtype)
+        try:
+            with GPU_OF_GRADIENTS:
+                model = LlamaForCausalLM(llama_config(shape, length)).eval()
+        finally:
+            torch.set_default_dtype(torch.float32)
+        memory.see(list(model.parameters()))
+        sequence_losses(model, torch.zeros(2 * windows, length + 1, dtype=torch.long), windows, TOKENS_AT_ONCE)
+    counted = memory.peak(GPU_OF_GRADIENTS.type)
+    assert counted < LIMIT
+    expected = evaluation_memory(shape, windows=windows, length=length, in_bf16=dtype == torch.bfloat16)
+    assert expected == pytest.approx(counted, rel=TOLERANCE)
 
 
 @pytest.mark.parametrize("recomputed", [True, "auto"])

@@ -15,7 +15,9 @@ from pruning_vs_scratch.cluster.demand import STATE_BYTES, WEIGHT_BYTES
 from pruning_vs_scratch.cluster.request import Request
 from pruning_vs_scratch.cluster.slurm import ask
 from pruning_vs_scratch.errors import UserError, nearest
+from pruning_vs_scratch.study.evaluation_memory import evaluation_memory
 from pruning_vs_scratch.study.possible_processes import device_bytes
+from pruning_vs_scratch.study.training_memory import FREE
 
 COMMANDS = ("sbatch", "squeue", "scontrol", "sinfo", "srun")
 CONTINUED = ("pruning", "training")
@@ -106,13 +108,29 @@ def _disk_problems(allocation: Allocation) -> Iterator[str]:
 def device_memory_problems(allocation: Allocation) -> Iterator[str]:
     """Runs that their GPUs have too little memory for; of several of one size, the first."""
     study, cluster, told = allocation.study, allocation.cluster, set()
-    for name in study.trained_runs if cluster.gpus else ():
+    if not cluster.gpus:
+        return
+    reading = study.config.evaluation
+    largest = max((study.run(name).target.shape for name in study.trained_runs), key=lambda shape: shape.params_total)
+    needed = evaluation_memory(
+        largest,
+        windows=reading.perplexity.batch_size,
+        length=reading.perplexity.sequence_length,
+        in_bf16=reading.precision != "fp32",
+    )
+    if needed > (1 - FREE) * 1e9 * cluster.device_gigabytes:
+        yield (
+            f"evaluation of {largest.params_total / 1e9:.2f}B parameters needs about {needed / 1e9:.0f} GB on a GPU, "
+            f"which has {cluster.device_gigabytes:g} (cluster.device_gigabytes): lower "
+            "evaluation.perplexity.batch_size, or set evaluation.precision: bf16"
+        )
+    for name in study.trained_runs:
         run, processes = study.run(name), study.training_processes(name)
-        needed = device_bytes(study.config, run, processes) / 1e9
-        if needed > cluster.device_gigabytes and (size := (run.target.shape, processes)) not in told:
+        gigabytes = device_bytes(study.config, run, processes) / 1e9
+        if gigabytes > cluster.device_gigabytes and (size := (run.target.shape, processes)) not in told:
             told.add(size)
             yield (
-                f"run {name} needs about {needed:.0f} GB on each of its {processes} GPUs, which have "
+                f"run {name} needs about {gigabytes:.0f} GB on each of its {processes} GPUs, which have "
                 f"{cluster.device_gigabytes:g} (cluster.device_gigabytes): raise training.processes, lower "
                 "micro_batch_size or loss_chunk_tokens, or set activation_checkpointing: auto"
             )

@@ -14,11 +14,9 @@ from pruning_vs_scratch.data.tokens import TokenArray, TokenStore
 from pruning_vs_scratch.data.windows import EVALUATION_SEED
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study.evaluation import CorpusRequest
+from pruning_vs_scratch.study.evaluation_memory import TOKENS_AT_ONCE
 from pruning_vs_scratch.training.loss import sequence_losses
 from pruning_vs_scratch.training.world import World
-
-TOKENS_AT_ONCE = 4096
-"""Tokens whose logits are held at once: 2 GB at a vocabulary of 128k."""
 
 
 @dataclass(frozen=True)
