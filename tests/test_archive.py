@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from io import BytesIO
@@ -17,11 +18,14 @@ from pruning_vs_scratch.archive.compare import Match, compare
 from pruning_vs_scratch.archive.contents import archived_files, small_files
 from pruning_vs_scratch.archive.listing import LISTING, METADATA, Listing
 from pruning_vs_scratch.archive.pack import pack
+from pruning_vs_scratch.archive.redraw import redraw
 from pruning_vs_scratch.archive.reference import reference_archives
+from pruning_vs_scratch.archive.restyle import Restyle
 from pruning_vs_scratch.archive.unpack import unpack
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.figures.catalogue import FIGURES
+from pruning_vs_scratch.figures import ratio
+from pruning_vs_scratch.figures.catalogue import FIGURES, StudyFigure
 from test_tables import finished
 
 FILES = {"results/tiny/results.csv": b"a,b\n1,2\n" * 4000, "config/tiny.yaml": b"study: tiny\n"}
@@ -279,3 +283,16 @@ def test_make_looks_at_the_archive_before_it_installs_anything(
     assert message in made.stderr
     assert "setting up" not in made.stdout
     assert not (tmp_path / ".venv-figures").exists()
+
+
+def test_a_figure_that_is_younger_than_an_archive_is_drawn_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pruning_vs_scratch.figures.younger", ratio)
+    monkeypatch.setitem(FIGURES, "younger", StudyFigure("younger"))
+    listing = unpack(REPOSITORY / "figures/reference/demo.tar.zst", tmp_path / "demo")
+    found = redraw(tmp_path / "demo", listing, Restyle(("ratio", "younger")))
+    files = {figure: [f"figures/demo/{figure}.{kind}" for kind in ("csv", "pdf", "png")] for figure in FIGURES}
+    assert [found[name] for name in files["younger"]] == [Match.NEW] * 3
+    assert Match.NEW not in [found[name] for name in files["ratio"]]
+    assert all((tmp_path / "demo" / name).exists() for name in files["younger"])

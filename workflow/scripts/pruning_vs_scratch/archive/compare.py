@@ -22,6 +22,8 @@ class Match(StrEnum):
     DRAWN_OTHERWISE = "drawn otherwise"
     """A picture of the same numbers: the fonts or the drawing library are others."""
     DIFFERENT = "different"
+    NEW = "not in the archive"
+    """A figure that this project has learnt to draw since."""
 
 
 def compare(archived: Path, made: Path) -> Match:

@@ -1,6 +1,7 @@
 """Tables, claims and figures of an archive, made again from its records, and compared with those that it holds."""
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -27,7 +28,7 @@ def redraw(folder: Path, listing: Listing, restyle: Restyle) -> dict[str, Match]
 
     What the archive held before lies in ``folder``/archived afterwards. Pictures that a small archive lacks are
     compared with its listing; its tables of curves and of importance are not made again, but taken. Of fewer methods,
-    the data of a figure are others, and it is drawn otherwise.
+    the data of a figure are others, and it is drawn otherwise. A figure that is younger than the archive is new.
 
     Raises:
         UserError: records are missing, the compared runs are not matched, or a method is not the study's.
@@ -39,7 +40,8 @@ def redraw(folder: Path, listing: Listing, restyle: Restyle) -> dict[str, Match]
         lacking = {name for name in listing.left_out if Path(name).stem in restyle.figures}
         tables = Tables(study.paths.tables)
         taken = {"curves": tables.curves, "importance": tables.importance} if listing.is_small else {}
-        for path in _derived(study, restyle):
+        known = [name for name in restyle.figures if _is_archived(study, name, listing)]
+        for path in _derived(study, known):
             if path.as_posix() not in lacking:
                 if not path.exists():
                     raise UserError(f"the archive of study {study.name} holds no {path}: redraw it with its own code")
@@ -52,6 +54,7 @@ def redraw(folder: Path, listing: Listing, restyle: Restyle) -> dict[str, Match]
             file.as_posix(): compare(archived / file, file) if file.exists() else Match.DIFFERENT for file in before
         }
         found |= {name: _compare_with_listing(Path(name), listing) for name in lacking}
+        found |= {file.as_posix(): Match.NEW for file in _files(study, set(restyle.figures) - set(known))}
         if restyle.methods:
             found |= {name: _of_fewer_methods(match) for name, match in found.items() if name.startswith("figures/")}
         for name in taken:
@@ -67,10 +70,18 @@ def _compare_with_listing(picture: Path, listing: Listing) -> Match:
 
 
 def _of_fewer_methods(match: Match) -> Match:
-    return match if match is Match.IDENTICAL else Match.DRAWN_OTHERWISE
+    return match if match in (Match.IDENTICAL, Match.NEW) else Match.DRAWN_OTHERWISE
 
 
-def _derived(study: Study, restyle: Restyle) -> list[Path]:
+def _is_archived(study: Study, figure: str, listing: Listing) -> bool:
+    return any(file.as_posix() in listing.files.keys() | listing.left_out for file in _files(study, [figure]))
+
+
+def _files(study: Study, figures: Iterable[str]) -> list[Path]:
+    return [study.paths.figures / f"{name}.{kind}" for name in figures for kind in ("csv", *METADATA)]
+
+
+def _derived(study: Study, figures: Iterable[str]) -> list[Path]:
     """What is made from the records: files and folders."""
     results = study.paths.results
     names = (
@@ -83,8 +94,7 @@ def _derived(study: Study, restyle: Restyle) -> list[Path]:
         "claims.json",
         "claims.md",
     )
-    figures = [study.paths.figures / f"{name}.{kind}" for name in restyle.figures for kind in ("csv", *METADATA)]
-    return [*(results / name for name in names), study.paths.tables, study.paths.published, *figures]
+    return [*(results / name for name in names), study.paths.tables, study.paths.published, *_files(study, figures)]
 
 
 def _derive(study: Study, taken: dict[str, pd.DataFrame]) -> None:
