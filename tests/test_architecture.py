@@ -19,7 +19,8 @@ FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
     {
         "base": (
             "artifacts", "cli", "errors", "evaluation.finite", "files", "hub_files", "ledger", "libraries", "locks",
-            "manifest", "plain_names", "processes", "resume_state", "strict_json", "time_left", "units",
+            "manifest", "models.weight_files", "plain_names", "processes", "resume_state", "strict_json", "time_left",
+            "units",
         ),
     },
     {
@@ -31,7 +32,10 @@ FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
     {"text": ("data",)},
     {"study": ("study",)},
     {
-        "models": ("models", "data.tokenizer"), "cluster": ("cluster",), "tables": ("tables",),
+        "models": (
+            "models", "data.tokenizer", "pruning.kept", "pruning.masks", "pruning.record", "pruning.surgery",
+        ),
+        "cluster": ("cluster",), "tables": ("tables",),
         "progress": ("progress",),
     },
     {"training": ("training",), "parents": ("parents",), "planning": ("planning",), "supervisor": ("supervisor",)},

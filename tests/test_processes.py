@@ -15,10 +15,10 @@ from pruning_vs_scratch.config.load import parse_config
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.planning.plan import Plan
 from pruning_vs_scratch.planning.text import markdown
-from pruning_vs_scratch.planning.throughput import SHIPPED, Throughput
+from pruning_vs_scratch.planning.throughput import SHIPPED, ThroughputTable
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.possible_processes import device_bytes, possible_processes
-from pruning_vs_scratch.study.processes import LONGER, Filling, Step
+from pruning_vs_scratch.study.processes import LONGER, Filling, TimedStep
 
 Values = dict[str, Any]
 NUMBERS = (1, 2, 4)
@@ -46,20 +46,20 @@ def test_the_first_rule_that_fits_a_runs_size_counts(smoke: Values) -> None:
 
 
 @st.composite
-def steps(draw: st.DrawFn) -> list[Step]:
+def steps(draw: st.DrawFn) -> list[TimedStep]:
     """A few runs that speed up with their processes, some behind others."""
-    found: list[Step] = []
+    found: list[TimedStep] = []
     for i in range(draw(st.integers(1, 4))):
         work = draw(st.integers(1, 40))
         numbers = draw(st.sampled_from([NUMBERS, NUMBERS[1:], NUMBERS[:1]]))
         needs = draw(st.lists(st.sampled_from([step.name for step in found]), max_size=2, unique=True)) if found else []
-        found.append(Step(str(i), tuple(needs), {number: work / number for number in numbers}))
+        found.append(TimedStep(str(i), tuple(needs), {number: work / number for number in numbers}))
     return found
 
 
 @settings(deadline=None, max_examples=60)
 @given(steps())
-def test_no_choice_of_processes_is_much_shorter(chosen: list[Step]) -> None:
+def test_no_choice_of_processes_is_much_shorter(chosen: list[TimedStep]) -> None:
     """The bound of list scheduling for each choice; with ideal speed-up, no choice is more than twice as short here."""
     filling = Filling(chosen, devices=4)
     found = filling.seconds(filling.processes)
@@ -69,14 +69,14 @@ def test_no_choice_of_processes_is_much_shorter(chosen: list[Step]) -> None:
 
 
 def test_equal_runs_beside_each_other_take_one_process_each_and_one_alone_takes_all() -> None:
-    many = [Step(f"run{i}", (), {number: 60 / number for number in NUMBERS}) for i in range(40)]
+    many = [TimedStep(f"run{i}", (), {number: 60 / number for number in NUMBERS}) for i in range(40)]
     assert set(Filling(many, devices=4).processes.values()) == {1}
     assert Filling(many[:1], devices=4).processes == {"run0": 4}
 
 
 def test_what_many_wait_for_takes_more_processes_than_they_do() -> None:
-    parent = Step("parent", (), {number: 60 / number for number in NUMBERS})
-    others = [Step(f"run{i}", ("parent",), {number: 20 / number for number in NUMBERS}) for i in range(16)]
+    parent = TimedStep("parent", (), {number: 60 / number for number in NUMBERS})
+    others = [TimedStep(f"run{i}", ("parent",), {number: 20 / number for number in NUMBERS}) for i in range(16)]
     processes = Filling([parent, *others], devices=4).processes
     assert processes["parent"] == 4
     assert {processes[step.name] for step in others} == {1}
@@ -84,7 +84,7 @@ def test_what_many_wait_for_takes_more_processes_than_they_do() -> None:
 
 def test_fewer_processes_are_taken_where_the_study_is_hardly_longer() -> None:
     """With ideal speed-up all of them in turn is as short as can be."""
-    filling = Filling([Step(f"run{i}", (), {n: 10 / n for n in NUMBERS}) for i in range(41)], devices=4)
+    filling = Filling([TimedStep(f"run{i}", (), {n: 10 / n for n in NUMBERS}) for i in range(41)], devices=4)
     assert filling.seconds(dict.fromkeys(filling.processes, 4)) == pytest.approx(41 * 10 / 4)
     assert filling.seconds(filling.processes) <= (1 + LONGER) * 41 * 10 / 4
     assert set(filling.processes.values()) < {1, 2}
@@ -168,7 +168,7 @@ def test_a_mistake_is_named_with_its_place(smoke: Values, mistake: str) -> None:
 def test_the_plan_says_how_long_the_devices_take_and_which_processes_runs_have(
     study_values: Callable[[str], Values],
 ) -> None:
-    plan = Plan(Study(study_values("paper")), Throughput.read([SHIPPED]), "h100", (), ())
+    plan = Plan(Study(study_values("paper")), ThroughputTable.read([SHIPPED]), "h100", (), ())
     assert plan.hours is not None
     used = plan.stages["gpu_hours"].sum() / (256 * plan.hours)
     assert 0.9 < used <= 1

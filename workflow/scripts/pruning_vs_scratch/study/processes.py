@@ -22,7 +22,7 @@ DEVICES = "devices"
 
 
 @dataclass(frozen=True)
-class Step:
+class TimedStep:
     """A run that is trained or pruned, as the choice sees it."""
 
     name: str
@@ -35,7 +35,7 @@ class Step:
 class Filling:
     """The choice for the steps of a study, each behind those that it needs, on a number of devices."""
 
-    def __init__(self, steps: Sequence[Step], devices: int) -> None:
+    def __init__(self, steps: Sequence[TimedStep], devices: int) -> None:
         self._steps = steps
         self._waiting = Waiting({step.name: step.needs for step in steps})
         self._devices = devices

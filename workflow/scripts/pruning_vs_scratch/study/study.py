@@ -33,7 +33,7 @@ from pruning_vs_scratch.study.parts import Part, PartedSource, PartedText
 from pruning_vs_scratch.study.paths import Paths
 from pruning_vs_scratch.study.plan import SAVING, PruningPlan, TrainingPlan
 from pruning_vs_scratch.study.possible_processes import possible_processes
-from pruning_vs_scratch.study.processes import Filling, Step
+from pruning_vs_scratch.study.processes import Filling, TimedStep
 from pruning_vs_scratch.study.runs import Pair, Run
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.sweep import follows_sweep, rate_groups, rate_name, trials_of
@@ -474,7 +474,7 @@ class Study:
             names += self.candidates
         return [name for name in dict.fromkeys(names) if name is not None and name != run.name]
 
-    def _step(self, run: Run) -> Step:
+    def _step(self, run: Run) -> TimedStep:
         """A run for the choice of processes: its seconds at the rates of ``cluster.teraflops``.
 
         Raises:
@@ -483,10 +483,10 @@ class Study:
         rates, flops = self.config.cluster.teraflops, self.training_flops(run.name) / 1e12
         if run.plan is None:
             number = self.pruning_processes(run.name)
-            return Step(run.name, tuple(self._starts(run)), {number: flops / rates.prune / number})
+            return TimedStep(run.name, tuple(self._starts(run)), {number: flops / rates.prune / number})
         given = self.config.training.processes_of(run.target.shape.params_total)
         numbers = possible_processes(self.config, run) if given == "auto" else [given]
-        return Step(run.name, tuple(self._starts(run)), {n: flops / rates.train / n for n in numbers})
+        return TimedStep(run.name, tuple(self._starts(run)), {n: flops / rates.train / n for n in numbers})
 
     def pruning_processes(self, name: str) -> int:
         """Processes that prune a run together: several where masks are learned."""
