@@ -14,13 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import INDEX_FILE, SINGLE_FILE, write_json
-from pruning_vs_scratch.models.weight_files import weight_entry, weight_map
+from pruning_vs_scratch.models.weight_files import SHARD_BYTES, weight_entry, weight_map
 
 Tensors = dict[str, torch.Tensor]
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """Dtypes that weights are read in, by their names in the safetensors format; narrower ones need a scale beside them."""
-SHARD_BYTES = 1 << 30
-"""A written checkpoint is cut into files of about this size, so that no more than this waits in memory."""
 
 
 @contextmanager

@@ -9,6 +9,9 @@ from pruning_vs_scratch.files import INDEX_FILE, SINGLE_FILE, read_json_object
 
 log = logging.getLogger(__name__)
 
+SHARD_BYTES = 1 << 30
+"""A written checkpoint is cut into files of about this size, so that no more than this waits in memory."""
+
 
 def weight_entry(names: Collection[str]) -> str | None:
     """The file that holds all weights, or the index of those that do; None if there is neither.
