@@ -15,16 +15,15 @@ What takes gradients stands on ``GPU_OF_GRADIENTS`` instead: a build for CPUs en
 tensor of CUDA. Attention on either is modelled by what each of torch's kernels for GPUs allocates (``_attention``).
 """
 
-import weakref
 from collections import Counter
 from contextlib import ExitStack
-from functools import partial
 from types import EllipsisType
 from typing import Any, Self
 from unittest.mock import patch
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -34,6 +33,13 @@ GPU = torch.device("cuda", 0)
 """With an index: a build of torch for CPUs refuses to look up the current one."""
 GPU_OF_GRADIENTS = torch.device("meta")
 GPUS = (GPU.type, GPU_OF_GRADIENTS.type)
+DISPATCHED = {
+    torch.Tensor.contiguous: torch.ops.aten.contiguous,
+    torch.Tensor.__invert__: torch.ops.aten.bitwise_not,
+    torch.Tensor.__float__: torch.ops.aten._local_scalar_dense,
+    torch.Tensor.__int__: torch.ops.aten._local_scalar_dense,
+}
+"""Methods that look up the device before they call an operation, which does not."""
 FLASH_CHANNELS = 256
 """Channels of a head up to which torch has fused kernels in half precision."""
 
@@ -42,7 +48,7 @@ class FakeMemory:
     """While open, tensors are fake, and their memory is counted."""
 
     def __init__(self) -> None:
-        self._live: dict[int, tuple[weakref.ref, str]] = {}
+        self._storages: dict[int, tuple[StorageWeakRef, str, int]] = {}
         self._peak: Counter[str] = Counter()
         self._modes = ExitStack()
 
@@ -51,6 +57,7 @@ class FakeMemory:
             self._modes.enter_context(mode)
         # Else transformers would make masks of fake tokens that it makes of no real ones, of which it asks the values.
         self._modes.enter_context(patch("transformers.masking_utils.is_tracing", lambda *_: False))
+        self._modes.enter_context(patch.object(torch.UntypedStorage, "resize_", self._resizing()))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -70,24 +77,39 @@ class FakeMemory:
 
     def see(self, results: Any) -> None:
         """Count the storages of some tensors, in any nest of containers."""
+        known = len(self._storages)
         for tensor in tree_leaves(results):
             if isinstance(tensor, torch.Tensor):
-                storage = tensor.untyped_storage()
-                key = id(storage)
-                if key not in self._live:
-                    self._live[key] = (weakref.ref(storage, partial(self._forget, key)), tensor.device.type)
-        # Storages are measured each time: some are resized, as those of sharded parameters are.
-        self._peak |= self._bytes()
+                self._add(tensor.untyped_storage(), tensor.device.type)
+        if len(self._storages) > known:
+            self._peak |= self._bytes()
 
-    def _forget(self, key: int, _: Any) -> None:
-        self._live.pop(key, None)
+    def _add(self, storage: torch.UntypedStorage, kind: str) -> None:
+        # By a reference that does not let another storage take its place, which a dead one's address would.
+        if storage._cdata not in self._storages:
+            self._storages[storage._cdata] = (StorageWeakRef(storage), kind, storage.nbytes())
 
     def _bytes(self) -> Counter[str]:
         total: Counter[str] = Counter()
-        for reference, kind in list(self._live.values()):
-            storage = reference()
-            total[kind] += 0 if storage is None else storage.nbytes()
+        for key, (reference, kind, size) in list(self._storages.items()):
+            if reference.expired():
+                del self._storages[key]
+            else:
+                total[kind] += size
         return total
+
+    def _resizing(self) -> Any:
+        """Storages change their size where sharded parameters are gathered and freed."""
+        usual = torch.UntypedStorage.resize_
+
+        def resize(storage: torch.UntypedStorage, size: int) -> Any:
+            result = usual(storage, size)
+            if found := self._storages.pop(storage._cdata, None):
+                self._add(storage, found[1])
+                self._peak |= self._bytes()
+            return result
+
+        return resize
 
 
 class _Counted(TorchDispatchMode):
@@ -117,16 +139,19 @@ class _WithoutDriver(TorchFunctionMode):
         if func is torch.Tensor.__getitem__ and on_gpu:
             view, indices = _viewed(*args)
             return view if indices is None else torch.ops.aten.index(view, indices)
-        if func is torch.Tensor.__setitem__ and on_gpu:
+        if func is torch.Tensor.__setitem__ and (on_gpu or not isinstance(args[2], torch.Tensor)):
             tensor, index, values = args
             view, indices = _viewed(tensor, index)
+            if not isinstance(values, torch.Tensor):
+                # Of a number torch makes a constant, and what fake tensors do with those corrupts its heap (2.13).
+                values = torch.empty((), dtype=view.dtype, device=view.device)
             if indices is None:
                 return _copied(view, values)
-            return torch.ops.aten.index_put_(view, indices, torch.as_tensor(values, dtype=view.dtype))
+            return torch.ops.aten.index_put_(view, indices, values.to(view.dtype))
         if func is torch.Tensor.copy_ and on_gpu:
             return _copied(args[0], args[1])
-        if func is torch.Tensor.contiguous and on_gpu:
-            return torch.ops.aten.contiguous(*args, **kwargs)
+        if func in DISPATCHED and on_gpu:
+            return DISPATCHED[func](*args, **kwargs)
         if func is torch.Tensor.pin_memory:
             return args[0]
         if kwargs.get("pin_memory"):

@@ -1,5 +1,7 @@
 """What jobs ask a scheduler for follows from the plan, the study's geometry and the site."""
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +14,10 @@ from pruning_vs_scratch.cluster.request import Request
 from pruning_vs_scratch.cluster.site import VARIABLES, Queue, Site, read_site
 from pruning_vs_scratch.config.load import parse_config
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.pruning.facts import Text
+from pruning_vs_scratch.pruning.memory import means_of, pruning_memory
 from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.study.costs import scoring_flops
 
 Values = dict[str, Any]
 PARENT = SimpleNamespace(run="P16.4k-seed0")
@@ -169,3 +174,61 @@ def test_a_run_that_its_gpus_have_too_little_memory_for_is_found_before_its_firs
     assert "GB on each of its 1 GPUs, which have 10 (cluster.device_gigabytes): raise training.processes" in problem
     assert problems(gpus=True, device_gigabytes=80) == []
     assert problems(device_gigabytes=10) == []
+
+
+def test_scoring_asks_for_the_time_of_the_passes_that_the_plan_counts(study_values: Callable[[str], Values]) -> None:
+    """Depth takes the losses of 34 candidates, width one pass."""
+    study = Study(study_values("paper"))
+    made, parent = Allocation(study, Site()), "P210B-seed0"
+    for method in ("minitron_depth", "minitron_width"):
+        wildcards = SimpleNamespace(run=parent, method=method)
+        minutes = made.scoring["runtime"](wildcards, attempt=1)
+        reading = study.run(parent).target.shape.params_total / 1e9
+        passes = scoring_flops(study, parent, method) / (study.config.cluster.teraflops.prune * 1e12) / 60
+        assert minutes == math.ceil(5 + 2 * (reading + passes))
+    size = (128, 8192)
+    shape = study.run(parent).target.shape
+    candidates = [(run, start) for run in (16, 24, 28, 30) for start in range(32 - run + 1)]
+    blocks = 16 + sum(32 - run - start for run, start in candidates)
+    by_hand = blocks * shape.block_flops(*size) + len(candidates) * shape.output_flops(*size)
+    assert (len(candidates), scoring_flops(study, parent, "minitron_depth")) == (34, by_hand)
+
+
+def test_pruning_by_scores_in_a_file_reads_no_text(study_values: Callable[[str], Values]) -> None:
+    study = Study(study_values("paper"))
+    made = Allocation(study, Site()).pruning
+    by_scores, by_text = (SimpleNamespace(run=f"P210B-{name}-0.5-seed0") for name in ("minitron_depth", "wanda"))
+    assert made["runtime"](by_scores, attempt=1) < made["runtime"](by_text, attempt=1)
+
+
+def test_memory_of_scoring_and_pruning_is_that_of_the_estimate(study_values: Callable[[str], Values]) -> None:
+    values = study_values("paper")
+    study = Study(values)
+    parent, pruning = study.run("P210B-seed0").target.shape, study.config.pruning
+    text, means = Text(128, 8192, 4), means_of(pruning, gpu=True)
+    found = pruning_memory(parent, "shortgpt", text, means)
+    wildcards = SimpleNamespace(run="P210B-seed0", method="shortgpt")
+    asked = Allocation(study, Site()).scoring["mem_mb"](wildcards, attempt=1)
+    assert asked == 2000 + found.host // 10**6
+    # Without a GPU, the blocks and their states are the host's, and in fp32.
+    values["cluster"] |= {"gpus": False}
+    on_cpu = pruning_memory(parent, "shortgpt", text, means_of(pruning, gpu=False))
+    asked = Allocation(Study(values), Site()).scoring["mem_mb"](wildcards, attempt=1)
+    assert asked == 2000 + (on_cpu.host + on_cpu.device) // 10**6 > 2 * found.host // 10**6
+
+
+def test_a_model_that_is_held_counts(study_values: Callable[[str], Values]) -> None:
+    values = study_values("paper")
+    wildcards = SimpleNamespace(run="P210B-wanda-0.5-seed0")
+    asked = []
+    for low_memory in (True, False):
+        values["pruning"] |= {"low_memory": low_memory}
+        asked.append(Allocation(Study(values), Site()).pruning["mem_mb"](wildcards, attempt=1))
+    assert asked[1] - asked[0] == pytest.approx(8 * 8030, rel=0.001)
+
+
+def test_a_study_without_scores_has_resources_of_scoring(smoke: Values) -> None:
+    smoke["matrix"] = [{"methods": ["magnitude"], "ratios": [0.5], "retrain": [4096]}]
+    study = Study(smoke)
+    assert study.scorings == {}
+    assert Allocation(study, Site()).scoring["runtime"] is not None

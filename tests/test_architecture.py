@@ -30,7 +30,7 @@ FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
         ),
     },
     {"text": ("data",)},
-    {"study": ("study",)},
+    {"study": ("study", "pruning.memory", "pruning.placement")},
     {
         "models": (
             "models", "data.tokenizer", "pruning.kept", "pruning.masks", "pruning.record", "pruning.surgery",

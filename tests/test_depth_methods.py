@@ -1,16 +1,15 @@
 """ShortGPT and Minitron-depth rank blocks as their papers say."""
 
 import math
-from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional
 
 from models import (
@@ -25,6 +24,7 @@ from models import (
     tiny_llama,
     tiny_mistral,
 )
+from pruning_vs_scratch.models.blockwise import BlockwiseModel
 from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.pruning.depth_losses import losses
 from pruning_vs_scratch.pruning.methods.minitron_depth import method as minitron_depth
@@ -129,22 +129,20 @@ def test_losses_do_not_depend_on_what_is_computed_beside_them() -> None:
         assert losses(stream_of(model), [candidate], "test")[candidate] == together[candidate]
 
 
-@pytest.mark.parametrize("batches_a_chunk", [0, 1, 2])
-def test_chunks_of_windows_give_the_same_losses(batches_a_chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("batches_a_pass", [0, 1, 2, 3])
+def test_blocks_are_read_from_files_as_rarely_as_the_buffer_allows_and_losses_stay_the_same(
+    batches_a_pass: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = tiny_llama()
     usual = stream_of(model)
-    buffer = usual.bytes_per_window * (len(ALL) + 1) * 2 * batches_a_chunk
-    stream = stream_of(model, buffer_bytes=buffer + 1)
-    passes, blocks = [], stream.model.blocks
-
-    def counted(task: str, indices: Sequence[int]) -> Iterator[nn.Module]:
-        passes.append(task)
-        return blocks(task, indices)
-
-    monkeypatch.setattr(stream.model, "blocks", counted)
-    assert losses(stream, ALL, "test") == pytest.approx(losses(usual, ALL, "test"), rel=1e-12)
+    model.save_pretrained(tmp_path)
+    parent = BlockwiseModel.open(tmp_path, torch.device("cpu"), low_memory=True)
+    stream = stream_of(parent, buffer_bytes=usual.bytes_per_window * (len(ALL) + 1) * 2 * batches_a_pass + 1)
+    read, read_block = [], parent.block_tensors
+    monkeypatch.setattr(parent, "block_tensors", lambda index: read.append(index) or read_block(index))
+    assert losses(stream, ALL, "test") == losses(usual, ALL, "test")
     # Three batches: of two, two and one windows.
-    assert len(passes) == {0: 3, 1: 3, 2: 2}[batches_a_chunk]
+    assert read == [0, 1, 2, 3] * {0: 3, 1: 3, 2: 2, 3: 1}[batches_a_pass]
     assert stream.flops == usual.flops
 
 

@@ -59,15 +59,14 @@ def test_a_method_of_another_package_goes_through_a_whole_study(tmp_path: Path) 
 
 
 MEMORY = """
-from pruning_vs_scratch.pruning.facts import Text
-from pruning_vs_scratch.pruning.memory import pruning_memory
+from pruning_vs_scratch.pruning.facts import Text, WeightBytes
+from pruning_vs_scratch.pruning.memory import Means, pruning_memory
+from pruning_vs_scratch.pruning.placement import Buffers
 from pruning_vs_scratch.study import ModelShape
 shape = ModelShape(64, 4, 32, 64, 4, 2, 8, True, 1e4, 1e-5)
-every_other, shortgpt = (
-    pruning_memory(shape, method, Text(8, 16), weight_bytes=4, buffer_bytes=1 << 20)
-    for method in ("every_other", "shortgpt")
-)
-assert every_other == shortgpt and every_other.host > 0
+means = Means(WeightBytes(4, 4), Buffers(1 << 20), gpu=False)
+every_other, shortgpt = (pruning_memory(shape, method, Text(8, 16), means) for method in ("every_other", "shortgpt"))
+assert every_other.host == shortgpt.host > 0 < every_other.device <= shortgpt.device
 """
 
 

@@ -53,6 +53,8 @@ def main() -> None:
 
 def _prune_once(args: argparse.Namespace, world: "World") -> None:
     """Prune and write the manifest, unless another job did so meanwhile."""
+    from pruning_vs_scratch.pruning.session import forget_losses
+
     recorded = recorded_options(
         args, "run", "method", "options", "ratio", "pattern", "shape", "seed", "sequences", "sequence_length",
         "batch_size", "threads", "low_memory", "mask_learning", "domains",
@@ -73,6 +75,7 @@ def _prune_once(args: argparse.Namespace, world: "World") -> None:
             return
         facts = _prune(args, world.from_first(work), world, spec_hash, manifest.inputs["model"])
         manifest.write(args.manifest, {"model": args.out}, facts)
+        forget_losses(args)
 
 
 def _take_part(args: argparse.Namespace, work: Path, world: "World") -> None:

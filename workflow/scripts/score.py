@@ -37,7 +37,7 @@ def main() -> None:
     import_libraries()
     from pruning_vs_scratch.pruning.method import options_of
     from pruning_vs_scratch.pruning.scores import TextRead, score, write_scores
-    from pruning_vs_scratch.pruning.session import calibration_stream, open_model
+    from pruning_vs_scratch.pruning.session import calibration_stream, forget_losses, open_model
 
     options = options_of(args.method, args.options)
     model = open_model(args)
@@ -46,12 +46,13 @@ def main() -> None:
         goals.append(named_shape(args.shape, model.shape))
     if not goals and facts_of(args.method).needs_goals:
         raise UserError(f"the scores of {args.method} depend on what will be asked for: give --shape")
-    stream = calibration_stream(args, model, args.out.parent)
+    stream = calibration_stream(args, model, args.out.parent, model_sha256)
     scores = score(stream, args.method, goals, options)
     text = TextRead.by(stream)
     with atomic_file(args.out) as temporary:
         write_scores(scores, args.method, options, text, temporary, model_sha256)
     manifest.write(args.manifest, {"scores": args.out}, {"tokens": text.tokens, "flops": text.flops})
+    forget_losses(args)
 
 
 def _arguments() -> argparse.Namespace:

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pruning_vs_scratch.cluster.demand import (
-    CALIBRATION_PASSES,
     START_MEGABYTES,
+    calibration_megabytes,
     evaluation_minutes,
-    model_megabytes,
     pruning_minutes,
     text_minutes,
     training_minutes,
@@ -24,6 +23,9 @@ from pruning_vs_scratch.cluster.host_memory import (
 from pruning_vs_scratch.cluster.request import Request
 from pruning_vs_scratch.cluster.site import Queue, Site
 from pruning_vs_scratch.cluster.speed import speed_minutes
+from pruning_vs_scratch.pruning.facts import Text
+from pruning_vs_scratch.pruning.memory import means_of, pruning_memory
+from pruning_vs_scratch.study.costs import calibration_costs
 from pruning_vs_scratch.study.runs import Run
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.study import Study
@@ -61,8 +63,11 @@ class Allocation:
 
     @property
     def scoring(self) -> Resources:
-        """The rule that scores one model (wildcard: run), in one process whatever pruned it."""
-        return _resources(self._calibration(self.study.pruned_runs[0]), lambda wc: self._calibration(wc.run))
+        """The rule that scores one model for a method (wildcards: run, method), in one process whatever pruned it."""
+        # Of a study that scores nothing, the rule asks for what pruning does.
+        any_scoring = next(iter(self.study.scorings), None)
+        any_request = self._scored(*any_scoring) if any_scoring else self._pruning(self.study.pruned_runs[0])
+        return _resources(any_request, lambda wildcards: self._scored(wildcards.run, wildcards.method))
 
     @property
     def evaluation(self) -> Resources:
@@ -95,6 +100,7 @@ class Allocation:
         """The longest job of each kind and geometry."""
         every = (
             self._part() if self.study.parts else self._text(),
+            *(self._scored(*scoring) for scoring in self.study.scorings),
             *map(self._pruning, self.study.pruned_runs),
             *map(self._training, self.study.trained_by_plan),
             *map(self._evaluation, self.study.evaluation_groups),
@@ -123,7 +129,7 @@ class Allocation:
         """Pruning of a run: what is read is what it is pruned from, or where masks are learned, trained."""
         start, plan = str(self.study.run(name).start), self.study.pruning_plan(name).training
         if plan is None:
-            return self._calibration(start)
+            return self._by_calibration(name, reads_text=not self.study.is_scored_once(name))
         shape, processes = self._shape(start), self.study.pruning_processes(name)
         return self._single_node(
             "pruning",
@@ -132,11 +138,26 @@ class Allocation:
             processes,
         )
 
-    def _calibration(self, name: str) -> Request:
-        """Passes of a run over calibration text."""
-        shape, text = self._shape(name), self.study.config.pruning.calibration
-        flops = CALIBRATION_PASSES * shape.forward_flops(text.sequences, text.sequence_length)
-        return self._single_node("pruning", pruning_minutes(flops, shape, 1, self.cluster), model_megabytes(shape))
+    def _scored(self, start: str, method: str) -> Request:
+        """Scoring of a run for a method."""
+        return self._by_calibration(self.study.scorings[start, method][0], reads_text=True)
+
+    def _by_calibration(self, name: str, *, reads_text: bool) -> Request:
+        """Scoring what a run is pruned from, or pruning it, or both; by scores in a file no text is read."""
+        run, plan, pruning = self.study.run(name), self.study.pruning_plan(name), self.study.config.pruning
+        start = str(run.start)
+        shape = self._shape(start)
+        memory = pruning_memory(
+            shape,
+            plan.method,
+            Text(plan.sequences if reads_text else 0, plan.sequence_length, plan.batch_size),
+            means_of(pruning, gpu=self.cluster.gpus),
+            self.study.shapes_to_score(start, plan.method),
+            pruning.options(plan.method),
+        )
+        flops = calibration_costs(self.study, run) if reads_text else 0
+        minutes = pruning_minutes(flops, shape, 1, self.cluster)
+        return self._single_node("pruning", minutes, calibration_megabytes(memory, gpu=self.cluster.gpus))
 
     def _evaluation(self, group: str) -> Request:
         runs, processes = self.study.evaluation_groups[group], self.study.config.evaluation.processes

@@ -3,6 +3,7 @@
 import math
 
 from pruning_vs_scratch.config.cluster import ClusterConfig
+from pruning_vs_scratch.pruning.memory import Memory
 from pruning_vs_scratch.study.shape import ModelShape
 
 SPARE = 2.0
@@ -17,8 +18,6 @@ TOKENS_A_SECOND = 200_000
 """Read, compared with other text and tokenised by one core; less than a third of what was measured."""
 PARAMETERS_A_MINUTE = 1e9
 """Read and written again by one process."""
-CALIBRATION_PASSES = 4
-"""What pruning by calibration costs, in forward passes over its text: Hessians, their inverses, several passes."""
 
 
 def training_minutes(flops: int, shape: ModelShape, processes: int, cluster: ClusterConfig) -> int:
@@ -27,7 +26,7 @@ def training_minutes(flops: int, shape: ModelShape, processes: int, cluster: Clu
 
 
 def pruning_minutes(flops: int, shape: ModelShape, processes: int, cluster: ClusterConfig) -> int:
-    """Minutes to prune a model of a shape with so many operations, of learning its masks or on calibration text."""
+    """Minutes to prune or score a model of a shape with so many operations, on training or on calibration text."""
     return _minutes(flops / processes, cluster.teraflops.prune, shape)
 
 
@@ -41,9 +40,9 @@ def text_minutes(tokens: int) -> int:
     return math.ceil(START_MINUTES + SPARE * tokens / TOKENS_A_SECOND / 60)
 
 
-def model_megabytes(shape: ModelShape) -> int:
-    """Memory to prune a model: its weights twice."""
-    return START_MEGABYTES + 2 * WEIGHT_BYTES * shape.params_total // 10**6
+def calibration_megabytes(memory: Memory, *, gpu: bool) -> int:
+    """Memory of a process that scores or prunes by calibration text; what blocks run in is the host's without a GPU."""
+    return START_MEGABYTES + (memory.host + (0 if gpu else memory.device)) // 10**6
 
 
 def busy_minutes(flops: float, teraflops: float, shape: ModelShape) -> float:

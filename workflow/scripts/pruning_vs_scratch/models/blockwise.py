@@ -45,6 +45,10 @@ class BlockwiseModel:
         self.outside = self._read(outside_shapes)
         self.device = device
         self._precision = precision
+        self.reads_files = isinstance(tensors, CheckpointTensors)
+        """Whether a block comes from disk each time it is asked for."""
+        self._keeps_blocks = False
+        self._blocks: dict[int, nn.Module] = {}
 
     @classmethod
     def open(
@@ -72,6 +76,11 @@ class BlockwiseModel:
         widest = reduce(torch.promote_types, self.stored_dtypes.values())
         return Skeleton(self.config, self.outside, self.device, compute_dtype(widest, self.device, self._precision))
 
+    @property
+    def bytes_of_blocks(self) -> int:
+        """Size of all blocks on the device."""
+        return self.shape.layers * self.shape.block_params * self.skeleton.dtype.itemsize
+
     def block_tensors(self, index: int) -> Tensors:
         """The weights of a block as they are stored, by their names inside the block."""
         prefix = f"{BLOCK_PREFIX}{index}."
@@ -84,7 +93,16 @@ class BlockwiseModel:
 
     def block(self, index: int) -> nn.Module:
         """A block on the device."""
-        return self.skeleton.block(self.block_tensors(index), index)
+        if index in self._blocks:
+            return self._blocks[index]
+        block = self.skeleton.block(self.block_tensors(index), index)
+        if self._keeps_blocks:
+            self._blocks[index] = block
+        return block
+
+    def keep_blocks(self) -> None:
+        """Let each block stay on the device from when it is read, for those who do nothing to it."""
+        self._keeps_blocks = True
 
     def blocks(self, task: str, indices: Sequence[int] | None = None) -> Iterator[nn.Module]:
         """All blocks in order, or those of some indices, with a progress bar in a terminal."""

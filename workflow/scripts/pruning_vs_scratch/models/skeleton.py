@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.func import functional_call
 
 from pruning_vs_scratch.models.attention import use_fused_attention
 from pruning_vs_scratch.models.llama import one_block_llama
@@ -30,7 +31,7 @@ class Skeleton:
         self._model.model.rotary_emb = type(self._model.model.rotary_emb)(config)
         self._model.requires_grad_(False)
         use_fused_attention(self._model, device, dtype)
-        self._head: nn.Module | None = None
+        self._head: Tensors | None = None
         self.device = device
         self.dtype = dtype
 
@@ -68,10 +69,10 @@ class Skeleton:
     @torch.no_grad()
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits of hidden states that leave the last block, on the device."""
+        head = nn.Sequential(self._model.model.norm, self._model.lm_head)
         if self._head is None:
-            head = nn.Sequential(self._model.model.norm, self._model.lm_head)
-            self._head = head if self.device.type == "cpu" else copy.deepcopy(head).to(self.device)
-        return self._head(hidden.to(self.device))
+            self._head = _converted(head.state_dict(), self.dtype, self.device)
+        return functional_call(head, self._head, hidden.to(self.device))
 
 
 def _converted(

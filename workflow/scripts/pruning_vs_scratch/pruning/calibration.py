@@ -1,8 +1,8 @@
 """Calibration text flowing through a model one decoder block at a time.
 
-Only one block, its inputs and its statistics need to be on the device; the hidden states of all windows wait on the
-host, in memory or, beyond a bound, in a file that is mapped into memory. Statistics accumulate in fp32 or better,
-whatever the model's dtype.
+Only one block, its inputs and its statistics need to be on the device. The hidden states of all windows stay there up
+to a bound; else they wait on the host, in memory (pinned where there is a GPU) or, beyond another bound, in a file that
+is mapped into memory. Statistics accumulate in fp32 or better, whatever the model's dtype.
 """
 
 import tempfile
@@ -18,6 +18,8 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
 from pruning_vs_scratch.models.llama import LINEAR_NAMES, block_index, block_linear
 from pruning_vs_scratch.pruning.facts import LOSS_TOKENS
+from pruning_vs_scratch.pruning.finished_losses import FinishedLosses
+from pruning_vs_scratch.pruning.placement import Buffers, pinned_bytes
 from pruning_vs_scratch.training.loss import token_losses
 
 Observer = Callable[[torch.Tensor], None]
@@ -28,7 +30,9 @@ class CalibrationStream:
 
     ``windows`` holds tokens of shape (n, length + 1), of which the last is only predicted, or with ``whole`` of shape
     (n, length), all of which are fed. ``hidden`` are the states of shape (n, length, hidden). The stream starts at the
-    input of the first block; ``advance`` moves it through a block. ``flops`` counts the work done.
+    input of the first block; ``advance`` moves it through a block. ``flops`` counts the work done. Where candidates go
+    on from the first states (``compared``), these stay on the host, and the device's buffer is the candidates'.
+    ``finished`` are the losses of candidates that were taken already.
 
     Raises:
         UserError: a block produced NaN or inf (all methods that run one).
@@ -42,21 +46,30 @@ class CalibrationStream:
         buffer_bytes: int,
         folder: Path,
         *,
+        device_buffer_bytes: int = 0,
         whole: bool = False,
+        compared: bool = False,
+        finished: FinishedLosses | None = None,
     ) -> None:
         self.model = model
         self.shape = model.shape
         self.length = windows.shape[1] - (not whole)
         self.sequences = windows.shape[0]
         self.flops = 0
-        self.buffer_bytes = buffer_bytes
+        self.buffers = Buffers(buffer_bytes, device_buffer_bytes if model.device.type == "cuda" else 0)
+        self.finished = finished or FinishedLosses()
+        self.batch_size = batch_size
         self.batches = [slice(i, min(i + batch_size, self.sequences)) for i in range(0, self.sequences, batch_size)]
         self._inputs, self._targets = windows[:, : self.length], windows[:, 1:]
         self._keywords: dict[int, dict[str, Any]] = {}
         size = (self.sequences, self.length, self.shape.hidden_size)
-        self.hidden = _host_buffer(size, model.skeleton.dtype, buffer_bytes, folder)
+        dtype = model.skeleton.dtype
+        if not compared and self.buffers.keep_on_device(torch.Size(size).numel() * dtype.itemsize):
+            self.hidden = torch.empty(size, dtype=dtype, device=model.device)
+        else:
+            self.hidden = _host_buffer(size, dtype, buffer_bytes, folder, pinned=model.device.type == "cuda")
         for batch in self.batches:
-            self.hidden[batch] = self._first_inputs(batch)
+            self._put(batch, self._first_inputs(batch))
 
     @property
     def tokens(self) -> int:
@@ -84,14 +97,14 @@ class CalibrationStream:
     def advance(self, block: nn.Module) -> None:
         """Move all windows through a block."""
         for batch in self.batches:
-            self.hidden[batch] = self.run(block, self.hidden[batch])
+            self._put(batch, self.run(block, self.hidden[batch]))
 
     def transitions(self, block: nn.Module) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Move all windows through a block, showing each batch as it enters and as it leaves, on the device."""
         for batch in self.batches:
             entering = self.hidden[batch].to(self.model.device, copy=True)
             leaving = self.run(block, entering)
-            self.hidden[batch] = leaving
+            self._put(batch, leaving)
             yield entering, leaving
 
     def release(self) -> None:
@@ -101,7 +114,7 @@ class CalibrationStream:
     @torch.no_grad()
     def run(self, block: nn.Module, states: torch.Tensor) -> torch.Tensor:
         """Output of a block, on the device, for hidden states of shape (batch, length, hidden)."""
-        output = block(states.to(self.model.device), **self._keywords[len(states)])
+        output = block(states.to(self.model.device, non_blocking=True), **self._keywords[len(states)])
         if not torch.isfinite(output).all():
             raise UserError(
                 f"decoder block {block_index(block)} produced NaN or inf on the calibration text: "
@@ -125,6 +138,16 @@ class CalibrationStream:
             total += float(token_losses(self.model.skeleton.logits(part[None]), wanted[None]).double().sum())
         self.flops += self.shape.output_flops(len(states), self.length)
         return total
+
+    def on_host(self, states: torch.Tensor) -> torch.Tensor:
+        """States of the device on the host, in pinned memory: copies do not wait for the processor."""
+        if states.device.type == "cpu":
+            return states
+        return torch.empty(states.shape, dtype=states.dtype, pin_memory=True).copy_(states, non_blocking=True)
+
+    def _put(self, batch: slice, states: torch.Tensor) -> None:
+        # What reads them next is a copy to the device behind this one, never the processor.
+        self.hidden[batch].copy_(states, non_blocking=True)
 
     def _first_inputs(self, batch: slice) -> torch.Tensor:
         """The hidden states that enter the first block; the keywords of each batch size are kept beside them."""
@@ -151,11 +174,13 @@ def _ended_before(module: nn.Module) -> Iterator[None]:
         handle.remove()
 
 
-def _host_buffer(size: tuple[int, ...], dtype: torch.dtype, bound: int, folder: Path) -> torch.Tensor:
+def _host_buffer(
+    size: tuple[int, ...], dtype: torch.dtype, bound: int, folder: Path, *, pinned: bool = False
+) -> torch.Tensor:
     """An empty tensor in memory, or, beyond ``bound`` bytes, in a file that has no name and ends with the process."""
     entries = torch.Size(size).numel()
     if entries * dtype.itemsize <= bound:
-        return torch.empty(size, dtype=dtype)
+        return torch.empty(size, dtype=dtype, pin_memory=pinned and pinned_bytes(entries * dtype.itemsize) <= bound)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".hidden-states.") as file:
         return torch.from_file(file.name, shared=True, size=entries, dtype=dtype).view(size)

@@ -75,13 +75,13 @@ def choose(
     if args.scores is not None:
         raise UserError(f"{args.method} has no scores that serve every ratio: leave --scores out")
     if isinstance(method, StructuredMethod):
-        stream = calibration_stream(args, model, folder.parent)
+        stream = calibration_stream(args, model, folder.parent, model_sha256)
         scores = method.score(stream, [request.target.shape], request.options)
         return _by_scores(args, method, model, request, scores, TextRead.by(stream))
     if isinstance(method, LearnedMethod):
         assert work is not None, "masks are learned in a folder for resume state"
         return _learned(args, model, request, folder, work, world)
-    return _sparse(args, method, model, request, folder)
+    return _sparse(args, method, model, request, folder, model_sha256)
 
 
 def _by_scores(
@@ -109,11 +109,16 @@ def _plain(scores: torch.Tensor) -> Any:
 
 
 def _sparse(
-    args: argparse.Namespace, method: SparseMethod, model: BlockwiseModel, request: Request, folder: Path
+    args: argparse.Namespace,
+    method: SparseMethod,
+    model: BlockwiseModel,
+    request: Request,
+    folder: Path,
+    model_sha256: str,
 ) -> Choice:
     if method.statistic is None:
         return Choice(model, Kept(), sparse_blocks(model, method, request), {}, lambda: _spent(NO_TEXT, args))
-    stream = calibration_stream(args, model, folder.parent)
+    stream = calibration_stream(args, model, folder.parent, model_sha256)
     blocks = sparse_blocks(model, method, request, stream)
     return Choice(model, Kept(), blocks, {}, lambda: _spent(TextRead.by(stream), args))
 
@@ -136,7 +141,7 @@ def _scores(
     """Scores from a file, or from calibration text."""
     if args.scores is not None:
         return read_scores(args.scores, args.method, request.options, model_sha256)
-    stream = calibration_stream(args, model, folder.parent)
+    stream = calibration_stream(args, model, folder.parent, model_sha256)
     return score(stream, args.method, [request.target.shape], request.options), TextRead.by(stream)
 
 

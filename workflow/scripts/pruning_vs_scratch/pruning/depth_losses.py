@@ -1,21 +1,23 @@
 """Language-model losses without runs of blocks, for many runs in one pass over the blocks.
 
 The hidden states before a run are the whole model's, so one pass over the blocks serves all candidates: a candidate is
-born of the whole model's states where its run begins, waits while the run goes by, and moves on behind it. Each block
-comes to the device once for a chunk of windows; a chunk is as large as the host buffer holds with all candidates side
-by side.
+born of the whole model's states where its run begins, waits while the run goes by, and moves on behind it. Some windows
+pass at a time, as placement.py says; what is finished after each of these passes is kept, and saved where a killed
+process will look for it (finished_losses.py).
 """
 
 from collections.abc import Sequence
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
 from pruning_vs_scratch.pruning.facts import Candidate
+from pruning_vs_scratch.pruning.placement import side_by_side
 
 States = list[torch.Tensor]
-"""Hidden states of each batch of a chunk, on the host."""
+"""Hidden states of each batch of a pass."""
 
 
 def losses(
@@ -23,17 +25,36 @@ def losses(
 ) -> dict[Candidate, float]:
     """Language-model loss of each candidate, in nats per token.
 
-    ``blocks`` are those that the model is taken to have (default: all); candidates count their positions.
+    ``blocks`` are those that the model is taken to have (default: all); candidates count their positions. Sums are
+    taken batch after batch, so that they do not depend on how many pass at a time.
     """
     present = range(stream.shape.layers) if blocks is None else blocks
-    sums = dict.fromkeys(candidates, 0.0)
-    fitting = stream.buffer_bytes // (stream.bytes_per_window * (len(candidates) + 1))
-    chunk = max(1, fitting // len(stream.hidden[stream.batches[0]]))
-    for first in range(0, len(stream.batches), chunk):
-        batches = stream.batches[first : first + chunk]
-        for candidate, states in _last_states(stream, candidates, batches, present, task).items():
-            sums[candidate] += sum(map(stream.language_model_loss, batches, states))
-    return {candidate: total / stream.predicted_tokens for candidate, total in sums.items()}
+    way = side_by_side(
+        len(candidates) + 1,
+        stream.bytes_per_window * len(stream.hidden[stream.batches[0]]),
+        stream.batch_size,
+        stream.model.bytes_of_blocks,
+        stream.buffers,
+        blocks_at_hand=not stream.model.reads_files,
+    )
+    if way.blocks_on_device:
+        stream.model.keep_blocks()
+    finished = stream.finished.of(present, candidates)
+    stream.flops += finished.flops
+    starts = range(finished.windows, stream.sequences, way.windows)
+    with tqdm(total=len(starts) * len(present), desc=task, unit="block", disable=None) as bar:
+        for first in starts:
+            batches = [batch for batch in stream.batches if first <= batch.start < first + way.windows]
+            before = stream.flops
+            states = _last_states(stream, candidates, batches, present, bar, on_device=way.states_on_device)
+            for number, candidate in enumerate(candidates):
+                for batch, hidden in zip(batches, states.pop(candidate), strict=True):
+                    finished.sums[number] += stream.language_model_loss(batch, hidden)
+            finished.windows, finished.flops = batches[-1].stop, finished.flops + stream.flops - before
+            stream.finished.save()
+    return {
+        candidate: total / stream.predicted_tokens for candidate, total in zip(candidates, finished.sums, strict=True)
+    }
 
 
 def _last_states(
@@ -41,21 +62,26 @@ def _last_states(
     candidates: Sequence[Candidate],
     batches: Sequence[slice],
     present: Sequence[int],
-    task: str,
+    bar: tqdm,
+    *,
+    on_device: bool,
 ) -> dict[Candidate, States]:
     """Hidden states that enter the final norm, for each candidate."""
+
+    def moved_on(block: nn.Module, hidden: States) -> States:
+        leaving = [stream.run(block, states) for states in hidden]
+        return leaving if on_device else [stream.on_host(states) for states in leaving]
+
     whole = [stream.hidden[batch] for batch in batches]
     last_start = max(start for _, start in candidates)
     states: dict[Candidate, States] = {}
-    for position, block in enumerate(stream.model.blocks(task, present)):
+    for position, index in enumerate(present):
+        block = stream.model.block(index)
         states |= {(run, start): whole for run, start in candidates if start == position}
         for run, start in states:
             if start + run <= position:
-                states[run, start] = _run_all(stream, block, states[run, start])
+                states[run, start] = moved_on(block, states[run, start])
         if position < last_start:
-            whole = _run_all(stream, block, whole)
+            whole = moved_on(block, whole)
+        bar.update()
     return states | {(run, start): whole for run, start in candidates if start == len(present)}
-
-
-def _run_all(stream: CalibrationStream, block: nn.Module, hidden: list[torch.Tensor]) -> list[torch.Tensor]:
-    return [stream.run(block, states).cpu() for states in hidden]

@@ -77,12 +77,29 @@ class ChannelScores:
 
 
 @dataclass(frozen=True)
-class Workspace:
-    """What a method holds while it prunes, beyond one block, a batch, and the hidden states of the text."""
+class WeightBytes:
+    """Bytes of a weight."""
 
-    device_bytes: int = 0
-    copies_of_states: int = 0
-    """Further sets of hidden states on the host; the host buffer bounds all together."""
+    stored: int
+    computed: int
+    """Of an activation, too."""
+
+    @property
+    def fp32_copy(self) -> int:
+        """Bytes of an activation's copy in fp32; it is its own."""
+        return 0 if self.computed == FP32_BYTES else FP32_BYTES
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Bytes on the device that a method holds beyond blocks, hidden states, and a batch in a block."""
+
+    held: int = 0
+    """While text passes: statistics, say."""
+    seeing: int = 0
+    """While it looks at the widest activation of a batch, beyond that."""
+    between: int = 0
+    """While no batch is in a block: to prune a layer, to take a loss."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +109,11 @@ class Text:
     sequences: int
     length: int
     batch_size: int = 1
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens that run together."""
+        return min(self.batch_size, self.sequences) * self.length
 
 
 Candidate = tuple[int, int]
@@ -120,10 +142,14 @@ class MethodFacts:
     """How many numbers that file holds, for a parent's shape and the goals' shapes."""
     calibration_flops: Callable[["ModelShape", Sequence["ModelShape"], Options, Text], int]
     """FLOPs of its passes over calibration text, as pruning/calibration.py counts them while it runs."""
-    workspace: Callable[["ModelShape", Text, int], Workspace]
-    """What it holds, for a parent's shape, the text, and the bytes of a weight."""
+    workspace: Callable[["ModelShape", Text, WeightBytes], Workspace]
+    """What it holds on the device."""
     importance: tuple[BlockScores, ...] | tuple[ChannelScores, ...]
     """What the figure of importance shows; nothing if the method scores no blocks."""
+    candidates: Callable[["ModelShape", Sequence["ModelShape"], Options], int] | None = None
+    """How many candidates' hidden states it holds side by side, at most; none if it compares no losses of candidates
+    (pruning/depth_losses.py).
+    """
     adds: Callable[[Options], frozenset[str]] = lambda _options: frozenset()
     """Biases that it gives to a model: ``attention_bias``, ``mlp_bias``."""
     shape_at: Callable[["ModelShape", float, Options], "ModelShape"] | None = None
@@ -173,9 +199,14 @@ def nothing_stored(_shape: "ModelShape", _goals: Sequence["ModelShape"], _option
     return 0
 
 
-def no_workspace(_shape: "ModelShape", _text: Text, _weight_bytes: int) -> Workspace:
-    """What a method holds whose statistics are as small as a few channels."""
+def no_workspace(_shape: "ModelShape", _text: Text, _weights: WeightBytes) -> Workspace:
+    """What a method holds whose statistics are as small as a few channels, and that copies no activation."""
     return Workspace()
+
+
+def activation_in_fp32(shape: "ModelShape", text: Text, weights: WeightBytes) -> Workspace:
+    """The widest activation of a batch in fp32, and its squares or absolute values."""
+    return Workspace(seeing=text.batch_tokens * shape.ffn_size * (weights.fp32_copy + FP32_BYTES))
 
 
 def candidates_flops(shape: "ModelShape", layers: int, candidates: Sequence[Candidate], text: Text) -> int:
@@ -189,23 +220,23 @@ def candidates_flops(shape: "ModelShape", layers: int, candidates: Sequence[Cand
     return blocks * shape.block_flops(*size) + len(candidates) * shape.output_flops(*size)
 
 
-def candidates_side_by_side(shape: "ModelShape", text: Text, weight_bytes: int) -> Workspace:
-    """The output projection, some tokens' logits, and the states of a candidate per block."""
-    return Workspace(loss_bytes(shape, text, weight_bytes), copies_of_states=shape.layers)
+def logits_for_losses(shape: "ModelShape", text: Text, weights: WeightBytes) -> Workspace:
+    """The output projection; some tokens' logits in the model's dtype, in fp32, and as logarithms."""
+    tokens = min(LOSS_TOKENS, text.batch_tokens)
+    logits = tokens * shape.vocab_size * (weights.computed + weights.fp32_copy + FP32_BYTES)
+    return Workspace(held=shape.vocab_size * shape.hidden_size * weights.computed, between=logits)
 
 
-def window_in_fp64(shape: "ModelShape", text: Text, _weight_bytes: int) -> Workspace:
-    """A window's inputs of o_proj or down_proj in fp64, centred, or the weights that read them, squared."""
+def window_in_fp64(shape: "ModelShape", text: Text, _weights: WeightBytes) -> Workspace:
+    """A window of inputs of o_proj or down_proj in fp64, as it is and centred; the weights that read it, squared."""
     channels = max(shape.ffn_size, shape.heads * shape.head_dim)
-    return Workspace(2 * FP64_BYTES * max(text.length, shape.hidden_size) * channels)
+    return Workspace(
+        seeing=2 * FP64_BYTES * text.length * channels, between=2 * FP64_BYTES * shape.hidden_size * channels
+    )
 
 
-def largest_layer(shape: "ModelShape", _text: Text, _weight_bytes: int) -> Workspace:
-    """Scores of a block's largest linear layer in fp32, sorted, and its mask."""
-    return Workspace(4 * shape.hidden_size * shape.ffn_size * FP32_BYTES)
-
-
-def loss_bytes(shape: "ModelShape", text: Text, weight_bytes: int) -> int:
-    """Bytes of the output projection, and of some tokens' logits in the model's dtype and twice in fp32."""
-    tokens = min(LOSS_TOKENS, text.batch_size * text.length)
-    return shape.vocab_size * (shape.hidden_size * weight_bytes + tokens * (weight_bytes + 2 * FP32_BYTES))
+def largest_layer(shape: "ModelShape", _text: Text, weights: WeightBytes) -> Workspace:
+    """The weights of gate and up projection, of which one is pruned: its scores in fp32, their order, and masks."""
+    layer = shape.hidden_size * shape.ffn_size
+    # To break ties, dropped entries of a row are counted as whole numbers of 8 bytes; four masks live meanwhile.
+    return Workspace(between=layer * (3 * weights.stored + FP32_BYTES + 8 + 4))

@@ -1,16 +1,24 @@
-"""How much memory a pruning step needs, from shapes alone: one block, its statistics, a batch; the rest on the host.
+"""How much memory a pruning step needs, from shapes alone.
 
-Estimates of what grows with the model and the text, not of the libraries. docs/pruning.md shows them for an 8B model.
+Estimates of what grows with the model and the text, not of the libraries, the CUDA context, or what kernels take and
+give back inside. They follow the code: tests run it on tensors without values and compare what is alive at the peak.
+docs/pruning.md shows them for an 8B model.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from pruning_vs_scratch.models.tensors import SHARD_BYTES
+from pruning_vs_scratch.config.pruning import PruningSettings
+from pruning_vs_scratch.models.weight_files import SHARD_BYTES
 from pruning_vs_scratch.pruning.catalogue import facts_of
-from pruning_vs_scratch.pruning.facts import FP32_BYTES, Text
+from pruning_vs_scratch.pruning.facts import FP32_BYTES, MethodFacts, Text, WeightBytes
+from pruning_vs_scratch.pruning.placement import Buffers, side_by_side
 from pruning_vs_scratch.study.shape import ModelShape
 
 MASK_ENTRIES_A_BYTE = 8
+BF16_BYTES = 2
+GIB = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -20,32 +28,115 @@ class Memory:
     device: int
     """Where blocks run; on a CPU it adds to the host's."""
     host: int
-    """In low-memory mode, hidden states in a file not counted."""
+    """Hidden states in a file not counted."""
     hidden_states: int
-    """Of all windows: on the host, or beyond the buffer in a file."""
+    """Of all windows: on the device, on the host, or in a file."""
 
 
-def pruning_memory(shape: ModelShape, method: str, text: Text, *, weight_bytes: int, buffer_bytes: int) -> Memory:
-    """Estimate for weights of ``weight_bytes`` each, stored and computed with."""
-    facts = facts_of(method)
-    workspace = facts.workspace(shape, text, weight_bytes)
-    hidden_states = text.sequences * text.length * shape.hidden_size * weight_bytes
-    block = shape.block_params * weight_bytes
-    device = block + _batch_bytes(shape, text, weight_bytes) + workspace.device_bytes
-    # The parent's embeddings, the written checkpoint's, and those of its probe.
-    outside = shape.embedding_params * (2 * weight_bytes + FP32_BYTES)
-    if facts.granularity == "sparse":
-        outside += shape.layers * shape.block_linear_params // MASK_ENTRIES_A_BYTE
-    waiting = min(SHARD_BYTES, shape.params_total * weight_bytes)
-    # A block as it is read and as it is written, and one in fp32 for the probe of the written checkpoint.
-    host = outside + waiting + 2 * block + shape.block_params * FP32_BYTES + min(hidden_states, buffer_bytes)
-    host += min(workspace.copies_of_states * hidden_states, buffer_bytes)
-    return Memory(device, host, hidden_states)
+@dataclass(frozen=True)
+class Means:
+    """What a step computes with."""
+
+    weights: WeightBytes
+    buffers: Buffers
+    gpu: bool
+    low_memory: bool = True
 
 
-def _batch_bytes(shape: ModelShape, text: Text, weight_bytes: int) -> int:
-    """Activations of a batch in a block: the residual stream, and the wider of attention and feed-forward layer."""
-    attention = 2 * (shape.heads + 2 * shape.kv_heads) * shape.head_dim
-    inside = max(attention, 3 * shape.ffn_size) * weight_bytes + shape.ffn_size * FP32_BYTES
-    stream = shape.hidden_size * (3 * weight_bytes + 2 * FP32_BYTES)
-    return text.batch_size * text.length * (inside + stream)
+def means_of(settings: PruningSettings, *, gpu: bool) -> Means:
+    """What a study's pruning computes with; weights are taken to be stored in fp32, as this project stores them."""
+    bf16 = settings.precision == "bf16" or (gpu and settings.precision == "auto")
+    buffers = Buffers(round(settings.host_buffer_gib * GIB), round(settings.device_buffer_gib * GIB))
+    return Means(WeightBytes(FP32_BYTES, BF16_BYTES if bf16 else FP32_BYTES), buffers, gpu, settings.low_memory)
+
+
+@dataclass(frozen=True)
+class _States:
+    """Bytes of what passes through the blocks, and of blocks on the device."""
+
+    on_device: int
+    on_host: int
+    blocks: int
+    arriving: int
+    """A batch's copy on the device."""
+
+
+def pruning_memory(
+    shape: ModelShape, method: str, text: Text, means: Means, goals: Sequence[ModelShape] = (), options: Any = None
+) -> Memory:
+    """Estimate for a parent's shape; ``goals`` and ``options`` say how many candidates a method compares."""
+    facts, weights = facts_of(method), means.weights
+    if facts.reads == "nothing":
+        text = replace(text, sequences=0)
+    workspace = facts.workspace(shape, text, weights)
+    states = _states(shape, facts, text, means, goals, options)
+    inside = _batch_bytes(shape, text, weights.computed, workspace.seeing) + states.arriving
+    device = states.blocks + states.on_device + workspace.held + max(inside, workspace.between)
+    hidden = text.sequences * text.length * shape.hidden_size * weights.computed
+    scoring = _scoring_bytes(shape, weights) + states.on_host
+    writing = _writing_bytes(shape, weights, sparse=facts.granularity == "sparse")
+    together = scoring + writing if facts.granularity == "sparse" else max(scoring, writing)
+    host = shape.embedding_params * weights.stored + together
+    if not means.low_memory:
+        # All weights, and the written ones in fp32 while they are checked.
+        host += shape.params_total * (weights.stored + FP32_BYTES)
+    return Memory(device, host, hidden)
+
+
+def _states(
+    shape: ModelShape, facts: MethodFacts, text: Text, means: Means, goals: Sequence[ModelShape], options: Any
+) -> _States:
+    """Where hidden states and blocks lie, as pruning/calibration.py and pruning/depth_losses.py decide it."""
+    buffers = means.buffers if means.gpu else Buffers(means.buffers.host)
+    window = text.length * shape.hidden_size * means.weights.computed
+    batch, hidden = window * min(text.batch_size, text.sequences), window * text.sequences
+    block = shape.block_params * means.weights.computed
+    if hidden == 0:
+        return _States(0, 0, block, 0)
+    on_host = hidden if hidden <= buffers.host else 0
+    if facts.candidates is None:
+        if buffers.keep_on_device(hidden):
+            return _States(hidden, 0, block, 0)
+        return _States(0, on_host, block, batch if means.gpu else 0)
+    sets = facts.candidates(shape, goals, options) + 1
+    way = side_by_side(sets, batch, text.batch_size, shape.layers * block, buffers, blocks_at_hand=not means.low_memory)
+    passing = sets * window * min(way.windows, text.sequences)
+    blocks = shape.layers * block if way.blocks_on_device else block
+    if way.states_on_device:
+        return _States(passing, on_host, blocks, 0)
+    return _States(0, on_host + passing, blocks, batch if means.gpu else 0)
+
+
+def _batch_bytes(shape: ModelShape, text: Text, width: int, seeing: int) -> int:
+    """Activations of a batch in a block.
+
+    Two states of the residual stream (what is added to, and what the layer reads), and the widest inside: gate, up and
+    their product; that product while a statistic looks at it; or queries, keys and values and what is made of them.
+    """
+    stream = 2 * shape.hidden_size * width
+    attention = 2 * (shape.heads + 2 * shape.kv_heads) * shape.head_dim * width
+    widest = shape.ffn_size * width
+    tokens = text.batch_tokens
+    return tokens * stream + max(tokens * max(attention, 3 * widest), tokens * widest + seeing)
+
+
+def _scoring_bytes(shape: ModelShape, weights: WeightBytes) -> int:
+    """On the host, beside the parent's embeddings: those to compute with, and a block that is read and looked at."""
+    converted = 0 if weights.computed == weights.stored else weights.computed
+    # A weight is looked at by its absolute values and three masks.
+    looking = shape.hidden_size * shape.ffn_size * (weights.stored + 3)
+    return shape.embedding_params * converted + shape.block_params * weights.stored + looking
+
+
+def _writing_bytes(shape: ModelShape, weights: WeightBytes, *, sparse: bool) -> int:
+    """On the host, beside the parent's embeddings: what the pruned blocks take, one at a time, until they are proved.
+
+    The written checkpoint's embeddings, in fp32 too if they are not stored so; a file's worth of tensors that wait; a
+    block as it is read and as it is written, and one in fp32; the masks of a block, and those of all blocks in bits.
+    """
+    probe = 0 if weights.stored == FP32_BYTES else FP32_BYTES
+    waiting = min(SHARD_BYTES, shape.params_total * weights.stored)
+    written = shape.embedding_params * (weights.stored + probe) + waiting
+    block = shape.block_params * (2 * weights.stored + FP32_BYTES)
+    masks = shape.block_linear_params * (MASK_ENTRIES_A_BYTE + shape.layers) // MASK_ENTRIES_A_BYTE if sparse else 0
+    return written + block + masks

@@ -1,6 +1,6 @@
 """The blocks of a sparse model, pruned one at a time, each behind the pruned ones before it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -37,6 +37,8 @@ def sparse_blocks(
         else:
             statistics = {name: value.to(model.device) for name, value in _of_block(scores or {}, block).items()}
         pruned = _prune_block(method, block, stored, statistics, request)
+        # The next block's take as much again.
+        del statistics
         if stream is not None and block_index(block) + 1 < model.shape.layers:
             stream.advance(block)
         elif stream is not None:
@@ -75,22 +77,35 @@ def _prune_block(
 
     The weights to prune are the stored ones, of which the block may hold fewer digits.
     """
-    pruned, prefix = {}, f"{BLOCK_PREFIX}{block_index(block)}."
+    pruned: dict[str, PrunedLayer] = {}
     for names in LINEARS_BY_INPUT:
-        device = block_linear(block, names[0]).weight.device
-        weights: Tensors = {prefix + name: stored[f"{name}.weight"].to(device, copy=True) for name in names}
-        statistic = statistics.get(names[0])
-        if statistic is not None and not torch.isfinite(statistic).all():
-            raise UserError(f"the inputs of {next(iter(weights))} hold NaN or inf: the checkpoint is damaged")
-        try:
-            layers = method.prune(weights, statistic, request)
-        except ValueError as error:
-            raise UserError(f"{' and '.join(weights)}: {error}") from error
-        for name, layer in zip(names, layers.values(), strict=True):
-            # Through the stored dtype: the blocks behind see what the checkpoint will hold.
-            written = layer.weight.to(stored[f"{name}.weight"].dtype)
-            block_linear(block, name).weight.copy_(written)
-            pruned[name] = PrunedLayer(layer.mask.cpu(), written.cpu(), layer.facts)
+        pruned |= _prune_readers(method, block, names, stored, statistics.get(names[0]), request)
+    return pruned
+
+
+def _prune_readers(
+    method: SparseMethod,
+    block: nn.Module,
+    names: Sequence[str],
+    stored: Tensors,
+    statistic: torch.Tensor | None,
+    request: Request,
+) -> dict[str, PrunedLayer]:
+    """Prune the linear layers of a block that read one input."""
+    prefix, device = f"{BLOCK_PREFIX}{block_index(block)}.", block_linear(block, names[0]).weight.device
+    weights: Tensors = {prefix + name: stored[f"{name}.weight"].to(device, copy=True) for name in names}
+    if statistic is not None and not torch.isfinite(statistic).all():
+        raise UserError(f"the inputs of {next(iter(weights))} hold NaN or inf: the checkpoint is damaged")
+    try:
+        layers = method.prune(weights, statistic, request)
+    except ValueError as error:
+        raise UserError(f"{' and '.join(weights)}: {error}") from error
+    pruned = {}
+    for name, layer in zip(names, layers.values(), strict=True):
+        # Through the stored dtype: the blocks behind see what the checkpoint will hold.
+        written = layer.weight.to(stored[f"{name}.weight"].dtype)
+        block_linear(block, name).weight.copy_(written)
+        pruned[name] = PrunedLayer(layer.mask.cpu(), written.cpu(), layer.facts)
     return pruned
 
 

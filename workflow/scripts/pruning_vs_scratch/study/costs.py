@@ -59,7 +59,15 @@ def planned_costs(study: Study) -> list[Costs]:
 
 def scoring_flops(study: Study, start: str, method: str) -> int:
     """FLOPs of scoring a run once for all that is pruned by these scores."""
-    return _calibration(study, study.run(study.scorings[start, method][0]))
+    return calibration_costs(study, study.run(study.scorings[start, method][0]))
+
+
+def calibration_costs(study: Study, run: Run) -> int:
+    """FLOPs of the calibration by which a run is pruned, whether or not others share it."""
+    plan = study.pruning_plan(run.name)
+    options = study.config.pruning.options(plan.method)
+    goals = study.shapes_to_score(str(run.start), plan.method)
+    return calibration_flops(plan, options, study.run(str(run.start)).target.shape, goals)
 
 
 def _costs(study: Study, run: Run) -> Costs:
@@ -77,12 +85,5 @@ def _costs(study: Study, run: Run) -> Costs:
     if run.role == "parent":
         return Costs(run=run.name, phase="acquire", tokens_planned=0, flops=0)
     pruning = study.pruning_plan(run.name)
-    flops = study.training_flops(run.name) if pruning.training is not None else _calibration(study, run)
+    flops = study.training_flops(run.name) if pruning.training is not None else calibration_costs(study, run)
     return Costs(run=run.name, phase="prune", tokens_planned=pruning.tokens, flops=flops)
-
-
-def _calibration(study: Study, run: Run) -> int:
-    plan = study.pruning_plan(run.name)
-    options = study.config.pruning.options(plan.method)
-    goals = study.shapes_to_score(str(run.start), plan.method)
-    return calibration_flops(plan, options, study.run(str(run.start)).target.shape, goals)

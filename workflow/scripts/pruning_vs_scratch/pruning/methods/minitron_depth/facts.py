@@ -11,7 +11,7 @@ from pruning_vs_scratch.pruning.facts import (
     Text,
     always,
     candidates_flops,
-    candidates_side_by_side,
+    logits_for_losses,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ FACTS = MethodFacts(
     needs_goals=True,
     score_numbers=score_numbers,
     calibration_flops=calibration_flops,
-    workspace=candidates_side_by_side,
+    workspace=logits_for_losses,
+    candidates=score_numbers,
     importance=(
         BlockScores(
             "loss_without_{dropped}", "loss_without", "loss without the run of blocks\nthat starts here (nats)"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pruning_vs_scratch.config.base import Section
-from pruning_vs_scratch.pruning.facts import ChannelScores, MethodFacts, no_workspace, one_pass
+from pruning_vs_scratch.pruning.facts import ChannelScores, MethodFacts, activation_in_fp32, one_pass
 
 if TYPE_CHECKING:
     from pruning_vs_scratch.study.shape import ModelShape
@@ -40,7 +40,7 @@ FACTS = MethodFacts(
     needs_goals=False,
     score_numbers=score_numbers,
     calibration_flops=one_pass,
-    workspace=no_workspace,
+    workspace=activation_in_fp32,
     importance=(
         ChannelScores("ffn", "neuron_importance", "importance of neurons"),
         ChannelScores("heads", "attention_importance", "importance of\nattention channels"),

@@ -3,7 +3,17 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pruning_vs_scratch.pruning.facts import BlockScores, MethodFacts, NoOptions, always, no_workspace, one_pass
+from pruning_vs_scratch.pruning.facts import (
+    FP32_BYTES,
+    BlockScores,
+    MethodFacts,
+    NoOptions,
+    Text,
+    WeightBytes,
+    Workspace,
+    always,
+    one_pass,
+)
 
 if TYPE_CHECKING:
     from pruning_vs_scratch.study.shape import ModelShape
@@ -12,6 +22,16 @@ if TYPE_CHECKING:
 def score_numbers(shape: "ModelShape", _goals: Sequence["ModelShape"], _options: Any) -> int:
     """The influence of each block."""
     return shape.layers
+
+
+def workspace(shape: "ModelShape", text: Text, weights: WeightBytes) -> Workspace:
+    """What entered and left with the batch before, and what enters now; both of a batch compared in fp32.
+
+    The cosine takes both divided by their norms, and their product.
+    """
+    states = text.batch_tokens * shape.hidden_size
+    compared = 2 * weights.computed + 2 * weights.fp32_copy + 3 * FP32_BYTES
+    return Workspace(held=3 * states * weights.computed, between=states * compared)
 
 
 FACTS = MethodFacts(
@@ -24,6 +44,6 @@ FACTS = MethodFacts(
     needs_goals=False,
     score_numbers=score_numbers,
     calibration_flops=one_pass,
-    workspace=no_workspace,
+    workspace=workspace,
     importance=(BlockScores("block_influence", "block_influence", "block influence\n(1 − cosine)"),),
 )

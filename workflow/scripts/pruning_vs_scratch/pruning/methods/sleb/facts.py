@@ -11,7 +11,7 @@ from pruning_vs_scratch.pruning.facts import (
     Text,
     always,
     candidates_flops,
-    candidates_side_by_side,
+    logits_for_losses,
 )
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ FACTS = MethodFacts(
     least_layers=LEAST_LAYERS,
     score_numbers=score_numbers,
     calibration_flops=calibration_flops,
-    workspace=candidates_side_by_side,
+    workspace=logits_for_losses,
+    candidates=lambda shape, _goals, _options: len(removable(shape.layers)),
     importance=(BlockScores("loss_without_block", "loss_without_block", "loss without the block (nats)"),),
 )

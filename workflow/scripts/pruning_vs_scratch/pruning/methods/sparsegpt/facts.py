@@ -9,6 +9,7 @@ from pruning_vs_scratch.pruning.facts import (
     FP32_BYTES,
     MethodFacts,
     Text,
+    WeightBytes,
     Workspace,
     always,
     nothing_stored,
@@ -28,13 +29,18 @@ class SparseGPTOptions(Section):
     """Columns whose mask is chosen at once."""
 
 
-def workspace(shape: "ModelShape", _text: Text, _weight_bytes: int) -> Workspace:
-    """The Hessians of a block's inputs, and what factorising one or pruning the largest linear layer takes on top."""
+def workspace(shape: "ModelShape", text: Text, weights: WeightBytes) -> Workspace:
+    """The Hessians of a block's inputs; an activation in fp32; what factorising one or pruning down_proj takes."""
     inputs = (shape.hidden_size, shape.heads * shape.head_dim, shape.hidden_size, shape.ffn_size)
-    largest = shape.hidden_size * shape.ffn_size
     hessians = sum(size * size for size in inputs) * FP32_BYTES
-    factorising = 2 * max(inputs) ** 2 * FP32_BYTES
-    return Workspace(hessians + max(factorising, max(inputs) ** 2 * FP32_BYTES + 3 * largest * FP32_BYTES))
+    largest, layer = max(inputs) ** 2 * FP32_BYTES, shape.hidden_size * shape.ffn_size
+    # Columns as rows in fp32 and their mask, and then both turned back.
+    pruning = largest + 2 * layer * (FP32_BYTES + 1)
+    return Workspace(
+        held=hessians,
+        seeing=text.batch_tokens * shape.ffn_size * weights.fp32_copy,
+        between=layer * weights.stored + max(2 * largest, pruning),
+    )
 
 
 def problem(options: SparseGPTOptions, pattern: str) -> str | None:

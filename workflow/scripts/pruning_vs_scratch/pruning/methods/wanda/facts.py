@@ -1,12 +1,16 @@
 """Facts of Wanda (Sun et al., 2306.11695)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from pruning_vs_scratch.config.base import Section
 from pruning_vs_scratch.pruning.facts import (
     MethodFacts,
     Text,
+    WeightBytes,
+    Workspace,
+    activation_in_fp32,
     always,
     largest_layer,
     observed_then_moved_on,
@@ -40,6 +44,11 @@ def calibration_flops(shape: "ModelShape", goals: Sequence["ModelShape"], option
     return passes(shape, goals, options, text)
 
 
+def workspace(shape: "ModelShape", text: Text, weights: WeightBytes) -> Workspace:
+    """An activation in fp32 and squared, or a layer that is pruned."""
+    return replace(largest_layer(shape, text, weights), seeing=activation_in_fp32(shape, text, weights).seeing)
+
+
 FACTS = MethodFacts(
     label="Wanda",
     granularity="sparse",
@@ -50,6 +59,6 @@ FACTS = MethodFacts(
     needs_goals=False,
     score_numbers=score_numbers,
     calibration_flops=calibration_flops,
-    workspace=largest_layer,
+    workspace=workspace,
     importance=(),
 )
