@@ -25,6 +25,8 @@ EVALUATION_MINUTES, BENCHMARK_MINUTES = 2.0, 2.0
 """Assumed, of a checkpoint: starts, text and tables; and lm-eval around its models."""
 LARGE = 1_000_000_000
 """Parameters from which on memory is saved: activations are computed again, and blocks read as their turn comes."""
+TOGETHER = 2
+"""Sequences of the paper's length, in tokens, that a process takes together on one node: the paper's take one."""
 
 BY_SIZE = ("devices", "devices_per_node", "device_gigabytes")
 """Keys of the cluster by which the paper's runs take processes."""
@@ -123,20 +125,23 @@ class _Overlay:
         return values | {"processes": processes, "low_memory": self.parent.params >= LARGE}
 
     def _training(self, values: Values) -> Values:
-        rate = self.parent.peak_learning_rate
+        rate, in_a_node = self.parent.peak_learning_rate, self.machine.nodes(self.processes) == 1
+        together = TOGETHER if in_a_node else values["micro_batch_size"]
         values |= {
             "sequence_length": self.length,
             "global_batch_size": self.batch,
-            "micro_batch_size": self._at_once(values["micro_batch_size"], self.batch // self.processes),
+            "micro_batch_size": self._at_once(together, self.batch // self.processes),
             "peak_learning_rate": rate,
             "precision": self.machine.precision,
-            "activation_checkpointing": self.parent.params >= LARGE,
+            "activation_checkpointing": "auto" if self.parent.params >= LARGE else False,
             "threads": self.threads,
             "processes": self.processes,
         }
         rules = values.pop("learning_rates")
         if not self.swept:
             values["learning_rates"] = [self._rule(rule) for rule in rules]
+        if in_a_node:
+            del values["sharding"]
         if not self.machine.has_gpus:
             del values["loss_chunk_tokens"]  # a CPU has a default of its own
         return values
