@@ -130,7 +130,7 @@ class _Overlay:
             "micro_batch_size": self._at_once(values["micro_batch_size"], self.batch // self.processes),
             "peak_learning_rate": rate,
             "precision": self.machine.precision,
-            "activation_checkpointing": self.parent.params >= LARGE,
+            "activation_checkpointing": values["activation_checkpointing"] if self.parent.params >= LARGE else False,
             "threads": self.threads,
             "processes": self.processes,
         }
