@@ -212,6 +212,7 @@ def test_memory_of_scoring_and_pruning_is_that_of_the_estimate(study_values: Cal
     assert asked == 2000 + found.host // 10**6
     # Without a GPU, the blocks and their states are the host's, and in fp32.
     values["cluster"] |= {"gpus": False}
+    values["training"] |= {"processes": 64}
     on_cpu = pruning_memory(parent, "shortgpt", text, means_of(pruning, gpu=False))
     asked = Allocation(Study(values), Site()).scoring["mem_mb"](wildcards, attempt=1)
     assert asked == 2000 + (on_cpu.host + on_cpu.device) // 10**6 > 2 * found.host // 10**6

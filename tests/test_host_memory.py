@@ -96,10 +96,10 @@ def test_a_process_unpacks_its_64th_of_the_masks_of_a_block_of_8b() -> None:
     assert peak < 1.2 * entries / PROCESSES
 
 
-def paper() -> Study:
-    """The paper's study, with as many processes for every run."""
+def paper(**training: Any) -> Study:
+    """The paper's study, with as many processes for every run, among all of which its model is cut."""
     values = load_config(study_files(["paper"])).model_dump(mode="json")
-    values["training"]["processes"] = PROCESSES
+    values["training"] |= {"processes": PROCESSES, "sharding": "all"} | training
     return Study(values)
 
 
@@ -131,3 +131,12 @@ def test_sparse_training_asks_for_all_weights_but_not_for_whole_masks_in_each_pr
     params = run.target.shape.params_total / 1e6
     base = 4 * params + PROCESSES // NODES * process_megabytes(gpus=True)
     assert base < asked(SimpleNamespace(run=run.name), attempt=1) < base + 0.5 * params
+
+
+def test_a_copy_of_the_model_on_each_node_is_written_from_a_copy_on_each_host() -> None:
+    shared, copied = (
+        Allocation(paper(sharding=sharding), Site()).training["mem_mb"](SimpleNamespace(run="P210B-seed0"), attempt=1)
+        for sharding in ("all", "node")
+    )
+    state = 12 * paper().runs["P210B-seed0"].target.shape.params_total / 1e6
+    assert shared < state < copied

@@ -129,6 +129,19 @@ def test_a_run_asks_for_as_many_nodes_as_its_processes_need(study_values: Callab
     assert seen == {1, 2, 4, 8}
 
 
+def test_what_is_checked_beforehand_is_the_longest_time_and_the_most_memory(
+    study_values: Callable[[str], Values],
+) -> None:
+    """On eight nodes the longest run is smaller than the parent."""
+    study = Study(study_values("paper"))
+    allocation = Allocation(study, Site())
+    [request] = [each for each in allocation.requests if each.kind == "training" and each.nodes == 8]
+    runs = [SimpleNamespace(run=name) for name in study.trained_by_plan if study.training_processes(name) == 64]
+    asked = {key: [allocation.training[key](run, attempt=1) for run in runs] for key in ("runtime", "mem_mb")}
+    assert (request.minutes, request.megabytes) == (max(asked["runtime"]), max(asked["mem_mb"]))
+    assert asked["runtime"].index(request.minutes) != asked["mem_mb"].index(request.megabytes)
+
+
 def test_a_number_for_all_runs_asks_for_what_it_did(smoke: Values) -> None:
     resources = Allocation(Study(with_processes(smoke, {"nodes": 2, "gpus": True}, processes=4)), Site()).training
     expected = {"mpi": "srun", "tasks": 2, "cpus_per_task": 2, "gres": "gpu:2", "tasks_per_gpu": 0}

@@ -4,6 +4,7 @@ A rule without a scheduler ignores them. Time and memory grow with every attempt
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pruning_vs_scratch.cluster.demand import (
@@ -97,7 +98,7 @@ class Allocation:
 
     @property
     def requests(self) -> list[Request]:
-        """The longest job of each kind and geometry."""
+        """For each kind and geometry of jobs, the most time and the most memory that any of them asks for."""
         every = (
             self._part() if self.study.parts else self._text(),
             *(self._scored(*scoring) for scoring in self.study.scorings),
@@ -105,12 +106,13 @@ class Allocation:
             *map(self._training, self.study.trained_by_plan),
             *map(self._evaluation, self.study.evaluation_groups),
         )
-        longest: dict[tuple[str, int, int, int], Request] = {}
+        most: dict[tuple[str, int, int, int], Request] = {}
         for request in every:
             geometry = (request.kind, request.nodes, request.gpus, request.cpus)
-            other = longest.get(geometry, request)
-            longest[geometry] = max(other, request, key=lambda each: (each.minutes, each.megabytes))
-        return list(longest.values())
+            other = most.get(geometry, request)
+            minutes, megabytes = max(other.minutes, request.minutes), max(other.megabytes, request.megabytes)
+            most[geometry] = replace(request, minutes=minutes, megabytes=megabytes)
+        return list(most.values())
 
     def _text(self) -> Request:
         """Reading or tokenising all of a corpus; where the training text is read in parts, of the others."""

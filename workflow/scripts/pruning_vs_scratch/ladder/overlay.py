@@ -133,7 +133,7 @@ class _Overlay:
             "micro_batch_size": self._at_once(together, self.batch // self.processes),
             "peak_learning_rate": rate,
             "precision": self.machine.precision,
-            "activation_checkpointing": "auto" if self.parent.params >= LARGE else False,
+            "activation_checkpointing": values["activation_checkpointing"] if self.parent.params >= LARGE else False,
             "threads": self.threads,
             "processes": self.processes,
         }
