@@ -80,7 +80,7 @@ gpu-proof: $(VENV)/run.done ## Measure the GPU path on one GPU in ten minutes: t
 lock: ## Write requirements.lock anew from the newest versions that pyproject.toml allows
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/pip install --quiet '.[dev,slurm,tensorboard,wandb]'
+	$(VENV)-lock/bin/pip install --quiet '.[dev,float8,slurm,tensorboard,wandb]'
 	$(VENV)-lock/bin/python workflow/scripts/write_lock.py
 	rm -rf $(VENV)-lock
 

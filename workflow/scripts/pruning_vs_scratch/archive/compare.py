@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from pruning_vs_scratch.config.strict_yaml import read_yaml
 from pruning_vs_scratch.files import read_json, sha256_of_file
 
 TOLERANCE = 1e-9
@@ -21,6 +22,8 @@ class Match(StrEnum):
     ROUNDING = "the same up to rounding"
     DRAWN_OTHERWISE = "drawn otherwise"
     """A picture of the same numbers: the fonts or the drawing library are others."""
+    EXTENDED = "the same, with settings that are younger"
+    """A configuration whose newer settings have their defaults, by which the archive was read."""
     DIFFERENT = "different"
     NEW = "not in the archive"
     """A figure that this project has learnt to draw since."""
@@ -37,11 +40,22 @@ def compare(archived: Path, made: Path) -> Match:
             close = _close_tables(pd.read_csv(archived), pd.read_csv(made))
         case ".parquet":
             close = _close_tables(pd.read_parquet(archived), pd.read_parquet(made))
+        case ".yaml" if _extends(read_yaml(made), read_yaml(archived)):
+            return Match.EXTENDED
         case ".json":
             close = _close(read_json(archived), read_json(made))
         case _:
             close = False
     return Match.ROUNDING if close else Match.DIFFERENT
+
+
+def _extends(newer: Any, older: Any) -> bool:
+    """Whether settings hold all of older ones, with their values."""
+    if isinstance(newer, dict) and isinstance(older, dict):
+        return all(key in newer and _extends(newer[key], older[key]) for key in older)
+    if isinstance(newer, list) and isinstance(older, list):
+        return len(newer) == len(older) and all(map(_extends, newer, older))
+    return bool(newer == older)
 
 
 def _close_tables(one: pd.DataFrame, other: pd.DataFrame) -> bool:
