@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pruning_vs_scratch.archive.reference import REFERENCE
+from pruning_vs_scratch.archive.unpack import unpack
 from pruning_vs_scratch.cli import REPOSITORY
 
 PAGES = sorted(page for folder in (".", "docs", "config", "figures") for page in (REPOSITORY / folder).glob("*.md"))
@@ -28,14 +30,18 @@ def headings(page: Path) -> set[str]:
 
 @cache
 def files() -> str:
-    """Files and folders that a guide may name, a line each."""
-    named = [path for top in ("workflow", "config", "tests", "docs", "figures", "envs") for path in known(top)]
-    return "\n".join(["/requirements.lock", "/CHANGELOG.md", *named, ""])
+    """Files and folders of the repository, a line each."""
+    listed = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+    paths = [Path(line) for line in listed.splitlines()]
+    folders = {f"{folder}/" for path in paths for folder in path.parents}
+    return "\n".join(f"/{name}" for name in [*map(str, paths), *sorted(folders)]) + "\n"
 
 
-def known(top: str) -> list[str]:
-    paths = [REPOSITORY / top, *(REPOSITORY / top).rglob("*")]
-    return [f"/{path.relative_to(REPOSITORY)}{'/' if path.is_dir() else ''}" for path in paths]
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """Tables of a finished study by their names: guides name them without its folder."""
+    listing = unpack(REPOSITORY / REFERENCE / "demo.tar.zst", tmp_path_factory.mktemp("archive"))
+    return {Path(name).name for name in listing.files if name.endswith(".csv")}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -50,10 +56,10 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("guide", GUIDES)
-def test_a_guide_names_files_that_are_there(guide: str) -> None:
+def test_a_guide_names_files_that_are_there(guide: str, tables: set[str]) -> None:
     named = [name for name in FILE.findall(words(guide)) if "NAME" not in name and not name.startswith("results/")]
     assert named
-    assert [name for name in named if f"/{name}\n" not in files()] == []
+    assert [name for name in named if f"/{name}\n" not in files() and name not in tables] == []
 
 
 def test_the_recipes_name_commits_of_this_history() -> None:
