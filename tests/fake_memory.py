@@ -17,7 +17,6 @@ tensor of CUDA. Attention on either is modelled by what each of torch's kernels 
 
 from collections import Counter
 from contextlib import ExitStack
-from types import EllipsisType
 from typing import Any, Self
 from unittest.mock import patch
 
@@ -189,8 +188,8 @@ def _viewed(tensor: torch.Tensor, index: Any) -> tuple[torch.Tensor, list[torch.
                 indices.append(None)
             case torch.Tensor():
                 indices.append(part)
-            case EllipsisType() | _:
-                raise NotImplementedError(f"an index of kind {type(part)}")
+            case _:
+                raise TypeError(f"an index of kind {type(part)} is not modelled here")
     return tensor, indices if any(part is not None for part in indices) else None
 
 

@@ -1,6 +1,7 @@
 """What jobs ask a scheduler for follows from the plan, the study's geometry and the site."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from pruning_vs_scratch.cluster.allocation import Allocation
-from pruning_vs_scratch.cluster.preflight import device_memory_problems
+from pruning_vs_scratch.cluster.device_memory import device_memory_problems
 from pruning_vs_scratch.cluster.request import Request
 from pruning_vs_scratch.cluster.site import VARIABLES, Queue, Site, read_site
 from pruning_vs_scratch.config.load import parse_config
@@ -164,16 +165,30 @@ def test_nodes_that_cannot_share_the_processes_are_refused(smoke: Values) -> Non
         parse_config(smoke | {"cluster": {"nodes": 3}})
 
 
-def test_a_run_that_its_gpus_have_too_little_memory_for_is_found_before_its_first_job(smoke: Values) -> None:
+def test_jobs_that_their_gpus_have_too_little_memory_for_are_found_before_the_first_one(smoke: Values) -> None:
     def problems(**cluster: Any) -> list[str]:
         return list(device_memory_problems(allocation(large(smoke, 16384), **cluster)))
 
-    # 1.1B parameters take 18 GB of state.
-    [problem, *_] = problems(gpus=True, device_gigabytes=10)
-    assert problem.startswith("run P16.4k-seed0 needs about ")
-    assert "GB on each of its 1 GPUs, which have 10 (cluster.device_gigabytes): raise training.processes" in problem
+    # The state of 0.97B parameters alone takes 15.6 GB, their weights in fp32 3.9.
+    found = problems(gpus=True, device_gigabytes=4)
+    [training] = [line for line in found if line.startswith("training 0.97B parameters (processes: 1) needs about 21")]
+    assert "on each GPU, which has 4 (cluster.device_gigabytes): raise training.processes" in training
+    assert any(line.startswith("evaluating 0.97B") and "evaluation.precision: bf16" in line for line in found)
     assert problems(gpus=True, device_gigabytes=80) == []
-    assert problems(device_gigabytes=10) == []
+    assert problems(device_gigabytes=4) == []
+
+
+def test_the_papers_jobs_fit_their_gpus_and_would_not_fit_half(study_values: Callable[[str], Values]) -> None:
+    values = study_values("paper")
+    assert list(device_memory_problems(Allocation(Study(values), Site()))) == []
+    values["cluster"] |= {"device_gigabytes": 20}
+    values["training"] |= {"processes": 64}
+    found = "\n".join(device_memory_problems(Allocation(Study(values), Site())))
+    assert re.search(r"^pruning 8\.03B parameters by minitron_depth needs about 31 GB", found, re.MULTILINE)
+    assert re.search(
+        r"^pruning 8\.03B parameters by sheared_llama needs about \d+ GB.*raise pruning", found, re.MULTILINE
+    )
+    assert re.search(r"^evaluating 8\.03B parameters needs about 24 GB", found, re.MULTILINE)
 
 
 def test_scoring_asks_for_the_time_of_the_passes_that_the_plan_counts(study_values: Callable[[str], Values]) -> None:

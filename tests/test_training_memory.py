@@ -91,7 +91,7 @@ def test_learning_masks_of_the_parent_by_eight_processes(recomputed: Any) -> Non
 def test_fp32_is_counted_too() -> None:
     plan = make_plan(**PAPER | {"precision": "fp32"})
     for processes in (1, 8):
-        found = dry_run(SMALL, plan, H100, processes=processes, in_node=processes, precision="fp32")
+        found = dry_run(SMALL, plan, H100, processes=processes, in_node=processes)
         assert found.expected.total == pytest.approx(found.peak_bytes, rel=TOLERANCE)
 
 

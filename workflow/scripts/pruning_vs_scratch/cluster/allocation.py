@@ -25,7 +25,7 @@ from pruning_vs_scratch.cluster.request import Request
 from pruning_vs_scratch.cluster.site import Queue, Site
 from pruning_vs_scratch.cluster.speed import speed_minutes
 from pruning_vs_scratch.pruning.facts import Text
-from pruning_vs_scratch.pruning.memory import means_of, pruning_memory
+from pruning_vs_scratch.pruning.memory import Memory, means_of, pruning_memory
 from pruning_vs_scratch.study.costs import calibration_costs
 from pruning_vs_scratch.study.runs import Run
 from pruning_vs_scratch.study.shape import ModelShape
@@ -114,6 +114,18 @@ class Allocation:
             most[geometry] = replace(request, minutes=minutes, megabytes=megabytes)
         return list(most.values())
 
+    def memory_of_pruning(self, name: str, *, reads_text: bool) -> Memory:
+        """What pruning a run takes in passes over calibration text, or without any."""
+        start, plan, pruning = str(self.study.run(name).start), self.study.pruning_plan(name), self.study.config.pruning
+        return pruning_memory(
+            self._shape(start),
+            plan.method,
+            Text(plan.sequences if reads_text else 0, plan.sequence_length, plan.batch_size),
+            means_of(pruning, gpu=self.cluster.gpus),
+            self.study.shapes_to_score(start, plan.method),
+            pruning.options(plan.method),
+        )
+
     def _text(self) -> Request:
         """Reading or tokenising all of a corpus; where the training text is read in parts, of the others."""
         corpora = [corpus for corpus in self.study.extracted_corpora if self.study.windows_needed(corpus)]
@@ -146,19 +158,10 @@ class Allocation:
 
     def _by_calibration(self, name: str, *, reads_text: bool) -> Request:
         """Scoring what a run is pruned from, or pruning it, or both; by scores in a file no text is read."""
-        run, plan, pruning = self.study.run(name), self.study.pruning_plan(name), self.study.config.pruning
-        start = str(run.start)
-        shape = self._shape(start)
-        memory = pruning_memory(
-            shape,
-            plan.method,
-            Text(plan.sequences if reads_text else 0, plan.sequence_length, plan.batch_size),
-            means_of(pruning, gpu=self.cluster.gpus),
-            self.study.shapes_to_score(start, plan.method),
-            pruning.options(plan.method),
-        )
+        run = self.study.run(name)
         flops = calibration_costs(self.study, run) if reads_text else 0
-        minutes = pruning_minutes(flops, shape, 1, self.cluster)
+        minutes = pruning_minutes(flops, self._shape(str(run.start)), 1, self.cluster)
+        memory = self.memory_of_pruning(name, reads_text=reads_text)
         return self._single_node("pruning", minutes, calibration_megabytes(memory, gpu=self.cluster.gpus))
 
     def _evaluation(self, group: str) -> Request:

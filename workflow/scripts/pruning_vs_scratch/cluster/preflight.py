@@ -12,12 +12,10 @@ from pathlib import Path
 
 from pruning_vs_scratch.cluster.allocation import Allocation
 from pruning_vs_scratch.cluster.demand import STATE_BYTES, WEIGHT_BYTES
+from pruning_vs_scratch.cluster.device_memory import device_memory_problems
 from pruning_vs_scratch.cluster.request import Request
 from pruning_vs_scratch.cluster.slurm import ask
 from pruning_vs_scratch.errors import UserError, nearest
-from pruning_vs_scratch.study.evaluation_memory import evaluation_memory
-from pruning_vs_scratch.study.possible_processes import device_bytes
-from pruning_vs_scratch.study.training_memory import FREE
 
 COMMANDS = ("sbatch", "squeue", "scontrol", "sinfo", "srun")
 CONTINUED = ("pruning", "training")
@@ -103,37 +101,6 @@ def _disk_problems(allocation: Allocation) -> Iterator[str]:
     wanted, free = _bytes_to_come(allocation), shutil.disk_usage(Path()).free
     if wanted > free:
         yield f"the study will write at least {wanted / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: make room"
-
-
-def device_memory_problems(allocation: Allocation) -> Iterator[str]:
-    """Runs that their GPUs have too little memory for; of several of one size, the first."""
-    study, cluster, told = allocation.study, allocation.cluster, set()
-    if not cluster.gpus:
-        return
-    reading = study.config.evaluation
-    largest = max((study.run(name).target.shape for name in study.trained_runs), key=lambda shape: shape.params_total)
-    needed = evaluation_memory(
-        largest,
-        windows=reading.perplexity.batch_size,
-        length=reading.perplexity.sequence_length,
-        in_bf16=reading.precision != "fp32",
-    )
-    if needed > (1 - FREE) * 1e9 * cluster.device_gigabytes:
-        yield (
-            f"evaluation of {largest.params_total / 1e9:.2f}B parameters needs about {needed / 1e9:.0f} GB on a GPU, "
-            f"which has {cluster.device_gigabytes:g} (cluster.device_gigabytes): lower "
-            "evaluation.perplexity.batch_size, or set evaluation.precision: bf16"
-        )
-    for name in study.trained_runs:
-        run, processes = study.run(name), study.training_processes(name)
-        gigabytes = device_bytes(study.config, run, processes) / 1e9
-        if gigabytes > cluster.device_gigabytes and (size := (run.target.shape, processes)) not in told:
-            told.add(size)
-            yield (
-                f"run {name} needs about {gigabytes:.0f} GB on each of its {processes} GPUs, which have "
-                f"{cluster.device_gigabytes:g} (cluster.device_gigabytes): raise training.processes, lower "
-                "micro_batch_size or loss_chunk_tokens, or set activation_checkpointing: auto"
-            )
 
 
 def _bytes_to_come(allocation: Allocation) -> int:

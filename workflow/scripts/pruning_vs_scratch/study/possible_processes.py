@@ -1,13 +1,16 @@
 """Numbers of processes that can train a run: they share its batch, and its memory fits into their devices. No torch."""
 
+from pruning_vs_scratch.config.cluster import ClusterConfig
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.config.training import sharing_problem
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.study.runs import Run
+from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.training_memory import FREE, chosen_recomputing, memory_of_plan
 
 MASK_BYTES = 1
-"""Of a weight, while masks are kept."""
+"""Of a weight of a sparse model, whose mask is held while it trains."""
 
 
 def possible_processes(config: StudyConfig, run: Run) -> list[int]:
@@ -38,10 +41,25 @@ def possible_processes(config: StudyConfig, run: Run) -> list[int]:
 def device_bytes(config: StudyConfig, run: Run, processes: int) -> float:
     """Memory that a process of a run needs on its GPU, with what no estimate may claim."""
     assert run.plan is not None
-    shape, in_node = run.target.shape, processes // config.cluster.nodes_of(processes)
-    shards = processes if run.plan.sharding == "all" else in_node
-    in_bf16, there_is = run.plan.precision != "fp32", round(1e9 * config.cluster.device_gigabytes)
-    every = chosen_recomputing(shape, run.plan, shards=shards, in_bf16=in_bf16, device_bytes=there_is)
-    memory = memory_of_plan(shape, run.plan, every, shards=shards, in_bf16=in_bf16).total
+    shape, shards = run.target.shape, _shards(config.cluster, run.plan, processes)
     masks = MASK_BYTES * shape.layers * shape.block_linear_params // shards if run.mask is not None else 0
-    return (memory + masks) / (1 - FREE)
+    return training_bytes(config.cluster, shape, run.plan, processes) + masks / (1 - FREE)
+
+
+def training_bytes(
+    cluster: ClusterConfig, shape: ModelShape, plan: TrainingPlan, processes: int, *, masked: bool = False
+) -> float:
+    """Memory that a process of a plan needs on its GPU, with what no estimate may claim; ``masked`` learns masks."""
+    shards, in_bf16, there_is = (
+        _shards(cluster, plan, processes),
+        plan.precision != "fp32",
+        round(1e9 * cluster.device_gigabytes),
+    )
+    every = chosen_recomputing(shape, plan, shards=shards, in_bf16=in_bf16, device_bytes=there_is, masked=masked)
+    memory = memory_of_plan(shape, plan, every, shards=shards, in_bf16=in_bf16, masked=masked)
+    return memory.total / (1 - FREE)
+
+
+def _shards(cluster: ClusterConfig, plan: TrainingPlan, processes: int) -> int:
+    """Processes among which a model is cut."""
+    return processes if plan.sharding == "all" else processes // cluster.nodes_of(processes)

@@ -199,7 +199,6 @@ def dry_run(
     *,
     processes: int,
     in_node: int,
-    precision: Precision = "bf16",
     masking: Masking | None = None,
 ) -> DryRun:
     """Two steps of a plan as the first of some processes would do them, the second one measured.
@@ -207,6 +206,8 @@ def dry_run(
     ``masking`` opens what is open while a model whose masks are learned goes forward and backward.
     """
     copies = processes // in_node if plan.sharding == "node" and 1 < in_node < processes else 1
+    # On a GPU, auto is bf16.
+    precision: Precision = "fp32" if plan.precision == "fp32" else "bf16"
     shards, in_bf16 = processes // copies, precision == "bf16"
     masked = masking is not None
     every = chosen_recomputing(shape, plan, shards=shards, in_bf16=in_bf16, device_bytes=gpu.bytes, masked=masked)
