@@ -72,7 +72,7 @@ def test_a_checkpoint_is_cast_as_it_is_read_and_rotates_in_fp32(tmp_path: Path) 
 
 @pytest.fixture
 def first_of_many() -> Iterator[None]:
-    """The first of 64 processes, of which there are no others."""
+    """The first of 64 processes, without starting the other 63."""
     distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=PROCESSES)
     yield
     distributed.destroy_process_group()

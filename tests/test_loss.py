@@ -6,10 +6,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from models import tiny_llama
 from pruning_vs_scratch.data.tokens import TokenStore
-from pruning_vs_scratch.training.loss import chunked_loss_sum, loss_sum, sequence_losses
+from pruning_vs_scratch.training.loss import chunked_loss_sum, fused_loss_sum, loss_sum, sequence_losses
 from steady_memory import printed_by
 from training_world import make_trainer, random_store, untimed_metrics
 
@@ -86,3 +87,24 @@ def test_training_in_chunks_follows_the_same_curve(tmp_path: Path, precision: st
 def test_at_a_vocabulary_of_128k_the_peak_is_less_than_half() -> None:
     plain, chunked = (printed_by("-c", PEAK_OF_A_STEP, chunk) for chunk in ("0", "64"))
     assert chunked < 0.5 * plain
+
+
+@pytest.mark.parametrize("chunk", [None, 3])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_the_fused_loss_is_the_plain_one_and_is_not_rounded_to_bf16(
+    chunk: int | None, dtype: torch.dtype, tolerance: float
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    # Exact in bf16, so that only the kernel's own rounding counts.
+    hidden = (torch.randn(40, 16, generator=generator).bfloat16().float()).requires_grad_()
+    weight = (torch.randn(70, 16, generator=generator).bfloat16().float()).requires_grad_()
+    targets = torch.randint(70, (40,), generator=generator)
+    plain = functional.cross_entropy(hidden @ weight.T, targets, reduction="sum")
+    wanted = torch.autograd.grad(plain, (hidden, weight))
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        fused = fused_loss_sum(hidden, weight, targets, chunk)
+    assert fused.dtype == torch.float32
+    # Rounded as a sum, a loss of this size in bf16 would be off by up to one part in 256.
+    assert float(fused) == pytest.approx(float(plain), rel=min(tolerance, 1 / 1024))
+    for found, expected in zip(torch.autograd.grad(fused, (hidden, weight)), wanted, strict=True):
+        torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)

@@ -48,7 +48,7 @@ def hub_task(name: str) -> HubTask:
     """A task by its name.
 
     Raises:
-        UserError: there is no such task, its file is not valid, or lm-eval has no such definition.
+        UserError: the task is unknown, its file is invalid, or lm-eval lacks its definition.
     """
     if name not in hub_tasks():
         raise UserError(unknown(name))
@@ -62,7 +62,7 @@ def hub_task(name: str) -> HubTask:
 
 
 def unknown(name: str) -> str:
-    """Why there is no such task, with the nearest name."""
+    """Says that a task is unknown, and names the nearest one."""
     return f"no task {name!r} in {relative_name(FOLDER)}; {nearest(name, hub_tasks())}"
 
 

@@ -53,7 +53,7 @@ def _kinds(study: Study) -> Iterator[FileKind]:
     )  # fmt: skip
     width = token_dtype(study.config.tokenizer.vocab_size).itemsize
     needed = sum(tokens_of(study, corpus) for corpus in study.corpora)
-    yield FileKind("tokens", len(study.corpora), width * needed, f"{width} bytes a token, of what is needed")
+    yield FileKind("tokens", len(study.corpora), width * needed, f"{width} bytes per token that the study reads")
     models = list(study.runs.values())
     yield FileKind("checkpoints", len(models), sum(map(_weight_bytes, models)), "weights in fp32")
     masks = [run for run in models if run.pruning is not None and run.mask == run.name]

@@ -5,7 +5,7 @@ How a verdict comes about, for every claim alike:
 1. A claim is a family of comparisons. Each has an effect and a direction that the claim predicts.
 2. Its p-value is twice the smaller of two one-sided p-values: one for the claim's direction, one against it.
 3. Holm's correction over the family turns p-values into simultaneous decisions: "as claimed", "against", "open".
-4. The claim is contradicted if any comparison goes against it, supported if all go as claimed, else inconclusive.
+4. The claim is contradicted if any comparison contradicts it, supported if all support it, else inconclusive.
 
 C4 is about the finest and the coarsest granularity, and about a trend between them; what lies between is shown, but not
 judged by itself.

@@ -33,7 +33,7 @@ from pruning_vs_scratch.study.gpus import GPUS, Gpu
 from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.training_memory import TrainingMemory, chosen_recomputing, memory_of_plan
-from pruning_vs_scratch.training.loss import fused_loss_sum, loss_sum
+from pruning_vs_scratch.training.loss import loss_sum
 from pruning_vs_scratch.training.optimizer import build_optimizer, weight_groups
 from pruning_vs_scratch.training.precision import Precision, as_multiplied, autocast
 from pruning_vs_scratch.training.recomputing import told
@@ -222,8 +222,7 @@ def dry_run(
         for parameter in model.parameters():
             meter.hold(parameter)
         optimizer = build_optimizer(weight_groups(model, plan.optimizer, plan.peak_learning_rate), plan.optimizer)
-        function = fused_loss_sum if plan.fused_loss else loss_sum
-        windows = torch.zeros(plan.micro_batch_size, plan.sequence_length + 1, dtype=torch.long)
+        inputs, targets = torch.zeros(2, plan.micro_batch_size, plan.sequence_length, dtype=torch.long)
         with meter, _resizing_seen(meter):
             for _ in range(2):
                 # All micro-batches but the last are alike, and in the second step moments and gradients are there.
@@ -233,7 +232,7 @@ def dry_run(
                     add_up_copies(whole, now=is_last)
                     with nullcontext() if masking is None else masking(model):
                         with autocast(precision, world.device, keep_casts=processes == 1):
-                            loss = whole(function, windows[:, :-1], windows[:, 1:], plan.loss_chunk_tokens, None)
+                            loss = whole(loss_sum, inputs, targets, plan.loss_chunk_tokens, None, plan.fused_loss)
                         loss.backward()
                         del loss
                     parts.append(meter.seconds.copy())

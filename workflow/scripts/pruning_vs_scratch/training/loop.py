@@ -35,7 +35,7 @@ from pruning_vs_scratch.training.float8 import use_float8
 from pruning_vs_scratch.training.gradients import clip_gradients
 from pruning_vs_scratch.training.interrupt import StopRequest
 from pruning_vs_scratch.training.linear import use_fastest_linear
-from pruning_vs_scratch.training.loss import fused_loss_sum, loss_sum, sequence_losses
+from pruning_vs_scratch.training.loss import loss_sum, sequence_losses
 from pruning_vs_scratch.training.metrics import METRICS_FILE, Metrics
 from pruning_vs_scratch.training.optimizer import build_optimizer, set_learning_rates, weight_groups
 from pruning_vs_scratch.training.passes import Passes, fitting_passes
@@ -338,9 +338,7 @@ class Trainer:
     def _loss_sums(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         chunk, distillation = self.chunk, self.plan.distillation
         if self.teacher is None or distillation is None:
-            total = self.whole(
-                fused_loss_sum if self.plan.fused_loss else loss_sum, inputs, targets, chunk, self.separator
-            )
+            total = self.whole(loss_sum, inputs, targets, chunk, self.separator, self.plan.fused_loss)
             return total, total
         states = self.teacher.states(inputs, self.separator)
         sums = self.whole(distilled_loss_sums, inputs, targets, states, distillation, chunk, self.separator)

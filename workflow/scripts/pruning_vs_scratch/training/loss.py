@@ -36,37 +36,34 @@ def loss_sum(
     targets: torch.Tensor,
     chunk: int | None = None,
     separator: int | None = None,
+    fused: bool = False,
 ) -> torch.Tensor:
     """Sum of the tokens' losses in nats, of ``inputs`` and ``targets`` of shape (sequences, length).
 
-    With ``chunk`` tokens, no tensor of all logits is made: at a vocabulary of 128k they and their gradient take most
-    of the memory of a step.
+    With ``chunk`` tokens, or ``fused``, no tensor of all logits is made: at a vocabulary of 128k they and their
+    gradient take most of the memory of a step.
     """
     hidden = last_hidden_states(model, inputs, separator)
+    if fused:
+        return fused_loss_sum(hidden.flatten(0, 1), model.lm_head.weight, targets.flatten(), chunk)
     if chunk is None:
         return token_losses(model.lm_head(hidden), targets).sum()
     return chunked_loss_sum(hidden.flatten(0, 1), model.lm_head.weight, targets.flatten(), chunk)
 
 
 def fused_loss_sum(
-    model: LlamaForCausalLM,
-    inputs: torch.Tensor,
-    targets: torch.Tensor,
-    chunk: int | None = None,
-    separator: int | None = None,
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk: int | None
 ) -> torch.Tensor:
-    """``loss_sum`` by torch's own kernel for the output projection and the cross-entropy together.
+    """``chunked_loss_sum`` by torch's own kernel, which has a chunk size of its own for None.
 
     In bf16 the kernel rounds what it returns to bf16, a sum like a token's loss: tokens' losses are added up here, in
     fp32, at the price that the kernel makes the logits again for the backward pass.
     """
-    hidden = as_multiplied(last_hidden_states(model, inputs, separator).flatten(0, 1))
-    options = LinearCrossEntropyOptions(
-        batch_chunk_size=chunk, chunking_method=None if chunk else "auto", acc_policy="auto"
-    )
-    reduction = "none" if hidden.dtype == torch.bfloat16 else "sum"
+    states = as_multiplied(hidden)
+    options = LinearCrossEntropyOptions(batch_chunk_size=chunk, chunking_method=None if chunk else "auto")
+    reduction = "none" if states.dtype == torch.bfloat16 else "sum"
     losses = functional.linear_cross_entropy(
-        hidden, as_multiplied(model.lm_head.weight), targets.flatten(), reduction=reduction, options=options
+        states, as_multiplied(weight), targets, reduction=reduction, options=options
     )
     return losses.float().sum()
 

@@ -38,8 +38,8 @@ class Saves:
 class SavesBeside(Saves):
     """Writes each state in a thread, from a copy in host memory (pinned, beside a GPU), one at a time.
 
-    A state takes its name when it is complete, as always: after a kill before that, the one before it is there. The
-    threads of several processes talk in a group of their own, so that their collectives never meet those of training.
+    A state gets its final name only once it is complete, so a run killed in between resumes from the previous one. The
+    threads of several processes use a group of their own, so that their collectives never meet those of training.
     """
 
     def __init__(self, folder: Path, world: World, *, spec: str, keep: int) -> None:
