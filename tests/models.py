@@ -17,7 +17,14 @@ from pruning_vs_scratch.pruning.calibration import CalibrationStream
 from pruning_vs_scratch.pruning.catalogue import facts_of, implementation_of, methods
 from pruning_vs_scratch.pruning.export import Exported, export
 from pruning_vs_scratch.pruning.kept import Kept
-from pruning_vs_scratch.pruning.method import PrunedBlock, Request, Scores, SparseMethod, StructuredMethod, options_of
+from pruning_vs_scratch.pruning.method import (
+    PrunedBlock,
+    PruningSpec,
+    Scores,
+    SparseMethod,
+    StructuredMethod,
+    options_of,
+)
 from pruning_vs_scratch.pruning.scores import score
 from pruning_vs_scratch.pruning.sparse import sparse_blocks
 from pruning_vs_scratch.pruning.structured import chosen_blocks
@@ -211,9 +218,9 @@ class Case:
         mask_method = self.method if granularity == "sparse" else None
         return Target("target", granularity, self.ratio, self.pattern, shape, mask_method)
 
-    def request(self, shape: ModelShape, seed: int = 0) -> Request:
+    def spec(self, shape: ModelShape, seed: int = 0) -> PruningSpec:
         """What is asked of the method for a parent of a shape."""
-        return Request(self.target(shape), options_of(self.method, self.options), seed)
+        return PruningSpec(self.target(shape), options_of(self.method, self.options), seed)
 
     def prune(
         self,
@@ -224,26 +231,26 @@ class Case:
     ) -> Outcome:
         """Run the method on the random windows."""
         parent = model if isinstance(model, BlockwiseModel) else blockwise(model)
-        request = self.request(parent.shape, seed)
+        spec = self.spec(parent.shape, seed)
         if facts_of(self.method).reads == "nothing":
-            return Outcome(parent, Kept(), list(sparse_blocks(parent, SPARSE[self.method], request)), {})
+            return Outcome(parent, Kept(), list(sparse_blocks(parent, SPARSE[self.method], spec)), {})
         stream = stream_of(parent, batch_size, buffer_bytes)
         if self.method in STRUCTURED:
-            scores = STRUCTURED[self.method].score(stream, [request.target.shape], request.options)
-            return self.prune_by(scores, parent, request)
-        if not facts_of(self.method).scored_once(request.options):
-            return Outcome(parent, Kept(), list(sparse_blocks(parent, SPARSE[self.method], request, stream)), {})
-        scores = score(stream, self.method, [request.target.shape], request.options)
-        return self.prune_by(scores, parent, request)
+            scores = STRUCTURED[self.method].score(stream, [spec.target.shape], spec.options)
+            return self.prune_by(scores, parent, spec)
+        if not facts_of(self.method).scored_once(spec.options):
+            return Outcome(parent, Kept(), list(sparse_blocks(parent, SPARSE[self.method], spec, stream)), {})
+        scores = score(stream, self.method, [spec.target.shape], spec.options)
+        return self.prune_by(scores, parent, spec)
 
-    def prune_by(self, scores: Scores, parent: BlockwiseModel, request: Request | None = None) -> Outcome:
+    def prune_by(self, scores: Scores, parent: BlockwiseModel, spec: PruningSpec | None = None) -> Outcome:
         """Choose by scores that serve every ratio."""
-        request = request or self.request(parent.shape)
+        spec = spec or self.spec(parent.shape)
         if self.is_sparse:
-            blocks = list(sparse_blocks(parent, SPARSE[self.method], request, scores=scores))
+            blocks = list(sparse_blocks(parent, SPARSE[self.method], spec, scores=scores))
             return Outcome(parent, Kept(), blocks, scores)
-        kept = STRUCTURED[self.method].keep(scores, parent.shape, request)
-        blocks = list(chosen_blocks(parent, STRUCTURED[self.method], scores, kept, request))
+        kept = STRUCTURED[self.method].keep(scores, parent.shape, spec)
+        blocks = list(chosen_blocks(parent, STRUCTURED[self.method], scores, kept, spec))
         return Outcome(parent, kept, blocks, scores)
 
 

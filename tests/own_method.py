@@ -38,9 +38,9 @@ def score(stream, goals, options):
     return {"size": torch.stack(sizes), "goals": torch.tensor([goal.layers for goal in goals])}
 
 
-def keep(scores, parent, request):
-    assert request.target.shape.layers in scores["goals"]
-    return Kept(blocks=list(range(0, parent.layers, parent.layers // request.target.shape.layers)))
+def keep(scores, parent, spec):
+    assert spec.target.shape.layers in scores["goals"]
+    return Kept(blocks=list(range(0, parent.layers, parent.layers // spec.target.shape.layers)))
 
 
 METHOD = StructuredMethod(score, keep)

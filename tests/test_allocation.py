@@ -11,7 +11,7 @@ import pytest
 
 from pruning_vs_scratch.cluster.allocation import Allocation
 from pruning_vs_scratch.cluster.device_memory import device_memory_problems
-from pruning_vs_scratch.cluster.request import Request
+from pruning_vs_scratch.cluster.request import JobRequest
 from pruning_vs_scratch.cluster.site import VARIABLES, Queue, Site, read_site
 from pruning_vs_scratch.config.load import parse_config
 from pruning_vs_scratch.errors import UserError
@@ -36,7 +36,7 @@ def large(values: Values, tokens: int) -> Values:
     return values | {"parent": parent, "targets": targets, "matrix": values["matrix"][:1]}
 
 
-def training(values: Values, **cluster: Any) -> Request:
+def training(values: Values, **cluster: Any) -> JobRequest:
     (found,) = (request for request in allocation(values, **cluster).requests if request.kind == "training")
     return found
 
@@ -122,7 +122,7 @@ def test_no_job_is_longer_than_the_site_allows(smoke: Values) -> None:
 
 def test_a_request_in_words_of_sbatch() -> None:
     queue = Queue(account="me", partition="gpu", reservation="night")
-    request = Request("training", 10, 5000, queue, cpus=4, nodes=2, gpus=2)
+    request = JobRequest("training", 10, 5000, queue, cpus=4, nodes=2, gpus=2)
     assert request.options == [
         "--nodes=2", "--ntasks=2", "--cpus-per-task=4", "--time=10", "--mem=5000", "--gres=gpu:2",
         "--account=me", "--partition=gpu", "--reservation=night",

@@ -28,7 +28,7 @@ from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.models.llama import random_llama, shape_of
 from pruning_vs_scratch.models.portable import read_config, write_config
 from pruning_vs_scratch.pruning.kept import Kept
-from pruning_vs_scratch.pruning.method import Request, options_of
+from pruning_vs_scratch.pruning.method import PruningSpec, options_of
 from pruning_vs_scratch.pruning.methods.flap import counts
 from pruning_vs_scratch.pruning.structured import chosen_blocks
 from pruning_vs_scratch.pruning.surgery import cut_model
@@ -68,21 +68,21 @@ def metric(inputs: torch.Tensor, weight: torch.Tensor, options: dict[str, str]) 
     return variance if options["metric"] == "IFV" else variance * weight.square().sum(dim=0)
 
 
-def goal_of(options: dict[str, str], groups: int = 1, neurons: int = 20) -> Request:
+def goal_of(options: dict[str, str], groups: int = 1, neurons: int = 20) -> PruningSpec:
     case = Case("flap", options=options)
     shape = replace(case.target(SHAPE).shape, kv_heads=groups, heads=groups * GROUP, ffn_size=neurons)
-    return Request(Target("narrow", "width", 0.5, "dense", shape), options_of("flap", options), seed=0)
+    return PruningSpec(Target("narrow", "width", 0.5, "dense", shape), options_of("flap", options), seed=0)
 
 
 @pytest.mark.parametrize("variance", ["code", "paper"])
 @pytest.mark.parametrize("name", ["WIFV", "IFV", "WIFN"])
 def test_scores_choices_and_biases_are_those_of_a_dense_computation(name: str, variance: str) -> None:
     options = {"metric": name, "variance": variance}
-    model, request = tiny_llama(attention_bias=True), goal_of(options)
+    model, spec = tiny_llama(attention_bias=True), goal_of(options)
     parent = blockwise(model)
-    scores = STRUCTURED["flap"].score(stream_of(parent), [], request.options)
-    kept = STRUCTURED["flap"].keep(scores, SHAPE, request)
-    blocks = list(chosen_blocks(parent, STRUCTURED["flap"], scores, kept, request))
+    scores = STRUCTURED["flap"].score(stream_of(parent), [], spec.options)
+    kept = STRUCTURED["flap"].keep(scores, SHAPE, spec)
+    blocks = list(chosen_blocks(parent, STRUCTURED["flap"], scores, kept, spec))
     copy = tiny_llama(attention_bias=True)
     inputs = dense_inputs(copy, random_windows())
     for i, block in enumerate(copy.model.layers):
@@ -155,9 +155,9 @@ def test_a_written_checkpoint_loads_without_missing_or_unexpected_weights(biases
 @pytest.mark.parametrize("structure", ["UL-UM", "UL-MM"])
 def test_structures_of_equal_counts_make_the_shape_of_their_ratio(structure: str) -> None:
     options = {"structure": structure}
-    request = goal_of(options)
+    spec = goal_of(options)
     choose = counts.ul_um_counts(SHAPE, 0.5) if structure == "UL-UM" else counts.ul_mm_counts(SHAPE, 0.5, 1)
-    scores = STRUCTURED["flap"].score(stream_of(tiny_llama()), [], request.options)
+    scores = STRUCTURED["flap"].score(stream_of(tiny_llama()), [], spec.options)
     exact = goal_of(options, choose.groups, choose.neurons)
     kept = STRUCTURED["flap"].keep(scores, SHAPE, exact)
     assert {len(row) for row in kept.ffn or []} == {choose.neurons}
@@ -167,10 +167,10 @@ def test_structures_of_equal_counts_make_the_shape_of_their_ratio(structure: str
 
 @pytest.mark.parametrize("structure", ["AL-MM", "AL-AM"])
 def test_structures_of_unequal_counts_are_refused(structure: str) -> None:
-    request = goal_of({"structure": structure})
-    scores = STRUCTURED["flap"].score(stream_of(tiny_llama()), [], request.options)
+    spec = goal_of({"structure": structure})
+    scores = STRUCTURED["flap"].score(stream_of(tiny_llama()), [], spec.options)
     with pytest.raises(UserError, match=f"{structure} of flap keeps .* to .* use structure uniform, or another"):
-        STRUCTURED["flap"].keep(scores, SHAPE, request)
+        STRUCTURED["flap"].keep(scores, SHAPE, spec)
 
 
 def test_heads_that_do_not_divide_the_hidden_size_are_written_and_read_again(
@@ -180,8 +180,8 @@ def test_heads_that_do_not_divide_the_hidden_size_are_written_and_read_again(
     model = tiny_llama(heads=8, kv_heads=8, head_dim=4)
     parent = blockwise(model)
     shape = replace(parent.shape, heads=5, kv_heads=5, ffn_size=20, attention_bias=True, mlp_bias=True)
-    request = Request(Target("uneven", "width", 0.5, "dense", shape), options_of("flap", {}), seed=0)
-    pruned = Case("flap").prune_by(STRUCTURED["flap"].score(stream_of(parent), [], request.options), parent, request)
+    spec = PruningSpec(Target("uneven", "width", 0.5, "dense", shape), options_of("flap", {}), seed=0)
+    pruned = Case("flap").prune_by(STRUCTURED["flap"].score(stream_of(parent), [], spec.options), parent, spec)
     pruned.export(tmp_path / "out")
     assert "its heads (5)" in caplog.text
     assert json.loads((tmp_path / "out" / "config.json").read_text())["num_attention_heads"] == 5

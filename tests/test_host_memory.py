@@ -18,7 +18,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.cluster.allocation import Allocation
 from pruning_vs_scratch.cluster.host_memory import evaluation_megabytes, process_megabytes
-from pruning_vs_scratch.cluster.request import Request
+from pruning_vs_scratch.cluster.request import JobRequest
 from pruning_vs_scratch.cluster.site import Site
 from pruning_vs_scratch.config.load import load_config, study_files
 from pruning_vs_scratch.models.checkpoint import load_llama
@@ -103,7 +103,7 @@ def paper(**training: Any) -> Study:
     return Study(values)
 
 
-def requests(kind: str) -> list[Request]:
+def requests(kind: str) -> list[JobRequest]:
     return [request for request in Allocation(paper(), Site()).requests if request.kind == kind]
 
 

@@ -86,8 +86,8 @@ def test_passes_over_calibration_text_take_the_operations_that_are_counted_while
         implementation_of(method).score(stream, [Case(method).target(SHAPE).shape], settings)
         counted = stream.flops
     else:
-        request = Case(method, pattern="unstructured", options=options).request(SHAPE)
-        assert list(sparse_blocks(stream.model, implementation_of(method), request, stream))
+        spec = Case(method, pattern="unstructured", options=options).spec(SHAPE)
+        assert list(sparse_blocks(stream.model, implementation_of(method), spec, stream))
         counted = stream.flops
     sequences = 0 if facts.reads == "nothing" else stream.sequences
     plan = PruningPlan(

@@ -88,7 +88,7 @@ def test_pruning_json_says_what_was_chosen_and_by_what(pruned: Callable[[Case], 
     summary = world.summary()
     assert summary["method"] == case.method
     assert Target.from_dict(summary["target"]) == case.target(PARENT)
-    assert summary["options"] == case.request(PARENT).options.model_dump()
+    assert summary["options"] == case.spec(PARENT).options.model_dump()
     assert summary["parent"] == PARENT.to_dict()
     assert summary["tokens"] == (0 if case.method == "magnitude" else SEQUENCES * LENGTH)
     assert summary["seconds"] > 0 < summary["peak_memory_bytes"]

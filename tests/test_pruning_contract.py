@@ -137,10 +137,10 @@ def test_a_method_is_of_the_kind_that_its_facts_say(method: str) -> None:
 
 @once_a_method
 def test_a_method_that_stores_scores_says_how_many(case: Case) -> None:
-    facts, request = facts_of(case.method), case.request(SHAPE)
-    if facts.scored_once(request.options):
+    facts, spec = facts_of(case.method), case.spec(SHAPE)
+    if facts.scored_once(spec.options):
         stored = sum(values.numel() for values in outcome_of(f"{case}/tied").scores.values())
-        assert facts.score_numbers(SHAPE, [request.target.shape], request.options) == stored > 0
+        assert facts.score_numbers(SHAPE, [spec.target.shape], spec.options) == stored > 0
 
 
 # The target
@@ -382,10 +382,10 @@ PASSES = {
 def test_the_work_that_is_counted_is_the_blocks_that_ran(method: str) -> None:
     stream = stream_of(tiny_llama())
     case = Case(method, 0.5, "unstructured" if method in SPARSE else "dense")
-    request = case.request(SHAPE)
+    spec = case.spec(SHAPE)
     if method in STRUCTURED:
-        STRUCTURED[method].score(stream, [request.target.shape], request.options)
+        STRUCTURED[method].score(stream, [spec.target.shape], spec.options)
     else:
-        assert len(list(sparse_blocks(stream.model, SPARSE[method], request, stream))) == 4
+        assert len(list(sparse_blocks(stream.model, SPARSE[method], spec, stream))) == 4
     assert stream.flops == PASSES[method]
     assert stream.tokens == 5 * 11

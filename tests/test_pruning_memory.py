@@ -24,7 +24,7 @@ from pruning_vs_scratch.pruning.catalogue import facts_of, implementation_of
 from pruning_vs_scratch.pruning.facts import Text, WeightBytes
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.memory import Means, Memory, pruning_memory
-from pruning_vs_scratch.pruning.method import PrunedBlock, Request, SparseMethod
+from pruning_vs_scratch.pruning.method import PrunedBlock, PruningSpec, SparseMethod
 from pruning_vs_scratch.pruning.methods.sparsegpt import method as sparsegpt
 from pruning_vs_scratch.pruning.placement import Buffers, SideBySide, side_by_side
 from pruning_vs_scratch.pruning.sparse import sparse_blocks
@@ -119,8 +119,8 @@ def measured(setting: Setting, method: str, pattern: str, precision: devices.Ari
             stream.batches = stream.batches[:SEEN_BATCHES]
             stream.sequences = stream.batches[-1].stop
         if isinstance(implementation, SparseMethod):
-            request = Request(Target("mask", "sparse", 0.5, pattern, shape, method), options, 0)
-            write(model, Kept(), sparse_blocks(model, implementation, request, stream))
+            spec = PruningSpec(Target("mask", "sparse", 0.5, pattern, shape, method), options, 0)
+            write(model, Kept(), sparse_blocks(model, implementation, spec, stream))
         else:
             implementation.score(stream, setting.goals if compared else [replace(shape, **FLAP_SHAPE)], options)
             scoring = memory.peak("cpu")

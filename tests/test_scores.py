@@ -58,10 +58,10 @@ def no_block_runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @each_scored
 def test_a_choice_by_scores_from_a_file_is_that_without(case: Case, tmp_path: Path) -> None:
     parent = blockwise(tiny_llama())
-    request = case.request(parent.shape)
-    scores = score(stream_of(parent), case.method, [request.target.shape], request.options)
-    write_scores(scores, case.method, request.options, TEXT, tmp_path / "scores", "hash")
-    found, text = read_scores(tmp_path / "scores", case.method, request.options, "hash")
+    spec = case.spec(parent.shape)
+    scores = score(stream_of(parent), case.method, [spec.target.shape], spec.options)
+    write_scores(scores, case.method, spec.options, TEXT, tmp_path / "scores", "hash")
+    found, text = read_scores(tmp_path / "scores", case.method, spec.options, "hash")
     assert text == TEXT
     assert text.tokens == 55
     assert same_tensors(found, scores)

@@ -45,12 +45,12 @@ def test_a_shallower_model_keeps_what_no_round_dropped_yet() -> None:
     method, parent = STRUCTURED["sleb"], replace(SHAPE, layers=LAYERS)
     scores = method.score(stream_of(tiny_llama(layers=LAYERS)), [replace(SHAPE, layers=3)], None)
     order = scores["order"].tolist()
-    request = Case("sleb").request(parent)
+    spec = Case("sleb").spec(parent)
     for layers in (5, 4, 3):
-        target = replace(request.target, shape=replace(parent, layers=layers))
-        kept = method.keep(scores, parent, replace(request, target=target))
+        target = replace(spec.target, shape=replace(parent, layers=layers))
+        kept = method.keep(scores, parent, replace(spec, target=target))
         assert kept.blocks == sorted(set(range(LAYERS)) - set(order[: LAYERS - layers]))
-    too_shallow = replace(request, target=replace(request.target, shape=replace(parent, layers=2)))
+    too_shallow = replace(spec, target=replace(spec.target, shape=replace(parent, layers=2)))
     with pytest.raises(UserError, match="the scores know 3 blocks that go, but target asks for 4; score"):
         method.keep(scores, parent, too_shallow)
 

@@ -25,7 +25,7 @@ from models import (
     weights_of,
 )
 from pruning_vs_scratch.models.llama import LINEAR_NAMES
-from pruning_vs_scratch.pruning.method import PrunedLayer, Request, SparseMethod
+from pruning_vs_scratch.pruning.method import PrunedLayer, PruningSpec, SparseMethod
 from pruning_vs_scratch.pruning.methods.magnitude.facts import MagnitudeOptions
 from pruning_vs_scratch.pruning.methods.magnitude.method import magnitude_mask
 from pruning_vs_scratch.pruning.methods.random.method import random_scores
@@ -186,13 +186,13 @@ def statistics_seen(model: Any, growth: float) -> list[torch.Tensor]:
     """The statistics that a method gets that multiplies all weights by a factor and drops none."""
     seen = []
 
-    def prune(weights: Tensors, statistic: torch.Tensor | None, _: Request) -> dict[str, PrunedLayer]:
+    def prune(weights: Tensors, statistic: torch.Tensor | None, _: PruningSpec) -> dict[str, PrunedLayer]:
         seen.append(statistic)
         return {name: PrunedLayer(torch.ones_like(w, dtype=torch.bool), w * growth) for name, w in weights.items()}
 
     stream = stream_of(model)
-    request = WANDA.request(stream.shape)
-    assert len(list(sparse_blocks(stream.model, SparseMethod(prune, InputNorm), request, stream))) == 4
+    spec = WANDA.spec(stream.shape)
+    assert len(list(sparse_blocks(stream.model, SparseMethod(prune, InputNorm), spec, stream))) == 4
     return seen
 
 

@@ -13,7 +13,7 @@ import torch
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
 from pruning_vs_scratch.pruning.catalogue import facts_of, implementation_of
-from pruning_vs_scratch.pruning.method import Request, SparseMethod
+from pruning_vs_scratch.pruning.method import PruningSpec, SparseMethod
 from pruning_vs_scratch.pruning.sparse import sparse_blocks
 from pruning_vs_scratch.pruning.structured import structured_blocks
 from pruning_vs_scratch.study import ModelShape, Target
@@ -38,13 +38,13 @@ def ours(folder: Path, windows: torch.Tensor, method: str, ratio: float) -> None
     goal, options = goal_of(model.shape, method, ratio), facts_of(method).options()
     implementation = implementation_of(method)
     target = Target(method, facts_of(method).granularity, ratio, "unstructured", goal, method)
-    request = Request(target, options, seed=0)
+    spec = PruningSpec(target, options, seed=0)
     stream = CalibrationStream(model, windows, BATCH, BUFFER_BYTES, folder)
     if isinstance(implementation, SparseMethod):
-        blocks = sparse_blocks(model, implementation, request, stream)
+        blocks = sparse_blocks(model, implementation, spec, stream)
     else:
         scores = implementation.score(stream, [goal], options)
-        blocks = structured_blocks(model, implementation.keep(scores, model.shape, request))
+        blocks = structured_blocks(model, implementation.keep(scores, model.shape, spec))
     for _ in blocks:
         pass
 

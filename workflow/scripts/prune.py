@@ -25,7 +25,7 @@ from pruning_vs_scratch.resume_state import is_made, resume_state
 
 if TYPE_CHECKING:
     from pruning_vs_scratch.models.blockwise import BlockwiseModel
-    from pruning_vs_scratch.pruning.method import Request
+    from pruning_vs_scratch.pruning.method import PruningSpec
     from pruning_vs_scratch.training.world import World
 
 log = logging.getLogger(__name__)
@@ -84,15 +84,15 @@ def _take_part(args: argparse.Namespace, work: Path, world: "World") -> None:
     from pruning_vs_scratch.pruning.session import open_model
 
     model = open_model(args)
-    learn_masks(args, model, _request(args, model), work, world)
+    learn_masks(args, model, _spec(args, model), work, world)
 
 
-def _request(args: argparse.Namespace, model: "BlockwiseModel") -> "Request":
+def _spec(args: argparse.Namespace, model: "BlockwiseModel") -> "PruningSpec":
     """What the command asks of its method."""
-    from pruning_vs_scratch.pruning.method import Request, options_of
+    from pruning_vs_scratch.pruning.method import PruningSpec, options_of
 
     options = options_of(args.method, args.options)
-    return Request(wanted_target(args, model.shape, options), options, args.seed)
+    return PruningSpec(wanted_target(args, model.shape, options), options, args.seed)
 
 
 def _arguments() -> argparse.Namespace:
@@ -162,16 +162,16 @@ def _prune(
 
     start = time.monotonic()
     model = open_model(args)
-    request = _request(args, model)
+    spec = _spec(args, model)
     with atomic_directory(args.out) as temporary:
-        choice = choose(args, model, request, temporary, work, world, model_sha256)
+        choice = choose(args, model, spec, temporary, work, world, model_sha256)
         exported = export(choice.model, choice.kept, choice.blocks, temporary, low_memory=args.low_memory)
         copy_tokenizer(args.tokenizer or args.model, temporary)
         seconds, spent = round(time.monotonic() - start, 3), choice.spent()
         record = {
             "method": args.method,
-            "options": request.options.model_dump(),
-            "target": request.target.to_dict(),
+            "options": spec.options.model_dump(),
+            "target": spec.target.to_dict(),
             "parent": model.shape.to_dict(),
             "kept": choice.kept.to_dict(),
             "dropped": choice.kept.dropped(model.shape),

@@ -21,7 +21,7 @@ from pruning_vs_scratch.cluster.host_memory import (
     mask_learning_megabytes,
     training_megabytes,
 )
-from pruning_vs_scratch.cluster.request import Request
+from pruning_vs_scratch.cluster.request import JobRequest
 from pruning_vs_scratch.cluster.site import Queue, Site
 from pruning_vs_scratch.cluster.speed import speed_minutes
 from pruning_vs_scratch.pruning.facts import Text
@@ -97,7 +97,7 @@ class Allocation:
         return resources | _by_run(geometries)
 
     @property
-    def requests(self) -> list[Request]:
+    def requests(self) -> list[JobRequest]:
         """For each kind and geometry of jobs, the most time and the most memory that any of them asks for."""
         every = (
             self._part() if self.study.parts else self._text(),
@@ -106,7 +106,7 @@ class Allocation:
             *map(self._training, self.study.trained_by_plan),
             *map(self._evaluation, self.study.evaluation_groups),
         )
-        most: dict[tuple[str, int, int, int], Request] = {}
+        most: dict[tuple[str, int, int, int], JobRequest] = {}
         for request in every:
             geometry = (request.kind, request.nodes, request.gpus, request.cpus)
             other = most.get(geometry, request)
@@ -126,20 +126,20 @@ class Allocation:
             pruning.options(plan.method),
         )
 
-    def _text(self) -> Request:
+    def _text(self) -> JobRequest:
         """Reading or tokenising all of a corpus; where the training text is read in parts, of the others."""
         corpora = [corpus for corpus in self.study.extracted_corpora if self.study.windows_needed(corpus)]
         needs = [need for corpus in corpora for need in self.study.windows_needed(corpus)]
         tokens = max(number * (length + 1) for number, length in needs)
-        return Request("text", text_minutes(tokens), START_MEGABYTES, self.site.cpu)
+        return JobRequest("text", text_minutes(tokens), START_MEGABYTES, self.site.cpu)
 
-    def _part(self) -> Request:
+    def _part(self) -> JobRequest:
         source = self.study.numbered_source
         assert source is not None
         tokens = source.files_per_part * source.tokens_per_file
-        return Request("text", text_minutes(tokens), START_MEGABYTES, self.site.cpu)
+        return JobRequest("text", text_minutes(tokens), START_MEGABYTES, self.site.cpu)
 
-    def _pruning(self, name: str) -> Request:
+    def _pruning(self, name: str) -> JobRequest:
         """Pruning of a run: what is read is what it is pruned from, or where masks are learned, trained."""
         start, plan = str(self.study.run(name).start), self.study.pruning_plan(name).training
         if plan is None:
@@ -152,11 +152,11 @@ class Allocation:
             processes,
         )
 
-    def _scored(self, start: str, method: str) -> Request:
+    def _scored(self, start: str, method: str) -> JobRequest:
         """Scoring of a run for a method."""
         return self._by_calibration(self.study.scorings[start, method][0], reads_text=True)
 
-    def _by_calibration(self, name: str, *, reads_text: bool) -> Request:
+    def _by_calibration(self, name: str, *, reads_text: bool) -> JobRequest:
         """Scoring what a run is pruned from, or pruning it, or both; by scores in a file no text is read."""
         run = self.study.run(name)
         flops = calibration_costs(self.study, run) if reads_text else 0
@@ -164,7 +164,7 @@ class Allocation:
         memory = self.memory_of_pruning(name, reads_text=reads_text)
         return self._single_node("pruning", minutes, calibration_megabytes(memory, gpu=self.cluster.gpus))
 
-    def _evaluation(self, group: str) -> Request:
+    def _evaluation(self, group: str) -> JobRequest:
         runs, processes = self.study.evaluation_groups[group], self.study.config.evaluation.processes
         minutes, megabytes = evaluation_minutes(len(runs), self.cluster), self._scoring_megabytes(runs, processes)
         return self._single_node("evaluation", minutes, megabytes, processes)
@@ -174,13 +174,13 @@ class Allocation:
         evaluation, gpus = self.study.config.evaluation, self.cluster.gpus
         return max(evaluation_megabytes(self._shape(run), evaluation, processes, gpus=gpus) for run in runs)
 
-    def _training(self, name: str) -> Request:
+    def _training(self, name: str) -> JobRequest:
         run, gpus, processes = self.study.run(name), self.cluster.gpus, self.study.training_processes(name)
         assert run.plan is not None
         shape, nodes = run.target.shape, self.cluster.nodes_of(processes)
         per_node = processes // nodes
         megabytes = training_megabytes(shape, run.plan, self._start(run), processes, nodes, gpus=gpus)
-        return Request(
+        return JobRequest(
             "training",
             training_minutes(self.study.training_flops(name), shape, processes, self.cluster),
             megabytes,
@@ -190,9 +190,9 @@ class Allocation:
             gpus=per_node if gpus else 0,
         )
 
-    def _single_node(self, kind: str, minutes: int, megabytes: int, processes: int = 1) -> Request:
+    def _single_node(self, kind: str, minutes: int, megabytes: int, processes: int = 1) -> JobRequest:
         cpus, gpus = self.study.config.training.threads * processes, int(self.cluster.gpus) * processes
-        return Request(kind, minutes, megabytes, self._queue, cpus=cpus, gpus=gpus)
+        return JobRequest(kind, minutes, megabytes, self._queue, cpus=cpus, gpus=gpus)
 
     @property
     def _queue(self) -> Queue:
@@ -214,7 +214,7 @@ class Allocation:
         return Start(params, shape.layers * shape.block_linear_params if run.mask is not None else 0)
 
 
-def _resources(any_request: Request, request: Callable[[Any], Request]) -> Resources:
+def _resources(any_request: JobRequest, request: Callable[[Any], JobRequest]) -> Resources:
     """Time and memory by a job's wildcards; geometry of one job for all of a rule."""
     return {
         "runtime": lambda wildcards, attempt: request(wildcards).minutes_of(attempt),

@@ -13,7 +13,7 @@ from pathlib import Path
 from pruning_vs_scratch.cluster.allocation import Allocation
 from pruning_vs_scratch.cluster.demand import STATE_BYTES, WEIGHT_BYTES
 from pruning_vs_scratch.cluster.device_memory import device_memory_problems
-from pruning_vs_scratch.cluster.request import Request
+from pruning_vs_scratch.cluster.request import JobRequest
 from pruning_vs_scratch.cluster.slurm import ask
 from pruning_vs_scratch.errors import UserError, nearest
 
@@ -112,7 +112,7 @@ def _bytes_to_come(allocation: Allocation) -> int:
     return WEIGHT_BYTES * sum(sizes) + STATE_BYTES * max(sizes, default=0)
 
 
-def _request_problems(request: Request) -> Iterator[str]:
+def _request_problems(request: JobRequest) -> Iterator[str]:
     limits = _partitions()
     default = next((name.rstrip("*") for name in limits if name.endswith("*")), None)
     known = {name.rstrip("*"): minutes for name, minutes in limits.items()}
@@ -140,7 +140,7 @@ def _partitions() -> dict[str, float]:
     return {name: _minutes(limit) for name, limit in (line.split("|") for line in lines)}
 
 
-def _refusal(request: Request) -> str | None:
+def _refusal(request: JobRequest) -> str | None:
     """What sbatch says against a request, without submitting it."""
     command = ["sbatch", "--test-only", *request.options, "--wrap=true"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -150,7 +150,7 @@ def _refusal(request: Request) -> str | None:
     return re.sub(r"^(allocation failure|sbatch: error): ", "", words)
 
 
-def _remedy(refusal: str, request: Request) -> str:
+def _remedy(refusal: str, request: JobRequest) -> str:
     asked = " ".join(request.options)
     for word, remedy in REMEDIES.items():
         if word in refusal.lower():
@@ -174,7 +174,7 @@ def _problems_on_nodes(allocation: Allocation) -> tuple[list[str], list[str]]:
     return problems, unseen
 
 
-def _seen_from_node(request: Request, held: Path) -> list[str] | None:
+def _seen_from_node(request: JobRequest, held: Path) -> list[str] | None:
     """Problems that a node has with this folder and this Python; None if none was free."""
     probe = Path(__file__).parents[2] / "probe_node.py"
     script = f'test -e "$1" || exit {LOST_FOLDER}; exec "$2" "$3" "$1" $4'

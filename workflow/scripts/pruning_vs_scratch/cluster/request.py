@@ -7,7 +7,7 @@ from pruning_vs_scratch.cluster.site import Queue
 
 
 @dataclass(frozen=True)
-class Request:
+class JobRequest:
     """What a job asks for at its first attempt."""
 
     kind: str

@@ -21,7 +21,7 @@ from pruning_vs_scratch.pruning.mask_learning import learn_masks
 from pruning_vs_scratch.pruning.method import (
     LearnedMethod,
     PrunedBlock,
-    Request,
+    PruningSpec,
     Scores,
     SparseMethod,
     StructuredMethod,
@@ -52,7 +52,7 @@ class Choice:
 def choose(
     args: argparse.Namespace,
     model: BlockwiseModel,
-    request: Request,
+    spec: PruningSpec,
     folder: Path,
     work: Path | None,
     world: World,
@@ -68,36 +68,36 @@ def choose(
         UserError: the text, the options or the checkpoint do not allow it.
     """
     method = implementation_of(args.method)
-    with_shape(model.config, request.target.shape)  # Refuses biases that this kind of model cannot have.
-    if facts_of(args.method).scored_once(request.options):
-        scores, text = _scores(args, model, request, folder, model_sha256)
-        return _by_scores(args, method, model, request, scores, text)
+    with_shape(model.config, spec.target.shape)  # Refuses biases that this kind of model cannot have.
+    if facts_of(args.method).scored_once(spec.options):
+        scores, text = _scores(args, model, spec, folder, model_sha256)
+        return _by_scores(args, method, model, spec, scores, text)
     if args.scores is not None:
         raise UserError(f"{args.method} has no scores that serve every ratio: leave --scores out")
     if isinstance(method, StructuredMethod):
         stream = calibration_stream(args, model, folder.parent, model_sha256)
-        scores = method.score(stream, [request.target.shape], request.options)
-        return _by_scores(args, method, model, request, scores, TextRead.by(stream))
+        scores = method.score(stream, [spec.target.shape], spec.options)
+        return _by_scores(args, method, model, spec, scores, TextRead.by(stream))
     if isinstance(method, LearnedMethod):
         assert work is not None, "masks are learned in a folder for resume state"
-        return _learned(args, model, request, folder, work, world)
-    return _sparse(args, method, model, request, folder, model_sha256)
+        return _learned(args, model, spec, folder, work, world)
+    return _sparse(args, method, model, spec, folder, model_sha256)
 
 
 def _by_scores(
     args: argparse.Namespace,
     method: StructuredMethod | SparseMethod,
     model: BlockwiseModel,
-    request: Request,
+    spec: PruningSpec,
     scores: Scores,
     text: TextRead,
 ) -> Choice:
     if isinstance(method, SparseMethod):
-        blocks = sparse_blocks(model, method, request, scores=scores)
+        blocks = sparse_blocks(model, method, spec, scores=scores)
         return Choice(model, Kept(), blocks, {}, lambda: _spent(text, args))
-    kept = method.keep(scores, model.shape, request)
-    shown = {name: _plain(values) for name, values in method.shown(scores, model.shape, request).items()}
-    return Choice(model, kept, chosen_blocks(model, method, scores, kept, request), shown, lambda: _spent(text, args))
+    kept = method.keep(scores, model.shape, spec)
+    shown = {name: _plain(values) for name, values in method.shown(scores, model.shape, spec).items()}
+    return Choice(model, kept, chosen_blocks(model, method, scores, kept, spec), shown, lambda: _spent(text, args))
 
 
 def _plain(scores: torch.Tensor) -> Any:
@@ -112,21 +112,21 @@ def _sparse(
     args: argparse.Namespace,
     method: SparseMethod,
     model: BlockwiseModel,
-    request: Request,
+    spec: PruningSpec,
     folder: Path,
     model_sha256: str,
 ) -> Choice:
     if method.statistic is None:
-        return Choice(model, Kept(), sparse_blocks(model, method, request), {}, lambda: _spent(NO_TEXT, args))
+        return Choice(model, Kept(), sparse_blocks(model, method, spec), {}, lambda: _spent(NO_TEXT, args))
     stream = calibration_stream(args, model, folder.parent, model_sha256)
-    blocks = sparse_blocks(model, method, request, stream)
+    blocks = sparse_blocks(model, method, spec, stream)
     return Choice(model, Kept(), blocks, {}, lambda: _spent(TextRead.by(stream), args))
 
 
 def _learned(
-    args: argparse.Namespace, model: BlockwiseModel, request: Request, folder: Path, work: Path, world: World
+    args: argparse.Namespace, model: BlockwiseModel, spec: PruningSpec, folder: Path, work: Path, world: World
 ) -> Choice:
-    learned = learn_masks(args, model, request, work, world)
+    learned = learn_masks(args, model, spec, work, world)
     assert learned is not None
     shutil.copyfile(work / METRICS_FILE, folder / MASK_LEARNING_FILE)
     weights = model.as_stored(learned.weights)
@@ -136,13 +136,13 @@ def _learned(
 
 
 def _scores(
-    args: argparse.Namespace, model: BlockwiseModel, request: Request, folder: Path, model_sha256: str
+    args: argparse.Namespace, model: BlockwiseModel, spec: PruningSpec, folder: Path, model_sha256: str
 ) -> tuple[Scores, TextRead]:
     """Scores from a file, or from calibration text."""
     if args.scores is not None:
-        return read_scores(args.scores, args.method, request.options, model_sha256)
+        return read_scores(args.scores, args.method, spec.options, model_sha256)
     stream = calibration_stream(args, model, folder.parent, model_sha256)
-    return score(stream, args.method, [request.target.shape], request.options), TextRead.by(stream)
+    return score(stream, args.method, [spec.target.shape], spec.options), TextRead.by(stream)
 
 
 def _spent(text: TextRead, args: argparse.Namespace) -> dict[str, Any]:

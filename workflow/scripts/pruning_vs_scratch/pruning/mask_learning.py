@@ -16,7 +16,7 @@ from pruning_vs_scratch.pruning.calibration_text import calibration_windows
 from pruning_vs_scratch.pruning.catalogue import implementation_of
 from pruning_vs_scratch.pruning.domain_text import DomainText
 from pruning_vs_scratch.pruning.facts import MaskLearningOptions
-from pruning_vs_scratch.pruning.method import Learned, Request
+from pruning_vs_scratch.pruning.method import Learned, PruningSpec
 from pruning_vs_scratch.study import TrainingPlan
 from pruning_vs_scratch.study.expand import mask_learning_plan
 from pruning_vs_scratch.training.sharding import same_model
@@ -24,7 +24,7 @@ from pruning_vs_scratch.training.world import World
 
 
 def learn_masks(
-    args: argparse.Namespace, model: BlockwiseModel, request: Request, work: Path, world: World
+    args: argparse.Namespace, model: BlockwiseModel, spec: PruningSpec, work: Path, world: World
 ) -> Learned | None:
     """What a method that trains learns, together with the other processes of the world; the first one gets it.
 
@@ -32,11 +32,11 @@ def learn_masks(
         UserError: the text, the options, the checkpoint or the number of processes do not allow it.
     """
     windows = calibration_windows(args, model.shape, model.config.max_position_embeddings)
-    plan = _mask_learning_plan(args, request.options, windows)
+    plan = _mask_learning_plan(args, spec.options, windows)
     windows = windows.read_by(plan.reading)
-    domains = _domain_text(args, request.options, plan, windows)
+    domains = _domain_text(args, spec.options, plan, windows)
     learn = implementation_of(args.method).learn
-    return learn(same_model(lambda: load_llama(args.model), world), request, plan, windows, domains, work, world)
+    return learn(same_model(lambda: load_llama(args.model), world), spec, plan, windows, domains, work, world)
 
 
 def _domain_text(

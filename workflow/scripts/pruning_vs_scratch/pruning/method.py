@@ -26,7 +26,7 @@ Scores = Tensors
 
 
 @dataclass(frozen=True)
-class Request:
+class PruningSpec:
     """What is asked of a method."""
 
     target: Target
@@ -35,12 +35,12 @@ class Request:
     seed: int
 
 
-def _all_scores(scores: Scores, _parent: ModelShape, _request: Request) -> Scores:
+def _all_scores(scores: Scores, _parent: ModelShape, _spec: PruningSpec) -> Scores:
     return scores
 
 
 def _cut_alone(
-    cut: Tensors, _whole: Tensors, _scores: Scores, _kept: Kept, _block: int, _parent: ModelShape, _request: Request
+    cut: Tensors, _whole: Tensors, _scores: Scores, _kept: Kept, _block: int, _parent: ModelShape, _spec: PruningSpec
 ) -> Tensors:
     return cut
 
@@ -55,11 +55,11 @@ class StructuredMethod:
 
     score: Callable[[CalibrationStream, list[ModelShape], Any], Scores]
     """Scores from calibration text, for the shapes that will be asked for, with the method's options."""
-    keep: Callable[[Scores, ModelShape, Request], Kept]
+    keep: Callable[[Scores, ModelShape, PruningSpec], Kept]
     """What stays of the parent's shape."""
-    shown: Callable[[Scores, ModelShape, Request], Scores] = _all_scores
+    shown: Callable[[Scores, ModelShape, PruningSpec], Scores] = _all_scores
     """Those of the scores, or what follows from them, that pruning.json shows."""
-    finish: Callable[[Tensors, Tensors, Scores, Kept, int, ModelShape, Request], Tensors] = _cut_alone
+    finish: Callable[[Tensors, Tensors, Scores, Kept, int, ModelShape, PruningSpec], Tensors] = _cut_alone
     """A block's weights as they will be written: from the cut ones, the whole block's, and its index in the parent."""
 
 
@@ -90,7 +90,7 @@ class PrunedLayer:
 class SparseMethod:
     """Masks the linear layers of one block after the other."""
 
-    prune: Callable[[Tensors, torch.Tensor | None, Request], dict[str, PrunedLayer]]
+    prune: Callable[[Tensors, torch.Tensor | None, PruningSpec], dict[str, PrunedLayer]]
     """Prunes the weights (by name) that read one input, given its statistic."""
     statistic: Callable[[], Statistic] | None = None
     """Made anew for each input; a method without one reads no text."""
@@ -113,7 +113,7 @@ class Learned:
 class LearnedMethod:
     """Trains masks on training text, then keeps what they leave open."""
 
-    learn: Callable[[Any, Request, TrainingPlan, Windows, DomainText | None, Path, World], Learned | None]
+    learn: Callable[[Any, PruningSpec, TrainingPlan, Windows, DomainText | None, Path, World], Learned | None]
     """Learns the masks of a Llama by a plan on windows or domains, with its resume state in a folder.
 
     All processes of the world call it together; the first one gets what was learned.

@@ -10,7 +10,7 @@ from pruning_vs_scratch.models.blockwise import BlockwiseModel
 from pruning_vs_scratch.models.llama import BLOCK_PREFIX, LINEARS_BY_INPUT, block_index, block_linear
 from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.calibration import CalibrationStream, observing_inputs
-from pruning_vs_scratch.pruning.method import PrunedBlock, PrunedLayer, Request, Scores, SparseMethod, Statistic
+from pruning_vs_scratch.pruning.method import PrunedBlock, PrunedLayer, PruningSpec, Scores, SparseMethod, Statistic
 
 Statistics = dict[str, torch.Tensor]
 """A statistic of an input, by the name of the first linear layer that reads it."""
@@ -19,7 +19,7 @@ Statistics = dict[str, torch.Tensor]
 def sparse_blocks(
     model: BlockwiseModel,
     method: SparseMethod,
-    request: Request,
+    spec: PruningSpec,
     stream: CalibrationStream | None = None,
     scores: Scores | None = None,
 ) -> Iterator[PrunedBlock]:
@@ -31,12 +31,12 @@ def sparse_blocks(
     Raises:
         UserError: a layer's inputs, Hessian or weights do not allow it; the layer is named.
     """
-    for block, stored in model.blocks_beside_stored(request.target.name):
+    for block, stored in model.blocks_beside_stored(spec.target.name):
         if stream is not None:
             statistics = observed_statistics(method, block, stream)
         else:
             statistics = {name: value.to(model.device) for name, value in _of_block(scores or {}, block).items()}
-        pruned = _prune_block(method, block, stored, statistics, request)
+        pruned = _prune_block(method, block, stored, statistics, spec)
         # The next block's take as much again.
         del statistics
         if stream is not None and block_index(block) + 1 < model.shape.layers:
@@ -71,7 +71,7 @@ def observed_statistics(
 
 
 def _prune_block(
-    method: SparseMethod, block: nn.Module, stored: Tensors, statistics: Statistics, request: Request
+    method: SparseMethod, block: nn.Module, stored: Tensors, statistics: Statistics, spec: PruningSpec
 ) -> dict[str, PrunedLayer]:
     """Prune the linear layers of a block in place; what they are then is on the CPU, as it is to be stored.
 
@@ -79,7 +79,7 @@ def _prune_block(
     """
     pruned: dict[str, PrunedLayer] = {}
     for names in LINEARS_BY_INPUT:
-        pruned |= _prune_readers(method, block, names, stored, statistics.get(names[0]), request)
+        pruned |= _prune_readers(method, block, names, stored, statistics.get(names[0]), spec)
     return pruned
 
 
@@ -89,7 +89,7 @@ def _prune_readers(
     names: Sequence[str],
     stored: Tensors,
     statistic: torch.Tensor | None,
-    request: Request,
+    spec: PruningSpec,
 ) -> dict[str, PrunedLayer]:
     """Prune the linear layers of a block that read one input."""
     prefix, device = f"{BLOCK_PREFIX}{block_index(block)}.", block_linear(block, names[0]).weight.device
@@ -97,7 +97,7 @@ def _prune_readers(
     if statistic is not None and not torch.isfinite(statistic).all():
         raise UserError(f"the inputs of {next(iter(weights))} hold NaN or inf: the checkpoint is damaged")
     try:
-        layers = method.prune(weights, statistic, request)
+        layers = method.prune(weights, statistic, spec)
     except ValueError as error:
         raise UserError(f"{' and '.join(weights)}: {error}") from error
     pruned = {}

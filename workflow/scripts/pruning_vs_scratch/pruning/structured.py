@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
 from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.kept import Kept
-from pruning_vs_scratch.pruning.method import PrunedBlock, Request, Scores, StructuredMethod
+from pruning_vs_scratch.pruning.method import PrunedBlock, PruningSpec, Scores, StructuredMethod
 from pruning_vs_scratch.pruning.surgery import cut_block, kept_blocks
 
 
@@ -22,11 +22,11 @@ def structured_blocks(
 
 
 def chosen_blocks(
-    model: BlockwiseModel, method: StructuredMethod, scores: Scores, kept: Kept, request: Request
+    model: BlockwiseModel, method: StructuredMethod, scores: Scores, kept: Kept, spec: PruningSpec
 ) -> Iterator[PrunedBlock]:
     """The same, finished by the method that chose what is kept."""
 
     def finish(cut: Tensors, whole: Tensors, block: int) -> Tensors:
-        return method.finish(cut, whole, scores, kept, block, model.shape, request)
+        return method.finish(cut, whole, scores, kept, block, model.shape, spec)
 
     return structured_blocks(model, kept, finish)

@@ -17,7 +17,7 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.calibration import CalibrationStream, Observer, observing_inputs
 from pruning_vs_scratch.pruning.kept import Kept
-from pruning_vs_scratch.pruning.method import Request, Scores, StructuredMethod
+from pruning_vs_scratch.pruning.method import PruningSpec, Scores, StructuredMethod
 from pruning_vs_scratch.pruning.methods.flap.compensation import compensated_bias
 from pruning_vs_scratch.pruning.methods.flap.facts import FlapOptions, adds
 from pruning_vs_scratch.pruning.methods.flap.metrics import channel_metric
@@ -58,20 +58,20 @@ def score(stream: CalibrationStream, _goals: list[ModelShape], options: FlapOpti
     return {name: torch.stack(rows) for name, rows in found.items()}
 
 
-def keep(scores: Scores, parent: ModelShape, request: Request) -> Kept:
+def keep(scores: Scores, parent: ModelShape, spec: PruningSpec) -> Kept:
     """Keep the groups and neurons that the structure chooses.
 
     Raises:
         UserError: the counts are not the target's in every layer.
     """
-    goal, options = request.target.shape, request.options
-    chosen = _selected(scores, parent, goal, request.target.ratio, options)
+    goal, options = spec.target.shape, spec.options
+    chosen = _selected(scores, parent, goal, spec.target.ratio, options)
     counts = [(len(groups), len(neurons)) for groups, neurons in zip(chosen.groups, chosen.neurons, strict=True)]
     if set(counts) != {(goal.kv_heads, goal.ffn_size)}:
         groups, neurons = zip(*counts, strict=True)
         raise UserError(
             f"structure {options.structure} of flap keeps {_range(groups)} key-value groups and {_range(neurons)} "
-            f"neurons per layer, but {request.target.name} asks for {goal.kv_heads} and {goal.ffn_size} in every "
+            f"neurons per layer, but {spec.target.name} asks for {goal.kv_heads} and {goal.ffn_size} in every "
             "layer, as a plain checkpoint needs; use structure uniform, or another ratio"
         )
     return chosen.kept(parent, sorted(adds(options)))
@@ -97,16 +97,16 @@ def _range(counts: tuple[int, ...]) -> str:
     return f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else str(counts[0])
 
 
-def shown(scores: Scores, parent: ModelShape, request: Request) -> Scores:
+def shown(scores: Scores, parent: ModelShape, spec: PruningSpec) -> Scores:
     """Scores of ``groups`` (layers, kv_heads) and ``neurons`` (layers, ffn), as the structure compares them."""
     metrics = ChannelMetrics(scores["attention"], scores["ffn"])
-    across = request.options.structure.startswith("AL")
+    across = spec.options.structure.startswith("AL")
     found = (scores_across_layers if across else scores_in_layers)(metrics, parent)
     return {"groups": found.groups, "neurons": found.neurons}
 
 
 def finish(
-    cut: Tensors, whole: Tensors, scores: Scores, kept: Kept, block: int, parent: ModelShape, _request: Request
+    cut: Tensors, whole: Tensors, scores: Scores, kept: Kept, block: int, parent: ModelShape, _spec: PruningSpec
 ) -> Tensors:
     """A cut block with the biases that make up for what went."""
     assert kept.heads is not None and kept.ffn is not None

@@ -10,7 +10,7 @@ import torch
 
 from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.masks import keep_largest, mask_by_row, masked
-from pruning_vs_scratch.pruning.method import PrunedLayer, Request, SparseMethod
+from pruning_vs_scratch.pruning.method import PrunedLayer, PruningSpec, SparseMethod
 from pruning_vs_scratch.pruning.methods.magnitude.facts import MagnitudeOptions
 
 
@@ -22,11 +22,11 @@ def magnitude_mask(weight: torch.Tensor, ratio: float, pattern: str, options: Ma
     return mask_by_row(scores, ratio, pattern)
 
 
-def prune(weights: Tensors, _statistic: torch.Tensor | None, request: Request) -> dict[str, PrunedLayer]:
+def prune(weights: Tensors, _statistic: torch.Tensor | None, spec: PruningSpec) -> dict[str, PrunedLayer]:
     """Zero the smallest weights of each matrix."""
     pruned = {}
     for name, weight in weights.items():
-        mask = magnitude_mask(weight, request.target.ratio, request.target.pattern, request.options)
+        mask = magnitude_mask(weight, spec.target.ratio, spec.target.pattern, spec.options)
         pruned[name] = PrunedLayer(mask, masked(weight, mask))
     return pruned
 

@@ -13,7 +13,7 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
 from pruning_vs_scratch.pruning.depth_losses import losses
 from pruning_vs_scratch.pruning.kept import Kept
-from pruning_vs_scratch.pruning.method import Request, Scores, StructuredMethod
+from pruning_vs_scratch.pruning.method import PruningSpec, Scores, StructuredMethod
 from pruning_vs_scratch.pruning.methods.minitron_depth.facts import MinitronDepthOptions, depth_candidates
 from pruning_vs_scratch.study.shape import ModelShape
 
@@ -36,19 +36,19 @@ def start_of_run(without: Sequence[float], whole: float | None) -> int:
     return costs.index(min(costs))
 
 
-def keep(scores: Scores, parent: ModelShape, request: Request) -> Kept:
+def keep(scores: Scores, parent: ModelShape, spec: PruningSpec) -> Kept:
     """Keep what lies before and behind the run that costs least.
 
     Raises:
         UserError: the scores know no run of that length.
     """
-    run = parent.layers - request.target.shape.layers
+    run = parent.layers - spec.target.shape.layers
     if f"loss_without_{run}" not in scores:
         raise UserError(
-            f"the scores hold no losses without {run} blocks, which {request.target.name} asks for; score the "
+            f"the scores hold no losses without {run} blocks, which {spec.target.name} asks for; score the "
             "checkpoint again with that shape"
         )
-    whole = float(scores["loss"]) if request.options.criterion == "closest" else None
+    whole = float(scores["loss"]) if spec.options.criterion == "closest" else None
     start = start_of_run(scores[f"loss_without_{run}"].tolist(), whole)
     return Kept(blocks=[i for i in range(parent.layers) if not start <= i < start + run])
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from pruning_vs_scratch.pruning.calibration import CalibrationStream, Observer, observing_inputs, observing_outputs
 from pruning_vs_scratch.pruning.kept import Kept
-from pruning_vs_scratch.pruning.method import Request, Scores, StructuredMethod
+from pruning_vs_scratch.pruning.method import PruningSpec, Scores, StructuredMethod
 from pruning_vs_scratch.pruning.methods.minitron_width.facts import MinitronWidthOptions
 from pruning_vs_scratch.pruning.ranking import top_indices
 from pruning_vs_scratch.study.shape import ModelShape
@@ -94,9 +94,9 @@ def score(stream: CalibrationStream, _goals: list[ModelShape], options: Minitron
     return {"hidden": hidden, "ffn": torch.stack(ffn), "heads": torch.stack(heads)}
 
 
-def keep(scores: Scores, parent: ModelShape, request: Request) -> Kept:
+def keep(scores: Scores, parent: ModelShape, spec: PruningSpec) -> Kept:
     """Keep the most important residual channels, neurons and heads."""
-    goal = request.target.shape
+    goal = spec.target.shape
     heads = None
     if goal.heads < parent.heads:
         heads = [heads_by_group(row, parent, goal.heads) for row in scores["heads"]]
@@ -107,7 +107,7 @@ def keep(scores: Scores, parent: ModelShape, request: Request) -> Kept:
     )
 
 
-def shown(scores: Scores, parent: ModelShape, _request: Request) -> Scores:
+def shown(scores: Scores, parent: ModelShape, _spec: PruningSpec) -> Scores:
     """Scores of channels and neurons, and of heads instead of their channels."""
     return scores | {"heads": torch.stack([by_head(row, parent) for row in scores["heads"]])}
 

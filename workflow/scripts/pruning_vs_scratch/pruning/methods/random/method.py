@@ -9,7 +9,7 @@ import torch
 
 from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.masks import mask_by_row, masked
-from pruning_vs_scratch.pruning.method import PrunedLayer, Request, SparseMethod
+from pruning_vs_scratch.pruning.method import PrunedLayer, PruningSpec, SparseMethod
 
 
 def random_scores(name: str, shape: torch.Size, seed: int) -> torch.Tensor:
@@ -19,12 +19,12 @@ def random_scores(name: str, shape: torch.Size, seed: int) -> torch.Tensor:
     return torch.rand(shape, generator=generator, dtype=torch.float64)
 
 
-def prune(weights: Tensors, _statistic: torch.Tensor | None, request: Request) -> dict[str, PrunedLayer]:
+def prune(weights: Tensors, _statistic: torch.Tensor | None, spec: PruningSpec) -> dict[str, PrunedLayer]:
     """Zero weights at random."""
     pruned = {}
     for name, weight in weights.items():
-        scores = random_scores(name, weight.shape, request.seed)
-        mask = mask_by_row(scores, request.target.ratio, request.target.pattern).to(weight.device)
+        scores = random_scores(name, weight.shape, spec.seed)
+        mask = mask_by_row(scores, spec.target.ratio, spec.target.pattern).to(weight.device)
         pruned[name] = PrunedLayer(mask, masked(weight, mask))
     return pruned
 

@@ -25,7 +25,7 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.domain_text import DomainText
-from pruning_vs_scratch.pruning.method import Learned, LearnedMethod, Request
+from pruning_vs_scratch.pruning.method import Learned, LearnedMethod, PruningSpec
 from pruning_vs_scratch.pruning.methods.sheared_llama.facts import ShearedLlamaOptions
 from pruning_vs_scratch.pruning.methods.sheared_llama.masked_llama import folded, masking
 from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import ShapeMasks
@@ -157,7 +157,7 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 
 def learn(
     llama: LlamaForCausalLM,
-    request: Request,
+    spec: PruningSpec,
     plan: TrainingPlan,
     windows: Windows,
     domains: DomainText | None,
@@ -174,11 +174,11 @@ def learn(
     """
     shape = shape_of(llama.config)
     try:
-        masks = ShapeMasks(shape, request.target.shape, plan.init_seed)
+        masks = ShapeMasks(shape, spec.target.shape, plan.init_seed)
     except ValueError as error:
-        raise UserError(f"{request.target.name}: {error}") from error
+        raise UserError(f"{spec.target.name}: {error}") from error
     learner = MaskLearner(
-        plan, MaskedLlama(llama, masks), request.options, train=windows, domains=domains, work=work, world=world
+        plan, MaskedLlama(llama, masks), spec.options, train=windows, domains=domains, work=work, world=world
     )
     result = learner.train()
     tensors: Tensors = {}

@@ -11,7 +11,7 @@ from torch.nn import functional
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
 from pruning_vs_scratch.pruning.facts import NoOptions
 from pruning_vs_scratch.pruning.kept import Kept
-from pruning_vs_scratch.pruning.method import Request, Scores, StructuredMethod
+from pruning_vs_scratch.pruning.method import PruningSpec, Scores, StructuredMethod
 from pruning_vs_scratch.study.shape import ModelShape
 
 
@@ -36,9 +36,9 @@ def score(stream: CalibrationStream, _goals: list[ModelShape], _options: NoOptio
     return {"block_influence": torch.stack(influence).cpu()}
 
 
-def keep(scores: Scores, _parent: ModelShape, request: Request) -> Kept:
+def keep(scores: Scores, _parent: ModelShape, spec: PruningSpec) -> Kept:
     """Keep the most influential blocks."""
-    return Kept(blocks=most_influential(scores["block_influence"].tolist(), request.target.shape.layers))
+    return Kept(blocks=most_influential(scores["block_influence"].tolist(), spec.target.shape.layers))
 
 
 METHOD = StructuredMethod(score, keep)

@@ -15,7 +15,7 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
 from pruning_vs_scratch.pruning.depth_losses import losses
 from pruning_vs_scratch.pruning.kept import Kept
-from pruning_vs_scratch.pruning.method import Request, Scores, StructuredMethod
+from pruning_vs_scratch.pruning.method import PruningSpec, Scores, StructuredMethod
 from pruning_vs_scratch.pruning.methods.sleb.facts import removable, rounds_of
 from pruning_vs_scratch.study.shape import ModelShape
 
@@ -46,17 +46,17 @@ def score(stream: CalibrationStream, goals: list[ModelShape], _options: Any) -> 
     }
 
 
-def keep(scores: Scores, parent: ModelShape, request: Request) -> Kept:
+def keep(scores: Scores, parent: ModelShape, spec: PruningSpec) -> Kept:
     """Keep all but the blocks that went first.
 
     Raises:
         UserError: the scores end before so many blocks went.
     """
-    count = parent.layers - request.target.shape.layers
+    count = parent.layers - spec.target.shape.layers
     order = scores["order"].tolist()
     if count > len(order):
         raise UserError(
-            f"the scores know {len(order)} blocks that go, but {request.target.name} asks for {count}; score the "
+            f"the scores know {len(order)} blocks that go, but {spec.target.name} asks for {count}; score the "
             "checkpoint again with that shape"
         )
     return Kept(blocks=sorted(set(range(parent.layers)) - set(order[:count])))

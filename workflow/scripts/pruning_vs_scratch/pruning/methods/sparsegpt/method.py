@@ -23,7 +23,7 @@ import torch
 
 from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.masks import keep_largest, keep_n_of_m, parse_pattern
-from pruning_vs_scratch.pruning.method import PrunedLayer, Request, SparseMethod
+from pruning_vs_scratch.pruning.method import PrunedLayer, PruningSpec, SparseMethod
 
 log = logging.getLogger(__name__)
 
@@ -162,10 +162,10 @@ def _prune_block(
     return errors
 
 
-def prune(weights: Tensors, statistic: torch.Tensor | None, request: Request) -> dict[str, PrunedLayer]:
+def prune(weights: Tensors, statistic: torch.Tensor | None, spec: PruningSpec) -> dict[str, PrunedLayer]:
     """Prune the layers that read one input, whose Hessian and its factor they share."""
     assert statistic is not None
-    target, options = request.target, request.options
+    target, options = spec.target, spec.options
     dead = dead_columns(statistic)
     factor, damping = inverse_factor(statistic, options.damping)
     facts = {} if damping == options.damping else {"damping": damping}

@@ -10,7 +10,7 @@ import torch
 
 from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.masks import mask_by_row, masked
-from pruning_vs_scratch.pruning.method import PrunedLayer, Request, SparseMethod
+from pruning_vs_scratch.pruning.method import PrunedLayer, PruningSpec, SparseMethod
 
 
 class InputNorm:
@@ -35,12 +35,12 @@ def wanda_scores(weight: torch.Tensor, input_norm: torch.Tensor) -> torch.Tensor
     return weight.detach().float().abs() * input_norm
 
 
-def prune(weights: Tensors, statistic: torch.Tensor | None, request: Request) -> dict[str, PrunedLayer]:
+def prune(weights: Tensors, statistic: torch.Tensor | None, spec: PruningSpec) -> dict[str, PrunedLayer]:
     """Zero the lowest-scored weights of the layers that read one input."""
     assert statistic is not None
     pruned = {}
     for name, weight in weights.items():
-        mask = mask_by_row(wanda_scores(weight, statistic), request.target.ratio, request.target.pattern)
+        mask = mask_by_row(wanda_scores(weight, statistic), spec.target.ratio, spec.target.pattern)
         pruned[name] = PrunedLayer(mask, masked(weight, mask))
     return pruned
 

@@ -14,7 +14,7 @@ from torch import nn
 from pruning_vs_scratch.models.llama import block_index, block_linear
 from pruning_vs_scratch.pruning.calibration import CalibrationStream, observing_inputs
 from pruning_vs_scratch.pruning.kept import Kept
-from pruning_vs_scratch.pruning.method import Request, Scores, StructuredMethod
+from pruning_vs_scratch.pruning.method import PruningSpec, Scores, StructuredMethod
 from pruning_vs_scratch.pruning.methods.flap.metrics import wifn
 from pruning_vs_scratch.pruning.methods.flap.statistics import InputStatistics
 from pruning_vs_scratch.pruning.methods.flap.structures import query_heads
@@ -64,9 +64,9 @@ def _keep_inputs(layer: nn.Linear, channels: torch.Tensor) -> None:
     layer.weight.mul_(stays.to(layer.weight.device))
 
 
-def keep(scores: Scores, parent: ModelShape, request: Request) -> Kept:
+def keep(scores: Scores, parent: ModelShape, spec: PruningSpec) -> Kept:
     """Keep the best groups and neurons of each block."""
-    goal = request.target.shape
+    goal = spec.target.shape
     return Kept(
         ffn=[top_indices(row, goal.ffn_size) for row in scores["neurons"]],
         heads=[query_heads(top_indices(row, goal.kv_heads), parent) for row in scores["groups"]],
