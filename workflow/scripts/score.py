@@ -7,16 +7,12 @@ import argparse
 from pathlib import Path
 
 from pruning_vs_scratch import cli
-from pruning_vs_scratch.cli import json_argument
-from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import atomic_file
+from pruning_vs_scratch.cli import json_argument, request_of
 from pruning_vs_scratch.libraries import import_libraries
-from pruning_vs_scratch.manifest import ManifestWriter
 from pruning_vs_scratch.pruning import catalogue
-from pruning_vs_scratch.pruning.calibration_text import add_text_arguments, recorded_options, require_paths
-from pruning_vs_scratch.pruning.catalogue import facts_of
-from pruning_vs_scratch.pruning.goal import SHAPE_KEYS, named_shape
-from pruning_vs_scratch.study import ModelShape
+from pruning_vs_scratch.pruning.arguments import add_text_arguments
+from pruning_vs_scratch.pruning.goal import SHAPE_KEYS
+from pruning_vs_scratch.pruning.request import ScoringRequest
 
 KEYS = ", ".join(SHAPE_KEYS)
 
@@ -25,34 +21,13 @@ def main() -> None:
     """Entry point."""
     catalogue.require_sound()
     args = _arguments()
-    recorded = recorded_options(
-        args, "method", "options", "shape", "shapes", "seed", "sequences", "sequence_length", "batch_size", "threads"
-    )
-    manifest = ManifestWriter("score", recorded, catalogue.packages_of(args.method))
-    require_paths(args)
-    model_sha256 = manifest.add_input("model", args.model)
-    for i, path in enumerate(args.calibration or []):
-        manifest.add_input(f"calibration/{i}", path)
+    request = request_of(ScoringRequest, args, manifest=args.manifest or args.out.with_suffix(".manifest.json"))
+    request.require_inputs()
 
     import_libraries()
-    from pruning_vs_scratch.pruning.method import options_of
-    from pruning_vs_scratch.pruning.scores import TextRead, score, write_scores
-    from pruning_vs_scratch.pruning.session import calibration_stream, forget_losses, open_model
+    from pruning_vs_scratch.pruning.scoring import score_and_record
 
-    options = options_of(args.method, args.options)
-    model = open_model(args)
-    goals = [ModelShape.from_dict(shape) for shape in args.shapes]
-    if args.shape is not None:
-        goals.append(named_shape(args.shape, model.shape))
-    if not goals and facts_of(args.method).needs_goals:
-        raise UserError(f"the scores of {args.method} depend on what will be asked for: give --shape")
-    stream = calibration_stream(args, model, args.out.parent, model_sha256)
-    scores = score(stream, args.method, goals, options)
-    text = TextRead.by(stream)
-    with atomic_file(args.out) as temporary:
-        write_scores(scores, args.method, options, text, temporary, model_sha256)
-    manifest.write(args.manifest, {"scores": args.out}, {"tokens": text.tokens, "flops": text.flops})
-    forget_losses(args)
+    score_and_record(request)
 
 
 def _arguments() -> argparse.Namespace:
@@ -66,9 +41,7 @@ def _arguments() -> argparse.Namespace:
     add_text_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="file of scores to write (.safetensors)")
     parser.add_argument("--manifest", type=Path, help="manifest to write (default: beside --out)")
-    args = parser.parse_args()
-    args.manifest = args.manifest or args.out.with_suffix(".manifest.json")
-    return args
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@ of other plans go on (--state).
 
 import argparse
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
 from pruning_vs_scratch import cli
-from pruning_vs_scratch.cli import json_argument, positive_integer
+from pruning_vs_scratch.cli import json_argument, positive_integer, request_of
 from pruning_vs_scratch.config.training import ReporterName
 from pruning_vs_scratch.errors import UserError, nearest
 from pruning_vs_scratch.files import read_json
@@ -90,8 +89,7 @@ def _request(args: argparse.Namespace) -> TrainingRequest:
         raise UserError("--like completes the shape of random weights: give it with --target")
     if args.state_metrics is not None and args.state is None:
         raise UserError("--state-metrics is the curve that led to a state: give it with --state")
-    given = {field.name: getattr(args, field.name) for field in fields(TrainingRequest) if field.name != "plan"}
-    return TrainingRequest(plan=plan, **given | {"report_to": tuple(args.report_to)})
+    return request_of(TrainingRequest, args, plan=plan)
 
 
 def _with_chosen_rate(plan: TrainingPlan, args: argparse.Namespace) -> TrainingPlan:

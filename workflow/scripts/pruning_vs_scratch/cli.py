@@ -8,14 +8,19 @@ import math
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pruning_vs_scratch.errors import Interrupted, PeerLost, UserError
 from pruning_vs_scratch.strict_json import read_strictly
 from pruning_vs_scratch.units import TOKEN_UNITS
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+R = TypeVar("R", bound="DataclassInstance")
 REPOSITORY = Path(__file__).resolve().parents[3]
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a write that meets the end of the disk, of a quota, or of a limit on the size of a file."""
@@ -84,6 +89,12 @@ def refuse_elsewhere(missing: Path) -> None:
 def _in_project_folder() -> bool:
     scripts = Path("workflow/scripts")
     return Path("config/config.yaml").exists() and scripts.exists() and scripts.samefile(REPOSITORY / scripts)
+
+
+def request_of(kind: type[R], args: argparse.Namespace, **given: Any) -> R:
+    """A frozen request of parsed options, by their names and what is given besides; lists become tuples."""
+    values = {field.name: getattr(args, field.name) for field in fields(kind) if field.name not in given}
+    return kind(**given, **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def json_argument(text: str) -> Any:

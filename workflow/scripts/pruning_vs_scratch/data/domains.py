@@ -81,7 +81,9 @@ class DomainLoader:
     ``state`` is all that a resumed run needs: the weights, and how many sequences of each domain are used up.
     """
 
-    def __init__(self, windows: Windows, ranges: Ranges, proportions: Weights, first: int, seed: int) -> None:
+    def __init__(
+        self, windows: Windows, ranges: Ranges, proportions: Mapping[str, float], first: int, seed: int
+    ) -> None:
         self.windows = windows
         self._seed = seed
         self._sequences = {name: sequences_of_domain(windows, ranges[name], first) for name in proportions}

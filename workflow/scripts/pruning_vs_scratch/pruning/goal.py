@@ -1,6 +1,6 @@
-"""What a pruning command asks for: from ratio, pattern, shape or target file to a checked target."""
+"""What a pruning request asks for: from ratio, pattern, shape or target file to a checked target."""
 
-import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,72 +8,77 @@ from pruning_vs_scratch.config.pruning import N_OF_M_RATIO
 from pruning_vs_scratch.errors import UserError, nearest
 from pruning_vs_scratch.files import read_json
 from pruning_vs_scratch.pruning.catalogue import facts_of
+from pruning_vs_scratch.pruning.request import PruningRequest
 from pruning_vs_scratch.study import ModelShape, Target
 from pruning_vs_scratch.study.solve import shape_for
 
 SHAPE_KEYS = ("layers", "hidden_size", "ffn_size", "heads", "kv_heads")
 
 
-def wanted_target(args: argparse.Namespace, parent: ModelShape, options: Any) -> Target:
-    """The target that the command asks for, which the method with its options can make of the parent.
+def wanted_target(request: PruningRequest, parent: ModelShape, options: Any) -> Target:
+    """The target of a request, which the method with its options can make of the parent.
 
     Raises:
         UserError: they ask for nothing, or for what cannot be.
     """
-    target = _target(args, parent, options)
-    _check_reachable(args, parent, target, options)
+    target = _target(request, parent, options)
+    _check_reachable(request, parent, target, options)
     return target
 
 
-def _target(args: argparse.Namespace, parent: ModelShape, options: Any) -> Target:
+def _target(request: PruningRequest, parent: ModelShape, options: Any) -> Target:
     """What the options ask for.
 
     Raises:
         UserError: they ask for nothing, or for what cannot be.
     """
-    if args.target is not None:
-        if args.pattern is not None:
+    if request.target is not None:
+        if request.pattern is not None:
             raise UserError("--pattern is part of the target file: leave it out")
-        return Target.from_dict(read_json(args.target)).last_step
-    granularity = facts_of(args.method).granularity
+        return Target.from_dict(read_json(request.target)).last_step
+    granularity = facts_of(request.method).granularity
     if granularity == "sparse":
-        return _sparse_target(args, parent)
-    if args.pattern is not None:
-        raise UserError(f"--pattern is for sparse methods; {args.method} is a {granularity} method")
-    if args.shape is not None:
-        if facts_of(args.method).ratio_decides(options):
-            raise UserError(f"{args.method} with these options takes its shape from a ratio: give --ratio, not --shape")
-        shape = named_shape(args.shape, parent)
+        return _sparse_target(request, parent)
+    if request.pattern is not None:
+        raise UserError(f"--pattern is for sparse methods; {request.method} is a {granularity} method")
+    if request.shape is not None:
+        if facts_of(request.method).ratio_decides(options):
+            raise UserError(
+                f"{request.method} with these options takes its shape from a ratio: give --ratio, not --shape"
+            )
+        shape = named_shape(request.shape, parent)
         if shape == parent:
-            raise UserError(f"--shape {' '.join(args.shape)} is the checkpoint's own: there is nothing to prune")
+            raise UserError(f"--shape {' '.join(request.shape)} is the checkpoint's own: there is nothing to prune")
         ratio = 1 - shape.params_nonembedding / parent.params_nonembedding
     else:
-        ratio = _checked_ratio(args)
-        shape = shape_for(parent, args.method, ratio, options)
-    shape = replace(shape, **dict.fromkeys(facts_of(args.method).adds(options), True))
-    return Target(f"{args.method}-{ratio:g}", granularity, ratio, "dense", shape)
+        ratio = _checked_ratio(request)
+        shape = shape_for(parent, request.method, ratio, options)
+    shape = replace(shape, **dict.fromkeys(facts_of(request.method).adds(options), True))
+    return Target(f"{request.method}-{ratio:g}", granularity, ratio, "dense", shape)
 
 
-def _sparse_target(args: argparse.Namespace, parent: ModelShape) -> Target:
-    if args.shape is not None:
-        raise UserError(f"--shape is for depth and width methods; {args.method} keeps the shape: give --ratio")
-    if args.pattern is not None:
-        if args.ratio not in (None, N_OF_M_RATIO):
-            raise UserError(f"--pattern {args.pattern} has ratio {N_OF_M_RATIO}, not {args.ratio:g}")
-        return Target(f"{args.method} {args.pattern}", "sparse", N_OF_M_RATIO, args.pattern, parent, args.method)
-    ratio = _checked_ratio(args)
-    return Target(f"{args.method} {ratio:g}", "sparse", ratio, "unstructured", parent, args.method)
+def _sparse_target(request: PruningRequest, parent: ModelShape) -> Target:
+    if request.shape is not None:
+        raise UserError(f"--shape is for depth and width methods; {request.method} keeps the shape: give --ratio")
+    if request.pattern is not None:
+        if request.ratio not in (None, N_OF_M_RATIO):
+            raise UserError(f"--pattern {request.pattern} has ratio {N_OF_M_RATIO}, not {request.ratio:g}")
+        return Target(
+            f"{request.method} {request.pattern}", "sparse", N_OF_M_RATIO, request.pattern, parent, request.method
+        )
+    ratio = _checked_ratio(request)
+    return Target(f"{request.method} {ratio:g}", "sparse", ratio, "unstructured", parent, request.method)
 
 
-def _checked_ratio(args: argparse.Namespace) -> float:
-    if args.ratio is None:
+def _checked_ratio(request: PruningRequest) -> float:
+    if request.ratio is None:
         raise UserError("say how much to prune: --ratio, --pattern, --shape or --target")
-    if not 0 < args.ratio < 1:
-        raise UserError(f"--ratio {args.ratio:g} must lie between 0 and 1")
-    return args.ratio
+    if not 0 < request.ratio < 1:
+        raise UserError(f"--ratio {request.ratio:g} must lie between 0 and 1")
+    return request.ratio
 
 
-def named_shape(words: list[str], parent: ModelShape) -> ModelShape:
+def named_shape(words: Sequence[str], parent: ModelShape) -> ModelShape:
     """The parent's shape with what words such as 'layers=16' or 'heads=20,kv_heads=5' change.
 
     Raises:
@@ -90,23 +95,25 @@ def named_shape(words: list[str], parent: ModelShape) -> ModelShape:
     return replace(parent, **changes)
 
 
-def _check_reachable(args: argparse.Namespace, parent: ModelShape, target: Target, options: Any) -> None:
+def _check_reachable(request: PruningRequest, parent: ModelShape, target: Target, options: Any) -> None:
     """Refuse a target that the method cannot make of the checkpoint.
 
     Raises:
         UserError: says which value does not fit.
     """
-    facts = facts_of(args.method)
+    facts = facts_of(request.method)
     granularity = facts.granularity
     if target.granularity != granularity:
-        raise UserError(f"{args.target} is a {target.granularity} target, but {args.method} is a {granularity} method")
+        raise UserError(
+            f"{request.target} is a {target.granularity} target, but {request.method} is a {granularity} method"
+        )
     shrinks = facts.shrinks(options)
-    asking = args.target or f"the target of {args.method}"
+    asking = request.target or f"the target of {request.method}"
     for name, wanted in target.shape.to_dict().items():
         found = getattr(parent, name)
         if wanted != found and not (name in facts.adds(options) or (name in shrinks and wanted < found)):
-            kept = f", which {args.method} keeps with these options" if wanted < found and name in SHAPE_KEYS else ""
-            raise UserError(f"{asking} asks for {name} = {wanted}, but {args.model} has {found}{kept}")
+            kept = f", which {request.method} keeps with these options" if wanted < found and name in SHAPE_KEYS else ""
+            raise UserError(f"{asking} asks for {name} = {wanted}, but {request.model} has {found}{kept}")
     if target.shape.heads % target.shape.kv_heads:
         raise UserError(
             f"{asking} asks for {target.shape.heads} heads, not a multiple of the {target.shape.kv_heads} "
@@ -114,7 +121,7 @@ def _check_reachable(args: argparse.Namespace, parent: ModelShape, target: Targe
         )
     if target.shape.layers < facts.least_layers:
         raise UserError(
-            f"{asking} asks for {target.shape.layers} blocks, but {args.method} always leaves {facts.least_layers}"
+            f"{asking} asks for {target.shape.layers} blocks, but {request.method} always leaves {facts.least_layers}"
         )
     kept_groups = target.shape.kv_heads < parent.kv_heads
     if kept_groups and target.shape.heads // target.shape.kv_heads != parent.heads // parent.kv_heads:

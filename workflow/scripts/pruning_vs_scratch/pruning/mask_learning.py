@@ -1,6 +1,5 @@
 """Setting up a method that learns masks: its text, its domains, and its token plan."""
 
-import argparse
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from pruning_vs_scratch.pruning.catalogue import implementation_of
 from pruning_vs_scratch.pruning.domain_text import DomainText
 from pruning_vs_scratch.pruning.facts import MaskLearningOptions
 from pruning_vs_scratch.pruning.method import Learned, PruningSpec
+from pruning_vs_scratch.pruning.request import PruningRequest
 from pruning_vs_scratch.study import TrainingPlan
 from pruning_vs_scratch.study.expand import mask_learning_plan
 from pruning_vs_scratch.training.sharding import same_model
@@ -24,40 +24,41 @@ from pruning_vs_scratch.training.world import World
 
 
 def learn_masks(
-    args: argparse.Namespace, model: BlockwiseModel, spec: PruningSpec, work: Path, world: World
+    request: PruningRequest, model: BlockwiseModel, spec: PruningSpec, work: Path, world: World
 ) -> Learned | None:
     """What a method that trains learns, together with the other processes of the world; the first one gets it.
 
     Raises:
         UserError: the text, the options, the checkpoint or the number of processes do not allow it.
     """
-    windows = calibration_windows(args, model.shape, model.config.max_position_embeddings)
-    plan = _mask_learning_plan(args, spec.options, windows)
+    windows = calibration_windows(request, model.shape, model.config.max_position_embeddings)
+    plan = _mask_learning_plan(request, spec.options, windows)
     windows = windows.read_by(plan.reading)
-    domains = _domain_text(args, spec.options, plan, windows)
-    learn = implementation_of(args.method).learn
-    return learn(same_model(lambda: load_llama(args.model), world), spec, plan, windows, domains, work, world)
+    domains = _domain_text(request, spec.options, plan, windows)
+    learn = implementation_of(request.method).learn
+    return learn(same_model(lambda: load_llama(request.model), world), spec, plan, windows, domains, work, world)
 
 
 def _domain_text(
-    args: argparse.Namespace, options: MaskLearningOptions, plan: TrainingPlan, windows: Windows
+    request: PruningRequest, options: MaskLearningOptions, plan: TrainingPlan, windows: Windows
 ) -> DomainText | None:
     """The domains of the text and of the validation text; None for text of one kind.
 
     Raises:
         UserError: a domain has too few validation windows.
     """
-    if not args.domains:
+    if not request.domains:
         return None
-    held_out, text = _store_with_domains(args, "validation"), _store_with_domains(args, "calibration")
-    loader = DomainLoader(windows, text.domains, args.domains, plan.window_start, plan.seed)
+    held_out = _store_with_domains(request, "validation", request.validation)
+    text = _store_with_domains(request, "calibration", request.calibration[0])
+    loader = DomainLoader(windows, text.domains, request.domains, plan.window_start, plan.seed)
     validation_windows = Windows(held_out, plan.sequence_length, EVALUATION_SEED)
     validation = {}
-    for name in args.domains:
+    for name in request.domains:
         sequences = sequences_of_domain(validation_windows, held_out.domains[name], 0)
         if len(sequences) < options.domain_sequences:
             raise UserError(
-                f"pruning.{args.method}.domain_sequences: the validation split has {len(sequences)} windows of the "
+                f"pruning.{request.method}.domain_sequences: the validation split has {len(sequences)} windows of the "
                 f"domain {name}, not {options.domain_sequences}; lower the number, or hold out more of its documents"
             )
         chosen = validation_windows.read(sequences[: options.domain_sequences])
@@ -65,29 +66,27 @@ def _domain_text(
     return DomainText(loader, validation)
 
 
-def _store_with_domains(args: argparse.Namespace, option: str) -> TokenStore:
-    """Token shards that know all domains of ``--domains``."""
-    value = getattr(args, option)
-    folder = value[0] if isinstance(value, list) else value
+def _store_with_domains(request: PruningRequest, option: str, folder: Path | None) -> TokenStore:
+    """Token shards that know all domains of a request."""
     store = TokenStore(folder) if folder is not None and (folder / INDEX).exists() else None
-    if store is None or set(args.domains) - set(store.domains):
+    if store is None or set(request.domains) - set(store.domains):
         raise UserError(
-            f"--domains needs token shards as --{option}, tokenised with the domains {', '.join(args.domains)}: "
+            f"--domains needs token shards as --{option}, tokenised with the domains {', '.join(request.domains)}: "
             "see tokenize_corpus.py --domains"
         )
     return store
 
 
-def _mask_learning_plan(args: argparse.Namespace, options: MaskLearningOptions, windows: Windows) -> TrainingPlan:
+def _mask_learning_plan(request: PruningRequest, options: MaskLearningOptions, windows: Windows) -> TrainingPlan:
     """The study's plan; by hand, one that reads the budget of the options, or else all text once."""
-    if args.mask_learning is not None:
-        saving = args.saving | {"checkpoint_every_steps": options.checkpoint_every_steps}
-        return TrainingPlan.parse(args.mask_learning, "--mask-learning", saving)
+    if request.mask_learning is not None:
+        saving = {**request.saving, "checkpoint_every_steps": options.checkpoint_every_steps}
+        return TrainingPlan.parse(request.mask_learning, "--mask-learning", saving)
     batch = options.global_batch_size * windows.length
     tokens = options.tokens or windows.count * windows.length // batch * batch
     if tokens == 0 or tokens % batch:
         raise UserError(
-            f"{args.method} needs a multiple of {batch} tokens, its global batch, not {tokens} "
+            f"{request.method} needs a multiple of {batch} tokens, its global batch, not {tokens} "
             f"(--calibration holds {windows.count * windows.length}); set tokens or global_batch_size in --options"
         )
     recipe = TrainingConfig(
@@ -99,4 +98,4 @@ def _mask_learning_plan(args: argparse.Namespace, options: MaskLearningOptions, 
         validation=ValidationConfig(sequences=1),
         checkpoint_every_steps=options.checkpoint_every_steps,
     )
-    return mask_learning_plan(recipe, options, args.run, args.seed, 0, tokens)
+    return mask_learning_plan(recipe, options, request.run, request.seed, 0, tokens)

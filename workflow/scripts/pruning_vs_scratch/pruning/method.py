@@ -1,6 +1,6 @@
 """What a pruning method is: how it scores, chooses, and hands out a smaller model block by block."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -132,7 +132,7 @@ class PrunedBlock:
     """What a reader should know about its layers, by weight."""
 
 
-def options_of(method: str, values: dict[str, Any]) -> Section:
+def options_of(method: str, values: Mapping[str, Any]) -> Section:
     """A method's options from plain values.
 
     Raises:

@@ -1,5 +1,6 @@
 """The shape of a Llama model, its parameters and its floating-point operations. Arithmetic only: no torch."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -29,7 +30,7 @@ class ModelShape:
         return cls(vocab_size=vocab_size, **config.model_dump())
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "ModelShape":
+    def from_dict(cls, values: Mapping[str, Any]) -> "ModelShape":
         """The inverse of ``to_dict``."""
         return cls(**values)
 

@@ -1,0 +1,157 @@
+"""What scoring and pruning are asked to do: a checkpoint, a method, its text, and what to write. No torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pruning_vs_scratch.config.pruning import USUAL_PRECISION
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import PRUNING_FILE
+
+USUAL_SEQUENCES = 128
+USUAL_LENGTH = 2048
+"""Calibration of the sparse methods' papers: 128 sequences of 2,048 tokens."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibratedRequest:
+    """What scoring and pruning have in common."""
+
+    model: Path
+    """Checkpoint to score or prune."""
+    method: str
+    options: Mapping[str, Any]
+    """Options of the method."""
+    calibration: tuple[Path, ...]
+    """A folder of token shards, files of text or JSON lines, or one .npy of token windows; none to read no text."""
+    sequences: int | None
+    """Windows to read; None for the usual number."""
+    sequence_length: int | None
+    """Tokens per window; None for the usual number."""
+    batch_size: int
+    """Windows run together."""
+    tokenizer: Path | None
+    """Folder of the tokenizer; None for the checkpoint's own."""
+    seed: int
+    """Seed of the order of the windows."""
+    threads: int | None
+    """CPU threads; None for all cores."""
+    low_memory: bool
+    """Whether each block is read from disk when its turn comes."""
+    host_buffer_gib: float
+    """Hidden states held in memory; what exceeds them waits in a file."""
+    device_buffer_gib: float
+    """Hidden states and weights held on a GPU."""
+    precision: Literal["auto", "bf16", "fp32"]
+    """Arithmetic of the passes over the text."""
+    out: Path
+    """What to write: a file of scores, or a checkpoint folder."""
+    manifest: Path
+    """Manifest to write."""
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Where the tokenizer is found."""
+        return self.tokenizer or self.model
+
+    @property
+    def losses(self) -> Path:
+        """Losses of candidates that are computed already, kept until what is made by them is written."""
+        return self.out.with_name(f"{self.out.name}.losses.json")
+
+    @property
+    def texts(self) -> dict[str, Path]:
+        """Calibration texts by their names in a manifest."""
+        return {f"calibration/{i}": path for i, path in enumerate(self.calibration)}
+
+    def recorded(self, *names: str) -> dict[str, Any]:
+        """Some fields as a manifest has them, and the arithmetic where it was chosen."""
+        chosen = ("precision",) if self.precision != USUAL_PRECISION else ()
+        return {name: getattr(self, name) for name in (*names, *chosen)}
+
+    def require_inputs(self) -> None:
+        """Refuse a checkpoint or text that does not exist.
+
+        Raises:
+            UserError: names the option and the path.
+        """
+        for option, path in [("--model", self.model), *(("--calibration", path) for path in self.calibration)]:
+            if not path.exists():
+                raise UserError(f"{option} {path} does not exist")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringRequest(CalibratedRequest):
+    """Score a checkpoint for one method, once for all ratios."""
+
+    shape: tuple[str, ...] | None
+    """The shape that will be asked for, as words such as ``layers=16``."""
+    shapes: tuple[Mapping[str, Any], ...]
+    """All shapes that will be asked for, as plain values."""
+
+    @property
+    def options_recorded(self) -> dict[str, Any]:
+        """What the manifest says of the request."""
+        return self.recorded(
+            "method", "options", "shape", "shapes", "seed", "sequences", "sequence_length", "batch_size", "threads"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruningRequest(CalibratedRequest):
+    """Prune a checkpoint by one method to one target.
+
+    The target is that of ``target``, or follows from one of ``ratio``, ``pattern`` and ``shape``.
+    """
+
+    ratio: float | None
+    """Share of the decoder to prune."""
+    shape: tuple[str, ...] | None
+    """The shape to reach, as words such as ``layers=16``."""
+    target: Path | None
+    """Target file of a study."""
+    pattern: Literal["2:4", "4:8"] | None
+    scores: Path | None
+    """Scores of a scoring step, which stand in for calibration text."""
+    mask_learning: Mapping[str, Any] | None
+    """Token plan of mask learning in a study."""
+    saving: Mapping[str, Any]
+    """When mask learning saves its state, where the plan does not say."""
+    domains: Mapping[str, float]
+    """Proportions of the domains that masks are learned on."""
+    validation: Path | None
+    """Token shards by which the domains are weighed."""
+    work: Path
+    """Folder for the resume state of mask learning."""
+    run: str
+    """Name of the run."""
+
+    @property
+    def options_recorded(self) -> dict[str, Any]:
+        """What the manifest says of the request."""
+        return self.recorded(
+            "run", "method", "options", "ratio", "pattern", "shape", "seed", "sequences", "sequence_length",
+            "batch_size", "threads", "low_memory", "mask_learning", "domains",
+        )  # fmt: skip
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """What the pruned checkpoint depends on, by the names in its manifest."""
+        names = ("model", "target", "tokenizer", "scores", "validation")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return given | self.texts
+
+    def require_replaceable(self) -> None:
+        """Refuse to write over an input, or over a folder that is not a pruned checkpoint.
+
+        Raises:
+            UserError: names the folder.
+        """
+        for path in self.inputs.values():
+            if path.resolve().is_relative_to(self.out):
+                raise UserError(f"--out {self.out.name} holds {path}, which this command reads; choose another folder")
+        if self.out.exists() and not (self.out / PRUNING_FILE).exists() and any(self.out.iterdir()):
+            raise UserError(
+                f"--out {self.out.name} exists and is not a pruned checkpoint; choose another folder, or delete it"
+            )
