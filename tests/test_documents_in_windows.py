@@ -69,7 +69,7 @@ def test_a_window_of_one_document_is_the_plain_one() -> None:
 def test_a_run_whose_attention_ends_at_documents_differs(tmp_path: Path) -> None:
     store = random_store(tmp_path)
     first = {}
-    inside = int(make_trainer(store, tmp_path / "look").read_batch(0)[0, 5])
+    inside = int(make_trainer(store, tmp_path / "look").batches.of(0)[0, 5])
     for attention in ("window", "document"):
         trainer = make_trainer(store, tmp_path / attention, attention=attention, separator=inside, micro_batch_size=2)
         trainer.train_step()

@@ -26,10 +26,11 @@ from pruning_vs_scratch.models.checkpoint import load_llama, save_llama
 from pruning_vs_scratch.models.llama import random_llama, shape_of
 from pruning_vs_scratch.pruning.domain_text import DomainText
 from pruning_vs_scratch.pruning.methods.sheared_llama.facts import ShearedLlamaOptions
-from pruning_vs_scratch.pruning.methods.sheared_llama.method import MaskedLlama, MaskLearner
+from pruning_vs_scratch.pruning.methods.sheared_llama.method import MaskedLlama, MaskLearning, domain_losses
 from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import ShapeMasks
 from pruning_vs_scratch.study import TrainingPlan
 from pruning_vs_scratch.study.expand import mask_learning_plan
+from pruning_vs_scratch.training.loop import Trainer
 from pruning_vs_scratch.training.world import World
 from training_world import ALONE, unmeasured
 
@@ -71,7 +72,7 @@ def learning_plan(first: int = 0) -> TrainingPlan:
     return mask_learning_plan(recipe, options, "run", 3, first * LENGTH, STEPS * BATCH * LENGTH)
 
 
-def learner(work: Path, processes: World = ALONE, **changes: Any) -> MaskLearner:
+def learner(work: Path, processes: World = ALONE, **changes: Any) -> Trainer:
     """Learns masks for a parent that is not trained yet."""
     work.mkdir(exist_ok=True)
     plan = learning_plan().model_copy(update=changes)
@@ -86,25 +87,31 @@ def learner(work: Path, processes: World = ALONE, **changes: Any) -> MaskLearner
     domains = DomainText(loader, validation)
     model = MaskedLlama(llama, ShapeMasks(PARENT, GOAL, plan.init_seed))
     options = ShearedLlamaOptions(**OPTIONS)
-    return MaskLearner(plan, model, options, train=windows, domains=domains, work=work, world=processes)
+    task = MaskLearning(plan, model, windows, options, domains)
+    return Trainer(task, masks={}, validation=None, work=work, world=processes)
 
 
 def records(work: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
 
 
-def loader_in(found: MaskLearner) -> DomainLoader:
-    assert found.domains is not None
-    return found.domains.loader
+def domains_in(found: Trainer) -> DomainText:
+    assert isinstance(found.task, MaskLearning)
+    assert found.task.domains is not None
+    return found.task.domains
+
+
+def loader_in(found: Trainer) -> DomainLoader:
+    return domains_in(found).loader
 
 
 def test_weights_move_towards_the_domain_whose_loss_lags(tmp_path: Path) -> None:
     """Words are soon learned; random tokens never are."""
     found = learner(tmp_path)
     found.train()
-    assert found.domains is not None
-    losses = found.domain_losses(found.domains)
-    lag = {name: loss - found.domains.references[name] for name, loss in losses.items()}
+    domains = domains_in(found)
+    losses = domain_losses(domains, found.mean_loss)
+    lag = {name: loss - domains.references[name] for name, loss in losses.items()}
     assert lag["words"] < 0 < lag["noise"]
     weights = loader_in(found).weights
     assert weights["noise"] > 0.52

@@ -16,7 +16,7 @@ import test_sheared_llama
 from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.models.llama import shape_of
-from pruning_vs_scratch.pruning.methods.sheared_llama.method import MaskLearner
+from pruning_vs_scratch.training.loop import Trainer
 from pruning_vs_scratch.training.sharding import whole_tensors
 from pruning_vs_scratch.training.world import World
 from pruning_world import PARENT, SCRIPTS
@@ -31,7 +31,7 @@ TOLERANCE = 1e-4
 ONE_TEXT, DOMAINS, CHECKPOINTED = "one text", "two domains", "activation checkpointing"
 
 
-def learner(world: World, work: Path, variant: str) -> MaskLearner:
+def learner(world: World, work: Path, variant: str) -> Trainer:
     """A learner of the processes' own."""
     if variant == ONE_TEXT:
         return test_sheared_llama.learner(work, STEPS, micro_batch_size=1, processes=world, target_warmup_fraction=0.5)
@@ -47,7 +47,7 @@ def whole_run(world: World, work: Path, variant: str) -> dict[str, Any]:
     return {"read": read, "tokens": result.tokens_seen, **outcome(world, made)}
 
 
-def outcome(world: World, made: MaskLearner) -> dict[str, Any]:
+def outcome(world: World, made: Trainer) -> dict[str, Any]:
     """Records of the first process, and whole weights and masks of each."""
     lines = test_domain_learning.records(made.work) if world.is_first else []
     values = {name: tensor.numpy().copy() for name, tensor in whole_tensors(made.model)}

@@ -21,10 +21,11 @@ from pruning_vs_scratch.models.checkpoint import load_llama
 from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.pruning.methods.sheared_llama.facts import ShearedLlamaOptions
 from pruning_vs_scratch.pruning.methods.sheared_llama.masked_llama import masking
-from pruning_vs_scratch.pruning.methods.sheared_llama.method import MaskedLlama, MaskLearner, step_generator
+from pruning_vs_scratch.pruning.methods.sheared_llama.method import MaskedLlama, MaskLearning, step_generator
 from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import ShapeMasks
 from pruning_vs_scratch.study import Target, TrainingPlan
 from pruning_vs_scratch.study.expand import mask_learning_plan
+from pruning_vs_scratch.training.loop import Trainer
 from pruning_vs_scratch.training.world import World as TrainingWorld
 from pruning_world import LENGTH, PARENT, World, random_tokens, weight_files
 from training_world import ALONE, unmeasured
@@ -138,20 +139,20 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     for path in (*world.out.iterdir(), manifest):
         path.unlink()
     world.out.rmdir()
-    train_step, done = MaskLearner.train_step, []
+    train_step, done = Trainer.train_step, []
 
-    def killed(self: MaskLearner) -> None:
+    def killed(self: Trainer) -> None:
         if len(done) == killed_after:
             raise KeyboardInterrupt
         done.append(self.state.step)
         train_step(self)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(MaskLearner, "train_step", killed)
+        patch.setattr(Trainer, "train_step", killed)
         learn(world)
     assert not world.out.exists()
     repeated = []
-    monkeypatch.setattr(MaskLearner, "train_step", lambda self: (repeated.append(self.state.step), train_step(self))[1])
+    monkeypatch.setattr(Trainer, "train_step", lambda self: (repeated.append(self.state.step), train_step(self))[1])
     learn(world)
     # The last state was saved after an even step.
     assert repeated == list(range(killed_after // 2 * 2, STEPS))
@@ -195,7 +196,7 @@ def learner(
     micro_batch_size: int = BATCH,
     processes: TrainingWorld = ALONE,
     **changes: Any,
-) -> MaskLearner:
+) -> Trainer:
     """A learner on random text, from the tiny Llama to a goal."""
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
@@ -204,11 +205,15 @@ def learner(
     text = TokenArray(random_tokens(steps * BATCH * (LENGTH + 1)), "text")
     masks = ShapeMasks(PARENT, replace(PARENT, **goal), plan.init_seed)
     model = MaskedLlama(tiny_llama(vocab_size=PARENT.vocab_size), masks)
-    train = Windows(text, LENGTH, plan.seed)
-    return MaskLearner(plan, model, options, train=train, domains=None, work=folder, world=processes)
+    task = MaskLearning(plan, model, Windows(text, LENGTH, plan.seed), options, domains=None)
+    return Trainer(task, masks={}, validation=None, work=folder, world=processes)
 
 
-def parameters_of(found: MaskLearner) -> dict[str, torch.Tensor]:
+def masks_of(found: Trainer) -> ShapeMasks:
+    return found.model.masks
+
+
+def parameters_of(found: Trainer) -> dict[str, torch.Tensor]:
     return {name: parameter.detach().clone() for name, parameter in found.model.named_parameters()}
 
 
@@ -223,7 +228,7 @@ def test_a_plan_has_the_methods_batch_rate_and_schedule_and_no_validation() -> N
 def test_expected_shares_approach_the_target(tmp_path: Path) -> None:
     goal = {"hidden_size": 12, "ffn_size": 20, "layers": 2}
     found = learner(tmp_path, steps=60, goal=goal, target_warmup_fraction=0.5)
-    shares = found.shape_masks.expected_shares
+    shares = masks_of(found).expected_shares
     assert min(shares().values()) > 0.99
     found.train()
     for name, share in shares().items():
@@ -234,8 +239,8 @@ def test_the_multipliers_climb_while_too_much_is_open(tmp_path: Path) -> None:
     found = learner(tmp_path, steps=10, target_warmup_fraction=0.1)
     for _ in range(3):
         found.train_step()
-    assert (found.shape_masks.linear > 0).all()
-    assert (found.shape_masks.square > 0).all()
+    assert (masks_of(found).linear > 0).all()
+    assert (masks_of(found).square > 0).all()
 
 
 def test_masks_learn_at_their_own_rate_and_without_decay(tmp_path: Path) -> None:
@@ -262,12 +267,12 @@ def test_the_target_shrinks_over_the_first_share_of_the_steps(tmp_path: Path) ->
 def test_micro_batches_make_the_same_step(micro_batch_size: int, tmp_path: Path) -> None:
     whole = learner(tmp_path / "whole", steps=3)
     parts = learner(tmp_path / "parts", steps=3, micro_batch_size=micro_batch_size)
-    gradients: dict[MaskLearner, dict[str, torch.Tensor]] = {}
+    gradients: dict[Trainer, dict[str, torch.Tensor]] = {}
     for found in (whole, parts):
         found.state.step = 2
         step = found.optimizer.step
 
-        def remembered(found: MaskLearner = found, step: Any = step) -> None:
+        def remembered(found: Trainer = found, step: Any = step) -> None:
             gradients[found] = {name: p.grad.clone() for name, p in found.model.named_parameters()}
             step()
 
@@ -285,10 +290,10 @@ def test_a_step_descends_the_loss_under_masks_plus_the_penalty(tmp_path: Path) -
     found = learner(tmp_path, steps=4)
     found.state.step = 2
     with torch.no_grad():
-        found.shape_masks.linear.fill_(0.3)
-        found.shape_masks.square.fill_(0.2)
+        masks_of(found).linear.fill_(0.3)
+        masks_of(found).square.fill_(0.2)
     model = copy.deepcopy(found.model)
-    batch = found.read_batch(2)
+    batch = found.batches.of(2)
     with masking(model.llama, model.masks.sample(step_generator(3, 2))):
         logits = model.llama(input_ids=batch[:, :-1], use_cache=False).logits
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
@@ -312,7 +317,7 @@ def test_a_step_descends_the_loss_under_masks_plus_the_penalty(tmp_path: Path) -
 def test_log_alphas_stay_in_their_range(tmp_path: Path) -> None:
     found = learner(tmp_path, steps=4, mask_learning_rate=100.0)
     found.train()
-    for log_alpha in found.shape_masks.mask_parameters():
+    for log_alpha in masks_of(found).mask_parameters():
         assert log_alpha.min() >= np.log(0.01) - 1e-4
         assert log_alpha.max() <= np.log(100) + 1e-4
 

@@ -24,6 +24,7 @@ from pruning_vs_scratch.training.loop import Trainer, TrainResult
 from pruning_vs_scratch.training.optimizer import PEAK, weight_groups
 from pruning_vs_scratch.training.precision import resolve_precision
 from pruning_vs_scratch.training.schedule import learning_rate, warmup_steps
+from pruning_vs_scratch.training.task import TrainingTask
 from training_plans import LENGTH, make_plan
 from training_world import SHAPE, half_mask, make_trainer, moments, random_store, untimed_metrics, weights
 
@@ -99,7 +100,7 @@ def test_the_first_step_is_adamw_on_the_clipped_gradient(store: TokenStore, tmp_
     """Against a plain computation: Hugging Face's own loss and torch's unfused optimiser."""
     trainer = make_trainer(store, tmp_path)
     plain = random_llama(SHAPE, LENGTH, 0)
-    batch = torch.from_numpy(trainer.windows.read(np.arange(8, 12)))
+    batch = torch.from_numpy(trainer.task.windows.read(np.arange(8, 12)))
     logits = plain(input_ids=batch[:, :-1]).logits
     torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten()).backward()
     torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
@@ -118,7 +119,7 @@ def test_the_first_step_is_adamw_on_the_clipped_gradient(store: TokenStore, tmp_
 # --- groups of parameters with learning rates of their own ---------------------------------------------------------
 
 
-class TwoRates(Trainer):
+class TwoRates(TrainingTask):
     """Norms learn faster than matrices, the embedding goes uphill, and nothing decays."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -146,7 +147,7 @@ def test_every_group_moves_by_its_own_rate_and_in_its_own_direction(store: Token
     """The first step of Adam is one learning rate against the sign of the gradient, wherever that is not tiny."""
     trainer = make_trainer(store, tmp_path, kind=TwoRates)
     before = weights(trainer)
-    batch = torch.from_numpy(trainer.windows.read(np.arange(8, 12)))
+    batch = torch.from_numpy(trainer.task.windows.read(np.arange(8, 12)))
     plain = random_llama(SHAPE, LENGTH, 0)
     logits = plain(input_ids=batch[:, :-1]).logits
     torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten()).backward()
@@ -327,7 +328,7 @@ def test_masked_gradients_do_not_count_in_the_clipped_norm(store: TokenStore, tm
     parameters = dict(plain.named_parameters())
     for name, mask in masks.items():
         parameters[name].data.mul_(mask)
-    batch = torch.from_numpy(trainer.windows.read(np.arange(8, 12)))
+    batch = torch.from_numpy(trainer.task.windows.read(np.arange(8, 12)))
     logits = plain(input_ids=batch[:, :-1]).logits
     torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten()).backward()
     squares = sum(

@@ -18,6 +18,7 @@ from pruning_vs_scratch.models.llama import random_llama
 from pruning_vs_scratch.pruning.masks import read_packed_masks
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.training.loop import Trainer
+from pruning_vs_scratch.training.task import TrainingTask
 from pruning_vs_scratch.training.world import World
 from test_workflow import checkout, snakemake
 from training_world import unmeasured, untimed_metrics, weights
@@ -73,11 +74,10 @@ def ends_alone(study: Study, name: str, work: Path) -> tuple[dict[str, torch.Ten
     length = run.plan.sequence_length
     start = random_llama(run.target.shape, length, run.plan.init_seed)
     work.mkdir()
+    model = load_llama(study.paths.model(run.start)) if run.start else start
     trainer = Trainer(
-        run.plan,
-        load_llama(study.paths.model(run.start)) if run.start else start,
+        TrainingTask(run.plan, model, Windows(TokenStore(tokens / "train"), length, run.plan.seed)),
         masks=read_packed_masks(study.paths.model(str(run.mask)) / MASK_FILE),
-        train=Windows(TokenStore(tokens / "train"), length, run.plan.seed),
         validation=Windows(TokenStore(tokens / "validation"), length, EVALUATION_SEED),
         work=work,
         world=World(torch.device("cpu")),

@@ -15,6 +15,7 @@ from pruning_vs_scratch.pruning.masks import PackedMask
 from pruning_vs_scratch.study import ModelShape
 from pruning_vs_scratch.training.loop import Trainer
 from pruning_vs_scratch.training.reporters import Reporter
+from pruning_vs_scratch.training.task import TrainingTask
 from pruning_vs_scratch.training.throughput import MEASURED
 from pruning_vs_scratch.training.world import World
 from training_plans import LENGTH, make_plan
@@ -35,7 +36,7 @@ def make_trainer(
     work: Path,
     masks: dict[str, torch.Tensor] | None = None,
     *,
-    kind: type[Trainer] = Trainer,
+    kind: type[TrainingTask] = TrainingTask,
     world: World = ALONE,
     reporters: Sequence[Reporter] = (),
     separator: int | None = None,
@@ -46,11 +47,9 @@ def make_trainer(
     """A trainer of the tiny model."""
     work.mkdir(parents=True, exist_ok=True)
     made = make_plan(**plan)
-    return kind(
-        made,
-        random_llama(SHAPE, LENGTH, made.seed),
+    return Trainer(
+        kind(made, random_llama(SHAPE, LENGTH, made.seed), Windows(store, LENGTH, made.seed, made.reading)),
         masks={name: PackedMask.of(mask) for name, mask in (masks or {}).items()},
-        train=Windows(store, LENGTH, made.seed, made.reading),
         validation=Windows(store, LENGTH, 1),
         work=work,
         world=world,
@@ -87,13 +86,13 @@ def untimed_metrics(trainer: Trainer) -> list[dict[str, float]]:
 def recorded_reads(trainer: Trainer) -> list[list[int]]:
     """The sequences of each batch that a trainer reads from now on."""
     read: list[list[int]] = []
-    original = trainer.windows.read
+    original = trainer.task.windows.read
 
     def recording(sequences: np.ndarray) -> np.ndarray:
         read.append(sequences.tolist())
         return original(sequences)
 
-    trainer.windows.read = recording  # type: ignore[method-assign]
+    trainer.task.windows.read = recording  # type: ignore[method-assign]
     return read
 
 

@@ -24,6 +24,7 @@ from pruning_vs_scratch.models.llama import llama_config
 from pruning_vs_scratch.pruning.masks import PackedMask
 from pruning_vs_scratch.study import ModelShape, TrainingPlan
 from pruning_vs_scratch.training.loop import Trainer
+from pruning_vs_scratch.training.task import TrainingTask
 from pruning_vs_scratch.training.world import World
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
@@ -151,9 +152,10 @@ class Proof:
 
     def resumed(self, name: str, masks: dict[str, PackedMask] | None = None, **plan: Any) -> Trainer:
         """A trainer that resumes from what the one before saved."""
+        windows = Windows(self.text, self.sizes.length, 0)
         return Trainer(
-            self.plan(**plan), self.model(self.sizes.models[name]), masks=masks or {},
-            train=Windows(self.text, self.sizes.length, 0), validation=Windows(self.text, self.sizes.length, 1),
+            TrainingTask(self.plan(**plan), self.model(self.sizes.models[name]), windows), masks=masks or {},
+            validation=Windows(self.text, self.sizes.length, 1),
             work=self.folder / "work", world=World(self.device),
         )  # fmt: skip
 

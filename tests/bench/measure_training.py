@@ -27,6 +27,7 @@ from pruning_vs_scratch.models.llama import random_llama
 from pruning_vs_scratch.study import ModelShape, TrainingPlan
 from pruning_vs_scratch.training.loop import Trainer
 from pruning_vs_scratch.training.loss import loss_sum
+from pruning_vs_scratch.training.task import TrainingTask
 from pruning_vs_scratch.training.world import World
 
 STEPS, WARMUP = 16, 6
@@ -56,9 +57,10 @@ def ours(side: str, precision: str) -> dict[str, Any]:
     plan, shape = measured()
     changed = SIDES[side] | {"precision": precision, "threads": torch.get_num_threads()}
     with tempfile.TemporaryDirectory() as folder:
+        windows = Windows(TokenArray(tokens(plan, shape).flatten(), "random"), plan.sequence_length, 0)
+        model = random_llama(shape, plan.sequence_length, 0)
         trainer = Trainer(
-            plan.model_copy(update=changed), random_llama(shape, plan.sequence_length, 0), masks={},
-            train=Windows(TokenArray(tokens(plan, shape).flatten(), "random"), plan.sequence_length, 0),
+            TrainingTask(plan.model_copy(update=changed), model, windows), masks={},
             validation=None, work=Path(folder), world=World(torch.device("cpu")),
         )  # fmt: skip
         trainer.train_step()

@@ -8,7 +8,7 @@ reads its share of every global batch and holds its shard of the model.
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from pruning_vs_scratch.cluster import slurm
 from pruning_vs_scratch.config.training import sharing_problem
-from pruning_vs_scratch.data.windows import Windows, step_sequences
+from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.errors import Diverged, Interrupted, UserError
 from pruning_vs_scratch.files import sha256_of_value
 from pruning_vs_scratch.models.device import forget_peak_memory
 from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.pruning.masks import PackedMask
-from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.training.ahead import BatchesAhead
 from pruning_vs_scratch.training.attention import use_fastest_attention
 from pruning_vs_scratch.training.collecting import garbage_collected_together
@@ -37,7 +35,7 @@ from pruning_vs_scratch.training.interrupt import StopRequest
 from pruning_vs_scratch.training.linear import use_fastest_linear
 from pruning_vs_scratch.training.loss import loss_sum, sequence_losses
 from pruning_vs_scratch.training.metrics import METRICS_FILE, Metrics
-from pruning_vs_scratch.training.optimizer import build_optimizer, set_learning_rates, weight_groups
+from pruning_vs_scratch.training.optimizer import build_optimizer, set_learning_rates
 from pruning_vs_scratch.training.passes import Passes, fitting_passes
 from pruning_vs_scratch.training.precision import autocast, resolve_precision
 from pruning_vs_scratch.training.recomputing import recompute_blocks
@@ -46,6 +44,7 @@ from pruning_vs_scratch.training.resume import load_state, state_tensors, write_
 from pruning_vs_scratch.training.saves import Saves, SavesBeside
 from pruning_vs_scratch.training.sharding import add_up_copies, distributed_model, let_go
 from pruning_vs_scratch.training.sparsity import assert_masked, fitted_masks, mask_gradients, mask_weights
+from pruning_vs_scratch.training.task import TrainingTask
 from pruning_vs_scratch.training.throughput import Throughput
 from pruning_vs_scratch.training.world import TRAINING, World
 
@@ -75,26 +74,21 @@ class TrainResult:
 
 
 class Trainer:
-    """Trains one model by one plan.
+    """Carries out a training task by its plan.
 
     ``separator`` is the token that begins each document, for a plan whose attention ends there. ``teacher`` is the
-    Llama that a plan with distillation learns from. ``trunk`` is the state of a shared trunk: the run goes on from it.
+    Llama that a plan with distillation learns from. ``trunk`` is the state of a shared trunk: the run resumes from it.
 
     Raises:
         UserError: the corpus holds fewer tokens than the plan needs, a mask or the trunk does not fit, the processes do
             not divide the global batch, or the loss is not finite.
     """
 
-    learns_masks = False
-    """Whether masks of the model are learned, which takes memory."""
-
     def __init__(
         self,
-        plan: TrainingPlan,
-        model: nn.Module,
+        task: TrainingTask,
         *,
         masks: Mapping[str, PackedMask],
-        train: Windows,
         validation: Windows | None,
         work: Path,
         world: World,
@@ -103,7 +97,8 @@ class Trainer:
         trunk: Path | None = None,
         reporters: Sequence[Reporter] = (),
     ) -> None:
-        train.require(plan.window_end, f"run {plan.run}")
+        plan = task.plan
+        task.windows.require(plan.window_end, f"run {plan.run}")
         if (plan.distillation is None) != (teacher is None):
             raise UserError(f"run {plan.run}: a teacher is given for distillation (objective kd), and only for that")
         if plan.attention == "document" and separator is None:
@@ -113,13 +108,14 @@ class Trainer:
         self.separator = separator if plan.attention == "document" else None
         if problem := sharing_problem(plan, world.size):
             raise UserError(f"run {plan.run}: {problem}")
+        self.task = task
         self.plan = plan
         self.world = world
         self.precision = resolve_precision(plan.precision, world.device)
-        self.model: nn.Module = model.train()
+        self.model: nn.Module = task.model.train()
         if plan.float8:
             use_float8(self.llama, world.device, self.precision)
-        recompute_blocks(self.llama, plan, world, self.precision, masked=self.learns_masks)
+        recompute_blocks(self.llama, plan, world, self.precision, masked=task.learns_masks)
         use_fastest_attention(self.llama, plan.sequence_length, world.device, self.precision)
         shape = shape_of(self.llama.config)
         flops = shape.training_flops(plan.sequences, plan.sequence_length)
@@ -135,9 +131,8 @@ class Trainer:
         self.throughput = Throughput(shape, plan.sequence_length, world, self.precision)
         self.masks = fitted_masks(self.model, masks)
         mask_weights(self.model, self.masks)
-        self.passes = Passes(self.passes_at_once(), list(self.model.parameters()))
-        self.optimizer = build_optimizer(self.parameter_groups(), plan.optimizer)
-        self.windows = train
+        self.passes = Passes(self._passes_at_once(), list(self.model.parameters()))
+        self.optimizer = build_optimizer(task.parameter_groups(), plan.optimizer)
         self.validation = self._validation_windows(validation)
         self.work = work
         self.spec = sha256_of_value(plan.spec)
@@ -146,10 +141,13 @@ class Trainer:
         self.saved = time.monotonic()
         beside = plan.async_saves is True or (plan.async_saves == "auto" and world.device.type == "cuda")
         self.saves = (SavesBeside if beside else Saves)(work, world, spec=self.spec, keep=plan.keep_checkpoints)
-        self.batches = BatchesAhead(self.read_batch, plan.steps if self.reads_ahead() else 0, world.device)
+        self.batches = BatchesAhead(
+            lambda step: task.read_batch(step, world), plan.steps if task.reads_ahead else 0, world.device
+        )
         self.metrics = (
             Metrics(work / METRICS_FILE, plan.run, plan.steps, self.state, reporters) if world.is_first else None
         )
+        task.begin(self.state.loader, self.mean_loss)
 
     def train(self) -> TrainResult:
         """Run the remaining steps; returns when the plan is fulfilled.
@@ -160,7 +158,7 @@ class Trainer:
         before, start, began = self.state.seconds, time.monotonic(), self.state.step
         forget_peak_memory(self.world.device)
         with (
-            StopRequest(slurm.stop_time() if self.world.is_first else None) as stop,
+            StopRequest(self.world.stop_at) as stop,
             garbage_collected_together(self.world) as collect,
         ):
             while self.state.step < self.plan.steps:
@@ -197,8 +195,9 @@ class Trainer:
     def result(self, validation_loss: float | None) -> TrainResult:
         """What the run has done so far."""
         return TrainResult(
-            self.state.tokens_seen, self.state.tokens_trunk, self.tokens_distinct(), self.state.step,
-            self.state.seconds, self.state.seconds_trunk, validation_loss, self.precision,
+            self.state.tokens_seen, self.state.tokens_trunk,
+            self.task.tokens_distinct(self.state.step), self.state.step, self.state.seconds,
+            self.state.seconds_trunk, validation_loss, self.precision,
         )  # fmt: skip
 
     def train_step(self) -> None:
@@ -212,7 +211,7 @@ class Trainer:
             parts.append(self._accumulate(micro, tokens))
         loss, cross_entropy, seen = self.world.sums(*sum(parts[1:], parts[0]).tolist(), share[:, 1:].numel())
         with self.passes.cores_kept_free():
-            self.backward_penalty()
+            self.task.backward_penalty(step, self.world)
             norm = self._clip_and_mask_gradients()
             self._require_finite(loss, norm)
             set_learning_rates(self.optimizer, step, self.plan.steps, self.plan.schedule)
@@ -220,7 +219,7 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
         self.state.step += 1
         self.state.tokens_seen += round(seen)
-        self.finish_step()
+        self.task.finish_step(self.state.step, self.mean_loss)
         self.record(
             {
                 "step": self.state.step,
@@ -230,7 +229,7 @@ class Trainer:
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
                 "gradient_norm": norm,
                 **self.throughput.measure(self.plan.global_batch_size, time.monotonic() - start),
-                **self.extra_metrics(),
+                **self.task.extra_metrics(self.state.step),
             }
         )
 
@@ -254,13 +253,13 @@ class Trainer:
 
     def write_state(self, folder: Path) -> None:
         """Write the state as an output of its own, from which other runs go on."""
-        self._keep_metrics()
+        self._complete_state()
         write_state(folder, self.state, state_tensors(self.model, self.optimizer), self.world, spec=self.spec)
 
     def save(self) -> None:
         """Write resume state, or have it written beside the training."""
         assert_masked(self.model, self.masks)
-        self._keep_metrics()
+        self._complete_state()
         self.saves.save(self.state, state_tensors(self.model, self.optimizer))
         self.saved = time.monotonic()
 
@@ -269,63 +268,30 @@ class Trainer:
         if self.metrics is not None:
             self.metrics.add(values)
 
-    def _keep_metrics(self) -> None:
-        """Have the state say what was recorded so far; the first process writes both."""
+    def _complete_state(self) -> None:
+        """Have the state say where reading stands and what was recorded so far; the first process writes it."""
+        self.state.loader = self.task.loader_state
         if self.metrics is not None:
             self.state.metrics = self.metrics.saved()
-
-    # What other kinds of training do in their own way.
 
     @property
     def llama(self) -> Any:
         """The language model that the forward pass runs."""
-        return self.model
+        return self.task.llama
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """What the optimiser updates."""
-        return weight_groups(self.model, self.plan.optimizer, self.plan.peak_learning_rate)
+    def _passes_at_once(self) -> int:
+        """How many parts of a micro-batch go forward and backward at the same time.
 
-    def read_batch(self, step: int) -> torch.Tensor:
-        """This process's windows of a step, shape (share, length + 1): a function of plan, step and rank alone."""
-        sequences = step_sequences(
-            self.plan.window_start, self.plan.global_batch_size, step, self.world.rank, self.world.size
-        )
-        return torch.from_numpy(self.windows.read(sequences))
-
-    def reads_ahead(self) -> bool:
-        """Whether a batch depends on the plan alone, so that it can be read while the model works on the one before."""
-        return True
-
-    def tokens_distinct(self) -> int:
-        """How many of the tokens seen so far are of different windows."""
-        plan = self.plan
-        stop = plan.window_start + self.state.step * plan.global_batch_size
-        return plan.reading.distinct(plan.window_start, stop, self.windows.count) * plan.sequence_length
-
-    def passes_at_once(self) -> int:
-        """How many parts of a micro-batch go forward and backward at the same time."""
-        if self.world.size > 1 or self.compiled:
+        One where masks are learned: all passes would share the graph of the masks, which the first of them frees.
+        """
+        if self.world.size > 1 or self.compiled or self.task.learns_masks:
             return 1
         tokens = self.plan.micro_batch_size * self.plan.sequence_length
         return fitting_passes(tokens, list(self.model.parameters()), self.world.device)
 
-    def around_pass(self) -> AbstractContextManager[object]:
-        """What is open while a micro-batch goes forward and backward."""
-        return nullcontext()
-
-    def backward_penalty(self) -> None:
-        """Add the gradient of a penalty, once a step."""
-
-    def finish_step(self) -> None:
-        """Bring parameters back into their range after an optimiser step."""
-
-    def extra_metrics(self) -> dict[str, float]:
-        """More values for the record of a step."""
-        return {}
-
     def _accumulate(self, micro: torch.Tensor, tokens_in_batch: int) -> torch.Tensor:
         """Add a micro-batch's gradients; its parts of the loss and of the cross-entropy, shape (2,)."""
-        with self.around_pass():
+        with self.task.around_pass(self.state.step):
             return self.passes.add_gradients(lambda windows: self._loss(windows, tokens_in_batch), micro)
 
     def _loss(self, windows: torch.Tensor, tokens_in_batch: int) -> tuple[torch.Tensor, torch.Tensor]:

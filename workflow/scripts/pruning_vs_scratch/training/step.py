@@ -25,6 +25,7 @@ from pruning_vs_scratch.training.reporters import reporters
 from pruning_vs_scratch.training.request import TrainingRequest
 from pruning_vs_scratch.training.sharding import same_model
 from pruning_vs_scratch.training.start import starting_masks, starting_model, teacher_of
+from pruning_vs_scratch.training.task import TrainingTask
 from pruning_vs_scratch.training.world import World, joined_world
 
 log = logging.getLogger(__name__)
@@ -86,10 +87,8 @@ def _trained(request: TrainingRequest, world: World, work: Path) -> tuple[Traine
     # Beside the state, which is removed at the end.
     with reporters(list(request.report_to) if world.is_first else [], request.work.parent, plan.run) as shown:
         trainer = Trainer(
-            plan,
-            model,
+            TrainingTask(plan, model, Windows(tokens, plan.sequence_length, plan.seed, plan.reading)),
             masks=starting_masks(request, model, world),
-            train=Windows(tokens, plan.sequence_length, plan.seed, plan.reading),
             validation=Windows(validation, plan.sequence_length, EVALUATION_SEED),
             work=work,
             world=world,

@@ -13,6 +13,7 @@ from torch import distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.distributed_c10d import _set_pg_timeout
 
+from pruning_vs_scratch.cluster import slurm
 from pruning_vs_scratch.errors import PeerLost, UserError
 from pruning_vs_scratch.files import atomic_directory
 from pruning_vs_scratch.models.device import best_device
@@ -36,6 +37,8 @@ class World:
     """The processes as FSDP2 sees them, with two dimensions for copies and shards; None for one alone."""
     group: distributed.ProcessGroup | None = None
     """Through which the processes talk here; None for the group of all that they begin with."""
+    stop_at: float | None = None
+    """When a long step has to save and stop, in seconds since the epoch; only the first process knows."""
 
     @property
     def is_first(self) -> bool:
@@ -130,7 +133,7 @@ def joined_world(*, shard_in_node: bool = False) -> Iterator[World]:
     """
     size, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
     if size == 1:
-        yield World(best_device())
+        yield World(best_device(), stop_at=slurm.stop_time())
         return
     device = _device_of(local)
     try:
@@ -138,7 +141,9 @@ def joined_world(*, shard_in_node: bool = False) -> Iterator[World]:
             distributed.init_process_group("gloo")
         else:
             distributed.init_process_group("cpu:gloo,cuda:nccl", device_id=device)
-        world = World(device, distributed.get_rank(), size, _mesh(device, size, shard_in_node))
+        rank = distributed.get_rank()
+        stop_at = slurm.stop_time() if rank == 0 else None
+        world = World(device, rank, size, _mesh(device, size, shard_in_node), stop_at=stop_at)
         world.wait_at_most(SETTING_UP)
         yield world
     except RuntimeError as error:

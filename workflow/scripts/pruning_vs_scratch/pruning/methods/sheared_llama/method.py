@@ -34,6 +34,7 @@ from pruning_vs_scratch.training.accounting import training_fields
 from pruning_vs_scratch.training.loop import Trainer
 from pruning_vs_scratch.training.optimizer import PEAK, weight_groups
 from pruning_vs_scratch.training.sharding import whole_tensors
+from pruning_vs_scratch.training.task import MeanLoss, TrainingTask
 from pruning_vs_scratch.training.world import World
 
 
@@ -50,8 +51,8 @@ class MaskedLlama(nn.Module):
         return self.llama(**inputs)
 
 
-class MaskLearner(Trainer):
-    """The training loop with masks: minimises the loss over weights and masks, maximises over the multipliers.
+class MaskLearning(TrainingTask):
+    """Minimises the loss over weights and masks, maximises over the multipliers.
 
     Of several processes each holds all masks and its shard of the weights.
     """
@@ -62,26 +63,36 @@ class MaskLearner(Trainer):
         self,
         plan: TrainingPlan,
         model: MaskedLlama,
+        windows: Windows,
         options: ShearedLlamaOptions,
-        *,
-        train: Windows,
         domains: DomainText | None,
-        work: Path,
-        world: World,
     ) -> None:
+        super().__init__(plan, model, windows)
         self.options = options
         self.shape_masks = model.masks
         self.domains = domains
-        super().__init__(plan, model, masks={}, train=train, validation=None, work=work, world=world)
-        if domains is not None and self.state.loader:
-            domains.restore(self.state.loader)
-        elif domains is not None:
-            domains.references = self.domain_losses(domains)
 
     @property
     def llama(self) -> Any:
         """The Llama under the masks."""
         return self.model.llama
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Not with several domains, whose weights follow the losses."""
+        return self.domains is None
+
+    @property
+    def loader_state(self) -> dict[str, Any]:
+        """Of several domains, how far each is read, and its weight."""
+        return self.domains.state if self.domains is not None else {}
+
+    def begin(self, loader_state: dict[str, Any], mean_loss: MeanLoss) -> None:
+        """Read on in the domains where reading stopped; before the first step, take the parent's losses on them."""
+        if self.domains is not None and loader_state:
+            self.domains.restore(loader_state)
+        elif self.domains is not None:
+            self.domains.references = domain_losses(self.domains, mean_loss)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Weights at the plan's rate, masks and multipliers at theirs; the multipliers ascend."""
@@ -92,61 +103,54 @@ class MaskLearner(Trainer):
             {"params": list(self.shape_masks.multiplier_parameters()), "maximize": True, **rate},
         ]
 
-    def read_batch(self, step: int) -> torch.Tensor:
+    def read_batch(self, step: int, world: World) -> torch.Tensor:
         """The windows of a step; of several domains, as many of each as its weight draws."""
         if self.domains is None:
-            return super().read_batch(step)
+            return super().read_batch(step, world)
         sequences = self.domains.loader.next_batch(step, self.plan.global_batch_size)
-        self.state.loader = self.domains.state
-        return torch.from_numpy(self.windows.read(sequences[self.world.rank :: self.world.size]))
+        return torch.from_numpy(self.windows.read(sequences[world.rank :: world.size]))
 
-    def reads_ahead(self) -> bool:
-        """Not with several domains, whose weights follow the losses."""
-        return self.domains is None
-
-    def tokens_distinct(self) -> int:
+    def tokens_distinct(self, steps: int) -> int:
         """The loader of several domains reads no window twice."""
-        return super().tokens_distinct() if self.domains is None else self.state.tokens_seen
+        if self.domains is None:
+            return super().tokens_distinct(steps)
+        return steps * self.plan.global_batch_size * self.plan.sequence_length
 
-    def passes_at_once(self) -> int:
-        """One: all passes of a micro-batch would share the graph of its masks, which the first of them frees."""
-        return 1
-
-    def around_pass(self) -> AbstractContextManager[object]:
+    def around_pass(self, step: int) -> AbstractContextManager[object]:
         """The masks of this step, the same for all its micro-batches."""
-        return masking(self.llama, self.shape_masks.sample(step_generator(self.plan.seed, self.state.step)))
+        return masking(self.llama, self.shape_masks.sample(step_generator(self.plan.seed, step)))
 
-    def backward_penalty(self) -> None:
+    def backward_penalty(self, step: int, world: World) -> None:
         """Add up the masks' gradients of all processes, and add that of the Lagrangian."""
-        self.world.add_up_(p.grad for p in self.shape_masks.mask_parameters() if p.grad is not None)
-        self.shape_masks.penalty(self._progress()).backward()
+        world.add_up_(p.grad for p in self.shape_masks.mask_parameters() if p.grad is not None)
+        self.shape_masks.penalty(self._progress(step)).backward()
 
-    def finish_step(self) -> None:
+    def finish_step(self, steps: int, mean_loss: MeanLoss) -> None:
         """Keep the masks' parameters in their range, and now and then weigh the domains anew."""
         self.shape_masks.clamp_()
-        if self.domains is not None and self.state.step % self.options.domain_update_steps == 0:
-            with self.around_pass():
-                self.domains.reweigh(self.domain_losses(self.domains))
-            self.state.loader = self.domains.state
+        if self.domains is not None and steps % self.options.domain_update_steps == 0:
+            with self.around_pass(steps):
+                self.domains.reweigh(domain_losses(self.domains, mean_loss))
 
-    def domain_losses(self, domains: DomainText) -> dict[str, float]:
-        """Mean loss on each domain as the model is now, in nats per token."""
-        return {name: self.mean_loss(windows) for name, windows in domains.validation.items()}
-
-    def extra_metrics(self) -> dict[str, float]:
+    def extra_metrics(self, steps: int) -> dict[str, float]:
         """How far the target has come, the expected open share of each dimension, the weight of each domain."""
         shares = self.shape_masks.expected_shares()
         weights = self.domains.loader.weights if self.domains is not None else {}
         return {
-            "progress": self._progress(),
+            "progress": self._progress(steps),
             **{f"open_{name}": share.item() for name, share in shares.items()},
             **{f"weight_{name}": weight for name, weight in weights.items()},
         }
 
-    def _progress(self) -> float:
+    def _progress(self, step: int) -> float:
         """How far the target has shrunk, from 0 (the parent) to 1 (the goal)."""
         warmup = max(1, round(self.plan.steps * self.options.target_warmup_fraction))
-        return min(1.0, self.state.step / warmup)
+        return min(1.0, step / warmup)
+
+
+def domain_losses(domains: DomainText, mean_loss: MeanLoss) -> dict[str, float]:
+    """Mean loss on each domain as the model is now, in nats per token."""
+    return {name: mean_loss(windows) for name, windows in domains.validation.items()}
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
@@ -177,10 +181,8 @@ def learn(
         masks = ShapeMasks(shape, spec.target.shape, plan.init_seed)
     except ValueError as error:
         raise UserError(f"{spec.target.name}: {error}") from error
-    learner = MaskLearner(
-        plan, MaskedLlama(llama, masks), spec.options, train=windows, domains=domains, work=work, world=world
-    )
-    result = learner.train()
+    task = MaskLearning(plan, MaskedLlama(llama, masks), windows, spec.options, domains)
+    result = Trainer(task, masks={}, validation=None, work=work, world=world).train()
     tensors: Tensors = {}
     learned, tied = masks.deterministic(), llama.config.tie_word_embeddings
     for name, tensor in whole_tensors(llama):

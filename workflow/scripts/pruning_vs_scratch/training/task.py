@@ -1,0 +1,79 @@
+"""What a training loop trains, and what one kind of training does in its own way."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from pruning_vs_scratch.data.windows import Windows, step_sequences
+from pruning_vs_scratch.study.plan import TrainingPlan
+from pruning_vs_scratch.training.optimizer import weight_groups
+from pruning_vs_scratch.training.world import World
+
+MeanLoss = Callable[[torch.Tensor], float]
+"""Mean loss in nats per token on windows of shape (n, length + 1), as the model is at that moment."""
+
+
+class TrainingTask:
+    """Trains all weights of a Llama on the windows of a plan; other tasks override what they do otherwise."""
+
+    learns_masks = False
+    """Whether masks of the model are learned. They take memory, and all of a micro-batch shares their graph."""
+
+    def __init__(self, plan: TrainingPlan, model: nn.Module, windows: Windows) -> None:
+        self.plan = plan
+        self.model = model
+        """What is trained: all that resume state holds."""
+        self.windows = windows
+
+    @property
+    def llama(self) -> Any:
+        """The language model that the forward pass runs."""
+        return self.model
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether a batch depends on the plan alone, so that it can be read while the model works on the one before."""
+        return True
+
+    @property
+    def loader_state(self) -> dict[str, Any]:
+        """What resume state keeps of the order in which text is read: nothing where the plan says it all."""
+        return {}
+
+    def begin(self, loader_state: dict[str, Any], mean_loss: MeanLoss) -> None:
+        """Get ready for the first step, or for the next one after a stop."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What the optimiser updates."""
+        return weight_groups(self.model, self.plan.optimizer, self.plan.peak_learning_rate)
+
+    def read_batch(self, step: int, world: World) -> torch.Tensor:
+        """A process's windows of a step, shape (share, length + 1): a function of plan, step and rank alone."""
+        plan = self.plan
+        sequences = step_sequences(plan.window_start, plan.global_batch_size, step, world.rank, world.size)
+        return torch.from_numpy(self.windows.read(sequences))
+
+    def tokens_distinct(self, steps: int) -> int:
+        """How many of the tokens of the first ``steps`` are of different windows."""
+        plan = self.plan
+        stop = plan.window_start + steps * plan.global_batch_size
+        return plan.reading.distinct(plan.window_start, stop, self.windows.count) * plan.sequence_length
+
+    def around_pass(self, step: int) -> AbstractContextManager[object]:
+        """What is open while a micro-batch of a step goes forward and backward."""
+        del step
+        return nullcontext()
+
+    def backward_penalty(self, step: int, world: World) -> None:
+        """Add the gradient of a penalty, once per step."""
+
+    def finish_step(self, steps: int, mean_loss: MeanLoss) -> None:
+        """Bring parameters back into their range after ``steps`` optimiser steps."""
+
+    def extra_metrics(self, steps: int) -> dict[str, float]:
+        """More values for the record of the last of ``steps``."""
+        del steps
+        return {}
