@@ -3,7 +3,6 @@
 import random
 import resource
 import subprocess
-import sys
 from fractions import Fraction
 from functools import cache
 from itertools import combinations, pairwise
@@ -15,6 +14,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from program import PVS
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.load import load_config
 from pruning_vs_scratch.config.strict_yaml import read_yaml
@@ -345,7 +345,7 @@ def test_snakemake_plans_the_jobs_of_a_rung(tmp_path: Path) -> None:
 def test_the_question_is_answered_in_ten_seconds() -> None:
     """Of a processor; what can be run in a day on eight GPUs."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "workflow/scripts/ladder.py", "--hours=24", "--gpus=8", "--device=h100"]
+    command = [*PVS, "ladder", "--hours=24", "--gpus=8", "--device=h100"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from own_method import write_package
+from program import code_of
 from pruning_vs_scratch.config.pruning import PruningConfig
 from pruning_vs_scratch.pruning.catalogue import BUILT_IN, RESERVED, methods
 from test_workflow import REPOSITORY, checkout
@@ -23,8 +24,7 @@ OVERLAY = {
 
 def run(folder: Path, own: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A command with a folder of installed packages on its path."""
-    path = os.pathsep.join([str(own), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = os.environ | {"PYTHONPATH": path}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(own), code_of(folder)["PYTHONPATH"]])}
     return subprocess.run(
         [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
@@ -36,9 +36,9 @@ def test_a_method_of_another_package_goes_through_a_whole_study(tmp_path: Path) 
     (folder / "config/own.yaml").write_text(
         yaml.safe_dump(yaml.safe_load((folder / "config/smoke.yaml").read_text()) | OVERLAY)
     )
-    planned = run(folder, own, "workflow/scripts/plan_study.py", "--study", "own")
+    planned = run(folder, own, "-m", "pruning_vs_scratch", "plan", "own")
     assert planned.returncode == 0, planned.stderr
-    finished = run(folder, own, "workflow/scripts/run_study.py", "--cores", "2", "--configfile", "config/own.yaml")
+    finished = run(folder, own, "-m", "pruning_vs_scratch", "run", "own", "--cores", "2")
     assert finished.returncode == 0, finished.stdout + finished.stderr
     results = folder / "results/own"
     assert "every_other" in set(pd.read_csv(results / "results.csv")["method"])
@@ -117,7 +117,7 @@ def test_a_method_that_cannot_be_used_is_refused_with_its_package(
     if facts != "":
         write_broken(own, facts)
     commands = (
-        ["workflow/scripts/plan_study.py"],
+        ["-m", "pruning_vs_scratch", "plan"],
         ["workflow/scripts/prune.py", "--model", "x", "--method", "wanda", "--ratio", "0.5", "--out", "y"],
     )
     for words in commands:

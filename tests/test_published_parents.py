@@ -1,7 +1,5 @@
 """A parent that others trained: what its study may ask for, how its runs are called, and what is known of it."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +13,7 @@ from matplotlib.text import Text
 from checkpoints_world import POSITIONS, PUBLISHED, VOCABULARY, published_llama, with_special, write_published
 from figure_world import drawn, stored
 from models import tiny_mistral
-from pruning_vs_scratch.cli import REPOSITORY
+from program import pvs
 from pruning_vs_scratch.config.checkpoint import HubCheckpoint, PathCheckpoint
 from pruning_vs_scratch.config.load import parse_config
 from pruning_vs_scratch.data.tokenizer import load_tokenizer, separator_of, take_tokenizer
@@ -231,9 +229,7 @@ def test_models_are_compared_by_the_tokens_since_an_unknown_pretraining(unknown:
 def test_advice_from_an_unknown_parent_says_that_it_cannot_be_compared(unknown: Tables, tmp_path: Path) -> None:
     (tmp_path / "results/mine").mkdir(parents=True)
     (tmp_path / "tables").rename(tmp_path / "results/mine/tables")
-    script = str(REPOSITORY / "workflow/scripts/recommend.py")
-    words = [sys.executable, script, "--study", "mine", "--tokens", "65536", "--ratio", "0.5"]
-    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    result = pvs(tmp_path, "recommend", "mine", "--tokens", "65536", "--ratio", "0.5")
     assert result.returncode == 0, result.stderr
     assert "Parent of unknown tokens." in result.stdout
     assert "Nobody says what the study's parent was trained on" in result.stdout

@@ -113,6 +113,13 @@ def ladder(parents: Iterable[Parent], machine: Machine, matrices: Sequence[Matri
     return Ladder(found, unpriced)
 
 
+def chosen(known: Sequence[Price], hours: float | None, *, named: bool) -> Price | None:
+    """The rung to describe and to write: the largest that fits, or the one that was named, with the full matrix."""
+    if hours is not None:
+        return largest_within(known, hours)
+    return known[-1] if named else None
+
+
 def largest_within(known: Sequence[Price], hours: float) -> Price:
     """The largest rung that takes no more hours, with the full matrix if that fits too.
 
