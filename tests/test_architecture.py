@@ -47,7 +47,7 @@ FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
 )  # fmt: skip
 """From the lowest: by name of a room, its modules; of two entries that match a module, the longer one counts."""
 UPWARD = {
-    ("study.study", "parents.folder"): "only a study with a parent in a local folder asks which files that folder has",
+    ("study.sources", "parents.folder"): "only a study with a parent in a local folder asks which files it has",
 }
 """Imports that the floors would forbid, and why they stay."""
 TORCH = {"torch", "transformers", "lm_eval"}
