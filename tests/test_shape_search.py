@@ -131,7 +131,7 @@ def test_candidates_train_at_the_studys_rate_while_a_sweep_waits_for_their_shape
 
 
 def test_too_little_text_for_a_candidate_is_found_before_it_trains(smoke: dict[str, Any]) -> None:
-    needed = searched(smoke, shape_search=SEARCH | {"tokens": 65536}).windows_needed("train")
+    needed = searched(smoke, shape_search=SEARCH | {"tokens": 65536}).text.windows_needed("train")
     assert needed == [((16384 + 65536) // 128, 128)]
 
 

@@ -46,7 +46,9 @@ class Study:
         """Of a shape search: in no table but the ledger and the search's own."""
         self.pairs: list[Pair] = expansion.pairs
         self.sources = StudySources(self.config, self.paths)
+        """What is read that the study does not make."""
         self.text = StudyText(self.config, self.paths, self.reading, self._plans_of_text())
+        """Corpora, and how much of each is read."""
 
     def run(self, name: str) -> Run:
         """A run, trunk, trial or candidate by name.
