@@ -216,7 +216,7 @@ def test_what_is_held_out_is_enough_for_the_windows_that_are_scored() -> None:
         divided = source.held_out_files * source.tokens_per_file
         for split in ("calibration", "validation", "test"):
             fraction = getattr(study.config.corpus.splits, split).fraction
-            needed = max(windows * (length + 1) for windows, length in study.windows_needed(split))
+            needed = max(windows * (length + 1) for windows, length in study.text.windows_needed(split))
             assert fraction * divided > 1.5 * needed, (rung.name, split)
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.study.priority import training_flops
 from pruning_vs_scratch.time_left import Guess, TimeLeft
 
 START_SECONDS = 6.0
@@ -64,7 +65,7 @@ def _training_seconds(study: Study, name: str) -> float:
     if plan is None:
         return 0.0
     blocks = trained.target.shape.layers
-    return study.training_flops(name) / FLOPS_PER_SECOND + plan.steps * blocks * BLOCK_SECONDS
+    return training_flops(study.recorded_runs, name) / FLOPS_PER_SECOND + plan.steps * blocks * BLOCK_SECONDS
 
 
 class Progress:

@@ -76,7 +76,7 @@ class Price:
     def state_gigabytes(self) -> float:
         """Weights, gradients and moments of the parent, of a device."""
         parent = next(name for name, run in self.study.runs.items() if run.role == "parent")
-        return STATE_BYTES * self.parent.params / self.study.training_processes(parent) / 1e9
+        return STATE_BYTES * self.parent.params / self.study.processes.training(parent) / 1e9
 
     @property
     def rates(self) -> str:

@@ -125,7 +125,7 @@ class StudyRun:
 
 def threads_of_training(study: Study) -> int:
     """CPU threads of the widest training job."""
-    processes = max((study.training_processes(name) for name in study.trained_by_plan), default=1)
+    processes = max((study.processes.training(name) for name in study.trained_by_plan), default=1)
     return study.config.training.threads * processes
 
 
