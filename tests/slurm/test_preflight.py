@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from checkouts import SMOKE, checkout
 from private_slurm import Cluster
 from program import PVS, pvs
 from studies_on_slurm import SNAKEMAKE, overlay
-from test_workflow import SMOKE, checkout
 
 GPUS = {"cluster": {"gpus": True}}
 SLOW = {"cluster": {"evaluation_minutes": 5}}

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from checkouts import results_of
 from studies_on_slurm import ATTEMPTS
-from test_workflow import results_of
 
 
 def test_a_study_through_slurm_gives_the_same_results(local: Path, through_slurm: Path) -> None:

@@ -1,0 +1,72 @@
+"""Copies of the project in folders of their own, and the commands that run a study there."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from program import PVS, code_of
+from pruning_vs_scratch.cli import REPOSITORY
+
+SMOKE = ["--configfile", "config/smoke.yaml"]
+SECRETS = {
+    "HF_TOKEN": "hf_a-secret-of-the-test",
+    "WANDB_API_KEY": "another-secret-of-the-test",
+    "password": "a-password-of-the-test",
+}
+
+
+def checkout(folder: Path) -> Path:
+    """The tracked parts of the project that a run needs, in an empty folder."""
+    folder.mkdir(parents=True)
+    shutil.copy(REPOSITORY / "Snakefile", folder)
+    for name in ("workflow", "config", "envs", "slurm"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    return folder
+
+
+def study_command(*arguments: str) -> list[str]:
+    """A call of pvs run on two cores, as make does it."""
+    return [*PVS, "run", "smoke", "--cores", "2", *arguments]
+
+
+def command(folder: Path, words: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder."""
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def run_study(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the smallest study to its end, with secrets in its environment."""
+    indexes = f"{os.environ.get('PIP_EXTRA_INDEX_URL', '')} http://user:{SECRETS['password']}@127.0.0.1:9/simple"
+    variables = {**SECRETS, "PIP_EXTRA_INDEX_URL": indexes.strip()}
+    words = study_command()
+    environment = os.environ | code_of(folder) | variables
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Call Snakemake itself."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def script(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Call an entry point."""
+    command = [sys.executable, f"workflow/scripts/{name}", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def results_of(folder: Path) -> str:
+    """The text of results.csv."""
+    return (folder / "results/smoke/results.csv").read_text()
+
+
+def planned_jobs(folder: Path, *arguments: str) -> dict[str, int]:
+    """Jobs by rule of a dry run."""
+    result = snakemake(folder, *arguments, "-n", "--quiet", "rules")
+    assert result.returncode == 0, result.stdout + result.stderr
+    table = re.findall(r"^(\w+) +(\d+)$", result.stdout + result.stderr, re.MULTILINE)
+    return {rule: int(count) for rule, count in table}

@@ -1,0 +1,168 @@
+"""Figures show what their data file says, are labelled, legible, and the same bytes each time."""
+
+import re
+import shutil
+import subprocess
+import sys
+from itertools import combinations, product
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from figure_world import STUDIES, WITHOUT_TORCH, columns_of, drawn, points, texts, words
+from pruning_vs_scratch.cli import REPOSITORY
+from pruning_vs_scratch.figures.catalogue import FIGURES, needed_tables
+from pruning_vs_scratch.figures.save import save
+from pruning_vs_scratch.tables.load import Tables
+from synthetic_tables import BUDGETS
+
+TALK = product(FIGURES, ["whole"], ["talk"])
+
+
+@pytest.fixture(scope="module", params=[*product(FIGURES, STUDIES, ["column"]), *TALK], ids="-".join)
+def case(request: pytest.FixtureRequest, figure_tables: dict[str, Tables]) -> tuple[Figure, str]:
+    """Every figure of every study, with the study's key; of one study also for slides."""
+    name, study, size = request.param
+    return drawn(name, figure_tables[study], size), study
+
+
+def test_no_text_is_clipped_hidden_or_too_small(case: tuple[Figure, str]) -> None:
+    figure, _ = case
+    boxes = texts(figure)
+    width, height = figure.canvas.get_width_height()
+    for text, box in boxes:
+        inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
+        assert inside, f"clipped: {text.get_text()!r}"
+        assert text.get_fontsize() >= 7
+    for (one, first), (other, second) in combinations(boxes, 2):
+        assert not first.overlaps(second), f"{one.get_text()!r} overlaps {other.get_text()!r}"
+
+
+def test_axes_are_labelled_and_the_study_is_named(case: tuple[Figure, str]) -> None:
+    figure, study = case
+    for axes in figure.axes:
+        if axes.axison:
+            assert axes.get_xlabel()
+            assert axes.get_ylabel() or axes.get_shared_y_axes().get_siblings(axes) != [axes]
+    shown = words(figure)
+    assert "Study demo: parent 524k tokens" in shown or study == "unmatched"
+    if figure.legends and study != "unmatched":
+        assert ("3 seeds" if study == "seeds" else "1 seed") in shown
+
+
+@pytest.mark.parametrize("study", ["whole", "seeds", "one_budget"])
+def test_token_budget_draws_its_data(figure_tables: dict[str, Tables], study: str) -> None:
+    data = FIGURES["token_budget"].drawing.data(figure_tables[study])
+    figure = drawn("token_budget", figure_tables[study])
+    assert len(figure.axes) == data["panel"].nunique() == 4
+    for axes, (panel, rows) in zip(figure.axes, data.groupby("panel", sort=False), strict=True):
+        assert axes.get_title().startswith(str(panel))
+        lines = {line.get_label(): line for line in axes.lines}
+        assert list(lines["parent"].get_ydata()) == [rows["loss_parent"].iloc[0]] * 2
+        assert list(lines["from scratch"].get_ydata()) == list(rows["loss_scratch"])
+        (pruned,) = (
+            line for label, line in lines.items() if label in ("ShortGPT", "Minitron-width", "Wanda", "Wanda 2:4")
+        )
+        assert list(pruned.get_xdata()) == list(rows["budget"])
+        assert list(pruned.get_ydata()) == list(rows["loss_retrained"])
+        assert [text.get_text()[:4] for text in axes.texts] == [f"{gap:.2f}"[:4] for gap in rows["gap"]]
+
+
+def test_a_baseline_that_methods_share_is_drawn_at_the_budgets_of_all(
+    figure_tables: dict[str, Tables], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(figure_tables["whole"].folder, tmp_path / "tables"))
+    gaps = pd.read_csv(folder / "gaps.csv")
+    at_most = gaps[(gaps["method"] == "shortgpt") & (gaps["budget"] == gaps["budget"].max())]
+    pd.concat([at_most.assign(method="minitron_depth"), gaps]).to_csv(folder / "gaps.csv", index=False)
+    depth = drawn("token_budget", Tables(folder)).axes[0]
+    (scratch,) = (line for line in depth.lines if line.get_label() == "from scratch")
+    assert list(scratch.get_xdata()) == list(BUDGETS)
+
+
+def test_full_budget_draws_its_data(figure_tables: dict[str, Tables]) -> None:
+    data = FIGURES["full_budget"].drawing.data(figure_tables["whole"])
+    losses, gaps = drawn("full_budget", figure_tables["whole"]).axes
+    bars = [bar.get_width() for bar in losses.patches]
+    assert bars == [*data["loss_retrained"], *data["loss_scratch"]]
+    assert [x for x, _ in points(gaps)] == list(data["gap"])
+    assert [label.get_text() for label in losses.get_yticklabels()][-1] == "Wanda 2:4 0.5"
+
+
+def test_ratio_draws_its_data(figure_tables: dict[str, Tables]) -> None:
+    data = FIGURES["ratio"].drawing.data(figure_tables["whole"])
+    (axes,) = drawn("ratio", figure_tables["whole"]).axes
+    assert set(data["budget"]) == {max(BUDGETS)}
+    assert points(axes) == columns_of(data, "x", "gap")
+    assert list(axes.get_xticks()) == [0.5, 0.75]
+
+
+def test_a_figure_without_data_says_so(figure_tables: dict[str, Tables]) -> None:
+    assert FIGURES["full_budget"].drawing.data(figure_tables["no_full"]).empty
+    shown = [text.get_text() for text, _ in texts(drawn("full_budget", figure_tables["no_full"]))]
+    assert "This study has no baselines at the full budget." in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "study"), [("token_budget", "no_full"), ("full_budget", "one_ratio"), ("ratio", "no_full")]
+)
+def test_files_are_complete_and_the_same_each_time(
+    figure_tables: dict[str, Tables], tmp_path: Path, name: str, study: str
+) -> None:
+    for folder in ("one", "two"):
+        save(FIGURES[name], figure_tables[study], "demo", tmp_path / folder)
+    for suffix in ("pdf", "png", "csv"):
+        one, two = (tmp_path / folder / f"{name}.{suffix}" for folder in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
+    read = pd.read_csv(tmp_path / "one" / f"{name}.csv")
+    pd.testing.assert_frame_equal(read, FIGURES[name].drawing.data(figure_tables[study]), check_dtype=False)
+
+
+def test_the_entry_point_redraws_without_torch(figure_tables: dict[str, Tables], tmp_path: Path) -> None:
+    script = REPOSITORY / "workflow/scripts/draw_figures.py"
+    tables = str(figure_tables["whole"].folder)
+    subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, str(script), "--tables", tables, "--study", "demo",
+         "--out", str(tmp_path), "--size", "talk"],
+        check=True,
+    )  # fmt: skip
+    files = {f"{name}.{kind}" for name in FIGURES for kind in ("csv", "pdf", "png")}
+    assert {path.name for path in tmp_path.iterdir()} == files
+
+
+def test_the_report_explains_every_figure() -> None:
+    captions = [REPOSITORY / "workflow" / figure.caption for figure in FIGURES.values()]
+    assert all(caption.read_text(encoding="utf-8").strip() for caption in captions)
+    assert sorted((REPOSITORY / "workflow/report/figures").iterdir()) == sorted(captions)
+
+
+def test_the_guide_to_results_lists_the_figures_in_their_order() -> None:
+    guide = (REPOSITORY / "docs/results.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `figures/demo/(\w+)\.\*`", guide, re.MULTILINE) == list(FIGURES)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_reads_the_tables_that_its_entry_names(
+    figure_tables: dict[str, Tables], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+    read = Tables._read
+
+    def watched(tables: Tables, file: str, folder: Path | None = None) -> pd.DataFrame:
+        seen.add(str((Path("tables") if folder is None else Path()) / file))
+        return read(tables, file, folder)
+
+    monkeypatch.setattr(Tables, "_read", watched)
+    for study in ("whole", "seeds"):
+        drawn(name, Tables(figure_tables[study].folder))
+    assert seen == set(FIGURES[name].needs)
+    assert set(FIGURES[name].needs) <= set(needed_tables())
+
+
+def test_the_lists_of_figures_and_printed_tables_are_read_without_matplotlib_or_pandas() -> None:
+    lists = ("figures.catalogue", "tables.published.catalogue")
+    imports = "; ".join(f"import pruning_vs_scratch.{module}" for module in lists)
+    check = f"import sys; {imports}; assert not {{'matplotlib', 'pandas', 'torch'}} & {{*sys.modules}}"
+    subprocess.run([sys.executable, "-c", check], check=True)
