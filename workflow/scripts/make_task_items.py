@@ -26,7 +26,8 @@ def main() -> None:
     tokenizer = load_tokenizer(arguments.tokenizer)
 
     def fits(text: str) -> bool:
-        return len(tokenizer.encode(text).ids) <= arguments.longest
+        found: bool = len(tokenizer.encode(text).ids) <= arguments.longest
+        return found
 
     documents = read_documents(arguments.documents)
     items = make_items(arguments.kind, documents, arguments.items, arguments.seed, fits)

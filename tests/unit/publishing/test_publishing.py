@@ -235,5 +235,7 @@ def test_a_mistake_in_the_section_is_named(smoke: dict[str, Any], change: dict[s
 def test_the_command_names_the_studies_and_shows_no_traceback() -> None:
     result = pvs(REPOSITORY, "export", "smoky", "--run", PARENT, "--out", "exported")
     assert result.returncode == 1
-    assert result.stderr.startswith("error: no study 'smoky': there is no config/smoky.yaml; there are: demo, ")
+    assert result.stderr.startswith(
+        "error: no study 'smoky': there is no config/smoky.yaml; did you mean 'smoke'? There are"
+    )
     assert len(result.stderr.splitlines()) == 1

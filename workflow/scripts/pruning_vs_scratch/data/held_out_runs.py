@@ -48,7 +48,7 @@ class HeldOutRuns:
 
     def hold(self, runs: Hashes) -> NDArray[np.bool_]:
         """Which of some runs are held-out ones, shape (n,)."""
-        found = self._taken[runs >> self._shift]
+        found: NDArray[np.bool_] = self._taken[runs >> self._shift]
         likely = np.flatnonzero(found)
         places = np.searchsorted(self._hashes, runs[likely])
         places[places == len(self._hashes)] = 0

@@ -181,7 +181,7 @@ class TokenStore:
                 "entries; use the checkpoint's own tokenizer"
             )
 
-    def _open(self, shard: dict[str, Any]) -> NDArray:
+    def _open(self, shard: dict[str, Any]) -> NDArray[Any]:
         path = self.folder / shard["file"]
         expected = shard["tokens"] * self.dtype.itemsize
         found = path.stat().st_size if path.exists() else 0

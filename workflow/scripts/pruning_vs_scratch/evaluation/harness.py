@@ -31,7 +31,7 @@ HARNESS_TASKS = Path(lm_eval.tasks.__file__).parent
 DIGITS_OF_A_CLUSTER = 12
 
 
-class SharedHarness(HFLM):
+class SharedHarness(HFLM):  # type: ignore[misc] # lm_eval has no types
     """A model whose requests the processes of a world share; each of them gets all answers.
 
     lm-eval draws few-shot examples item by item, so every process must build the requests of all items.
@@ -108,7 +108,8 @@ def _loaded_from(config: dict[str, Any], items: Path) -> dict[str, Any]:
 
 def _loaded(task: str | dict[str, Any]) -> dict[str, Any]:
     try:
-        return TaskManager(include_defaults=False).load([task])["tasks"]
+        found: dict[str, Any] = TaskManager(include_defaults=False).load([task])["tasks"]
+        return found
     except ValueError as error:
         if "cache" not in str(error).lower():
             raise

@@ -62,6 +62,7 @@ def load_llama(folder: Path, device: torch.device = CPU, dtype: torch.dtype = to
         raise UserError(
             f"weights of the checkpoint {folder} have other shapes than its {CONFIG_FILE} says; fetch it again"
         ) from error
+    model: LlamaForCausalLM
     model, report = loaded
     tied = {OUTPUT} if model.config.tie_word_embeddings else set()
     missing = sorted(set(report["missing_keys"]) - tied)

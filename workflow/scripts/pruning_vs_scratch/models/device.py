@@ -21,7 +21,8 @@ def best_device() -> torch.device:
 def native_bf16(device: torch.device) -> bool:
     """Whether a device multiplies bf16 in hardware; where it does not, bf16 is up to fifty times slower than fp32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        found: bool = torch.cuda.is_bf16_supported(including_emulation=False)
+        return found
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 

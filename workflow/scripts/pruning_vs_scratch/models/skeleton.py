@@ -41,7 +41,8 @@ class Skeleton:
         block.load_state_dict(_converted(tensors, self.dtype, self.device, copied=True), assign=True)
         attention: Any = block.self_attn
         attention.layer_idx = index
-        return block.requires_grad_(False)
+        found: nn.Module = block.requires_grad_(False)
+        return found
 
     def first_inputs(self, tokens: torch.Tensor) -> tuple[torch.Tensor, dict[str, Any]]:
         """What the model hands to its first block for tokens of shape (n, length).
@@ -72,7 +73,8 @@ class Skeleton:
         head = nn.Sequential(self._model.model.norm, self._model.lm_head)
         if self._head is None:
             self._head = _converted(head.state_dict(), self.dtype, self.device)
-        return functional_call(head, self._head, hidden.to(self.device))
+        found: torch.Tensor = functional_call(head, self._head, hidden.to(self.device))
+        return found
 
 
 def _converted(

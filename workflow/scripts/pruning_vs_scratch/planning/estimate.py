@@ -76,7 +76,8 @@ class Estimator:
             "evaluate": lambda group: self._evaluate(self.study.evaluation_groups[group]),
             "measure_speed": lambda _: self._measure_speed(),
         }
-        return by_rule.get(job.rule, lambda _: Load())(job.subject)
+        found: Load = by_rule.get(job.rule, lambda _: Load())(job.subject)
+        return found
 
     def _text(self, work: Work, corpora: list[str]) -> Load:
         tokens = sum(tokens_of(self.study, corpus) for corpus in corpora)

@@ -114,7 +114,7 @@ class CalibrationStream:
     @torch.no_grad()
     def run(self, block: nn.Module, states: torch.Tensor) -> torch.Tensor:
         """Output of a block, on the device, for hidden states of shape (batch, length, hidden)."""
-        output = block(states.to(self.model.device, non_blocking=True), **self._keywords[len(states)])
+        output: torch.Tensor = block(states.to(self.model.device, non_blocking=True), **self._keywords[len(states)])
         if not torch.isfinite(output).all():
             raise UserError(
                 f"decoder block {block_index(block)} produced NaN or inf on the calibration text: "

@@ -73,7 +73,8 @@ def _read_array(paths: Sequence[Path], length: int | None) -> np.ndarray:
         )
     if length not in (None, array.shape[1]):
         raise UserError(f"{path} holds windows of {array.shape[1]} tokens; leave --sequence-length out")
-    return array.astype(np.int64)
+    found: np.ndarray = array.astype(np.int64)
+    return found
 
 
 def _tokenised(files: Sequence[Path], tokenizer_folder: Path, threads: int | None) -> np.ndarray:

@@ -91,7 +91,8 @@ def _reloaded_logits(folder: Path, tokens: torch.Tensor, *, low_memory: bool) ->
     """Logits of a written checkpoint: by transformers alone, or block by block where memory is short."""
     if not low_memory:
         with torch.no_grad():
-            return load_llama(folder).eval()(input_ids=tokens, use_cache=False).logits
+            found: torch.Tensor = load_llama(folder).eval()(input_ids=tokens, use_cache=False).logits
+            return found
     written = BlockwiseModel.open(folder, torch.device("cpu"), low_memory=True)
     probe = Probe(written.config, written.outside)
     for index in range(written.shape.layers):

@@ -36,7 +36,10 @@ def learn_masks(
     windows = windows.read_by(plan.reading)
     domains = _domain_text(request, spec.options, plan, windows)
     learn = implementation_of(request.method).learn
-    return learn(same_model(lambda: load_llama(request.model), world), spec, plan, windows, domains, work, world)
+    found: Learned | None = learn(
+        same_model(lambda: load_llama(request.model), world), spec, plan, windows, domains, work, world
+    )
+    return found
 
 
 def _domain_text(

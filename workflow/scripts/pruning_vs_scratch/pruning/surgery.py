@@ -39,7 +39,8 @@ def kept_blocks(parent: ModelShape, kept: Kept) -> list[int]:
 
 def kept_kv_heads(heads: torch.Tensor, parent: ModelShape) -> torch.Tensor:
     """The key-value heads that some query heads read."""
-    return torch.unique(heads // (parent.heads // parent.kv_heads))
+    found: torch.Tensor = torch.unique(heads // (parent.heads // parent.kv_heads))
+    return found
 
 
 def cut_outside(tensors: Tensors, kept: Kept) -> Tensors:
@@ -79,9 +80,10 @@ def cut_model(model: LlamaForCausalLM, kept: Kept) -> LlamaForCausalLM:
     for position, index in enumerate(kept_blocks(shape, kept)):
         block = cut_block(model.model.layers[index].state_dict(), kept, position, shape)
         cut |= {f"{BLOCK_PREFIX}{position}.{name}": tensor for name, tensor in block.items()}
-    smaller = type(model)(with_shape(model.config, kept_shape(shape, kept)))
+    smaller: LlamaForCausalLM = type(model)(with_shape(model.config, kept_shape(shape, kept)))
     smaller.load_state_dict(cut)
-    return smaller.train(model.training)
+    smaller.train(model.training)
+    return smaller
 
 
 def head_channels(heads: torch.Tensor, head_dim: int) -> torch.Tensor:

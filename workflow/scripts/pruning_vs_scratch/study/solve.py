@@ -115,10 +115,12 @@ def solved_widths(parent: ModelShape, ratio: float, *, tolerance: float, all_hea
 
 def _step(size: int) -> int:
     """The largest power of two of which a size is some dozens."""
-    return 2 ** int(math.log2(min(max(size // SIZE_IN_STEPS, LEAST_STEP), MOST_STEP)))
+    found: int = 2 ** int(math.log2(min(max(size // SIZE_IN_STEPS, LEAST_STEP), MOST_STEP)))
+    return found
 
 
 def distance(shape: ModelShape, other: ModelShape, parent: ModelShape) -> float:
     """How far two shapes lie from each other, in shares of the parent's hidden size, neurons and heads."""
     keys = ("hidden_size", "ffn_size", "heads")
-    return sum(abs(getattr(shape, key) - getattr(other, key)) / getattr(parent, key) for key in keys)
+    found: float = sum(abs(getattr(shape, key) - getattr(other, key)) / getattr(parent, key) for key in keys)
+    return found

@@ -74,7 +74,7 @@ def gap_groups(tables: Tables, dataset: str) -> list[GapGroup]:
     return sorted(groups, key=_place)
 
 
-def _place(group: GapGroup) -> tuple:
+def _place(group: GapGroup) -> tuple[Any, ...]:
     """Sort key: the order of tables and figures."""
     family = ("depth", "width", "sparse", "hybrid").index(group.granularity)
     return group.setting, family, group.method, ":" in group.pattern, group.pattern, group.ratio, group.budget

@@ -72,6 +72,7 @@ def _channel_rows(scores: ChannelScores, path: Path) -> Iterator[Row]:
 def _scores(path: Path, name: str) -> Matrix:
     try:
         with safe_open(path, framework="numpy") as file:
-            return file.get_tensor(name)
+            found: Matrix = file.get_tensor(name)
+            return found
     except (SafetensorError, OSError) as error:
         raise UserError(f"cannot read {name} of {path} ({error}): delete it, and the run is scored again") from error

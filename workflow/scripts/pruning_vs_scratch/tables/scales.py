@@ -129,7 +129,8 @@ def _chosen(rows: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     counts["reported"] = counts.index.isin(paper.set_index(["method", "ratio"]).index)
     order = ["studies", "reported", "points"]
     method, ratio = counts.sort_values(order, ascending=False, kind="stable").index[0]
-    return rows[(rows["method"] == method) & (rows["ratio"] == ratio)]
+    found: pd.DataFrame = rows[(rows["method"] == method) & (rows["ratio"] == ratio)]
+    return found
 
 
 def _with_predictions(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:

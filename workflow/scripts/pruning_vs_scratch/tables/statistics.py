@@ -131,7 +131,8 @@ def _bootstrap_interval(strata: Sequence[Matrix], precision: Precision) -> tuple
         return fixed / len(strata), fixed / len(strata)
 
     def mean_of_means(*samples: Matrix, axis: int) -> Matrix:
-        return (sum(sample.mean(axis=axis) for sample in samples) + fixed) / len(strata)
+        found: Matrix = (sum(sample.mean(axis=axis) for sample in samples) + fixed) / len(strata)
+        return found
 
     # Half a second, which figures and tables have no need of.
     from scipy.stats import bootstrap
@@ -160,7 +161,8 @@ def by_cluster(values: Matrix, clusters: ArrayLike) -> Matrix:
     _, index, sizes = np.unique(np.asarray(clusters), return_inverse=True, return_counts=True)
     sums = np.stack([np.bincount(index, weights=row, minlength=len(sizes)) for row in values])
     means = values.mean(axis=1, keepdims=True)
-    return means + (sums - means * sizes) * len(sizes) / values.shape[1]
+    found: Matrix = means + (sums - means * sizes) * len(sizes) / values.shape[1]
+    return found
 
 
 def p_above(estimate: Estimate, bound: float) -> float:
@@ -205,4 +207,5 @@ def slope_weights(x: ArrayLike) -> NDArray[np.float64]:
     A slope is thus a weighted sum of differences: one slope per sequence, tested like any other mean.
     """
     centred = np.asarray(x, dtype=float) - np.mean(np.asarray(x, dtype=float))
-    return centred / (centred**2).sum()
+    found: NDArray[np.float64] = centred / (centred**2).sum()
+    return found

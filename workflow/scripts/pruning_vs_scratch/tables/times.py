@@ -56,7 +56,8 @@ def times_row(phase: str, manifests: list[Manifest]) -> dict[str, Any]:
 def _seconds(manifest: Manifest) -> float:
     """Seconds of the last attempt, or those of all attempts of a training; a shared trunk is a job of its own."""
     ledger = manifest["facts"].get("ledger", {})
-    return max(manifest["seconds"], ledger.get("wall_seconds", 0) - ledger.get("wall_seconds_trunk", 0))
+    found: float = max(manifest["seconds"], ledger.get("wall_seconds", 0) - ledger.get("wall_seconds_trunk", 0))
+    return found
 
 
 def manifest_paths(study: Study) -> Iterator[tuple[str, Path]]:

@@ -272,7 +272,8 @@ def _resizing_seen(meter: _Meter) -> Iterator[None]:
 
     def seen(storage: torch.UntypedStorage, size: int) -> torch.UntypedStorage:
         meter.resized(storage._cdata, size)
-        return resize(storage, size)
+        found: torch.UntypedStorage = resize(storage, size)
+        return found
 
     torch.UntypedStorage.resize_ = seen  # type: ignore[method-assign,assignment]
     try:

@@ -307,6 +307,7 @@ class Trainer:
             total = self.whole(loss_sum, inputs, targets, chunk, self.separator, self.plan.fused_loss)
             return total, total
         states = self.teacher.states(inputs, self.separator)
+        sums: tuple[torch.Tensor, torch.Tensor]
         sums = self.whole(distilled_loss_sums, inputs, targets, states, distillation, chunk, self.separator)
         self.teacher.let_go()
         return sums
@@ -322,9 +323,12 @@ class Trainer:
 
     def _sequence_losses(self, windows: torch.Tensor) -> torch.Tensor:
         with self._autocast():
-            return self.whole(sequence_losses, windows, self.plan.micro_batch_size, self.chunk, self.separator)
+            found: torch.Tensor = self.whole(
+                sequence_losses, windows, self.plan.micro_batch_size, self.chunk, self.separator
+            )
+            return found
 
-    def _autocast(self) -> AbstractContextManager:
+    def _autocast(self) -> AbstractContextManager[object]:
         return autocast(self.precision, self.world.device, keep_casts=self.world.size == 1)
 
     def _validation_windows(self, windows: Windows | None) -> torch.Tensor | None:

@@ -27,7 +27,8 @@ def last_hidden_states(model: LlamaForCausalLM, inputs: torch.Tensor, separator:
     With a ``separator``, documents that share a window do not see each other.
     """
     positions = None if separator is None else document_positions(inputs, separator)
-    return model.model(input_ids=inputs, position_ids=positions, use_cache=False).last_hidden_state
+    found: torch.Tensor = model.model(input_ids=inputs, position_ids=positions, use_cache=False).last_hidden_state
+    return found
 
 
 def loss_sum(
@@ -100,7 +101,8 @@ def summed_in_chunks(
     its logits are there, so that nothing is computed twice (as in Hsu et al., "Liger Kernel", 2410.10989, section 3).
     Gradients flow from the first sum alone; the others have none.
     """
-    return _SummedInChunks.apply(hidden, weight, chunk, loss)
+    found: tuple[torch.Tensor, ...] = _SummedInChunks.apply(hidden, weight, chunk, loss)
+    return found
 
 
 class _SummedInChunks(torch.autograd.Function):

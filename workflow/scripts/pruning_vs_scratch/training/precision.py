@@ -28,7 +28,7 @@ def as_multiplied(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else tensor
 
 
-def autocast(precision: Precision, device: torch.device, *, keep_casts: bool = True) -> AbstractContextManager:
+def autocast(precision: Precision, device: torch.device, *, keep_casts: bool = True) -> AbstractContextManager[object]:
     """Mixed precision for the forward pass: fp32 weights, bf16 products.
 
     Casts of weights are kept for the next micro-batch, unless the weights are only gathered for a moment.

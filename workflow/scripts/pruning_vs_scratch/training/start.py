@@ -82,6 +82,7 @@ def _starting_weights(request: TrainingRequest) -> LlamaForCausalLM:
         return with_linears_of(trained, drawn, head=head)
     shape = starting_shape(request)
     if request.like is not None:
-        return random_like(read_config(request.like), shape, seed)
+        found: LlamaForCausalLM = random_like(read_config(request.like), shape, seed)
+        return found
     model = random_llama(shape, request.plan.sequence_length, seed, separator_of(request.tokenizer) or 0)
     return model if request.cut_like is None else cut_like(model, request.cut_like)

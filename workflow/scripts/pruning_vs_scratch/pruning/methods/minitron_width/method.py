@@ -59,7 +59,8 @@ class ChannelImportance:
 
 def by_head(importance: torch.Tensor, shape: ModelShape) -> torch.Tensor:
     """Importance of each query head, shape (heads,), from that of the channels of o_proj's input."""
-    return importance.view(shape.heads, shape.head_dim).norm(dim=-1)
+    found: torch.Tensor = importance.view(shape.heads, shape.head_dim).norm(dim=-1)
+    return found
 
 
 def heads_by_group(importance: torch.Tensor, shape: ModelShape, heads: int) -> torch.Tensor:
