@@ -28,9 +28,8 @@ from pruning_vs_scratch.ladder.rungs import LEAST_STEPS, RUNGS, Parent, Rung, ne
 from pruning_vs_scratch.ladder.shapes import TOLERANCE, width_targets
 from pruning_vs_scratch.ladder.text import MOST_PASSES, PLAYS_TOKENS, passes_over_plays
 from pruning_vs_scratch.ladder.write import write_rung
-from pruning_vs_scratch.planning.chain import longest_chain
 from pruning_vs_scratch.planning.estimate import Load
-from pruning_vs_scratch.planning.schedule import makespan
+from pruning_vs_scratch.planning.schedule import longest_chain, makespan
 from pruning_vs_scratch.planning.throughput import SHIPPED, ThroughputTable
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.runs import Pair

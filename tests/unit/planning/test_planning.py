@@ -24,17 +24,16 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.figures import plan as figure
 from pruning_vs_scratch.figures import style
 from pruning_vs_scratch.figures.catalogue import FIGURES
-from pruning_vs_scratch.planning.chain import longest_chain
 from pruning_vs_scratch.planning.estimate import Load
 from pruning_vs_scratch.planning.jobs import Job, JobGraph, job_graph
 from pruning_vs_scratch.planning.measure import merged
 from pruning_vs_scratch.planning.plan import Plan
+from pruning_vs_scratch.planning.schedule import longest_chain
 from pruning_vs_scratch.planning.text import hours, markdown, size
 from pruning_vs_scratch.planning.throughput import COLUMNS, SHIPPED, Rate, ThroughputTable, read_rates, write_rates
 from pruning_vs_scratch.pruning.catalogue import methods
 from pruning_vs_scratch.study import Study
-from pruning_vs_scratch.study.calibration import calibration_flops
-from pruning_vs_scratch.study.costs import planned_costs
+from pruning_vs_scratch.study.costs import calibration_flops, planned_costs
 from pruning_vs_scratch.study.plan import PruningPlan
 from pruning_vs_scratch.tables.published.catalogue import PAGES
 from studies import studies

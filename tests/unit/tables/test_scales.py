@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from figure_world import WITHOUT_TORCH, stored, texts, words
 from pruning_vs_scratch.archive.listing import Listing
 from pruning_vs_scratch.archive.pack import pack
-from pruning_vs_scratch.archive.studies import opened
+from pruning_vs_scratch.archive.scales import opened
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.figures import scales as figure

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from models import tiny_llama
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.training.attention import NAME
-from pruning_vs_scratch.training.documents import document_positions
-from pruning_vs_scratch.training.loss import last_hidden_states, loss_sum, sequence_losses
+from pruning_vs_scratch.training.loss import document_positions, last_hidden_states, loss_sum, sequence_losses
 from training_world import make_trainer, random_store, untimed_metrics
 
 SEPARATOR = 0

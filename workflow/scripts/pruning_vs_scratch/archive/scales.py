@@ -1,18 +1,22 @@
 """Studies of several sizes drawn beside each other, and how well the smaller ones predict the largest."""
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 
+from pruning_vs_scratch.archive.listing import LISTING
 from pruning_vs_scratch.archive.redraw import REPORTED
-from pruning_vs_scratch.archive.studies import opened
+from pruning_vs_scratch.archive.unpack import unpack
 from pruning_vs_scratch.cli import REPOSITORY
+from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.figures import scales as figure
 from pruning_vs_scratch.figures.look import Look
 from pruning_vs_scratch.figures.save import write
 from pruning_vs_scratch.tables.reported import reported_table
-from pruning_vs_scratch.tables.scales import scale_fits, scale_points
+from pruning_vs_scratch.tables.scales import Scale, read_scale, scale_fits, scale_points, sorted_scales
 from pruning_vs_scratch.tables.write import write_csv
 
 
@@ -50,3 +54,24 @@ def _verdicts(points: pd.DataFrame, fits: pd.DataFrame) -> str:
             for row in points[same & (points["pattern"] == fit["pattern"])].itertuples()
         ]
     return "".join(f"{line}\n" for line in lines)
+
+
+@contextmanager
+def opened(sources: Sequence[Path]) -> Iterator[list[Scale]]:
+    """The studies of some archives or folders, by size. Archives are unpacked, and each file checked, for as long.
+
+    Raises:
+        UserError: there is no such file, an archive is damaged or of a newer version, a folder holds no tables, or a
+            study stands twice.
+    """
+    with tempfile.TemporaryDirectory(prefix="scales-") as temporary:
+        yield sorted_scales([_opened(source, Path(temporary) / str(i)) for i, source in enumerate(sources)])
+
+
+def _opened(source: Path, folder: Path) -> Scale:
+    if not source.exists():
+        raise UserError(f"there is no {source}: give an archive, or the folder results/STUDY of a finished study")
+    if source.is_dir() and not (source / LISTING).exists():
+        return read_scale(source, source)
+    listing = unpack(source, folder)
+    return read_scale(folder / "results" / listing.study, source)

@@ -6,10 +6,9 @@ from functools import cached_property
 
 import pandas as pd
 
-from pruning_vs_scratch.planning.chain import longest_chain
 from pruning_vs_scratch.planning.estimate import Estimator, Load
 from pruning_vs_scratch.planning.jobs import STAGES, Job, job_graph
-from pruning_vs_scratch.planning.schedule import makespan
+from pruning_vs_scratch.planning.schedule import longest_chain, makespan
 from pruning_vs_scratch.planning.sharing import sharing
 from pruning_vs_scratch.planning.storage import storage
 from pruning_vs_scratch.planning.throughput import COLUMNS, PROCESSOR, ThroughputTable

@@ -1,4 +1,4 @@
-"""How long a study takes on so many devices: its jobs in the order in which a scheduler would start them."""
+"""How long a study takes on so many devices: its jobs as a scheduler would start them, and their longest chain."""
 
 from collections.abc import Mapping
 
@@ -15,3 +15,18 @@ def makespan(graph: JobGraph, loads: Mapping[Job, Load], *, gpus: int, cores: in
 
 def _takes(load: Load) -> Takes:
     return Takes(load.seconds, "gpus", load.gpus) if load.gpus else Takes(load.seconds, "cores", load.cores)
+
+
+def longest_chain(graph: JobGraph, loads: Mapping[Job, Load]) -> list[Job]:
+    """The jobs of the chain that takes longest, in their order; each waits for the one before."""
+    ends: dict[Job, float] = {}
+    before: dict[Job, Job] = {}
+    for job in graph.in_order:
+        needs = graph.needs(job)
+        if needs:
+            before[job] = max(needs, key=ends.__getitem__)
+        ends[job] = loads[job].seconds + (ends[before[job]] if needs else 0.0)
+    chain = [max(ends, key=ends.__getitem__)]
+    while chain[-1] in before:
+        chain.append(before[chain[-1]])
+    return chain[::-1]

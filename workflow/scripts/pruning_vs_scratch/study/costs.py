@@ -1,9 +1,12 @@
 """Tokens and operations of every run, as its row of the ledger will have them, before anything runs. No torch here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from pruning_vs_scratch.study.calibration import calibration_flops
-from pruning_vs_scratch.study.plan import TrainingPlan
+from pruning_vs_scratch.pruning.catalogue import facts_of
+from pruning_vs_scratch.pruning.facts import Text
+from pruning_vs_scratch.study.plan import PruningPlan, TrainingPlan
 from pruning_vs_scratch.study.priority import training_flops
 from pruning_vs_scratch.study.runs import Run
 from pruning_vs_scratch.study.shape import ModelShape
@@ -90,3 +93,14 @@ def _costs(study: Study, run: Run) -> Costs:
     learned = pruning.training is not None
     flops = training_flops(study.recorded_runs, run.name) if learned else calibration_costs(study, run)
     return Costs(run=run.name, phase="prune", tokens_planned=pruning.tokens, flops=flops)
+
+
+def calibration_flops(plan: PruningPlan, options: Any, shape: ModelShape, goals: Sequence[ModelShape]) -> int:
+    """FLOPs of a method's passes over its calibration text, as ``pruning.calibration`` counts them while it runs.
+
+    ``shape`` is that of the model which is read; ``goals`` are the shapes that it is scored for.
+    """
+    if not plan.sequences:
+        return 0
+    text = Text(plan.sequences, plan.sequence_length, plan.batch_size)
+    return facts_of(plan.method).calibration_flops(shape, goals, options, text)

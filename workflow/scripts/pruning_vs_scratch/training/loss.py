@@ -7,7 +7,6 @@ import torch
 from torch.nn import LinearCrossEntropyOptions, functional
 from transformers import LlamaForCausalLM
 
-from pruning_vs_scratch.training.documents import document_positions
 from pruning_vs_scratch.training.precision import as_multiplied
 
 
@@ -162,3 +161,14 @@ def sequence_losses(
         found = torch.cat([token_losses(model.lm_head(part), wanted) for part, wanted in parts], dim=1)
         losses.append(found[:, -(scored or found.shape[1]) :].double().mean(dim=1).cpu())
     return torch.cat(losses)
+
+
+def document_positions(tokens: torch.Tensor, separator: int) -> torch.Tensor:
+    """Position of every token in its own document, shape of ``tokens`` (sequences, length).
+
+    Each document begins with the separator; what stands before the first one of a window is a document, too.
+    Transformers lets tokens attend within a run of rising positions only, so these say both.
+    """
+    places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+    starts = torch.where(tokens == separator, places, 0)
+    return places - starts.cummax(dim=1).values
