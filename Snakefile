@@ -38,7 +38,7 @@ rule all:
         expand(paths.manifest("{run}"), run=study.recorded_runs),
         expand(paths.evaluation / "{group}.manifest.json", group=study.evaluation_groups),
         rules.check_text.output,
-        [paths.joined_check(text) for text in study.joined_texts],
+        [paths.joined_check(text) for text in study.text.joined],
         rules.tabulate.output,
         rules.state_claims.output,
         rules.publish_tables.output,

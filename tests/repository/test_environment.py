@@ -22,7 +22,7 @@ ENVIRONMENTS = ("cpu", "gpu")
 
 
 def _write_lock() -> ModuleType:
-    file = REPOSITORY / "workflow/scripts/write_lock.py"
+    file = REPOSITORY / "workflow/scripts/maintain/write_lock.py"
     spec = importlib.util.spec_from_file_location("write_lock", file)
     assert spec is not None
     assert spec.loader is not None

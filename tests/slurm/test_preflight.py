@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from checkouts import SMOKE, checkout
 from private_slurm import Cluster
+from program import PVS, pvs
 from studies_on_slurm import SNAKEMAKE, overlay
 
 GPUS = {"cluster": {"gpus": True}}
@@ -24,12 +24,8 @@ def folder(cluster: Cluster, tmp_path: Path) -> Path:
 
 
 def problems(folder: Path, *configfiles: str, **environment: str) -> list[str]:
-    """What slurm_check.py has against a study."""
-    command = [sys.executable, "workflow/scripts/slurm_check.py", "--configfile=config/smoke.yaml"]
-    command += [f"--configfile=config/{name}.yaml" for name in configfiles]
-    result = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False, env=os.environ | environment
-    )
+    """What pvs check has against a study."""
+    result = pvs(folder, "check", "--cluster", "smoke", *configfiles, **environment)
     assert "Traceback" not in result.stderr
     first, *lines = result.stderr.splitlines() or [""]
     assert (result.returncode == 1) == (first == "error: the cluster is not ready for this study:"), result.stderr
@@ -88,9 +84,12 @@ def test_more_nodes_than_there_are(folder: Path) -> None:
 def test_a_folder_that_the_node_does_not_see(cluster: Cluster, tmp_path: Path) -> None:
     """The folder of a mount that this process alone has."""
     folder = checkout(tmp_path / "checkout")
-    script = 'mount -t tmpfs none "$1" && cp -r "$2"/. "$1" && cd "$1" && exec "$3" workflow/scripts/slurm_check.py'
+    script = """
+        mount -t tmpfs none "$1" && cp -r "$2"/. "$1" && cd "$1" &&
+        PYTHONPATH=$1/workflow/scripts exec "$3" -m "$4" check --cluster
+    """
     (tmp_path / "mine").mkdir()
-    command = ["unshare", "--mount", "sh", "-c", script, "sh", tmp_path / "mine", folder, sys.executable]
+    command = ["unshare", "--mount", "sh", "-c", script, "sh", tmp_path / "mine", folder, *PVS[::2]]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert f"it does not see {tmp_path}/mine: put the project on the shared file system" in result.stderr

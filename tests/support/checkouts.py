@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from program import PVS, code_of
 from pruning_vs_scratch.cli import REPOSITORY
 
 SMOKE = ["--configfile", "config/smoke.yaml"]
@@ -28,8 +29,8 @@ def checkout(folder: Path) -> Path:
 
 
 def study_command(*arguments: str) -> list[str]:
-    """A call of run_study.py on two cores, as make does it."""
-    return [sys.executable, "workflow/scripts/run_study.py", "--cores", "2", *SMOKE, *arguments]
+    """A call of pvs run on two cores, as make does it."""
+    return [*PVS, "run", "smoke", "--cores", "2", *arguments]
 
 
 def command(folder: Path, words: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
@@ -42,19 +43,13 @@ def run_study(folder: Path) -> subprocess.CompletedProcess[str]:
     indexes = f"{os.environ.get('PIP_EXTRA_INDEX_URL', '')} http://user:{SECRETS['password']}@127.0.0.1:9/simple"
     variables = {**SECRETS, "PIP_EXTRA_INDEX_URL": indexes.strip()}
     words = study_command()
-    environment = os.environ | variables
+    environment = os.environ | code_of(folder) | variables
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Call Snakemake itself."""
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-
-def script(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Call an entry point."""
-    command = [sys.executable, f"workflow/scripts/{name}", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 

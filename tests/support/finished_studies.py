@@ -10,6 +10,7 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import write_json
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.study import Run, Study
+from pruning_vs_scratch.study.priority import training_flops
 from pruning_vs_scratch.tables.ledger import ledger_table, verified_pairs
 from synthetic_tables import item_table
 
@@ -52,7 +53,7 @@ def ledger_row(study: Study, run: Run) -> LedgerRow:
         schedule=plan.schedule.label if plan else None,
         precision="fp32",
         seed=run.seed,
-        flops=study.training_flops(run.name),
+        flops=training_flops(study.recorded_runs, run.name),
         wall_seconds=1.5,
         world_size=1,
         spec_hash="a" * 64,

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from program import code_of
+
 FACTS = '''
 """Facts of a method that drops every other block."""
 
@@ -67,8 +69,7 @@ def write_package(folder: Path, *, name: str = "every_other", package: str = "so
 
 def run(folder: Path, own: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A command with a folder of installed packages on its path."""
-    path = os.pathsep.join([str(own), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = os.environ | {"PYTHONPATH": path}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(own), code_of(folder)["PYTHONPATH"]])}
     return subprocess.run(
         [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

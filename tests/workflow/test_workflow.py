@@ -32,11 +32,11 @@ from checkouts import (
     planned_jobs,
     results_of,
     run_study,
-    script,
     snakemake,
     study_command,
 )
 from mini_benchmarks import write_prepared
+from program import pvs
 from pruning_vs_scratch.artifacts import read_manifest, sealed
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.load import load_config, study_files
@@ -167,7 +167,7 @@ def test_every_run_is_scored_on_every_corpus_and_task(finished: tuple[Path, str]
 
 def test_the_plan_of_a_study_is_what_its_ledger_and_its_files_show(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    planned = script(folder, "plan_study.py", "--study", "smoke")
+    planned = pvs(folder, "plan", "smoke")
     assert planned.returncode == 0, planned.stderr
     plan = pd.read_csv(folder / "results/smoke/plan.csv", dtype=str)
     ledger = pd.read_csv(folder / "results/smoke/ledger.csv")
@@ -189,7 +189,7 @@ def test_the_plan_of_a_study_is_what_its_ledger_and_its_files_show(finished: tup
 
 
 def test_what_a_study_measured_is_what_the_next_one_is_planned_by(copy: Path) -> None:
-    measured = script(copy, "update_throughput.py", "--study", "smoke")
+    measured = pvs(copy, "rates", "smoke")
     assert measured.returncode == 0, measured.stderr
     ledger = pd.read_csv(copy / "results/smoke/ledger.csv").set_index("run")
     depth = ledger.filter(regex="-R|^S", axis="index").filter(like="depth", axis="index")
@@ -198,12 +198,12 @@ def test_what_a_study_measured_is_what_the_next_one_is_planned_by(copy: Path) ->
     rates = table[table["work"] == "train"]
     assert sustained in [pytest.approx(rate, rel=1e-3) for rate in rates["rate"]]
     assert list(rates["params_from"][1:]) == list(rates["params_below"][:-1])
-    planned = script(copy, "plan_study.py", "--study", "smoke")
+    planned = pvs(copy, "plan", "smoke")
     assert planned.returncode == 0, planned.stderr
     assert "study smoke" in planned.stdout
     assert "assumed" not in planned.stdout
 
-    elsewhere = script(copy, "update_throughput.py", "--study", "smoke", "--device", "h100")
+    elsewhere = pvs(copy, "rates", "smoke", "--device", "h100")
     assert elsewhere.returncode == 1
     assert "ran without a GPU" in elsewhere.stderr
     assert pd.read_csv(copy / "config/throughput.user.csv").equals(table)
@@ -241,7 +241,7 @@ def test_no_output_holds_a_path_of_this_machine(finished: tuple[Path, str]) -> N
 
 def test_no_file_of_a_study_holds_a_secret(finished: tuple[Path, str]) -> None:
     folder, printed = finished
-    archived = script(folder, "write_archive.py", "--configfile", "config/smoke.yaml")
+    archived = pvs(folder, "archive", "config/smoke.yaml")
     assert archived.returncode == 0, archived.stderr
     [archive] = (folder / "results/smoke").glob("*.tar.zst")
     contents = {file: file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
@@ -373,7 +373,7 @@ def test_a_page_that_was_made_anew_is_in_the_report(copy: Path) -> None:
 
 def test_an_archive_makes_everything_again_without_torch(finished: tuple[Path, str], tmp_path: Path) -> None:
     folder, _ = finished
-    written = command(folder, [sys.executable, "workflow/scripts/write_archive.py", *SMOKE])
+    written = pvs(folder, "archive", "smoke")
     assert written.returncode == 0, written.stderr
     archive = folder / "results/smoke/smoke.tar.zst"
     with tarfile.open(fileobj=BytesIO(zstandard.ZstdDecompressor().stream_reader(archive.read_bytes()).read())) as tar:
@@ -400,7 +400,7 @@ def test_an_archive_makes_everything_again_without_torch(finished: tuple[Path, s
     torch = command(fresh, [fresh / ".venv-figures/bin/python", "-c", "import torch"])
     assert "No module named 'torch'" in torch.stderr
 
-    small = command(folder, [sys.executable, "workflow/scripts/write_archive.py", "--small", *SMOKE])
+    small = pvs(folder, "archive", "smoke", "--small")
     assert small.returncode == 0, small.stderr
     reference = fresh / "figures/reference/smoke.tar.zst"
     reference.parent.mkdir()
@@ -667,7 +667,7 @@ def test_a_parent_that_was_made_again_is_not_mixed_with_what_was_made_from_it(
     outputs = {"model": runs / "model", "metrics": runs / "metrics.jsonl"}
     facts = read_manifest(runs / "manifest.json")["facts"]
     ManifestWriter("train", {}).write(runs / "manifest.json", outputs, facts)
-    result = script(copy, "verify_study.py", *SMOKE)
+    result = pvs(copy, "verify", "smoke")
     assert result.returncode == 1
     made = "results/smoke/runs/P16.4k-minitron_width-0.5-seed0/manifest.json"
     assert f"{made} was made from another {runs / 'model'} than the one that is there" in result.stderr
@@ -829,8 +829,7 @@ def test_an_exported_run_loads_without_a_network_and_gives_the_same_logits(
     import torch
 
     folder, out = finished[0], tmp_path / "exported"
-    command = [sys.executable, "workflow/scripts/export_model.py", "--study", "smoke", "--run", run, "--out", str(out)]
-    exported = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    exported = pvs(folder, "export", "smoke", "--run", run, "--out", out)
     assert exported.returncode == 0, exported.stderr
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("PYTHONPATH", raising=False)
@@ -854,8 +853,8 @@ def test_an_exported_sparse_model_keeps_its_mask(finished: tuple[Path, str], tmp
     from pruning_vs_scratch.pruning.masks import read_masks
 
     out = tmp_path / "exported"
-    command = [sys.executable, "workflow/scripts/export_model.py", "--study", "smoke", "--out", str(out), "--run"]
-    subprocess.run([*command, "S8.19k-wanda-0.5-2of4-seed0"], cwd=finished[0], capture_output=True, check=True)
+    exported = pvs(finished[0], "export", "smoke", "--out", out, "--run", "S8.19k-wanda-0.5-2of4-seed0")
+    assert exported.returncode == 0, exported.stderr
     weights = load_tensors(out / "model.safetensors")
     masks = read_masks(out / "mask.safetensors")
     assert masks

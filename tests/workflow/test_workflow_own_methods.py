@@ -23,9 +23,9 @@ def test_a_method_of_another_package_goes_through_a_whole_study(tmp_path: Path) 
     (folder / "config/own.yaml").write_text(
         yaml.safe_dump(yaml.safe_load((folder / "config/smoke.yaml").read_text()) | OVERLAY)
     )
-    planned = run(folder, own, "workflow/scripts/plan_study.py", "--study", "own")
+    planned = run(folder, own, "-m", "pruning_vs_scratch", "plan", "own")
     assert planned.returncode == 0, planned.stderr
-    finished = run(folder, own, "workflow/scripts/run_study.py", "--cores", "2", "--configfile", "config/own.yaml")
+    finished = run(folder, own, "-m", "pruning_vs_scratch", "run", "own", "--cores", "2")
     assert finished.returncode == 0, finished.stdout + finished.stderr
     results = folder / "results/own"
     assert "every_other" in set(pd.read_csv(results / "results.csv")["method"])

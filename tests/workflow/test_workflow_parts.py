@@ -93,8 +93,8 @@ def test_a_text_of_many_files_is_made_part_by_part(
     spent = time_of_text(study)
     times = times_table(study).set_index("phase")["jobs"]
     # A part is divided; then gathered text, tokenizer, the joined text, and the checks that all is enough.
-    expected = 1 + PARTS + len(study.extracted_corpora) + 2 + 1 + 2
-    assert list(study.joined_texts) == ["first-2"]
+    expected = 1 + PARTS + len(study.text.extracted_corpora) + 2 + 1 + 2
+    assert list(study.text.joined) == ["first-2"]
     assert (times["text"], times["download"]) == (expected, PARTS + 1)
     assert {work: count for work, (count, _) in spent.items()} == dict.fromkeys(("extract", "tokenize"), len(store))
     assert 0 < spent["extract"][1] < sum(manifest["seconds"] for manifest in manifests)
@@ -221,9 +221,9 @@ def test_a_tokenizer_is_trained_on_the_first_part(
 
     monkeypatch.chdir(folder)
     study = Study(load_config([Path(f"config/{name}.yaml") for name in ("config", "smoke", "pages")]).model_dump())
-    first = next(iter(study.parts.values()))
-    assert len(study.parts) == PARTS
-    reader = PartReader(study.first_part, first.files, "text", LeftOut(0))
+    first = next(iter(study.text.parts.values()))
+    assert len(study.text.parts) == PARTS
+    reader = PartReader(study.text.first_part, first.files, "text", LeftOut(0))
     expected = train_bpe([document.text for document in training_documents(reader, study.config.corpus.splits)], 300)
     assert load_tokenizer(folder / "resources/pages/tokenizer").get_vocab() == expected.get_vocab()
     manifest = json.loads((folder / "resources/pages/tokenizer.manifest.json").read_text())

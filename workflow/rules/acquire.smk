@@ -1,6 +1,6 @@
 """Downloads: pinned files, data sets and checkpoints, checked by hash. No other rule needs a network."""
 
-DOWNLOADS = {source.file: source for source in study.downloads.values()}
+DOWNLOADS = {source.file: source for source in study.sources.downloads.values()}
 
 
 rule acquire:
@@ -34,12 +34,12 @@ rule freeze_dataset:
     log:
         paths.logs / "freeze" / "{key}.log",
     wildcard_constraints:
-        key="|".join(map(re.escape, study.frozen)) or "none",
+        key="|".join(map(re.escape, study.sources.frozen)) or "none",
     localrule: True
     conda:
         ENVIRONMENT
     params:
-        dataset=lambda wildcards: study.frozen[wildcards.key].model_dump_json(),
+        dataset=lambda wildcards: study.sources.frozen[wildcards.key].model_dump_json(),
     message:
         "Freeze the data set {wildcards.key}"
     shell:
@@ -50,20 +50,20 @@ rule freeze_dataset:
 rule acquire_checkpoint:
     """Fetch a checkpoint that others trained, or its tokenizer alone: safetensors, configuration and tokenizer."""
     input:
-        lambda wildcards: study.acquisition_inputs(wildcards.key),
+        lambda wildcards: study.sources.acquisition_inputs(wildcards.key),
     output:
         checkpoint=directory(paths.checkpoint("{key}")),
         manifest=manifest_of(paths.checkpoint("{key}")),
     log:
         paths.logs / "acquire_checkpoint" / "{key}.log",
     wildcard_constraints:
-        key="|".join(map(re.escape, study.acquisitions)) or "none",
+        key="|".join(map(re.escape, study.sources.acquisitions)) or "none",
     retries: 2
     localrule: True
     conda:
         ENVIRONMENT
     params:
-        options=lambda wildcards: study.acquisition_options(wildcards.key),
+        options=lambda wildcards: acquisition_options(study, wildcards.key),
     message:
         "Acquire the checkpoint {wildcards.key}"
     shell:
@@ -74,7 +74,7 @@ rule acquire_checkpoint:
 rule adopt_parent:
     """Take an acquired checkpoint for the parent, if it is what the study says."""
     input:
-        checkpoint=[study.parent_folder] if study.parent_folder else [],
+        checkpoint=[study.sources.parent_folder] if study.sources.parent_folder else [],
         target=paths.target("parent"),
     output:
         model=directory(paths.model("{run}")),
@@ -87,7 +87,7 @@ rule adopt_parent:
     conda:
         ENVIRONMENT
     params:
-        positions=study.longest_sequence,
+        positions=study.text.longest_sequence,
         seed=lambda wildcards: study.run(wildcards.run).seed,
     message:
         "Adopt the parent {wildcards.run}"
@@ -101,7 +101,7 @@ rule freeze:
     """Everything that needs a network, and nothing else: for machines whose compute nodes have none."""
     input:
         [paths.download(file) for file in DOWNLOADS],
-        [paths.frozen(key) for key in study.frozen],
-        study.acquired_parts.values(),
-        [paths.checkpoint(key) for key in study.acquisitions],
+        [paths.frozen(key) for key in study.sources.frozen],
+        study.text.acquired_parts.values(),
+        [paths.checkpoint(key) for key in study.sources.acquisitions],
     localrule: True

@@ -20,8 +20,20 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.figures.catalogue import FIGURES, needed_tables
 from pruning_vs_scratch.files import canonical_json
 from pruning_vs_scratch.study import Study
-from pruning_vs_scratch.study.evaluation import reading_options
+from pruning_vs_scratch.study.command_lines import (
+    acquisition_options,
+    corpora_to_score,
+    pruning_options,
+    reading_options,
+    saving,
+    scoring_options,
+    tokenizer_options,
+    training_options,
+)
+from pruning_vs_scratch.study.evaluation import packaged_benchmarks, task_requests
+from pruning_vs_scratch.study.inputs import pruning_inputs, starting_point
 from pruning_vs_scratch.study.plan import SAVING
+from pruning_vs_scratch.study.priority import priority_of
 from pruning_vs_scratch.tables.published.catalogue import PAGES, PUBLISHED, ReportFolder
 from pruning_vs_scratch.tables.chosen_shapes import searches_of
 
@@ -31,7 +43,7 @@ try:
     for file in workflow.configfiles:
         read_study_file(Path(file))
     study = Study(config)
-    source_files = study.source_files
+    source_files = study.sources.files
     allocation = Allocation(study, read_site())
 except UserError as error:
     raise WorkflowError(str(error)) from None

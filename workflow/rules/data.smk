@@ -1,6 +1,6 @@
 """Text to token windows: documents, splits, tokenizer, shards, and items for the local tasks."""
 
-if study.parts:
+if study.text.parts:
 
     include: "parts.smk"
 
@@ -11,7 +11,7 @@ else:
         input:
             source_files,
         output:
-            corpora=expand(paths.corpora / "{corpus}.jsonl", corpus=study.extracted_corpora),
+            corpora=expand(paths.corpora / "{corpus}.jsonl", corpus=study.text.extracted_corpora),
             manifest=paths.corpora / "manifest.json",
         log:
             paths.logs / "extract_documents.log",
@@ -23,7 +23,7 @@ else:
             **allocation.text,
         params:
             corpus=lambda wildcards: study.config.corpus.model_dump_json(),
-            fetched=[f"--fetched={name}={path}" for name, path in study.fetched.items()],
+            fetched=[f"--fetched={name}={path}" for name, path in study.sources.fetched.items()],
             out=paths.corpora,
         message:
             "Extract the documents of the corpora"
@@ -32,7 +32,7 @@ else:
             " --out {params.out:q} --manifest {output.manifest:q} 2> {log:q}"
 
 
-if study.tokenizer_folder is None and not study.parts:
+if study.sources.tokenizer_folder is None and not study.text.parts:
 
     rule train_tokenizer:
         """Train the byte-level BPE on the training split."""
@@ -57,12 +57,12 @@ if study.tokenizer_folder is None and not study.parts:
             "python workflow/scripts/train_tokenizer.py --documents {input:q} --vocab-size {params.vocab_size}"
             " --out {output.tokenizer:q} --manifest {output.manifest:q} 2> {log:q}"
 
-elif study.tokenizer_folder is not None:
+elif study.sources.tokenizer_folder is not None:
 
     rule take_tokenizer:
         """Take the tokenizer of a checkpoint, if its vocabulary is the one that the study says."""
         input:
-            study.tokenizer_folder,
+            study.sources.tokenizer_folder,
         output:
             tokenizer=directory(paths.tokenizer),
             manifest=paths.resources / "tokenizer.manifest.json",
@@ -72,7 +72,7 @@ elif study.tokenizer_folder is not None:
         conda:
             ENVIRONMENT
         params:
-            options=study.tokenizer_options,
+            options=tokenizer_options(study),
         message:
             "Take the tokenizer of the checkpoint"
         shell:
@@ -93,7 +93,7 @@ rule tokenize_corpus:
     benchmark:
         paths.benchmarks / "tokenize" / "{corpus}.tsv"
     wildcard_constraints:
-        corpus="|".join(study.extracted_corpora),
+        corpus="|".join(study.text.extracted_corpora),
     conda:
         ENVIRONMENT
     resources:
@@ -101,7 +101,7 @@ rule tokenize_corpus:
     params:
         # A function of `output` never triggers a rerun in Snakemake, and shards change no result.
         shard_tokens=lambda wildcards, output: study.config.tokenizer.shard_tokens,
-        domains=lambda wildcards: canonical_json(study.domains_of(wildcards.corpus)),
+        domains=lambda wildcards: canonical_json(study.text.domains_of(wildcards.corpus)),
     message:
         "Tokenise the corpus {wildcards.corpus}"
     shell:
@@ -113,7 +113,7 @@ rule tokenize_corpus:
 rule check_text:
     """Compare the tokens of all corpora with what the study reads of them, before any model is trained."""
     input:
-        expand(paths.tokens / "{corpus}", corpus=study.text_needs),
+        expand(paths.tokens / "{corpus}", corpus=study.text.needs),
     output:
         # No input of training: a larger budget would train all runs again (and Snakemake 9.27 forgets new runs behind
         # an ancient input whose own rule changed).
@@ -128,8 +128,8 @@ rule check_text:
     params:
         tokens=paths.tokens,
         text_reading=study.reading.model_dump_json(),
-        needs=canonical_json(study.text_needs),
-        parts=["--in-parts"] if study.parts else [],
+        needs=canonical_json(study.text.needs),
+        parts=["--in-parts"] if study.text.parts else [],
     message:
         "Check that there is enough text"
     shell:
@@ -175,7 +175,7 @@ rule extract_benchmark:
     log:
         paths.logs / "benchmarks" / "{task}.log",
     wildcard_constraints:
-        task="|".join(study.packaged_benchmarks) or "none",
+        task="|".join(packaged_benchmarks(study.config)) or "none",
     localrule: True
     conda:
         ENVIRONMENT

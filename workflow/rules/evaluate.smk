@@ -1,6 +1,7 @@
 """Evaluation of every checkpoint: loss on held-out corpora, lm-eval tasks, and the speed of each target."""
 
 EVALUATION = study.config.evaluation
+TASKS = task_requests(study.config, paths)
 TASK_DEFINITIONS = Path("config/tasks")
 
 
@@ -11,8 +12,8 @@ rule evaluate:
             paths.model(run) for run in study.evaluation_groups[wildcards.group]
         ],
         tokens=expand(paths.tokens / "{corpus}", corpus=EVALUATION.perplexity.corpora),
-        task_items=[task.path for task in study.tasks],
-        definitions=[TASK_DEFINITIONS / task.definition for task in study.tasks if task.definition],
+        task_items=[task.path for task in TASKS],
+        definitions=[TASK_DEFINITIONS / task.definition for task in TASKS if task.definition],
     output:
         scores=directory(paths.evaluation / "{group}"),
         manifest=paths.evaluation / "{group}.manifest.json",
@@ -33,11 +34,11 @@ rule evaluate:
             f"--checkpoint={run}={paths.model(run)}"
             for run in study.evaluation_groups[wildcards.group]
         ],
-        tasks=canonical_json([task.to_dict() for task in study.tasks]),
+        tasks=canonical_json([task.to_dict() for task in TASKS]),
         definitions=TASK_DEFINITIONS,
         tokens=paths.tokens,
-        corpora=canonical_json(study.corpora_to_score),
-        reading=reading_options(EVALUATION.perplexity),
+        corpora=canonical_json(corpora_to_score(study)),
+        reading=reading_options(study),
         batch_size=EVALUATION.perplexity.batch_size,
         precision=EVALUATION.precision,
         threads=study.config.training.threads,

@@ -3,9 +3,10 @@
 No job reads a part that its runs do not need, so a larger budget adds jobs and changes none.
 """
 
+SOURCE = study.config.corpus.numbered_source
 PART = [
-    f"--text-key={study.numbered_source.text_key}",
-    f"--broken-lines={study.numbered_source.broken_lines}",
+    f"--text-key={SOURCE.text_key}",
+    f"--broken-lines={SOURCE.broken_lines}",
 ]
 SPLITS = study.config.corpus.splits.model_dump_json()
 
@@ -18,15 +19,15 @@ rule acquire_part:
     log:
         paths.logs / "acquire_part" / "{key}" / "{part}.log",
     wildcard_constraints:
-        key=re.escape(study.numbered_source.key),
+        key=re.escape(SOURCE.key),
     retries: 2
     localrule: True
     conda:
         ENVIRONMENT
     params:
-        dataset=study.numbered_source.dataset,
-        revision=study.numbered_source.revision,
-        files=lambda wildcards: study.parts[wildcards.part].files,
+        dataset=SOURCE.dataset,
+        revision=SOURCE.revision,
+        files=lambda wildcards: study.text.parts[wildcards.part].files,
     message:
         "Download {wildcards.part}"
     shell:
@@ -34,12 +35,12 @@ rule acquire_part:
         " --files {params.files:q} --out {output.part:q} --manifest {output.manifest:q} 2> {log:q}"
 
 
-if study.tokenizer_folder is None:
+if study.sources.tokenizer_folder is None:
 
     rule train_tokenizer:
         """Train the byte-level BPE on the training documents of the first part."""
         input:
-            study.first_part,
+            study.text.first_part,
         output:
             tokenizer=directory(paths.tokenizer),
             manifest=paths.resources / "tokenizer.manifest.json",
@@ -52,7 +53,7 @@ if study.tokenizer_folder is None:
         resources:
             **allocation.part,
         params:
-            files=list(study.parts.values())[0].files,
+            files=list(study.text.parts.values())[0].files,
             part=PART,
             splits=SPLITS,
             vocab_size=study.config.tokenizer.vocab_size,
@@ -67,7 +68,7 @@ if study.tokenizer_folder is None:
 rule divide_part:
     """Put aside the held-out documents of one of the first parts."""
     input:
-        lambda wildcards: study.acquired_parts[wildcards.part],
+        lambda wildcards: study.text.acquired_parts[wildcards.part],
     output:
         held_out=directory(paths.part("{part}") / "held_out"),
         manifest=manifest_of(paths.part("{part}") / "held_out"),
@@ -80,7 +81,7 @@ rule divide_part:
     resources:
         **allocation.part,
     params:
-        files=lambda wildcards: study.parts[wildcards.part].files,
+        files=lambda wildcards: study.text.parts[wildcards.part].files,
         part=PART,
         splits=SPLITS,
     message:
@@ -94,9 +95,9 @@ rule gather_held_out:
     """Bring together what is held out of the first parts, and the evaluation corpora."""
     input:
         source_files,
-        parts=[paths.part(part) / "held_out" for part in study.held_out_parts],
+        parts=[paths.part(part) / "held_out" for part in study.text.held_out_parts],
     output:
-        corpora=expand(paths.corpora / "{corpus}.jsonl", corpus=study.extracted_corpora),
+        corpora=expand(paths.corpora / "{corpus}.jsonl", corpus=study.text.extracted_corpora),
         runs=paths.held_out_runs,
         manifest=paths.corpora / "manifest.json",
     log:
@@ -110,7 +111,7 @@ rule gather_held_out:
     params:
         # How many tokens a file of the training text holds is nothing to it.
         corpus=lambda wildcards: study.config.corpus.without_numbered_source().model_dump_json(),
-        fetched=[f"--fetched={name}={path}" for name, path in study.fetched.items()],
+        fetched=[f"--fetched={name}={path}" for name, path in study.sources.fetched.items()],
         out=paths.corpora,
     message:
         "Gather the held-out text"
@@ -122,7 +123,7 @@ rule gather_held_out:
 rule tokenize_part:
     """Write the training text of one part as tokens, without what it shares with held-out text."""
     input:
-        part=lambda wildcards: study.acquired_parts[wildcards.part],
+        part=lambda wildcards: study.text.acquired_parts[wildcards.part],
         held_out=paths.held_out_runs,
         tokenizer=paths.tokenizer,
     output:
@@ -139,10 +140,10 @@ rule tokenize_part:
     resources:
         **allocation.part,
     params:
-        files=lambda wildcards: study.parts[wildcards.part].files,
+        files=lambda wildcards: study.text.parts[wildcards.part].files,
         part=PART,
         splits=lambda wildcards: (
-            [f"--splits={SPLITS}"] if wildcards.part in study.held_out_parts else []
+            [f"--splits={SPLITS}"] if wildcards.part in study.text.held_out_parts else []
         ),
         # Triggers no rerun, as for other corpora.
         shard_tokens=lambda wildcards, output: study.config.tokenizer.shard_tokens,
@@ -159,7 +160,7 @@ rule join_parts:
     """Make one training text of the tokens of the parts that some runs need: an index, no copy."""
     input:
         lambda wildcards: [
-            paths.part(part) / "tokens" for part in study.joined_texts[wildcards.text]
+            paths.part(part) / "tokens" for part in study.text.joined[wildcards.text]
         ],
     output:
         tokens=directory(paths.joined_text("{text}")),
@@ -167,14 +168,14 @@ rule join_parts:
     log:
         paths.logs / "join_parts" / "{text}.log",
     wildcard_constraints:
-        text="|".join(study.joined_texts),
+        text="|".join(study.text.joined),
     localrule: True
     conda:
         ENVIRONMENT
     params:
         parts=lambda wildcards: [
             f"--part={part}={paths.part(part) / 'tokens'}"
-            for part in study.joined_texts[wildcards.text]
+            for part in study.text.joined[wildcards.text]
         ],
     message:
         "Join the tokens of {wildcards.text}"
@@ -193,7 +194,7 @@ rule check_joined_text:
     log:
         paths.logs / "check_joined_text" / "{text}.log",
     wildcard_constraints:
-        text="|".join(study.joined_texts),
+        text="|".join(study.text.joined),
     # Before any run begins that waits for the same text.
     priority: 2**100
     localrule: True
@@ -202,10 +203,10 @@ rule check_joined_text:
     params:
         tokens=paths.tokens,
         needs=lambda wildcards: canonical_json(
-            {f"train/{wildcards.text}": study.joined_needs(wildcards.text)}
+            {f"train/{wildcards.text}": study.text.joined_needs(wildcards.text)}
         ),
         text_reading=study.reading.model_dump_json(),
-        estimate=lambda wildcards: study.joined_tokens(wildcards.text),
+        estimate=lambda wildcards: study.text.joined_tokens(wildcards.text),
     message:
         "Check that there is enough text in {wildcards.text}"
     shell:

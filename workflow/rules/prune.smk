@@ -42,7 +42,7 @@ rule score:
     resources:
         **allocation.scoring,
     params:
-        options=lambda wildcards: study.scoring_options(wildcards.run, wildcards.method),
+        options=lambda wildcards: scoring_options(study, wildcards.run, wildcards.method),
     message:
         "Score {wildcards.run} for {wildcards.method}"
     shell:
@@ -54,7 +54,7 @@ rule score:
 rule prune:
     """Prune a run by one method to one target; the mask of a sparse model lies beside its weights."""
     input:
-        unpack(lambda wildcards: study.pruning_inputs(wildcards.run)),
+        unpack(lambda wildcards: pruning_inputs(study, wildcards.run)),
         model=lambda wildcards: paths.model(study.run(wildcards.run).start),
         target=lambda wildcards: paths.target(study.run(wildcards.run).target.name),
         tokenizer=paths.tokenizer,
@@ -68,16 +68,16 @@ rule prune:
     wildcard_constraints:
         run="|".join(map(re.escape, study.pruned_runs)),
     # Where masks are learned, retraining waits for the longest of all pruning steps.
-    priority: lambda wildcards: study.priority(wildcards.run)
+    priority: lambda wildcards: priority_of(study.recorded_runs, wildcards.run)
     conda:
         ENVIRONMENT
-    threads: lambda wildcards: study.config.training.threads * study.pruning_processes(wildcards.run)
+    threads: lambda wildcards: study.config.training.threads * study.processes.pruning(wildcards.run)
     resources:
         **allocation.pruning,
     params:
         # Triggers no rerun, as in training.
-        saving=lambda wildcards, output: study.saving,
-        options=lambda wildcards: study.pruning_options(wildcards.run),
+        saving=lambda wildcards, output: saving(study),
+        options=lambda wildcards: pruning_options(study, wildcards.run),
         threads=study.config.training.threads,
         work=paths.work / "prune",
     message:

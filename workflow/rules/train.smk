@@ -4,8 +4,8 @@
 rule train:
     """Train one run by its token plan. Resume state lives in work/ and survives a kill."""
     input:
-        unpack(lambda wildcards: study.starting_point(wildcards.run)),
-        tokens=lambda wildcards: study.training_text(wildcards.run),
+        unpack(lambda wildcards: starting_point(study, wildcards.run)),
+        tokens=lambda wildcards: study.text.of_run(wildcards.run),
         validation=paths.tokens / "validation",
         tokenizer=paths.tokenizer,
     output:
@@ -19,18 +19,18 @@ rule train:
     wildcard_constraints:
         run="|".join(map(re.escape, study.trained_runs)),
     # Everything pruned waits for its parent: it goes first, then the longest runs and what they wait for.
-    priority: lambda wildcards: study.priority(wildcards.run)
+    priority: lambda wildcards: priority_of(study.recorded_runs, wildcards.run)
     conda:
         ENVIRONMENT
-    threads: lambda wildcards: study.config.training.threads * study.training_processes(wildcards.run)
+    threads: lambda wildcards: study.config.training.threads * study.processes.training(wildcards.run)
     resources:
         **allocation.training,
     params:
         threads=study.config.training.threads,
         plan=lambda wildcards: study.run(wildcards.run).plan.without_saving,
         # A function of `output` never triggers a rerun in Snakemake, and saving changes no result.
-        saving=lambda wildcards, output: study.saving,
-        options=lambda wildcards: study.training_options(wildcards.run),
+        saving=lambda wildcards, output: saving(study),
+        options=lambda wildcards: training_options(study, wildcards.run),
         # A trial of a search leaves no checkpoint.
         out=lambda wildcards, output: [f"--out={path}" for path in [output.get("trained")] if path],
         work=paths.work / "train",

@@ -36,7 +36,8 @@ def main() -> None:
     from pruning_vs_scratch.tables.write import write_csv
 
     # The first model pays for what the libraries set up on first use: it is measured again.
-    _measured(args, *args.checkpoint[0], settings)
+    first, first_folder = args.checkpoint[0]
+    _measured(args, first, first_folder, settings)
     rows = [row for name, folder in args.checkpoint for row in _measured(args, name, folder, settings)]
     write_csv(args.out, pd.DataFrame(rows))
     manifest.write(args.manifest, {"speed": args.out}, {})

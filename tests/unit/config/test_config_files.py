@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from pruning_vs_scratch.cli import REPOSITORY, json_argument
 from pruning_vs_scratch.config.load import load_config, parse_config, read_study_file, study_files
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import read_json
+from pruning_vs_scratch.program.main import main
 from pruning_vs_scratch.supervisor import snakemake
 from studies import STORED
 
@@ -82,16 +82,19 @@ def test_a_file_of_the_project_is_looked_for_in_its_folder(tmp_path: Path, monke
 
 
 COMMANDS = {
-    "export_model.py --study demo --run P --out x": "results",
-    "ladder.py --params 1e9 --gpus 8": "config/config.yaml",
-    "plan_study.py": "config/config.yaml",
-    "recommend.py --tokens 1e6 --ratio 0.5": "results/demo/tables",
-    "redraw.py": "figures/reference",
-    "run_study.py --configfile config/smoke.yaml": "config/config.yaml",
-    "scales.py": "figures/reference",
-    "update_throughput.py": "results/demo",
-    "verify_study.py": "config/config.yaml",
-    "write_archive.py": "config/config.yaml",
+    "archive": "config/config.yaml",
+    "check": "config/config.yaml",
+    "compare": "figures/reference",
+    "export --run P --out x": "config/config.yaml",
+    "figures": "figures/reference",
+    "ladder --params 1e9 --gpus 8": "config/config.yaml",
+    "plan": "config/config.yaml",
+    "rates": "config/config.yaml",
+    "recommend --tokens 1e6 --ratio 0.5": "config/config.yaml",
+    "report": "config/config.yaml",
+    "run smoke": "config/config.yaml",
+    "status": "config/config.yaml",
+    "verify": "config/config.yaml",
 }
 
 
@@ -100,11 +103,9 @@ def test_a_command_that_needs_the_projects_folder_names_it(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    script, *words = command.split()
-    monkeypatch.setattr(sys, "argv", [script, *words])
+    monkeypatch.setattr(sys, "argv", ["pvs", *command.split()])
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr(snakemake, "interrupt_once", lambda: None)
-    main = runpy.run_path(str(REPOSITORY / "workflow/scripts" / script))["main"]
     with pytest.raises(UserError) as refused:
         main()
     message = str(refused.value)

@@ -15,6 +15,7 @@ from pruning_vs_scratch.config.schema import config_schema
 from pruning_vs_scratch.data.benchmarks import headline_metric
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.study.evaluation import task_requests
 
 PIQA = yaml.safe_load((hub_tasks.FOLDER / "piqa.yaml").read_text(encoding="utf-8"))
 NINTH = {
@@ -61,8 +62,8 @@ def test_a_further_file_is_a_further_task_that_joins_no_study(folder: Path, smok
     assert BenchmarksConfig(data="hub").names == eight
     assert config_schema() == schema
     study = Study(with_tasks(smoke, "commonsense_qa"))
-    assert list(study.frozen) == ["tau___commonsense_qa--00000000"]
-    assert study.tasks[-1].name == "commonsense_qa"
+    assert list(study.sources.frozen) == ["tau___commonsense_qa--00000000"]
+    assert task_requests(study.config, study.paths)[-1].name == "commonsense_qa"
     assert headline_metric("commonsense_qa") == "acc_norm"
 
 

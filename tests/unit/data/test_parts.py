@@ -292,9 +292,9 @@ def test_what_parts_cannot_do_is_refused(smoke: dict[str, Any], change: Change, 
 
 def test_a_study_says_which_files_it_needs(smoke: dict[str, Any]) -> None:
     study = Study(in_parts(smoke))
-    assert [part.files for part in study.parts.values()] == [(NAMES[0],)]
-    assert "train" not in study.extracted_corpora
-    assert study.joined_texts == {"first-1": ["part-00000"]}
+    assert [part.files for part in study.text.parts.values()] == [(NAMES[0],)]
+    assert "train" not in study.text.extracted_corpora
+    assert study.text.joined == {"first-1": ["part-00000"]}
 
 
 def test_a_run_reads_the_parts_that_it_needs_and_a_larger_budget_changes_none_of_them(smoke: dict[str, Any]) -> None:
@@ -309,29 +309,29 @@ def test_a_run_reads_the_parts_that_it_needs_and_a_larger_budget_changes_none_of
     after = Study(values)
     learned = "P16.4k-sheared_llama-0.5-seed0"
     kept = set(before.runs) - {learned}
-    assert {name: before.training_text(name) for name in kept if before.run(name).plan} == {
-        name: after.training_text(name) for name in kept if after.run(name).plan
+    assert {name: before.text.of_run(name) for name in kept if before.run(name).plan} == {
+        name: after.text.of_run(name) for name in kept if after.run(name).plan
     }
-    assert before.training_text("P16.4k-seed0").name == "first-1"
-    assert before.joined_texts["first-2"] == ["part-00000", "part-00001"]
-    assert list(before.parts) == ["part-00000", "part-00001", "part-00005"]
-    assert after.training_text("P16.4k-minitron_depth-0.5-R65.5k-seed0").name == "first-5"
-    assert before.joined_texts[before.training_text(learned).name][-1] == "part-00005"
-    assert set(before.parts.items()) <= set(after.parts.items())
-    assert "train" not in after.text_needs
+    assert before.text.of_run("P16.4k-seed0").name == "first-1"
+    assert before.text.joined["first-2"] == ["part-00000", "part-00001"]
+    assert list(before.text.parts) == ["part-00000", "part-00001", "part-00005"]
+    assert after.text.of_run("P16.4k-minitron_depth-0.5-R65.5k-seed0").name == "first-5"
+    assert before.text.joined[before.text.of_run(learned).name][-1] == "part-00005"
+    assert set(before.text.parts.items()) <= set(after.text.parts.items())
+    assert "train" not in after.text.needs
     # What is checked of a text: its last window, and what its files should hold, those with held-out text less.
-    assert before.joined_needs("first-1") == [(128, 128)]
-    assert [before.joined_tokens(text) for text in ("first-1", "first-2")] == [17_460, 35_460]
+    assert before.text.joined_needs("first-1") == [(128, 128)]
+    assert [before.text.joined_tokens(text) for text in ("first-1", "first-2")] == [17_460, 35_460]
 
 
 @pytest.mark.parametrize("overlays", [["paper"], ["paper", "paper-meta"]], ids=" over ".join)
 def test_the_first_files_of_the_papers_text_hold_the_held_out_windows_with_some_to_spare(overlays: list[str]) -> None:
     study = Study(load_config(study_files(overlays, REPOSITORY / "config")).model_dump(mode="json"))
-    source, splits = study.numbered_source, study.config.corpus.splits
+    source, splits = study.config.corpus.numbered_source, study.config.corpus.splits
     assert source is not None
-    assert sum(len(study.parts[name].files) for name in study.held_out_parts) == source.held_out_files
+    assert sum(len(study.text.parts[name].files) for name in study.text.held_out_parts) == source.held_out_files
     for name in HELD_OUT:
-        needed = max(number * (length + 1) for number, length in study.windows_needed(name))
+        needed = max(number * (length + 1) for number, length in study.text.windows_needed(name))
         assert getattr(splits, name).fraction * source.held_out_files * source.tokens_per_file > 1.8 * needed, name
 
 
@@ -340,7 +340,7 @@ def test_a_budget_that_meets_the_text_of_masks_is_refused(smoke: dict[str, Any])
     values["corpus"]["sources"]["pages"]["tokens_per_file"] = 5_000
     values["corpus"]["splits"] = {name: {"fraction": 0.01} for name in HELD_OUT}
     values["matrix"] = [{"methods": ["minitron_depth"], "ratios": [0.5], "retrain": [12288]}]
-    assert list(Study(values).parts) == [f"part-0000{number}" for number in range(6)]
+    assert list(Study(values).text.parts) == [f"part-0000{number}" for number in range(6)]
     values["matrix"].append({"methods": ["sheared_llama"], "ratios": [0.5], "retrain": [12288]})
     values["pruning"]["sheared_llama"] = {"tokens": 1024, "global_batch_size": 2, "micro_batch_size": 1}
     with pytest.raises(UserError, match=r"which is 7 files of 5k each, but corpus\.sources names 6"):

@@ -3,7 +3,6 @@
 import random
 import resource
 import subprocess
-import sys
 from fractions import Fraction
 from functools import cache
 from itertools import combinations, pairwise
@@ -15,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from job_graphs import graph_of
+from program import PVS
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.load import load_config
 from pruning_vs_scratch.config.strict_yaml import read_yaml
@@ -214,7 +214,7 @@ def test_what_is_held_out_is_enough_for_the_windows_that_are_scored() -> None:
         divided = source.held_out_files * source.tokens_per_file
         for split in ("calibration", "validation", "test"):
             fraction = getattr(study.config.corpus.splits, split).fraction
-            needed = max(windows * (length + 1) for windows, length in study.windows_needed(split))
+            needed = max(windows * (length + 1) for windows, length in study.text.windows_needed(split))
             assert fraction * divided > 1.5 * needed, (rung.name, split)
 
 
@@ -333,7 +333,7 @@ def test_the_study_of_one_gpu_is_a_rung_of_the_ladder() -> None:
 def test_the_question_is_answered_in_ten_seconds() -> None:
     """Of a processor; what can be run in a day on eight GPUs."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "workflow/scripts/ladder.py", "--hours=24", "--gpus=8", "--device=h100"]
+    command = [*PVS, "ladder", "--hours=24", "--gpus=8", "--device=h100"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10

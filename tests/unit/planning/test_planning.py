@@ -18,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from figure_world import texts
 from job_graphs import graph_of
+from program import pvs
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.figures import plan as figure
@@ -39,7 +40,6 @@ from pruning_vs_scratch.tables.published.catalogue import PAGES
 from studies import studies
 
 Values = dict[str, Any]
-SCRIPT = REPOSITORY / "workflow/scripts/plan_study.py"
 BILLION = 10**9
 
 
@@ -265,7 +265,7 @@ def test_a_new_measurement_stands_for_the_earlier_ones_of_its_kind() -> None:
     ("device", "precision", "params", "words"),
     [
         ("x2", "bf16", 10, ["'x2'", "no such device; known: x1"]),
-        ("x1", "fp32", 10, ["train in fp32", "'x1'", "bf16 1M to 2M", "update_throughput.py"]),
+        ("x1", "fp32", 10, ["train in fp32", "'x1'", "bf16 1M to 2M", "pvs rates"]),
         ("x1", "bf16", 3_000_000, ["train in bf16 of 3M parameters", "bf16 1M to 2M"]),
     ],
 )
@@ -302,9 +302,7 @@ def test_a_table_of_other_columns_is_refused(tmp_path: Path) -> None:
 
 
 def call(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
+    return pvs(folder, "plan", *arguments)
 
 
 @pytest.fixture
@@ -317,7 +315,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_command_writes_the_plan_and_its_figure_and_prints_it(folder: Path) -> None:
-    result = call(folder, "--study", "paper")
+    result = call(folder, "paper")
     assert result.returncode == 0, result.stderr
     written = (folder / "results/paper/plan.md").read_text()
     assert result.stdout.startswith(written)
@@ -332,22 +330,22 @@ def test_the_command_writes_the_plan_and_its_figure_and_prints_it(folder: Path) 
 
 
 def test_a_plan_is_of_a_study_and_what_goes_over_it(folder: Path) -> None:
-    result = call(folder, "--study", "paper", "paper-meta")
+    result = call(folder, "paper", "paper-meta")
     assert result.stdout.startswith("# Plan of study paper-meta on h100"), result.stderr
     assert "train Meta-" in result.stdout
     assert "pretrain" not in result.stdout
 
 
 def test_the_command_needs_no_torch(folder: Path) -> None:
-    code = f"""
+    code = """
 import runpy, sys
 class NoTorch:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("torch", "transformers", "snakemake"):
-            raise ImportError(f"{{name}} is not needed here")
+            raise ImportError(f"{name} is not needed here")
 sys.meta_path.insert(0, NoTorch())
-sys.argv = ["plan_study.py", "--study", "smoke"]
-runpy.run_path({str(SCRIPT)!r}, run_name="__main__")
+sys.argv = ["pvs", "plan", "smoke"]
+runpy.run_module("pruning_vs_scratch", run_name="__main__")
 """
     result = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -359,11 +357,11 @@ OWN_BUDGET = {"study": "own", "parent": {"tokens": 1000}}
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--study", "papr"], ["no study 'papr'", "there are: demo, demo-seeds, ", ", own, "]),
-        (["--study", "paper", "--device", "h1000"], ["'h1000'", "did you mean 'h100'?"]),
-        (["--study", "paper", "--device", "cpu"], ["in bf16", "'cpu'"]),
-        (["--study", "own"], ["parent.tokens: 1000 tokens is not a multiple", "nearest: 768 or 1536"]),
-        (["--study", "smoke", "--throughput", "broken.csv"], ["broken.csv has the columns a, b"]),
+        (["papr"], ["no study 'papr'", "there are: demo, demo-seeds, ", ", own, "]),
+        (["paper", "--device", "h1000"], ["'h1000'", "did you mean 'h100'?"]),
+        (["paper", "--device", "cpu"], ["in bf16", "'cpu'"]),
+        (["own"], ["parent.tokens: 1000 tokens is not a multiple", "nearest: 768 or 1536"]),
+        (["smoke", "--throughput", "broken.csv"], ["broken.csv has the columns a, b"]),
     ],
     ids=["study", "device", "precision", "budget", "table"],
 )

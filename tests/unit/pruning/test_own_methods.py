@@ -68,7 +68,7 @@ def test_a_method_that_cannot_be_used_is_refused_with_its_package(
     if facts != "":
         write_broken(own, facts)
     commands = (
-        ["workflow/scripts/plan_study.py"],
+        ["-m", "pruning_vs_scratch", "plan"],
         ["workflow/scripts/prune.py", "--model", "x", "--method", "wanda", "--ratio", "0.5", "--out", "y"],
     )
     for words in commands:

@@ -31,6 +31,7 @@ from pruning_vs_scratch.pruning.sparse import sparse_blocks
 from pruning_vs_scratch.pruning.structured import structured_blocks
 from pruning_vs_scratch.pruning.surgery import kept_shape
 from pruning_vs_scratch.study import ModelShape, Study, Target
+from pruning_vs_scratch.study.targets import shapes_to_score
 
 CARD = 75e9
 """Bytes of an 80 GB card that a step may take; the rest is for the CUDA context and fragments."""
@@ -88,7 +89,7 @@ def paper(study_values: Callable[[str], dict[str, Any]], monkeypatch: pytest.Mon
     calibration = pruning.calibration
     return Setting(
         study.runs[parent].target.shape,
-        study.shapes_to_score(parent, "minitron_depth"),
+        shapes_to_score(study.config, "minitron_depth", study.runs[parent].target.shape),
         Text(calibration.sequences, calibration.sequence_length, calibration.batch_size),
         Buffers(round(pruning.host_buffer_gib * 2**30), round(pruning.device_buffer_gib * 2**30)),
     )

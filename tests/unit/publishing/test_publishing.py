@@ -1,7 +1,5 @@
 """An exported folder: its card says what the tables say, and nothing that is not finished or was altered gets out."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from finished_studies import finished, scores
+from program import pvs
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.load import parse_config
 from pruning_vs_scratch.errors import UserError
@@ -233,9 +232,8 @@ def test_a_mistake_in_the_section_is_named(smoke: dict[str, Any], change: dict[s
     assert message in str(error.value)
 
 
-def test_the_command_names_the_nearest_study_and_shows_no_traceback(study: Study) -> None:
-    script = REPOSITORY / "workflow/scripts/export_model.py"
-    command = [sys.executable, str(script), "--study", "smoky", "--run", PARENT, "--out", "exported"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_the_command_names_the_studies_and_shows_no_traceback() -> None:
+    result = pvs(REPOSITORY, "export", "smoky", "--run", PARENT, "--out", "exported")
     assert result.returncode == 1
-    assert result.stderr == "error: no study 'smoky' under results/; did you mean 'smoke'?\n"
+    assert result.stderr.startswith("error: no study 'smoky': there is no config/smoky.yaml; there are: demo, ")
+    assert len(result.stderr.splitlines()) == 1

@@ -42,7 +42,7 @@ def test_the_first_rule_that_fits_a_runs_size_counts(smoke: Values) -> None:
     study = Study(with_processes(smoke, processes=8, process_rules=rules))
     for name, size in sizes.items():
         expected = 8 if size >= middle else 4 if size > min(sizes.values()) else 2
-        assert study.training_processes(name) == expected
+        assert study.processes.training(name) == expected
 
 
 @st.composite
@@ -94,11 +94,11 @@ def test_the_papers_runs_fit_into_their_gpus_and_share_their_batch(study_values:
     study = Study(study_values("paper"))
     sizes: dict[int, set[int]] = {}
     for name in study.trained_by_plan:
-        processes, run = study.training_processes(name), study.run(name)
+        processes, run = study.processes.training(name), study.run(name)
         assert 256 % processes == 0
         assert device_bytes(study.config, run, processes) <= 80e9
         sizes.setdefault(processes, set()).add(run.target.shape.params_total)
-    assert study.training_processes("P210B-seed0") == 64
+    assert study.processes.training("P210B-seed0") == 64
     # Of the 8B parent's state alone 128 GB: no fewer than four have room for it.
     assert min(possible_processes(study.config, study.run("P210B-seed0"))) == 4
     assert len(sizes) > 3
@@ -109,7 +109,7 @@ def test_too_few_devices_for_a_model_are_named(study_values: Callable[[str], Val
     values = study_values("paper")
     values["cluster"] |= {"devices": 2}
     with pytest.raises(UserError, match=r"auto finds none for run P210B-seed0 on 2 devices of 80 GB \(\d+ GB a device"):
-        Study(values).training_processes("P210B-seed0")
+        Study(values).processes.training("P210B-seed0")
 
 
 def test_a_run_asks_for_as_many_nodes_as_its_processes_need(study_values: Callable[[str], Values]) -> None:
@@ -117,7 +117,7 @@ def test_a_run_asks_for_as_many_nodes_as_its_processes_need(study_values: Callab
     resources = Allocation(study, Site()).training
     seen = set()
     for name in study.trained_by_plan:
-        run, processes = SimpleNamespace(run=name), study.training_processes(name)
+        run, processes = SimpleNamespace(run=name), study.processes.training(name)
         keys = ("nodes", "processes", "gres", "mpi", "tasks", "cpus_per_task")
         asked = {key: resources[key](run) for key in keys}
         nodes = -(-processes // 8)
@@ -136,7 +136,7 @@ def test_what_is_checked_beforehand_is_the_longest_time_and_the_most_memory(
     study = Study(study_values("paper"))
     allocation = Allocation(study, Site())
     [request] = [each for each in allocation.requests if each.kind == "training" and each.nodes == 8]
-    runs = [SimpleNamespace(run=name) for name in study.trained_by_plan if study.training_processes(name) == 64]
+    runs = [SimpleNamespace(run=name) for name in study.trained_by_plan if study.processes.training(name) == 64]
     asked = {key: [allocation.training[key](run, attempt=1) for run in runs] for key in ("runtime", "mem_mb")}
     assert (request.minutes, request.megabytes) == (max(asked["runtime"]), max(asked["mem_mb"]))
     assert asked["runtime"].index(request.minutes) != asked["mem_mb"].index(request.megabytes)

@@ -1,7 +1,5 @@
 """A parent that others trained: what its study may ask for, how its runs are called, and what is known of it."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +13,7 @@ from matplotlib.text import Text
 from checkpoints_world import POSITIONS, PUBLISHED, VOCABULARY, published_llama, with_special, write_published
 from figure_world import drawn, stored
 from models import tiny_mistral
-from pruning_vs_scratch.cli import REPOSITORY
+from program import pvs
 from pruning_vs_scratch.config.checkpoint import HubCheckpoint, PathCheckpoint
 from pruning_vs_scratch.config.load import parse_config
 from pruning_vs_scratch.data.tokenizer import load_tokenizer, separator_of, take_tokenizer
@@ -25,6 +23,10 @@ from pruning_vs_scratch.figures.catalogue import FIGURES
 from pruning_vs_scratch.models.llama import llama_config, random_like, random_llama, shape_of, with_shape
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.checkpoints import Acquisition
+from pruning_vs_scratch.study.command_lines import tokenizer_options
+from pruning_vs_scratch.study.evaluation import packaged_benchmarks
+from pruning_vs_scratch.study.inputs import starting_point
+from pruning_vs_scratch.study.priority import training_flops
 from pruning_vs_scratch.tables.load import Tables
 from studies import plan, runs_of
 from training_world import SHAPE as TRAINED_SHAPE
@@ -68,7 +70,7 @@ def test_retraining_begins_with_the_first_text_since_the_parent_read_none(smoke:
     assert study.runs["Meta-seed0"].plan is None
     assert "Meta-seed0" not in study.trained_runs
     assert study.adopted_parents == ["Meta-seed0"]
-    assert study.training_flops("Meta-seed0") == 0
+    assert training_flops(study.recorded_runs, "Meta-seed0") == 0
 
 
 def test_tokens_that_nobody_says_leave_only_equal_budgets(smoke: Values) -> None:
@@ -116,11 +118,11 @@ def test_a_revision_is_a_whole_commit(smoke: Values, revision: str) -> None:
 
 def test_a_study_that_pretrains_takes_a_tokenizer_without_its_weights(smoke: Values) -> None:
     study = Study(smoke | {"tokenizer": {"kind": "checkpoint", "vocab_size": 128_256, "source": LLAMA}})
-    [(key, acquisition)] = study.acquisitions.items()
+    [(key, acquisition)] = study.sources.acquisitions.items()
     assert acquisition == Acquisition(HubCheckpoint.model_validate(LLAMA), "tokenizer")
     assert key == "meta-llama___Llama-3.1-8B--dddddddd--tokenizer"
-    assert study.parent_folder is None
-    assert study.tokenizer_options == ["--vocab-size=128256", "--exactly"]
+    assert study.sources.parent_folder is None
+    assert tokenizer_options(study) == ["--vocab-size=128256", "--exactly"]
     assert runs_of(study, "parent")[0].plan is not None
     assert {run.target.shape.vocab_size for run in study.runs.values()} == {128_256}
 
@@ -134,11 +136,11 @@ def test_sources_have_folders_of_their_own() -> None:
 
 def test_baselines_take_all_but_the_shape_from_the_parent(smoke: Values) -> None:
     study = Study(published(smoke))
-    start = study.starting_point("S4.1k-depth-0.5-seed0")
+    start = starting_point(study, "S4.1k-depth-0.5-seed0")
     assert start == {
         "target": study.paths.target("depth-0.5"), "like": study.paths.model("Meta-seed0"),
     }  # fmt: skip
-    assert "like" not in Study(smoke).starting_point("S4.1k-depth-0.5-seed0")
+    assert "like" not in starting_point(Study(smoke), "S4.1k-depth-0.5-seed0")
 
 
 def test_random_weights_like_a_parent_share_its_rotary_scaling_and_positions() -> None:
@@ -231,9 +233,7 @@ def test_models_are_compared_by_the_tokens_since_an_unknown_pretraining(unknown:
 def test_advice_from_an_unknown_parent_says_that_it_cannot_be_compared(unknown: Tables, tmp_path: Path) -> None:
     (tmp_path / "results/mine").mkdir(parents=True)
     (tmp_path / "tables").rename(tmp_path / "results/mine/tables")
-    script = str(REPOSITORY / "workflow/scripts/recommend.py")
-    words = [sys.executable, script, "--study", "mine", "--tokens", "65536", "--ratio", "0.5"]
-    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    result = pvs(tmp_path, "recommend", "mine", "--tokens", "65536", "--ratio", "0.5")
     assert result.returncode == 0, result.stderr
     assert "Parent of unknown tokens." in result.stdout
     assert "Nobody says what the study's parent was trained on" in result.stdout
@@ -252,4 +252,4 @@ def test_the_study_of_smollm2_covers_the_six_methods_and_shortgpt(
         if target.granularity in ("depth", "width"):
             kept = target.shape.params_nonembedding / shape.params_nonembedding
             assert abs(1 - kept - target.ratio) < 1e-3, name
-    assert len(study.packaged_benchmarks) == 8
+    assert len(packaged_benchmarks(study.config)) == 8

@@ -12,6 +12,7 @@ from models import SHAPE
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import read_json, write_json
 from pruning_vs_scratch.study import ModelShape, Study, Target
+from pruning_vs_scratch.study.inputs import pruning_inputs, starting_point
 from pruning_vs_scratch.study.paths import Paths
 from pruning_vs_scratch.study.solve import deviation, solved_widths
 from pruning_vs_scratch.tables.chosen_shapes import Searches, chosen_targets, made_shape, search_table, searches_of
@@ -103,8 +104,8 @@ def test_every_candidate_is_pruned_and_retrained_on_the_same_tokens(smoke: dict[
         shape = study.run(trained).target.shape
         assert (shape.hidden_size, shape.ffn_size) == (given_shape["hidden_size"], given_shape["ffn_size"])
         assert study.run(pruned).start == "P16.4k-seed0"
-        assert study.pruning_inputs(pruned)["scores"].parent.parent.name == "P16.4k-seed0"
-        assert study.starting_point(trained)["model"] == study.paths.model(pruned)
+        assert pruning_inputs(study, pruned)["scores"].parent.parent.name == "P16.4k-seed0"
+        assert starting_point(study, trained)["model"] == study.paths.model(pruned)
         found = plan(study, trained)
         assert (found.phase, found.tokens, found.window_start) == ("shape_search", 2048, 128)
     assert study.searched_targets == ["width-0.5"]
@@ -126,11 +127,11 @@ def test_candidates_train_at_the_studys_rate_while_a_sweep_waits_for_their_shape
     sweep = {"peak_learning_rates": [0.001, 0.01], "on": ["minitron_width@0.5"], "tokens": 2048, "use": "own"}
     study = searched(smoke, sweep=sweep)
     assert [study.rate_from_sweep(name) for name in study.candidates] == [None, None]
-    assert study.starting_point("S2.05k-width-0.5-lr0.001-seed0")["target"] == study.paths.target("width-0.5")
+    assert starting_point(study, "S2.05k-width-0.5-lr0.001-seed0")["target"] == study.paths.target("width-0.5")
 
 
 def test_too_little_text_for_a_candidate_is_found_before_it_trains(smoke: dict[str, Any]) -> None:
-    needed = searched(smoke, shape_search=SEARCH | {"tokens": 65536}).windows_needed("train")
+    needed = searched(smoke, shape_search=SEARCH | {"tokens": 65536}).text.windows_needed("train")
     assert needed == [((16384 + 65536) // 128, 128)]
 
 

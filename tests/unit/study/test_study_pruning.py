@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.study.command_lines import pruning_options, scoring_options
+from pruning_vs_scratch.study.inputs import pruning_inputs, starting_point
+from pruning_vs_scratch.study.priority import priority_of, training_flops
 from studies import (
     Values,
     block,
@@ -104,7 +107,7 @@ def test_masks_are_learned_on_the_end_of_the_text_whatever_the_longest_retrainin
     found = learning(study, SHEARED)
     assert (found.window_start, found.window_end, found.reading.backwards) == (0, 768 // 128, True)
     assert (found.run, found.phase, found.tokens, found.steps) == (SHEARED, "prune", 768, 2)
-    assert study.windows_needed("train") == [((16384 + 8192 + 768) // 128, 128)]
+    assert study.text.windows_needed("train") == [((16384 + 8192 + 768) // 128, 128)]
     longer = sheared(smoke, block(["sheared_llama"], [4096]), block(["shortgpt"], [1024, 16384]))
     assert learning(longer, SHEARED) == found
 
@@ -160,29 +163,29 @@ def test_full_baselines_whose_tokens_differ_little_still_have_names_of_their_own
 def test_mask_learning_reads_training_text_and_by_domain_validation_text(smoke: Values) -> None:
     study = sheared(smoke, block(["sheared_llama"], [4096]))
     tokens = study.paths.tokens
-    assert study.pruning_inputs(SHEARED) == {"calibration": tokens / "train"}
-    assert not any(option.startswith("--domains") for option in study.pruning_options(SHEARED))
-    assert study.domains_of("train") == []
+    assert pruning_inputs(study, SHEARED) == {"calibration": tokens / "train"}
+    assert not any(option.startswith("--domains") for option in pruning_options(study, SHEARED))
+    assert study.text.domains_of("train") == []
     smoke["corpus"]["domains"] = {
         "prose": {"include": ["*p*", "*q*"], "proportion": 0.75},
         "code": {"include": ["*"], "proportion": 0.25},
     }
     study = Study(smoke)
-    assert study.pruning_inputs(SHEARED) == {"calibration": tokens / "train", "validation": tokens / "validation"}
-    (option,) = (option for option in study.pruning_options(SHEARED) if option.startswith("--domains="))
+    assert pruning_inputs(study, SHEARED) == {"calibration": tokens / "train", "validation": tokens / "validation"}
+    (option,) = (option for option in pruning_options(study, SHEARED) if option.startswith("--domains="))
     assert json.loads(option.split("=", 1)[1]) == {"prose": 0.75, "code": 0.25}
-    for corpus in study.corpora:
+    for corpus in study.text.corpora:
         wanted = [("prose", ["*p*", "*q*"]), ("code", ["*"])] if corpus in ("train", "validation") else []
-        assert study.domains_of(corpus) == wanted
+        assert study.text.domains_of(corpus) == wanted
 
 
 def test_learning_masks_costs_training_of_the_model_that_is_pruned(smoke: Values) -> None:
     study = sheared(smoke, {"chains": [["shortgpt@0.5", "sheared_llama@0.5"]], "retrain": [4096]})
     name = "P16.4k-shortgpt-0.5+sheared_llama-0.5-seed0"
     shallow = study.run("P16.4k-shortgpt-0.5-seed0").target.shape
-    assert study.training_flops(name) == shallow.training_flops(6, 128) > 0
-    assert study.training_flops("P16.4k-shortgpt-0.5-seed0") == 0
-    assert study.priority(name) > study.priority("P16.4k-shortgpt-0.5-seed0")
+    assert training_flops(study.recorded_runs, name) == shallow.training_flops(6, 128) > 0
+    assert training_flops(study.recorded_runs, "P16.4k-shortgpt-0.5-seed0") == 0
+    assert priority_of(study.recorded_runs, name) > priority_of(study.recorded_runs, "P16.4k-shortgpt-0.5-seed0")
 
 
 # What baselines take over
@@ -232,15 +235,15 @@ def test_embeddings_and_norms_may_stay_in_sparse_baselines(mask: str, redraw: st
     for method, setting in itertools.product(("wanda", "sparsegpt"), ("equal", "full")):
         scratch = scratch_of(study, f"P16.4k-{method}-0.5-R4.1k-seed0", setting)
         model = study.paths.model(RANDOM if mask == "random" else f"P16.4k-{method}-0.5-seed0")
-        assert study.starting_point(scratch) == {REDRAWS[redraw]: model, "mask": model}
-    rewound = study.starting_point("S4.1k-wanda-0.5-rewind-seed0")
+        assert starting_point(study, scratch) == {REDRAWS[redraw]: model, "mask": model}
+    rewound = starting_point(study, "S4.1k-wanda-0.5-rewind-seed0")
     assert set(rewound) == {"target", "cut-like", "mask"}
 
 
 def test_dense_baselines_are_drawn_anew_as_a_whole(smoke: Values) -> None:
     smoke["baselines"] = {"redraw": "linear", "mask": "random"}
     study = with_matrix(smoke, block(["shortgpt"], [4096]))
-    assert study.starting_point("S4.1k-depth-0.5-seed0") == {"target": study.paths.target("depth-0.5")}
+    assert starting_point(study, "S4.1k-depth-0.5-seed0") == {"target": study.paths.target("depth-0.5")}
     assert len(study.runs) == 4
 
 
@@ -278,7 +281,7 @@ def test_one_file_of_scores_serves_all_ratios(method: str, smoke: Values) -> Non
 
 def scored_layers(study: Study, method: str) -> list[int]:
     """The depths that a run is scored for."""
-    (shapes,) = (o for o in study.scoring_options("P16.4k-seed0", method) if o.startswith("--shapes="))
+    (shapes,) = (o for o in scoring_options(study, "P16.4k-seed0", method) if o.startswith("--shapes="))
     return [shape["layers"] for shape in json.loads(shapes.split("=", 1)[1])]
 
 
@@ -313,7 +316,7 @@ def test_a_method_scores_each_model_that_it_prunes(smoke: Values) -> None:
 def test_the_options_of_a_method_reach_its_command(smoke: Values) -> None:
     smoke["pruning"] |= {"sparsegpt": {"damping": 0.5, "block_size": 16}, "low_memory": True, "host_buffer_gib": 0.5}
     study = with_matrix(smoke, block(["sparsegpt"], [4096]))
-    assert study.pruning_options("P16.4k-sparsegpt-0.5-seed0") == [
+    assert pruning_options(study, "P16.4k-sparsegpt-0.5-seed0") == [
         "--method=sparsegpt",
         '--options={"block_size":16,"damping":0.5}',
         "--seed=0",
@@ -332,9 +335,9 @@ def test_arithmetic_and_device_buffer_reach_the_command_where_they_are_not_the_u
     name, start = "P16.4k-shortgpt-0.5-seed0", "P16.4k-seed0"
     smoke["pruning"] |= {"precision": "fp32", "device_buffer_gib": 40}
     study = with_matrix(smoke, block(["shortgpt"], [4096]))
-    for options in (study.pruning_options(name), study.scoring_options(start, "shortgpt")):
+    for options in (pruning_options(study, name), scoring_options(study, start, "shortgpt")):
         assert {"--precision=fp32", "--device-buffer-gib=40"} <= set(options)
     smoke["pruning"] |= {"precision": "auto", "device_buffer_gib": 16}
     usual = with_matrix(smoke, block(["shortgpt"], [4096]))
-    for options in (usual.pruning_options(name), usual.scoring_options(start, "shortgpt")):
+    for options in (pruning_options(usual, name), scoring_options(usual, start, "shortgpt")):
         assert not [option for option in options if option.startswith(("--precision", "--device-buffer-gib"))]

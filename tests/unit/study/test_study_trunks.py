@@ -10,6 +10,8 @@ from pruning_vs_scratch.config.training import ConstantSchedule
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.progress import job_seconds
 from pruning_vs_scratch.study import Run, Study, TrainingPlan
+from pruning_vs_scratch.study.inputs import starting_point
+from pruning_vs_scratch.study.priority import priority_of, training_flops
 from studies import BATCH, Values, block, plan, studies, with_matrix
 
 WSD = {"kind": "wsd", "warmup_steps": 1, "decay_fraction": 0.5}
@@ -61,8 +63,8 @@ def test_a_run_goes_on_from_its_trunks_state_and_curve(smoke: Values) -> None:
     pruned = study.paths.model("P16.4k-magnitude-0.5-seed0")
     trunk = "P16.4k-magnitude-0.5-R4.1k-trunk-seed0"
     alone = {"model": pruned, "mask": pruned}
-    assert study.starting_point(trunk) == alone
-    assert study.starting_point("P16.4k-magnitude-0.5-R4.1k-seed0") == alone | {
+    assert starting_point(study, trunk) == alone
+    assert starting_point(study, "P16.4k-magnitude-0.5-R4.1k-seed0") == alone | {
         "state": study.paths.runs / trunk / "state",
         "state-metrics": study.paths.runs / trunk / "metrics.jsonl",
     }
@@ -155,13 +157,13 @@ def test_a_start_costs_its_longest_run_and_the_decays_of_the_others(both: tuple[
         if run.plan is None:
             continue
         start, shape, length = start_of(run), run.target.shape, run.plan.sequence_length
-        spent[start] += on.training_flops(run.name)
+        spent[start] += training_flops(on.recorded_runs, run.name)
         if run.role != "trunk":
             decay = decay_steps(run.plan) * BATCH
             decays[start] += shape.training_flops(decay, length)
             longest[start] = max(longest[start], shape.training_flops(run.plan.sequences - decay, length))
     assert spent == decays + longest
-    assert sum(spent.values()) <= sum(off.training_flops(name) for name in off.trained_runs)
+    assert sum(spent.values()) <= sum(training_flops(off.recorded_runs, name) for name in off.trained_runs)
 
 
 @given(wsd_studies())
@@ -173,7 +175,7 @@ def test_trunks_are_made_and_recorded_but_neither_evaluated_nor_compared(both: t
     assert set(study.recorded_runs) == set(study.runs) | set(study.trunks)
     assert {f"Train {name}" for name in study.trunks} <= set(job_seconds(study))
     assert study.targets == both[1].targets
-    assert study.windows_needed("train") == both[1].windows_needed("train")
+    assert study.text.windows_needed("train") == both[1].text.windows_needed("train")
     assert {run.trunk for run in study.recorded_runs.values()} - {None} == set(study.trunks)
 
 
@@ -182,4 +184,4 @@ def test_a_trunk_goes_before_everything_that_hangs_on_it(both: tuple[Study, Stud
     study = both[0]
     for run in study.recorded_runs.values():
         if run.trunk:
-            assert study.priority(run.trunk) >= study.priority(run.name)
+            assert priority_of(study.recorded_runs, run.trunk) >= priority_of(study.recorded_runs, run.name)

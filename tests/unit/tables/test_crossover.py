@@ -2,8 +2,7 @@
 
 import argparse
 import math
-import subprocess
-import sys
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,8 @@ import pytest
 from scipy import optimize
 
 from figure_world import drawn, stored, words
-from pruning_vs_scratch.cli import REPOSITORY, share, token_count
+from program import code_of, pvs
+from pruning_vs_scratch.cli import share, token_count
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.figures.catalogue import FIGURES
@@ -328,13 +328,8 @@ def test_the_command_answers_from_stored_tables_without_torch(tmp_path: Path) ->
     groups = gap_groups(write_tables(folder), "test")
     gap_table(groups, SETTINGS).to_csv(folder / "gaps.csv", index=False)
     (tmp_path / "torch.py").write_text("raise ImportError('torch is not needed here')")
-    result = subprocess.run(
-        [
-            sys.executable, str(REPOSITORY / "workflow/scripts/recommend.py"), "--study", "mine", "--tokens", "65.5k",
-            "--ratio", "0.5",
-        ],
-        cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    path = os.pathsep.join([str(tmp_path), code_of(tmp_path)["PYTHONPATH"]])
+    result = pvs(tmp_path, "recommend", "mine", "--tokens", "65.5k", "--ratio", "0.5", PYTHONPATH=path)
     assert result.returncode == 0, result.stderr
     (row,) = (line for line in result.stdout.splitlines() if line.startswith("Wanda 2:4 0.5"))
     assert row.endswith("measured")

@@ -231,10 +231,10 @@ def test_an_archive_says_what_its_folder_says(
 
 
 def test_the_command_writes_the_same_bytes_without_torch(three: list[Path], tmp_path: Path) -> None:
-    script = REPOSITORY / "workflow/scripts/scales.py"
+    program = REPOSITORY / "workflow/scripts/pruning_vs_scratch/__main__.py"
     for out in ("one", "two"):
         done = subprocess.run(
-            [sys.executable, "-c", WITHOUT_TORCH, script, *three, "--out", tmp_path / out],
+            [sys.executable, "-c", WITHOUT_TORCH, program, "compare", *three, "--out", tmp_path / out],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
     assert "large predicted from the smaller studies, off by" in done.stdout

@@ -13,6 +13,7 @@ from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.errors import Diverged, UserError
 from pruning_vs_scratch.files import read_json, write_json
 from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.study.inputs import starting_point
 from pruning_vs_scratch.tables.ledger import ledger_table, verified_pairs
 from pruning_vs_scratch.tables.sweep import chosen_rates, sweep_table
 from studies import plan
@@ -38,9 +39,9 @@ def test_every_rate_is_tried_on_both_sides_of_every_model(smoke: dict[str, Any])
         assert pruned.peak_learning_rate == scratch.peak_learning_rate == rate
         assert (pruned.tokens, pruned.window_start) == (scratch.tokens, scratch.window_start) == (2048, 128)
         assert pruned.phase == scratch.phase == "sweep"
-        assert study.starting_point(PRUNED.format(rate))["model"].parent.name == "P16.4k-minitron_depth-0.5-seed0"
-        assert "target" in study.starting_point(SCRATCH.format(rate))
-        masked = study.starting_point(f"S2.05k-wanda-0.5-2of4-lr{rate}-seed0")
+        assert starting_point(study, PRUNED.format(rate))["model"].parent.name == "P16.4k-minitron_depth-0.5-seed0"
+        assert "target" in starting_point(study, SCRATCH.format(rate))
+        masked = starting_point(study, f"S2.05k-wanda-0.5-2of4-lr{rate}-seed0")
         assert masked["mask"].parent.name == "P16.4k-wanda-0.5-2of4-seed0"
 
 
@@ -93,7 +94,7 @@ def test_a_sweep_changes_no_run_unless_its_rates_are_used(smoke: dict[str, Any])
         study = swept(smoke, use=use)
         for run in filter(lambda run: run.plan, study.runs.values()):
             assert study.rate_from_sweep(run.name) == expected[run.role]
-            assert ("learning-rates" in study.starting_point(run.name)) == (expected[run.role] is not None)
+            assert ("learning-rates" in starting_point(study, run.name)) == (expected[run.role] is not None)
         assert not any(study.rate_from_sweep(trial) for trial in study.trials)
 
 

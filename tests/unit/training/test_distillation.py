@@ -17,6 +17,7 @@ from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.llama import random_llama
 from pruning_vs_scratch.study import ModelShape, Study
+from pruning_vs_scratch.study.inputs import starting_point
 from pruning_vs_scratch.training.accounting import training_fields
 from pruning_vs_scratch.training.distillation import distillation, distilled_loss_sums
 from pruning_vs_scratch.training.loss import loss_sum
@@ -155,16 +156,12 @@ def test_only_retraining_learns_from_the_parent(smoke: dict[str, Any]) -> None:
     objectives = {role: {plan_of(study, run.name).objective for run in runs_of(study, role)} for role in ROLES}
     assert objectives == {"parent": {"ce"}, "scratch": {"ce"}, "retrained": {"kd(T=2, weight=0.5)"}}
     for run in study.runs.values():
-        teachers = [path.parent.name for option, path in starting_point(study, run.name).items() if option == "teacher"]
+        start = starting_point(study, run.name) if run.plan else {}
+        teachers = [path.parent.name for option, path in start.items() if option == "teacher"]
         assert teachers == (["P16.4k-seed0"] if run.role == "retrained" else [])
 
 
 ROLES = ("parent", "scratch", "retrained")
-
-
-def starting_point(study: Study, run: str) -> dict[str, Path]:
-    """Options of a training run; none for a pruned one."""
-    return study.starting_point(run) if study.run(run).plan else {}
 
 
 def test_the_ledger_counts_the_teachers_forward_passes(tmp_path: Path) -> None:

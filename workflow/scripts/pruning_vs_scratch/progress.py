@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.study.priority import training_flops
 from pruning_vs_scratch.time_left import Guess, TimeLeft
 
 START_SECONDS = 6.0
@@ -47,6 +48,15 @@ def job_seconds(study: Study, start: float = START_SECONDS) -> dict[str, Guess]:
     return guesses
 
 
+def finished_jobs(study: Study) -> set[str]:
+    """Those of the long jobs that are done, by the same messages."""
+    made = [run for run in study.recorded_runs if study.paths.manifest(run).exists()]
+    done = {f"{verb} {run}" for run in made for verb in ("Train", "Prune")}
+    done |= {f"Score {run} for {method}" for run, method in study.scorings if study.paths.scores(run, method).exists()}
+    groups = (group for group in study.evaluation_groups if (study.paths.evaluation / group).exists())
+    return done | {f"Evaluate the checkpoints of {group}" for group in groups}
+
+
 def _training_seconds(study: Study, name: str) -> float:
     """Of a run, or of the learning of its masks on what it is pruned from."""
     run = study.run(name)
@@ -55,7 +65,7 @@ def _training_seconds(study: Study, name: str) -> float:
     if plan is None:
         return 0.0
     blocks = trained.target.shape.layers
-    return study.training_flops(name) / FLOPS_PER_SECOND + plan.steps * blocks * BLOCK_SECONDS
+    return training_flops(study.recorded_runs, name) / FLOPS_PER_SECOND + plan.steps * blocks * BLOCK_SECONDS
 
 
 class Progress:

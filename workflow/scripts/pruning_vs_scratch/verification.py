@@ -4,6 +4,7 @@ Steps check what they read (``ManifestWriter.add_input``). This looks at what no
 at the links between steps: an artifact that was made again leaves what was made from its earlier form behind.
 """
 
+import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -89,6 +90,32 @@ class Verification:
         if record is not None:
             return record.sha256
         return sha256_of_path(place) if place.exists() else None
+
+
+def verified(study: Study) -> str:
+    """Check all files of a finished study; what was compared, in words.
+
+    Raises:
+        UserError: the study is not finished, or a list of what is wrong.
+    """
+    if not (results := study.paths.results / "results.csv").exists():
+        raise UserError(f"{results} is missing: run study {study.name} to its end first")
+    start = time.monotonic()
+    verification = Verification(study)
+    refuse([*verification.missing(), *verification.altered(), *verification.broken_links()])
+    outputs = [output for found in verification.manifests.values() for output in found.get("outputs", {}).values()]
+    compared = [output["files"] for output in outputs if "files" in output]
+    size = sum(fact["bytes"] for files in compared for fact in files.values())
+    text = (
+        f"study {study.name}: {len(compared)} artifacts of {len(verification.manifests)} steps are what was written, "
+        f"each from what the step before it wrote ({size / 2**20:,.0f} MiB in {time.monotonic() - start:.1f} s)\n"
+    )
+    if len(compared) < len(outputs):
+        text += (
+            f"{len(outputs) - len(compared)} artifacts could not be compared: an earlier version wrote them, whose "
+            "manifests list no files\n"
+        )
+    return text
 
 
 def require_sound_results(study: Study) -> None:

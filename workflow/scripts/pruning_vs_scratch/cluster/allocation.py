@@ -27,9 +27,11 @@ from pruning_vs_scratch.cluster.speed import speed_minutes
 from pruning_vs_scratch.pruning.facts import Text
 from pruning_vs_scratch.pruning.memory import Memory, means_of, pruning_memory
 from pruning_vs_scratch.study.costs import calibration_costs
+from pruning_vs_scratch.study.priority import training_flops
 from pruning_vs_scratch.study.runs import Run
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.study import Study
+from pruning_vs_scratch.study.targets import shapes_to_score
 
 Resources = dict[str, Any]
 
@@ -60,7 +62,7 @@ class Allocation:
         if self.cluster.gpus:
             # Of all the geometry, only GPUs differ: CPUs are the rule's threads, and there is one node.
             resources["gres"] = lambda wildcards: self._pruning(wildcards.run).geometry["gres"]
-        return resources | {"processes": lambda wildcards: self.study.pruning_processes(wildcards.run)}
+        return resources | {"processes": lambda wildcards: self.study.processes.pruning(wildcards.run)}
 
     @property
     def scoring(self) -> Resources:
@@ -92,7 +94,7 @@ class Allocation:
         )
         geometries = {}
         for name in self.study.trained_by_plan:
-            request, processes = self._training(name), self.study.training_processes(name)
+            request, processes = self._training(name), self.study.processes.training(name)
             geometries[name] = request.geometry | {"nodes": request.nodes, "processes": processes}
         return resources | _by_run(geometries)
 
@@ -100,7 +102,7 @@ class Allocation:
     def requests(self) -> list[JobRequest]:
         """For each kind and geometry of jobs, the most time and the most memory that any of them asks for."""
         every = (
-            self._part() if self.study.parts else self._text(),
+            self._part() if self.study.text.parts else self._text(),
             *(self._scored(*scoring) for scoring in self.study.scorings),
             *map(self._pruning, self.study.pruned_runs),
             *map(self._training, self.study.trained_by_plan),
@@ -122,19 +124,19 @@ class Allocation:
             plan.method,
             Text(plan.sequences if reads_text else 0, plan.sequence_length, plan.batch_size),
             means_of(pruning, gpu=self.cluster.gpus),
-            self.study.shapes_to_score(start, plan.method),
+            shapes_to_score(self.study.config, plan.method, self._shape(start)),
             pruning.options(plan.method),
         )
 
     def _text(self) -> JobRequest:
         """Reading or tokenising all of a corpus; where the training text is read in parts, of the others."""
-        corpora = [corpus for corpus in self.study.extracted_corpora if self.study.windows_needed(corpus)]
-        needs = [need for corpus in corpora for need in self.study.windows_needed(corpus)]
+        text = self.study.text
+        needs = [need for corpus in text.extracted_corpora for need in text.windows_needed(corpus)]
         tokens = max(number * (length + 1) for number, length in needs)
         return JobRequest("text", text_minutes(tokens), START_MEGABYTES, self.site.cpu)
 
     def _part(self) -> JobRequest:
-        source = self.study.numbered_source
+        source = self.study.config.corpus.numbered_source
         assert source is not None
         tokens = source.files_per_part * source.tokens_per_file
         return JobRequest("text", text_minutes(tokens), START_MEGABYTES, self.site.cpu)
@@ -144,10 +146,10 @@ class Allocation:
         start, plan = str(self.study.run(name).start), self.study.pruning_plan(name).training
         if plan is None:
             return self._by_calibration(name, reads_text=not self.study.is_scored_once(name))
-        shape, processes = self._shape(start), self.study.pruning_processes(name)
+        shape, processes = self._shape(start), self.study.processes.pruning(name)
         return self._single_node(
             "pruning",
-            pruning_minutes(self.study.training_flops(name), shape, processes, self.cluster),
+            pruning_minutes(training_flops(self.study.recorded_runs, name), shape, processes, self.cluster),
             mask_learning_megabytes(shape, plan, processes, gpus=self.cluster.gpus),
             processes,
         )
@@ -175,14 +177,14 @@ class Allocation:
         return max(evaluation_megabytes(self._shape(run), evaluation, processes, gpus=gpus) for run in runs)
 
     def _training(self, name: str) -> JobRequest:
-        run, gpus, processes = self.study.run(name), self.cluster.gpus, self.study.training_processes(name)
+        run, gpus, processes = self.study.run(name), self.cluster.gpus, self.study.processes.training(name)
         assert run.plan is not None
         shape, nodes = run.target.shape, self.cluster.nodes_of(processes)
         per_node = processes // nodes
         megabytes = training_megabytes(shape, run.plan, self._start(run), processes, nodes, gpus=gpus)
         return JobRequest(
             "training",
-            training_minutes(self.study.training_flops(name), shape, processes, self.cluster),
+            training_minutes(training_flops(self.study.recorded_runs, name), shape, processes, self.cluster),
             megabytes,
             self._queue,
             cpus=self.study.config.training.threads * per_node,

@@ -24,7 +24,7 @@ def _needs(allocation: Allocation) -> Iterator[tuple[str, float, str]]:
     """What needs so many bytes, with what no estimate may claim, and what would lower them."""
     study = allocation.study
     for name in study.trained_by_plan:
-        run, processes = study.run(name), study.training_processes(name)
+        run, processes = study.run(name), study.processes.training(name)
         size = f"training {run.target.shape.params_total / 1e9:.2f}B parameters (processes: {processes}) needs"
         remedy = "raise training.processes, lower micro_batch_size, or set activation_checkpointing: auto"
         yield size, device_bytes(study.config, run, processes), remedy
@@ -35,7 +35,7 @@ def _needs(allocation: Allocation) -> Iterator[tuple[str, float, str]]:
             needed = allocation.memory_of_pruning(name, reads_text=plan.sequences > 0).device / (1 - FREE)
             yield what, needed, "lower pruning.calibration.batch_size or device_buffer_gib"
         else:
-            processes = study.pruning_processes(name)
+            processes = study.processes.pruning(name)
             needed = training_bytes(allocation.cluster, shape, plan.training, processes, masked=True)
             yield what, needed, "raise pruning.processes, or set training.activation_checkpointing: auto"
     evaluation = study.config.evaluation

@@ -43,7 +43,7 @@ def merged_config(overlays: Iterable[Mapping[str, Any]]) -> StudyConfig:
 
 
 def study_files(names: Sequence[str], folder: Path = Path("config")) -> list[Path]:
-    """The files of a study: the default study's, and the overlay NAME.yaml of each name but the default's.
+    """The files of a study: the default study's, and over it those that are named, by file or as NAME.yaml.
 
     Raises:
         UserError: there is no such study; lists those that there are.
@@ -53,12 +53,20 @@ def study_files(names: Sequence[str], folder: Path = Path("config")) -> list[Pat
         refuse_elsewhere(base)
         raise UserError(f"no configuration file {base}")
     overlays = {file.stem: file for file in sorted(folder.glob("*.yaml")) if file != base}
-    chosen = [name for name in names if name != DEFAULT_STUDY]
-    for name in chosen:
-        if name not in overlays:
-            known = ", ".join([DEFAULT_STUDY, *overlays])
-            raise UserError(f"no study {name!r}: there is no {folder / name}.yaml; there are: {known}")
-    return [base, *(overlays[name] for name in chosen)]
+    return [base, *(_overlay_file(name, overlays, folder) for name in names if not _is_default(name, base))]
+
+
+def _is_default(name: str, base: Path) -> bool:
+    return name == DEFAULT_STUDY or Path(name) == base
+
+
+def _overlay_file(name: str, overlays: Mapping[str, Path], folder: Path) -> Path:
+    if Path(name).suffix in (".yaml", ".yml"):
+        return Path(name)
+    if name not in overlays:
+        known = ", ".join([DEFAULT_STUDY, *overlays])
+        raise UserError(f"no study {name!r}: there is no {folder / name}.yaml; there are: {known}")
+    return overlays[name]
 
 
 def read_study_file(path: Path) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def overlay_text(price: Price, values: dict[str, object], file: Path, command: s
     head = [
         *description(price),
         f"Written by: {command}",
-        f"  .venv/bin/python workflow/scripts/run_study.py --configfile {file}",
+        f"  .venv/bin/pvs run {file}",
     ]
     body = yaml.dump(values, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=WIDTH, allow_unicode=True)
     return "".join(f"# {line}\n" for line in head) + body

@@ -76,7 +76,7 @@ class Price:
     def state_gigabytes(self) -> float:
         """Weights, gradients and moments of the parent, of a device."""
         parent = next(name for name, run in self.study.runs.items() if run.role == "parent")
-        return STATE_BYTES * self.parent.params / self.study.training_processes(parent) / 1e9
+        return STATE_BYTES * self.parent.params / self.study.processes.training(parent) / 1e9
 
     @property
     def rates(self) -> str:
@@ -111,6 +111,13 @@ def ladder(parents: Iterable[Parent], machine: Machine, matrices: Sequence[Matri
     if not found:
         raise UserError(next(iter(unpriced.values())))
     return Ladder(found, unpriced)
+
+
+def chosen(known: Sequence[Price], hours: float | None, *, named: bool) -> Price | None:
+    """The rung to describe and to write: the largest that fits, or the one that was named, with the full matrix."""
+    if hours is not None:
+        return largest_within(known, hours)
+    return known[-1] if named else None
 
 
 def largest_within(known: Sequence[Price], hours: float) -> Price:

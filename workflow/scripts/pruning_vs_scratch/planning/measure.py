@@ -112,18 +112,18 @@ def time_of_text(study: Study) -> dict[str, tuple[int, float]]:
     Raises:
         UserError: a manifest is missing.
     """
-    return _text_in_parts(study) if study.parts else _whole_text(study)
+    return _text_in_parts(study) if study.text.parts else _whole_text(study)
 
 
 def _whole_text(study: Study) -> dict[str, tuple[int, float]]:
     paths = study.paths
-    tokenized = {corpus: read_manifest(paths.tokens / f"{corpus}.manifest.json") for corpus in study.corpora}
+    tokenized = {corpus: read_manifest(paths.tokens / f"{corpus}.manifest.json") for corpus in study.text.corpora}
     tokens = {corpus: manifest["facts"]["tokens"] for corpus, manifest in tokenized.items()}
     spent = {
         "extract": (sum(tokens.values()), read_manifest(paths.corpora / "manifest.json")["seconds"]),
         "tokenize": (tokens["train"], tokenized["train"]["seconds"]),
     }
-    if study.tokenizer_folder is None:
+    if study.sources.tokenizer_folder is None:
         trained = read_manifest(paths.resources / "tokenizer.manifest.json")
         spent["train_tokenizer"] = (tokens["train"], trained["seconds"])
     return spent
@@ -131,14 +131,14 @@ def _whole_text(study: Study) -> dict[str, tuple[int, float]]:
 
 def _text_in_parts(study: Study) -> dict[str, tuple[int, float]]:
     """Over all parts: each is read and compared with the held-out text while it is tokenised."""
-    manifests = [read_manifest(manifest_of(study.paths.part(name) / "tokens")) for name in study.parts]
+    manifests = [read_manifest(manifest_of(study.paths.part(name) / "tokens")) for name in study.text.parts]
     tokens = sum(manifest["facts"]["tokens"] for manifest in manifests)
     reading = sum(manifest["facts"]["seconds_reading"] for manifest in manifests)
     spent = {
         "extract": (tokens, reading),
         "tokenize": (tokens, sum(manifest["seconds"] for manifest in manifests) - reading),
     }
-    if study.tokenizer_folder is None:
+    if study.sources.tokenizer_folder is None:
         trained = read_manifest(study.paths.resources / "tokenizer.manifest.json")
         spent["train_tokenizer"] = (manifests[0]["facts"]["tokens"], trained["seconds"])
     return spent

@@ -66,7 +66,7 @@ class Plan:
         rows = []
         for name in self.study.trained_by_plan:
             if name in trained:
-                processes, load = self.study.training_processes(name), trained[name]
+                processes, load = self.study.processes.training(name), trained[name]
                 rows.append(
                     {
                         "run": name, "parameters": self.study.run(name).target.shape.params_total,

@@ -10,6 +10,7 @@ from pruning_vs_scratch.planning.estimate import tokens_of
 from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.study.runs import Run
 from pruning_vs_scratch.study.study import Study
+from pruning_vs_scratch.study.targets import shapes_to_score
 
 STATE_TENSORS = 3
 """Weights and two moments of AdamW, in fp32."""
@@ -37,12 +38,12 @@ def storage(study: Study) -> list[FileKind]:
 
 
 def _kinds(study: Study) -> Iterator[FileKind]:
-    tokens = {corpus: tokens_of(study, corpus) for corpus in study.extracted_corpora}
-    copies = 1 + any(isinstance(source, HubSource) for source in study.used_sources.values())
+    tokens = {corpus: tokens_of(study, corpus) for corpus in study.text.extracted_corpora}
+    copies = 1 + any(isinstance(source, HubSource) for source in study.sources.used.values())
     total = sum(tokens.values())
-    source = study.numbered_source
+    source = study.config.corpus.numbered_source
     if source is not None:
-        files = sum(len(part.files) for part in study.parts.values())
+        files = sum(len(part.files) for part in study.text.parts.values())
         yield FileKind(
             "downloaded training text", files, int(COMPRESSED_BYTES_A_TOKEN * files * source.tokens_per_file),
             f"compressed, at {COMPRESSED_BYTES_A_TOKEN:g} bytes a token",
@@ -52,8 +53,8 @@ def _kinds(study: Study) -> Iterator[FileKind]:
         f"at {TEXT_BYTES_A_TOKEN} bytes a token; " + ("frozen and extracted" if copies > 1 else "extracted"),
     )  # fmt: skip
     width = token_dtype(study.config.tokenizer.vocab_size).itemsize
-    needed = sum(tokens_of(study, corpus) for corpus in study.corpora)
-    yield FileKind("tokens", len(study.corpora), width * needed, f"{width} bytes per token that the study reads")
+    needed = sum(tokens_of(study, corpus) for corpus in study.text.corpora)
+    yield FileKind("tokens", len(study.text.corpora), width * needed, f"{width} bytes per token that the study reads")
     models = list(study.runs.values())
     yield FileKind("checkpoints", len(models), sum(map(_weight_bytes, models)), "weights in fp32")
     masks = [run for run in models if run.pruning is not None and run.mask == run.name]
@@ -94,4 +95,4 @@ def _score_bytes(study: Study) -> int:
 def _score_values(study: Study, start: str, method: str) -> int:
     """Numbers that a method keeps of a run, for all ratios."""
     shape, options = study.run(start).target.shape, study.config.pruning.options(method)
-    return facts_of(method).score_numbers(shape, study.shapes_to_score(start, method), options)
+    return facts_of(method).score_numbers(shape, shapes_to_score(study.config, method, shape), options)

@@ -93,10 +93,7 @@ class ThroughputTable:
             return f"{text}: it has no such device; {nearest(device, devices)}"
         rows = [rate for rate in self.rates if (rate.device, rate.work) == (device, work)]
         has = ", ".join(_span(rate) for rate in rows) or "nothing of this work"
-        return (
-            f"{text}; for this device it has: {has}. Add a row, or measure: "
-            "python workflow/scripts/update_throughput.py --study STUDY --device DEVICE"
-        )
+        return f"{text}; for this device it has: {has}. Add a row, or measure: pvs rates STUDY --device DEVICE"
 
 
 def _span(rate: Rate) -> str:

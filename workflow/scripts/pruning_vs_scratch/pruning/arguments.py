@@ -1,11 +1,14 @@
-"""The options that scoring and pruning share on the command line."""
+"""The options of scoring and pruning on the command line."""
 
 import argparse
 from pathlib import Path
 
-from pruning_vs_scratch.cli import positive_integer
+from pruning_vs_scratch.cli import json_argument, positive_integer, request_of
 from pruning_vs_scratch.config.pruning import USUAL_DEVICE_BUFFER_GIB, USUAL_PRECISION
-from pruning_vs_scratch.pruning.request import USUAL_LENGTH, USUAL_SEQUENCES
+from pruning_vs_scratch.libraries import import_libraries
+from pruning_vs_scratch.pruning import catalogue
+from pruning_vs_scratch.pruning.goal import SHAPE_KEYS
+from pruning_vs_scratch.pruning.request import USUAL_LENGTH, USUAL_SEQUENCES, PruningRequest
 
 
 def add_text_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,3 +44,59 @@ def add_text_arguments(parser: argparse.ArgumentParser) -> None:
         default=USUAL_PRECISION,
         help="arithmetic of the passes over the text (default: auto, bf16 on a GPU)",
     )
+
+
+def add_pruning_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of a pruning command."""
+    parser.add_argument("--model", type=Path, required=True, help="checkpoint to prune (safetensors)")
+    parser.add_argument("--method", choices=catalogue.methods(), required=True, help="pruning method")
+    goal = parser.add_mutually_exclusive_group()
+    goal.add_argument("--ratio", type=float, help="share of the decoder to prune, between 0 and 1")
+    goal.add_argument(
+        "--shape", nargs="+", metavar="KEY=N", help=f"depth and width methods: the shape ({', '.join(SHAPE_KEYS)})"
+    )
+    goal.add_argument("--target", type=Path, help="target file of a study")
+    parser.add_argument(
+        "--pattern", choices=["2:4", "4:8"], help="sparse methods: keep N of each M consecutive weights"
+    )
+    add_text_arguments(parser)
+    parser.add_argument("--scores", type=Path, help="scores of score.py, instead of calibration text")
+    parser.add_argument("--options", type=json_argument, default={}, help="JSON: options of the method")
+    parser.add_argument("--mask-learning", type=json_argument, help="JSON: token plan of mask learning in a study")
+    parser.add_argument(
+        "--saving", type=json_argument, default={}, help="JSON: its checkpoint_every_minutes, keep_checkpoints"
+    )
+    parser.add_argument(
+        "--domains", type=json_argument, default={}, help="JSON: proportions of the domains that masks are learned on"
+    )
+    parser.add_argument("--validation", type=Path, help="token shards by which these domains are weighed")
+    parser.add_argument("--work", type=Path, help="folder for resume state of mask learning (default: beside --out)")
+    parser.add_argument("--run", help="name of the run (default: that of --out)")
+    parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
+    parser.add_argument("--manifest", type=Path, help="manifest to write (default: OUT.manifest.json)")
+
+
+def pruning_request(args: argparse.Namespace) -> PruningRequest:
+    """What the options of a pruning command ask for."""
+    out = args.out.resolve()
+    return request_of(
+        PruningRequest,
+        args,
+        out=out,
+        run=args.run or out.name,
+        manifest=args.manifest or out.parent / f"{out.name}.manifest.json",
+        work=args.work or out.parent / f"{out.name}.work",
+    )
+
+
+def prune_by_arguments(args: argparse.Namespace) -> None:
+    """Check the request before the libraries are imported, then prune."""
+    catalogue.require_sound()
+    request = pruning_request(args)
+    request.require_inputs()
+    request.require_replaceable()
+
+    import_libraries()
+    from pruning_vs_scratch.pruning.step import prune
+
+    prune(request)

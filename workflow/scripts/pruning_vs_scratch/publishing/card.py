@@ -56,7 +56,7 @@ def _metadata(subject: Subject) -> str:
     tags += [run.target.granularity] if run.target.granularity else []
     tags += run.method.split("+") if run.method else []
     tags += [f"{run.target.pattern.replace(':', '-of-')}-sparsity"] if run.mask else []
-    datasets = sorted({s.dataset for s in study.used_sources.values() if isinstance(s, HubSource)})
+    datasets = sorted({s.dataset for s in study.sources.used.values() if isinstance(s, HubSource)})
     descends = run.role != "parent" and subject.stages[0].run.role == "parent"
     data = ModelCardData(
         license=publishing.license,
@@ -201,5 +201,5 @@ def _licences(subject: Subject) -> Iterator[str]:
     yield f"- This model: {publishing.license or UNSTATED}"
     if subject.stages[0].run.role == "parent":
         yield f"- Its parent: {publishing.parent_license or UNSTATED}"
-    for name in subject.study.used_sources:
+    for name in subject.study.sources.used:
         yield f"- Text `{name}`: {publishing.data_licenses.get(name, UNSTATED)}"

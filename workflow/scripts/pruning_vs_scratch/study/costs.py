@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from pruning_vs_scratch.study.calibration import calibration_flops
 from pruning_vs_scratch.study.plan import TrainingPlan
+from pruning_vs_scratch.study.priority import training_flops
 from pruning_vs_scratch.study.runs import Run
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.study import Study
+from pruning_vs_scratch.study.targets import shapes_to_score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +68,8 @@ def calibration_costs(study: Study, run: Run) -> int:
     """FLOPs of the calibration by which a run is pruned, whether or not others share it."""
     plan = study.pruning_plan(run.name)
     options = study.config.pruning.options(plan.method)
-    goals = study.shapes_to_score(str(run.start), plan.method)
-    return calibration_flops(plan, options, study.run(str(run.start)).target.shape, goals)
+    shape = study.run(str(run.start)).target.shape
+    return calibration_flops(plan, options, shape, shapes_to_score(study.config, plan.method, shape))
 
 
 def _costs(study: Study, run: Run) -> Costs:
@@ -85,5 +87,6 @@ def _costs(study: Study, run: Run) -> Costs:
     if run.role == "parent":
         return Costs(run=run.name, phase="acquire", tokens_planned=0, flops=0)
     pruning = study.pruning_plan(run.name)
-    flops = study.training_flops(run.name) if pruning.training is not None else calibration_costs(study, run)
+    learned = pruning.training is not None
+    flops = training_flops(study.recorded_runs, run.name) if learned else calibration_costs(study, run)
     return Costs(run=run.name, phase="prune", tokens_planned=pruning.tokens, flops=flops)

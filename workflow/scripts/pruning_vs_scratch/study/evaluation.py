@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pruning_vs_scratch.config.evaluation import BenchmarkName, PerplexityConfig
+from pruning_vs_scratch.config.evaluation import BenchmarkName
 from pruning_vs_scratch.config.hub import HubDataset
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.data.benchmarks import dataset_of
@@ -67,13 +67,6 @@ def corpus_requests(config: StudyConfig) -> dict[str, CorpusRequest]:
         name: CorpusRequest(count, sets[name].mode if name in sets else "heldout")
         for name, count in config.evaluation.perplexity.corpora.items()
     }
-
-
-def reading_options(perplexity: PerplexityConfig) -> list[str]:
-    """Options of evaluate_checkpoints.py by which corpora are cut into windows."""
-    options = [f"--sequence-length={perplexity.sequence_length}"]
-    options += [f"--stride={perplexity.stride}"] if perplexity.stride else []
-    return [*options, *(["--bos"] if perplexity.bos else [])]
 
 
 def task_requests(config: StudyConfig, paths: Paths) -> list[TaskRequest]:

@@ -136,6 +136,22 @@ def width_shape(config: StudyConfig, method: str, shape: ModelShape, target: Wid
     return wanted
 
 
+def shapes_to_score(config: StudyConfig, method: str, shape: ModelShape) -> list[ModelShape]:
+    """All shapes that the targets of a method's granularity make of a shape, whatever the matrix asks for.
+
+    None of a method whose scores serve any shape.
+    """
+    facts, targets = facts_of(method), config.targets
+    if not facts.needs_goals:
+        return []
+    if facts.granularity == "depth":
+        layers = sorted({target.layers for target in targets.depth if target.layers < shape.layers})
+        return [replace(shape, layers=number) for number in layers]
+    own = [targets.width_of(method, target.ratio) for target in targets.width]
+    shapes = [width_shape(config, method, shape, target) for target in own if target is not None]
+    return list(dict.fromkeys(shapes))
+
+
 def _width_target(config: StudyConfig, step: Step) -> WidthTarget:
     target = config.targets.width_of(step.method, step.ratio)
     assert target is not None, f"the configuration has a width target for {step}"

@@ -10,10 +10,11 @@ from pruning_vs_scratch.config.evaluation import ClaimsConfig
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.crossover import TOO_FEW, TOO_IMPRECISE, GapFit, crossover, fit_gap, study_misfit
-from pruning_vs_scratch.tables.gaps import GapGroup
+from pruning_vs_scratch.tables.gaps import GapGroup, gap_groups
 from pruning_vs_scratch.tables.load import GROUP, Tables
 from pruning_vs_scratch.tables.resampling import FAR, Misfit
 from pruning_vs_scratch.tables.sides import Sides, all_sides
+from pruning_vs_scratch.tables.transfer import parent_tokens
 
 Advice = Literal["prune", "from scratch", "either", "not determined"]
 
@@ -165,6 +166,23 @@ def recommendation(
     ]
     reach = _reach(found, ratio, f"{studied_parent / parent:.3g}" if parent and studied_parent else None)
     return "\n".join([*lines, "", *reach]) + "\n"
+
+
+def advice(tables: Tables, tokens: int, ratio: float, *, study: str, parent: int | None, is_there: bool) -> str:
+    """The recommendation of a study's tables; ``parent`` in tokens, None for the study's own.
+
+    Raises:
+        UserError: the study compared nothing, or nothing near this ratio.
+    """
+    measured = tables.gaps.iloc[0] if len(tables.gaps) else None
+    settings = ClaimsConfig(
+        dataset=str(measured["dataset"]), confidence=measured["confidence"], equivalence_margin=measured["margin"]
+    ) if measured is not None else ClaimsConfig()  # fmt: skip
+    found = answers(gap_groups(tables, settings.dataset), tables, tokens, ratio, settings, parent_is_there=is_there)
+    studied = parent_tokens(tables.runs)
+    return recommendation(
+        found, tokens, ratio, study=study, studied_parent=studied, parent=parent or studied, is_there=is_there
+    )
 
 
 def _line(answer: Answer) -> str:

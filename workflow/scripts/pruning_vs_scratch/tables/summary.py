@@ -7,7 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from pruning_vs_scratch.files import read_json
 from pruning_vs_scratch.study.names import token_label
+from pruning_vs_scratch.study.paths import Paths
 from pruning_vs_scratch.tables.gaps import series_label
 from pruning_vs_scratch.tables.items import mean_accuracy, with_labels
 from pruning_vs_scratch.tables.load import Tables
@@ -35,6 +37,14 @@ def summary(
         lines.append(f"Took     {duration(seconds)}")
         lines += textwrap.wrap(f"Jobs     {_phases(times)}", WIDTH, subsequent_indent=" " * 9)
     return "\n".join(lines) + "\n"
+
+
+def summary_of(paths: Paths, report: Path, seconds: float | None) -> str:
+    """The summary of a finished study, which took so many seconds in this run."""
+    times = pd.read_csv(paths.results / "times.csv")
+    return summary(
+        Tables(paths.tables), read_json(paths.results / "claims.json"), times, paths.figures, report, seconds
+    )
 
 
 def _phases(times: pd.DataFrame) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from pruning_vs_scratch.artifacts import manifest_of, read_manifest
 from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.study.evaluation import task_requests
 
 Manifest = dict[str, Any]
 COLUMNS = ("phase", "jobs", "seconds", "longest_seconds", "peak_memory_bytes")
@@ -61,19 +62,25 @@ def _seconds(manifest: Manifest) -> float:
 def manifest_paths(study: Study) -> Iterator[tuple[str, Path]]:
     """Phases and their manifests, in the order of the pipeline."""
     paths = study.paths
-    yield from (("download", paths.download(f"{source.file}.manifest.json")) for source in study.downloads.values())
-    yield from (("download", manifest_of(paths.frozen(key))) for key in study.frozen)
+    yield from (
+        ("download", paths.download(f"{source.file}.manifest.json")) for source in study.sources.downloads.values()
+    )
+    yield from (("download", manifest_of(paths.frozen(key))) for key in study.sources.frozen)
     # A local folder is no download, and its name here follows from where it lies on this machine.
-    remote = [key for key, acquisition in study.acquisitions.items() if acquisition.source.kind != "path"]
+    remote = [key for key, acquisition in study.sources.acquisitions.items() if acquisition.source.kind != "path"]
     yield from (("download", manifest_of(paths.checkpoint(key))) for key in remote)
-    yield from (("download", manifest_of(part)) for part in study.acquired_parts.values())
-    text = [manifest_of(paths.part(part) / "held_out") for part in study.held_out_parts]
-    text += [manifest_of(paths.part(part) / "tokens") for part in study.parts]
+    yield from (("download", manifest_of(part)) for part in study.text.acquired_parts.values())
+    text = [manifest_of(paths.part(part) / "held_out") for part in study.text.held_out_parts]
+    text += [manifest_of(paths.part(part) / "tokens") for part in study.text.parts]
     text += [paths.corpora / "manifest.json", paths.resources / "tokenizer.manifest.json"]
-    text += [paths.tokens / f"{corpus}.manifest.json" for corpus in study.text_needs]
-    text += [manifest_of(paths.joined_text(joined)) for joined in study.joined_texts]
-    text += [paths.text_check, *map(paths.joined_check, study.joined_texts)]
-    text += [task.path.with_suffix(".manifest.json") for task in study.tasks if task.data != "hub"]
+    text += [paths.tokens / f"{corpus}.manifest.json" for corpus in study.text.needs]
+    text += [manifest_of(paths.joined_text(joined)) for joined in study.text.joined]
+    text += [paths.text_check, *map(paths.joined_check, study.text.joined)]
+    text += [
+        task.path.with_suffix(".manifest.json")
+        for task in task_requests(study.config, study.paths)
+        if task.data != "hub"
+    ]
     yield from (("text", path) for path in text)
     runs = study.recorded_runs.values()
     parents = [run for run in runs if run.role == "parent"]

@@ -1,0 +1,1 @@
+"""The program ``pvs``: one verb per module, which parses and calls. No torch here."""

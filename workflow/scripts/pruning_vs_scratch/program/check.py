@@ -1,0 +1,33 @@
+"""Check a study's configuration; with --cluster, also whether this SLURM cluster can run it, and if not, what to do."""
+
+import argparse
+import sys
+
+from pruning_vs_scratch.program.studies import add_study, study_of
+
+EXAMPLES = """  pvs check mine                     config/mine.yaml
+  pvs check paper --cluster          before snakemake --profile slurm
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    add_study(parser)
+    parser.add_argument("--cluster", action="store_true", help="look at the SLURM cluster too")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Print what was checked."""
+    study = study_of(args.study)
+    sys.stdout.write(f"study {study.name} is valid: {len(study.runs)} models, {len(study.pairs)} matched pairs\n")
+    if not args.cluster:
+        return
+    from pruning_vs_scratch.cluster.allocation import Allocation
+    from pruning_vs_scratch.cluster.preflight import require_ready
+    from pruning_vs_scratch.cluster.site import read_site
+
+    allocation = Allocation(study, read_site())
+    unseen = require_ready(allocation)
+    sys.stdout.writelines(f"{request}\n" for request in allocation.requests)
+    sys.stdout.writelines(f"no node for {kind} jobs was free: not checked from there\n" for kind in unseen)
+    sys.stdout.write(f"the cluster is ready for study {study.name}\n")

@@ -1,0 +1,68 @@
+"""The command line of ``pvs``: verbs, their help, and completion for shells."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import shtab
+
+from pruning_vs_scratch import cli
+
+VERBS = {
+    "run": "run a study, with progress and the time left",
+    "status": "say how far a study is",
+    "plan": "say what a study would cost, without running it",
+    "ladder": "say which studies of the paper's proportions fit your hours, and write one",
+    "check": "check a study's configuration, and whether a cluster can run it",
+    "report": "make the report of a finished study",
+    "figures": "make tables, claims and figures of archived studies again",
+    "compare": "draw studies of several sizes beside each other",
+    "recommend": "prune or train from scratch? Answer for a budget and a ratio",
+    "archive": "write a finished study as one file",
+    "verify": "check every file of a finished study against its hash",
+    "rates": "take the speeds that a finished study measured into your throughput table",
+    "prune": "prune a checkpoint of your own",
+    "eval": "score checkpoints of your own",
+    "export": "export a finished run as a folder for the Hugging Face hub",
+}
+"""Every verb and what it does; its module has its name."""
+
+
+def main() -> None:
+    """Call the verb that the command line names."""
+    parser = program(sys.argv[1:])
+    args = parser.parse_args()
+    if args.verb is None:
+        parser.print_help()
+        return
+    import_module(f"pruning_vs_scratch.program.{args.verb}").main(args)
+
+
+def console() -> None:
+    """Entry point of the console script."""
+    cli.run(main)
+
+
+def program(words: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of a command line. Of other verbs than the one it names, it knows the name only.
+
+    To print a completion script, it knows the options of all verbs.
+    """
+    parser = argparse.ArgumentParser(
+        prog="pvs",
+        description="Small LLMs: prune a large model, or train a small one from scratch?",
+        epilog="pvs VERB --help has options and examples. A STUDY is named by its name (mini: config/mini.yaml), by "
+        "its file, or by several of them, each over the ones before; none is the demo.",
+    )
+    shtab.add_argument_to(parser, "--print-completion", help="print a script that completes verbs and options")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
+    for verb, summary in VERBS.items():
+        own = verbs.add_parser(
+            verb, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
+        if verb in words[:1] or words[:1] == ["--print-completion"]:
+            module = import_module(f"pruning_vs_scratch.program.{verb}")
+            own.description, own.epilog = module.__doc__, f"examples:\n{module.EXAMPLES}"
+            module.add_options(own)
+    return parser

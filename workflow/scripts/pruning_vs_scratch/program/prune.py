@@ -1,0 +1,19 @@
+"""Prune a checkpoint of your own: any Llama-family one in safetensors. OUT is a plain Hugging Face checkpoint."""
+
+import argparse
+
+from pruning_vs_scratch.pruning.arguments import add_pruning_arguments, prune_by_arguments
+
+EXAMPLES = """  pvs prune --model DIR --method wanda --ratio 0.5 --calibration text.txt --out OUT
+  pvs prune --model DIR --method minitron_width --shape ffn_size=4096 --calibration text.jsonl --out OUT --low-memory
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    add_pruning_arguments(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Prune."""
+    prune_by_arguments(args)
