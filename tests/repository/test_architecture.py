@@ -18,9 +18,9 @@ MAP = REPOSITORY / "docs/architecture.md"
 FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
     {
         "base": (
-            "artifacts", "cli", "errors", "evaluation.finite", "files", "hub_files", "ledger", "libraries", "locks",
-            "manifest", "models.weight_files", "plain_names", "processes", "resume_state", "strict_json", "time_left",
-            "units",
+            "artifacts", "cli", "counting", "errors", "evaluation.finite", "files", "hub_files", "ledger", "libraries",
+            "locks", "manifest", "models.weight_files", "plain_names", "processes", "resume_state", "strict_json",
+            "time_left", "units",
         ),
     },
     {

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 import state_claims as state_claims_script
-import summarise as summarise_script
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.files import read_json
 from pruning_vs_scratch.tables.claims import state_claims
 from pruning_vs_scratch.tables.claims_text import claims_markdown, steps_text
 from pruning_vs_scratch.tables.gaps import gap_groups, gap_table, series_label
@@ -22,7 +22,7 @@ from pruning_vs_scratch.tables.items import mean_accuracy
 from pruning_vs_scratch.tables.load import Tables
 from pruning_vs_scratch.tables.reported import reported_table
 from pruning_vs_scratch.tables.reported_claims import with_reported
-from pruning_vs_scratch.tables.summary import WIDTH, duration
+from pruning_vs_scratch.tables.summary import WIDTH, duration, summary
 from synthetic_tables import BUDGETS, METHODS, Gap, paper_gap, write_tables
 
 SETTINGS = ClaimsConfig(resamples=200)
@@ -335,12 +335,10 @@ def test_entry_points_write_claims_and_print_a_summary(
     settings = SETTINGS.model_dump_json()
     (tmp_path / "times.csv").write_text("phase,seconds\ntext,0.2\nprune,9.6\nretrain,61.2\n")
     run_script(state_claims_script, monkeypatch, "--results", tmp_path, "--study", "demo", "--settings", settings)
-    run_script(
-        summarise_script, monkeypatch, "--tables", tmp_path / "tables", "--claims", tmp_path / "claims.json",
-        "--times", tmp_path / "times.csv",
-        "--figures", "figures/demo", "--report", "results/demo/report.html", "--seconds", 95,
+    printed = summary(
+        Tables(tmp_path / "tables"), read_json(tmp_path / "claims.json"), pd.read_csv(tmp_path / "times.csv"),
+        Path("figures/demo"), Path("results/demo/report.html"), 95,
     )  # fmt: skip
-    printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= WIDTH
     for expected in (
         "C4 ",

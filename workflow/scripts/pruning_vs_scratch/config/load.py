@@ -64,8 +64,10 @@ def _overlay_file(name: str, overlays: Mapping[str, Path], folder: Path) -> Path
     if Path(name).suffix in (".yaml", ".yml"):
         return Path(name)
     if name not in overlays:
-        known = ", ".join([DEFAULT_STUDY, *overlays])
-        raise UserError(f"no study {name!r}: there is no {folder / name}.yaml; there are: {known}")
+        known = [DEFAULT_STUDY, *overlays]
+        close = nearest(name, known)
+        hint = f"{close} There are" if close.endswith("?") else "there are"
+        raise UserError(f"no study {name!r}: there is no {folder / name}.yaml; {hint}: {', '.join(known)}")
     return overlays[name]
 
 

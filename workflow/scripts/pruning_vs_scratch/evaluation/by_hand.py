@@ -1,6 +1,7 @@
 """Scoring checkpoints outside of a study: on text of the user's own and on frozen data sets."""
 
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,7 @@ class OwnEvaluation:
                 manifest=self.out.parent / f"{self.out.name}.manifest.json",
             )
         )
+        shutil.rmtree(work)
         return _summary(self.out, names)
 
     def _windows(self, folder: Path) -> CorpusRequest:

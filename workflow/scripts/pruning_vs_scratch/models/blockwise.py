@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
+from pruning_vs_scratch.counting import counted
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.checkpoint import check_checkpoint
 from pruning_vs_scratch.models.device import Arithmetic, compute_dtype
@@ -105,14 +105,14 @@ class BlockwiseModel:
         self._keeps_blocks = True
 
     def blocks(self, task: str, indices: Sequence[int] | None = None) -> Iterator[nn.Module]:
-        """All blocks in order, or those of some indices, with a progress bar in a terminal."""
+        """All blocks in order, or those of some indices; says how far they are."""
         chosen = range(self.shape.layers) if indices is None else indices
-        for index in tqdm(chosen, desc=task, unit="block", disable=None):
+        for index in counted(chosen, task):
             yield self.block(index)
 
     def blocks_beside_stored(self, task: str) -> Iterator[tuple[nn.Module, Tensors]]:
-        """All blocks in order, each with its weights as they are stored; with a progress bar in a terminal."""
-        for index in tqdm(range(self.shape.layers), desc=task, unit="block", disable=None):
+        """All blocks in order, each with its weights as they are stored; says how far they are."""
+        for index in counted(range(self.shape.layers), task):
             stored = self.block_tensors(index)
             yield self.skeleton.block(stored, index), stored
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
+from pruning_vs_scratch.counting import Count
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
 from pruning_vs_scratch.pruning.facts import Candidate
 from pruning_vs_scratch.pruning.placement import side_by_side
@@ -42,11 +42,11 @@ def losses(
     finished = stream.finished.of(present, candidates)
     stream.flops += finished.flops
     starts = range(finished.windows, stream.sequences, way.windows)
-    with tqdm(total=len(starts) * len(present), desc=task, unit="block", disable=None) as bar:
+    with Count(task, len(starts) * len(present)) as count:
         for first in starts:
             batches = [batch for batch in stream.batches if first <= batch.start < first + way.windows]
             before = stream.flops
-            states = _last_states(stream, candidates, batches, present, bar, on_device=way.states_on_device)
+            states = _last_states(stream, candidates, batches, present, count, on_device=way.states_on_device)
             for number, candidate in enumerate(candidates):
                 for batch, hidden in zip(batches, states.pop(candidate), strict=True):
                     finished.sums[number] += stream.language_model_loss(batch, hidden)
@@ -62,7 +62,7 @@ def _last_states(
     candidates: Sequence[Candidate],
     batches: Sequence[slice],
     present: Sequence[int],
-    bar: tqdm,
+    count: Count,
     *,
     on_device: bool,
 ) -> dict[Candidate, States]:
@@ -83,5 +83,5 @@ def _last_states(
                 states[run, start] = moved_on(block, states[run, start])
         if position < last_start:
             whole = moved_on(block, whole)
-        bar.update()
+        count.update()
     return states | {(run, start): whole for run, start in candidates if start == len(present)}

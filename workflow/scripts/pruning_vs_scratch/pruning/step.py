@@ -105,7 +105,10 @@ def _prune(request: PruningRequest, work: Path | None, world: World, model_sha25
         copy_tokenizer(request.tokenizer_folder, temporary)
         pruned = Pruned(choice.spent(), exported, round(time.monotonic() - start, 3))
         write_json(temporary / PRUNING_FILE, _record(request, model, spec, choice, pruned))
-    log.info("%s: %.1f s, peak memory %.0f MB", request.run, pruned.seconds, peak_memory_bytes() / 1e6)
+    log.info(
+        "%s: pruned by %s in %.1f s, peak memory %.0f MB",
+        request.run, request.method, pruned.seconds, peak_memory_bytes() / 1e6,
+    )  # fmt: skip
     return pruned
 
 

@@ -31,7 +31,7 @@ def _lines(study: Study, cores: int) -> Iterator[str]:
     yield f"at work here: {', '.join(map(described, running))}" if running else "nothing is at work here"
     claims = study.paths.results / "claims.json"
     if len(done) == len(guesses) and claims.exists():
-        verdicts = ", ".join(f"{claim['claim']} {claim['verdict']}" for claim in read_json(claims)["claims"])
+        verdicts = ", ".join(f"{claim['id']} {claim['verdict']}" for claim in read_json(claims)["claims"])
         yield f"finished: {verdicts}"
         yield f"report: {study.paths.results / 'report.html'}"
         return
@@ -39,7 +39,7 @@ def _lines(study: Study, cores: int) -> Iterator[str]:
     slots = max(1, cores // threads_of_training(study))
     yield f"about {seconds / slots / 60:,.0f} minutes are left on {cores} cores"
     if not running:
-        yield f"pvs run {study.name} resumes it"
+        yield f"pvs run {study.name} {'resumes' if done else 'starts'} it"
 
 
 def _pace(study: Study, guesses: dict[str, Guess]) -> float:

@@ -1,0 +1,178 @@
+"""The program pvs: help, examples, completion, how a study is named, and the commands that guides show."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation_world import plain_loss, write_checkpoint
+from program import pvs
+from pruning_vs_scratch.cli import REPOSITORY
+from pruning_vs_scratch.config.load import load_config, study_files
+from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.program.main import VERBS
+from pruning_vs_scratch.program.main import program as parser_of
+from pruning_vs_scratch.program.studies import paths_of, study_of
+
+HEAVY = ("torch", "transformers", "snakemake", "lm_eval")
+GUIDES = sorted(
+    path for path in [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *REPOSITORY.glob("*/*.md")]
+)  # fmt: skip
+BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    """Every call of pvs in a block of a guide, or in the examples of a verb."""
+    texts = [block for guide in GUIDES for block in BLOCK.findall(guide.read_text(encoding="utf-8"))]
+    texts += [pvs(REPOSITORY, verb, "--help").stdout.partition("examples:")[2] for verb in VERBS]
+    lines = "\n".join(texts).replace("\\\n", " ").splitlines()
+    return sorted({line.strip() for line in lines if re.match(r"\s*pvs( |$)", line)})
+
+
+def words_of(command: str) -> list[str]:
+    """What is typed behind pvs; two spaces or a hash begin a remark."""
+    return shlex.split(re.split(r"   +|  #", command)[0])[1:]
+
+
+def test_every_command_of_a_guide_or_example_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    found = commands()
+    assert {words_of(command)[0] for command in found} >= set(VERBS)
+    for command in found:
+        words = words_of(command)
+        try:
+            parser_of(words).parse_args(words)
+        except SystemExit as end:
+            assert end.code == 0, command
+
+
+@pytest.mark.parametrize(
+    "words", [("check", "paper"), ("ladder", "--hours", "24", "--gpus", "8", "--device", "h100"), ("status", "smoke")]
+)
+def test_short_commands_of_the_guides_run(words: tuple[str, ...]) -> None:
+    done = pvs(REPOSITORY, *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_help_names_every_verb_and_each_verb_has_examples() -> None:
+    general = pvs(REPOSITORY, "--help").stdout
+    assert all(re.search(rf"^    {verb} ", general, re.MULTILINE) for verb in VERBS)
+    assert pvs(REPOSITORY).stdout == general
+    for verb in VERBS:
+        assert f"examples:\n  pvs {verb}" in pvs(REPOSITORY, verb, "--help").stdout
+
+
+def test_help_waits_for_no_large_library() -> None:
+    code = f"""
+import sys
+sys.argv = ["pvs", "--print-completion", "bash"]
+from pruning_vs_scratch.program.main import main
+try:
+    main()
+except SystemExit:
+    print(sorted(set(sys.modules) & set({HEAVY})), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
+    assert f"({' '.join(VERBS)})" in done.stdout
+    assert " --train-parent)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("names", "files"),
+    [
+        ([], ["config.yaml"]),
+        (["demo"], ["config.yaml"]),
+        (["config/config.yaml"], ["config.yaml"]),
+        (["smoke"], ["config.yaml", "smoke.yaml"]),
+        (["config/smoke.yaml"], ["config.yaml", "smoke.yaml"]),
+        (["paper", "config/paper-meta.yaml"], ["config.yaml", "paper.yaml", "paper-meta.yaml"]),
+    ],
+)
+def test_a_study_is_named_by_name_or_file(names: list[str], files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    assert [file.name for file in study_files(names)] == files
+    assert study_of(names).config == load_config([Path("config") / file for file in files])
+
+
+def test_a_study_that_is_not_there_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    with pytest.raises(UserError, match=r"no study 'smok': .*did you mean 'smoke'\? There are: demo, "):
+        study_of(["smok"])
+    with pytest.raises(UserError, match=r"no configuration file mine\.yaml"):
+        study_of(["mine.yaml"])
+
+
+def test_results_are_found_by_name_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "results/mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert paths_of(["mine"]).results == Path("results/mine")
+
+
+def test_results_that_do_not_exist_yet_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"results/paper does not exist: run study paper first"):
+        paths_of(["paper"])
+
+
+def test_an_unknown_verb_is_answered_with_those_there_are() -> None:
+    done = pvs(REPOSITORY, "frob")
+    assert done.returncode == 2
+    assert "invalid choice: 'frob'" in done.stderr and "recommend" in done.stderr
+
+
+def test_the_console_script_is_the_package() -> None:
+    script = Path(sys.executable).with_name("pvs")
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout == pvs(REPOSITORY, "--help").stdout
+
+
+# Scoring by hand
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> tuple[Path, Path]:
+    """Two checkpoints with one tokenizer, and a text beside them."""
+    pair = write_checkpoint(tmp_path / "one", 0), write_checkpoint(tmp_path / "two", 1)
+    (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 20)
+    return pair
+
+
+def test_the_loss_on_a_text_is_that_of_its_windows(checkpoints: tuple[Path, Path], tmp_path: Path) -> None:
+    from pruning_vs_scratch.data.tokenizer import SEPARATOR, load_tokenizer
+    from pruning_vs_scratch.models.checkpoint import load_llama
+
+    done = pvs(
+        REPOSITORY, "eval", *checkpoints, "--text", tmp_path / "text.txt", "--sequence-length", "16",
+        "--out", tmp_path / "scores", "--threads", "1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    tokenizer = load_tokenizer(checkpoints[0])
+    text = tokenizer.encode((tmp_path / "text.txt").read_text()).ids
+    tokens = [tokenizer.token_to_id(SEPARATOR), *text]
+    windows = [tokens[start : start + 17] for start in range(0, len(tokens) - 16, 17)]
+    for folder in checkpoints:
+        model = load_llama(folder)
+        expected = np.mean([plain_loss(model, window, 16) for window in windows])
+        shown = re.search(rf"^{folder.name} +(\S+)$", done.stdout, re.MULTILINE)
+        assert shown is not None, done.stdout
+        assert float(shown[1]) == pytest.approx(expected, abs=1e-3)
+    assert {file.name for file in (tmp_path / "scores").iterdir()} == {"losses.parquet", "items.parquet"}
+    assert not (tmp_path / "scores.work").exists()
+
+
+def test_nothing_to_score_on_and_other_tokenizers_are_refused(checkpoints: tuple[Path, Path], tmp_path: Path) -> None:
+    nothing = pvs(REPOSITORY, "eval", checkpoints[0], "--out", tmp_path / "scores")
+    assert nothing.stderr == "error: say what to score on: --text, --task, or both\n"
+    (checkpoints[1] / "tokenizer.json").write_bytes((checkpoints[1] / "tokenizer.json").read_bytes() + b" ")
+    other = pvs(REPOSITORY, "eval", *checkpoints, "--text", tmp_path / "text.txt", "--out", tmp_path / "scores")
+    assert other.returncode == 1
+    assert "have different tokenizers: score them in separate calls" in other.stderr
+    assert not (tmp_path / "scores").exists()
