@@ -5,11 +5,15 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from program import PVS, code_of
 from pruning_vs_scratch.cli import REPOSITORY
+from pruning_vs_scratch.warm import start
 
 SMOKE = ["--configfile", "config/smoke.yaml"]
 SECRETS = {
@@ -49,14 +53,19 @@ def run_study(folder: Path) -> subprocess.CompletedProcess[str]:
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Call Snakemake itself."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return command(folder, [sys.executable, "-m", "snakemake", "--cores", "2", *arguments])
 
 
-def script(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Call an entry point."""
-    command = [sys.executable, f"workflow/scripts/{name}", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def snakemake_kept_warm(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same for many jobs: they start as those of pvs run do, without importing torch each."""
+    script = folder / "workflow/scripts/warm_interpreter.py"
+    # Names of sockets are short.
+    with tempfile.TemporaryDirectory() as short, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(start, "SCRIPT", script)
+        with start.warm_interpreter(Path(short) / "warm") as variables:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            return snakemake(folder, *arguments)
 
 
 def results_of(folder: Path) -> str:

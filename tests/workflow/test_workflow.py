@@ -2,22 +2,16 @@
 
 import base64
 import json
-import os
 import re
 import resource
 import shutil
-import signal
-import subprocess
 import sys
-import tarfile
 import time
 from collections import Counter
 from dataclasses import asdict
-from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
-import psutil
 import pytest
 import yaml
 import zstandard
@@ -28,14 +22,11 @@ from checkouts import (
     SECRETS,
     SMOKE,
     checkout,
-    command,
     planned_jobs,
     results_of,
     run_study,
     snakemake,
-    study_command,
 )
-from mini_benchmarks import write_prepared
 from program import pvs
 from pruning_vs_scratch.artifacts import read_manifest, sealed
 from pruning_vs_scratch.cli import REPOSITORY
@@ -46,7 +37,6 @@ from pruning_vs_scratch.manifest import ManifestWriter
 from pruning_vs_scratch.planning.jobs import job_graph
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.costs import planned_costs
-from pruning_vs_scratch.supervisor.living import abandoned_jobs
 from pruning_vs_scratch.tables.published.catalogue import PAGES
 from pruning_vs_scratch.verification import Verification
 
@@ -105,22 +95,6 @@ RESULT_COLUMNS = [
     "n",
     "split",
 ]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A folder in which the smallest study ran from nothing, and what it printed."""
-    folder = checkout(tmp_path_factory.mktemp("study") / "checkout")
-    result = run_study(folder)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return folder, result.stdout
-
-
-@pytest.fixture
-def copy(finished: tuple[Path, str], tmp_path: Path) -> Path:
-    """A copy of the finished folder to damage."""
-    shutil.copytree(finished[0], tmp_path / "checkout", symlinks=True)
-    return tmp_path / "checkout"
 
 
 def test_a_study_leaves_every_promised_file(finished: tuple[Path, str]) -> None:
@@ -371,111 +345,6 @@ def test_a_page_that_was_made_anew_is_in_the_report(copy: Path) -> None:
     assert report.stat().st_mtime_ns > before
 
 
-def test_an_archive_makes_everything_again_without_torch(finished: tuple[Path, str], tmp_path: Path) -> None:
-    folder, _ = finished
-    written = pvs(folder, "archive", "smoke")
-    assert written.returncode == 0, written.stderr
-    archive = folder / "results/smoke/smoke.tar.zst"
-    with tarfile.open(fileobj=BytesIO(zstandard.ZstdDecompressor().stream_reader(archive.read_bytes()).read())) as tar:
-        members = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
-    assert not [name for name in members if name.endswith("model.safetensors")]
-    assert not [name for name, content in members.items() if str(folder).encode() in content]
-    described = {entity["@id"]: entity for entity in json.loads(members["smoke/ro-crate-metadata.json"])["@graph"]}
-    assert {f"smoke/{name}" for name in described} >= members.keys() - {"smoke/archive.json"}
-    assert len(described["#run-smoke"]["result"]) > 50
-
-    fresh = checkout(tmp_path / "fresh")
-    for name in ("Makefile", "requirements.lock"):
-        shutil.copy(REPOSITORY / name, fresh)
-    redraw = ["make", "figures", f"FROM={archive}", f"PYTHON={sys.executable}"]
-    first = command(fresh, redraw)
-    assert first.returncode == 0, first.stdout + first.stderr
-    start = time.monotonic()
-    again = command(fresh, redraw)
-    assert time.monotonic() - start < 60
-    assert re.findall(r"^  \w+ +\d+ (.*)$", again.stdout, re.MULTILINE) == ["identical"] * 8, again.stdout
-    drawn = fresh / "figures/redrawn/smoke"
-    assert (drawn / "results/smoke/claims.md").read_bytes() == (folder / "results/smoke/claims.md").read_bytes()
-    assert {file.stem for file in (drawn / "figures/smoke").glob("*.png")} == set(FIGURES)
-    torch = command(fresh, [fresh / ".venv-figures/bin/python", "-c", "import torch"])
-    assert "No module named 'torch'" in torch.stderr
-
-    small = pvs(folder, "archive", "smoke", "--small")
-    assert small.returncode == 0, small.stderr
-    reference = fresh / "figures/reference/smoke.tar.zst"
-    reference.parent.mkdir()
-    shutil.move(folder / "results/smoke/smoke-small.tar.zst", reference)
-    assert reference.stat().st_size < archive.stat().st_size / 3
-    again = command(fresh, ["make", "figures"])
-    assert re.findall(r"^  \w+ +\d+ (.*)$", again.stdout, re.MULTILINE) == ["identical"] * 8, again.stdout
-    assert (drawn / "figures/smoke/ratio.png").read_bytes() == (folder / "figures/smoke/ratio.png").read_bytes()
-
-    (fresh / "look.yaml").write_text("font: serif\n")
-    options = ["STYLE=look.yaml", "FIGURE=ratio", "SIZE=talk", "METHODS=wanda"]
-    restyled = command(fresh, ["make", "figures", *options])
-    assert restyled.returncode == 0, restyled.stdout + restyled.stderr
-    assert re.findall(r"^  (\w+) +1 drawn otherwise$", restyled.stdout, re.MULTILINE) == ["csv", "pdf", "png"]
-    assert {file.name for file in (drawn / "figures/smoke").iterdir()} == {"ratio.csv", "ratio.pdf", "ratio.png"}
-    scales = command(fresh, ["make", "scales", "FROM=figures/reference/smoke.tar.zst"])
-    assert scales.returncode == 0, scales.stdout + scales.stderr
-    assert (fresh / "figures/scales/scales.pdf").exists()
-    assert command(fresh, ["make", "clean"]).returncode == 0
-    assert [file.name for file in (fresh / "figures").iterdir()] == ["reference"]
-
-
-def test_a_study_killed_with_sigkill_goes_on_to_the_same_results(finished: tuple[Path, str], tmp_path: Path) -> None:
-    folder = checkout(tmp_path / "checkout")
-    shutil.copytree(finished[0] / "resources", folder / "resources")
-    process = subprocess.Popen(study_command(), cwd=folder, stdout=subprocess.DEVNULL, start_new_session=True)
-    wait_for(folder / "results/smoke/runs", "*/manifest.json", process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    again = run_study(folder)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert results_of(folder) == results_of(finished[0])
-
-
-def test_a_snakemake_killed_alone_is_told_and_the_study_goes_on_to_the_same_results(
-    finished: tuple[Path, str], tmp_path: Path
-) -> None:
-    """First that of run_study, then one that was started by hand."""
-    folder = checkout(tmp_path / "checkout")
-    shutil.copytree(finished[0] / "resources", folder / "resources")
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(study_command(), cwd=folder, text=True, **pipes)  # type: ignore[call-overload]
-    wait_for(folder / "results/smoke/runs", "*/manifest.json", process)
-    [child] = [c for c in psutil.Process(process.pid).children() if "snakemake" in c.cmdline()]
-    child.kill()
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert "Snakemake was killed by signal 9 (SIGKILL)" in said
-    assert "Traceback" not in said
-    assert abandoned_jobs(folder) == []
-    assert list((folder / ".snakemake/locks").iterdir())
-
-    unlocked = snakemake(folder, *SMOKE, "--unlock")
-    assert unlocked.returncode == 0, unlocked.stderr
-    by_hand = [sys.executable, "-m", "snakemake", "--cores", "2", "--rerun-incomplete", *SMOKE]
-    process = subprocess.Popen(by_hand, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(folder / "results/smoke/runs", "*/manifest.json", process, count=5)
-    process.kill()
-    process.wait()
-    assert list((folder / ".snakemake/locks").iterdir())
-    again = run_study(folder)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "an earlier run was killed; going on where it stopped" in again.stdout
-    assert results_of(folder) == results_of(finished[0])
-
-
-def wait_for(folder: Path, pattern: str, process: subprocess.Popen, count: int = 1) -> None:
-    """Wait until so many files of a pattern stand."""
-    deadline = time.monotonic() + 120
-    while len(list(folder.glob(pattern))) < count:
-        assert process.poll() is None, "the study ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_a_mismatched_pair_fails_the_study(copy: Path) -> None:
     manifest = next((copy / "results/smoke/runs").glob("S4.1k-*/manifest.json"))
     content = json.loads(manifest.read_text())
@@ -532,49 +401,6 @@ def test_the_shipped_studies_expand_to_the_jobs_that_their_plans_count(tmp_path:
     config = load_config(study_files([study], REPOSITORY / "config"))
     graph = job_graph(Study(config.model_dump(mode="json")), FIGURES, PAGES)
     assert Counter(job.rule for job in graph.jobs) | {"all": 1} == counted
-
-
-ADDITIONS = {
-    "matrix": [
-        {"methods": ["sheared_llama"], "ratios": [0.5], "retrain": [4096], "full": [4096]},
-        {"chains": [["minitron_depth@0.5", "wanda@2:4"]], "retrain": [4096], "rewind": [4096]},
-    ],
-    "pruning": {
-        "processes": 2,
-        "sheared_llama": {"tokens": 1024, "global_batch_size": 2, "micro_batch_size": 1},
-    },
-}
-
-
-def test_a_study_grows_by_learned_masks_a_chain_and_a_rewound_baseline(copy: Path) -> None:
-    smoke = yaml.safe_load((copy / "config/smoke.yaml").read_text())
-    overlay = ADDITIONS | {"matrix": [*smoke["matrix"], *ADDITIONS["matrix"]]}
-    (copy / "config/grown.yaml").write_text(yaml.safe_dump(overlay))
-    runs = copy / "results/smoke/runs"
-    made_before = {path: path.stat().st_mtime_ns for path in runs.glob("*/manifest.json")}
-    scores = runs / "P16.4k-seed0/scores/minitron_depth.safetensors"
-    scored_before = scores.stat().st_mtime_ns
-
-    grown = snakemake(copy, *SMOKE, "config/grown.yaml")
-    assert grown.returncode == 0, grown.stderr
-    assert {path: path.stat().st_mtime_ns for path in made_before} == made_before
-    assert scores.stat().st_mtime_ns == scored_before
-
-    ledger = pd.read_csv(copy / "results/smoke/ledger.csv").set_index("run")
-    learned, chained = "P16.4k-sheared_llama-0.5", "minitron_depth-0.5+wanda-0.5-2of4"
-    assert ledger.loc[f"{learned}-seed0", ["phase", "tokens_seen", "window_start"]].tolist() == ["prune", 1024, 0]
-    assert ledger.loc[f"{learned}-seed0", "world_size"] == 2
-    assert ledger.loc["S21.5k-width-0.5-full-seed0", "tokens_seen"] == 16384 + 4096 + 1024
-    steps = [f"P16.4k-{name}-seed0" for name in ("minitron_depth-0.5", chained)]
-    assert ledger.loc[steps, "tokens_seen"].tolist() == [1024, 1024]
-    rewound, retrained = f"S4.1k-{chained}-rewind-seed0", f"P16.4k-{chained}-R4.1k-seed0"
-    windows = ["window_start", "window_end", "tokens_seen", "steps"]
-    assert ledger.loc[rewound, windows].tolist() == ledger.loc[retrained, windows].tolist()
-    results = pd.read_csv(copy / "results/smoke/results.csv").set_index("run")
-    assert set(results.loc[rewound, "role"]) == {"rewind"}
-    assert set(results.loc[retrained, "tokens_prune"]) == {2048}
-    target = json.loads((copy / f"results/smoke/targets/{chained}.json").read_text())
-    assert target["steps"] == ["minitron_depth@0.5", "wanda@2:4"]
 
 
 def test_a_larger_budget_trains_nothing_again(copy: Path) -> None:
@@ -680,183 +506,3 @@ def test_too_little_text_is_told_before_anything_is_trained(copy: Path) -> None:
     log = (copy / "results/smoke/logs/check_text.log").read_text()
     assert re.search(r"the study needs 67,2\d\d,\d\d\d tokens of resources/smoke/tokens/train, which holds", log)
     assert not list((copy / "results/smoke/runs").glob("P67*"))
-
-
-def test_two_processes_a_run_give_the_same_study(finished: tuple[Path, str], copy: Path) -> None:
-    overlay = {
-        "matrix": [{"methods": ["wanda"], "ratios": [0.5], "patterns": ["2:4"], "retrain": [8192], "full": [8192]}],
-        "training": {"processes": 2, "micro_batch_size": 4},
-    }
-    (copy / "config/two.yaml").write_text(yaml.safe_dump(overlay))
-    two = snakemake(copy, *SMOKE, "config/two.yaml")
-    assert two.returncode == 0, two.stderr
-
-    ledger = pd.read_csv(copy / "results/smoke/ledger.csv").set_index("run")
-    trained = ledger[ledger["phase"] != "prune"]
-    assert set(trained["phase"]) == {"pretrain", "retrain", "scratch"}
-    assert set(trained["world_size"]) == {2}
-    alone = pd.read_csv(finished[0] / "results/smoke/ledger.csv").set_index("run").loc[ledger.index]
-    assert (ledger["tokens_seen"] == alone["tokens_seen"]).all()
-    assert (trained["spec_hash"][["P16.4k-seed0"]] == alone["spec_hash"][["P16.4k-seed0"]]).all()
-    found, expected = (
-        pd.read_csv(folder / "results/smoke/results.csv")
-        .query("metric == 'perplexity' and role != 'chance'")
-        .set_index(["run", "dataset"])["value"]
-        for folder in (copy, finished[0])
-    )
-    assert len(found) == 5 * 4
-    assert (found / expected.loc[found.index] - 1).abs().max() < 1e-3
-
-
-def test_benchmarks_of_the_hub_join_a_study_whose_jobs_have_no_network(
-    finished: tuple[Path, str], copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("piqa", "sciq"):
-        write_prepared(name, tmp_path / "home")
-    blocks = [{"names": ["piqa", "sciq"], "data": "hub", "shots": [0, 1]}]
-    (copy / "config/hub.yaml").write_text(yaml.safe_dump({"evaluation": {"tasks": {"benchmarks": blocks}}}))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    frozen = snakemake(copy, "freeze", *SMOKE, "config/hub.yaml")
-    assert frozen.returncode == 0, frozen.stderr
-    shutil.rmtree(tmp_path / "home")
-    monkeypatch.delenv("HF_HOME")
-    monkeypatch.delenv("HF_HUB_OFFLINE")
-
-    result = command(copy, study_command("--configfile", "config/hub.yaml"))
-    assert result.returncode == 0, result.stdout + result.stderr
-    results, before = (pd.read_csv(folder / "results/smoke/results.csv") for folder in (copy, finished[0]))
-    added = results[results["dataset"].str.startswith(("piqa", "sciq"))]
-    assert set(added["dataset"]) == {"piqa", "sciq", "piqa@1shot", "sciq@1shot"}
-    assert added.groupby("dataset")["split"].unique().str[0].to_dict() == {
-        "piqa": "validation", "piqa@1shot": "validation", "sciq": "test", "sciq@1shot": "test",
-    }  # fmt: skip
-    assert set(added["run"]) == {*before["run"]}
-    kept = results.merge(before, on=["run", "dataset", "metric"], suffixes=("", "_before"))
-    kept = kept[kept["dataset"] != "task_mean"]
-    assert (kept["value"] == kept["value_before"]).all()
-    gaps = pd.read_csv(copy / "results/smoke/tables/task_gaps.csv")
-    assert {"piqa", "piqa@1shot", "task_mean"} <= set(gaps["dataset"])
-    for manifest in (copy / "results/smoke/evaluation").glob("*-seed0.manifest.json"):
-        assert json.loads(manifest.read_text())["facts"]["network_refused"] == []
-
-
-def test_a_sweep_finds_the_rates_that_each_side_is_trained_at(copy: Path) -> None:
-    sweep = {"peak_learning_rates": [0.0005, 0.01], "on": ["minitron_depth@0.5"], "tokens": 2048, "use": "own"}
-    matrix = [{"methods": ["minitron_depth"], "ratios": [0.5], "retrain": [4096]}]
-    (copy / "config/swept.yaml").write_text(yaml.safe_dump({"sweep": sweep, "matrix": matrix}))
-    alone = snakemake(copy, "sweep", *SMOKE, "config/swept.yaml")
-    assert alone.returncode == 0, alone.stderr
-    table = pd.read_csv(copy / "results/smoke/sweep.csv")
-    assert table.groupby("side")["peak_lr"].apply(list).to_dict() == {
-        "pruned": [0.0005, 0.01],
-        "scratch": [0.0005, 0.01],
-    }
-    assert not any((copy / "results/smoke/runs" / run / "model").exists() for run in table["run"])
-
-    whole = snakemake(copy, *SMOKE, "config/swept.yaml")
-    assert whole.returncode == 0, whole.stderr
-    chosen = json.loads((copy / "results/smoke/sweep.json").read_text())
-    ledger = pd.read_csv(copy / "results/smoke/ledger.csv").set_index("run")
-    for side, run in {"pruned": "P16.4k-minitron_depth-0.5-R4.1k-seed0", "scratch": "S4.1k-depth-0.5-seed0"}.items():
-        best = table[table["side"] == side].sort_values("validation_loss").iloc[0]
-        assert ledger.loc[run, "peak_lr"] == chosen[side]["peak_learning_rate"] == best["peak_lr"]
-    assert ledger[ledger["phase"] == "sweep"]["tokens_seen"].tolist() == [2048] * 4
-    again = snakemake(copy, *SMOKE, "config/swept.yaml")
-    assert "Nothing to be done" in again.stdout + again.stderr
-    (copy / "config/look.yaml").write_text(yaml.safe_dump({"figures": {"size": "talk"}}))
-    other_look = snakemake(copy, "-n", *SMOKE, "config/swept.yaml", "config/look.yaml")
-    assert "draw_figures" in other_look.stdout + other_look.stderr
-    assert "Train " not in other_look.stdout + other_look.stderr
-
-
-def test_a_search_finds_the_shape_that_pruned_and_scratch_runs_share(finished: tuple[Path, str], copy: Path) -> None:
-    search = {"ratios": [0.5], "tokens": 2048, "max": 3}
-    matrix = [{"methods": ["minitron_width"], "ratios": [0.5], "retrain": [4096], "full": [4096]}]
-    overlay = {"targets": {"width": []}, "shape_search": search, "matrix": matrix}
-    (copy / "config/searched.yaml").write_text(yaml.safe_dump(overlay))
-    whole = snakemake(copy, *SMOKE, "config/searched.yaml")
-    assert whole.returncode == 0, whole.stderr
-
-    results, runs = copy / "results/smoke", copy / "results/smoke/runs"
-    table = pd.read_csv(results / "shape_search.csv")
-    assert len(table) == 3
-    assert table["params_decoder"].max() / table["params_decoder"].min() < 1.05
-    best = table.loc[table["validation_loss"].idxmin()]
-    assert table.loc[table["chosen"], "run"].tolist() == [best["run"]]
-    shape = json.loads((results / "targets/width-0.5.json").read_text())["shape"]
-    assert [shape["hidden_size"], shape["ffn_size"], shape["heads"]] == best[
-        ["hidden_size", "ffn_size", "heads"]
-    ].tolist()
-    for run in ("P16.4k-minitron_width-0.5-R4.1k-seed0", "S4.1k-width-0.5-seed0", "S21.5k-width-0.5-full-seed0"):
-        config = json.loads((runs / run / "model/config.json").read_text())
-        assert (config["hidden_size"], config["intermediate_size"]) == (best["hidden_size"], best["ffn_size"])
-    parameters = pd.read_csv(results / "results.csv").set_index("run").loc["S4.1k-width-0.5-seed0", "params_total"]
-    assert set(parameters) == {best["params_decoder"] + 512 * best["hidden_size"]}
-    ledger = pd.read_csv(results / "ledger.csv")
-    assert ledger.loc[ledger["phase"] == "shape_search", "tokens_seen"].tolist() == [2048] * 3
-    assert not list(runs.glob("P16.4k-minitron_width-0.5-h*/model"))
-    drawn = pd.read_csv(copy / "figures/smoke/shape_search.csv")
-    assert sorted(drawn["validation_loss"]) == sorted(table["validation_loss"])
-    assert pd.read_csv(finished[0] / "figures/smoke/shape_search.csv").empty
-
-    changed = {**overlay, "figures": {"size": "talk"}, "publishing": {"license": "mit"}}
-    (copy / "config/searched.yaml").write_text(yaml.safe_dump(changed))
-    again = snakemake(copy, "-n", *SMOKE, "config/searched.yaml")
-    assert "choose_shapes" not in again.stdout + again.stderr
-    assert "Train " not in again.stdout + again.stderr
-
-
-LOGITS = """
-import sys
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-folder, out = sys.argv[1:]
-tokenizer = AutoTokenizer.from_pretrained(folder)
-model = AutoModelForCausalLM.from_pretrained(folder).eval()
-tokens = tokenizer("Shall I compare thee to a summer's day?", return_tensors="pt")["input_ids"]
-with torch.no_grad():
-    torch.save({"tokens": tokens, "logits": model(tokens).logits, "new": model.generate(tokens, max_new_tokens=4)}, out)
-"""
-
-
-@pytest.mark.parametrize(
-    "run", ["P16.4k-seed0", "P16.4k-wanda-0.5-2of4-R8.19k-seed0", "P16.4k-minitron_width-0.5-seed0"]
-)
-def test_an_exported_run_loads_without_a_network_and_gives_the_same_logits(
-    finished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: str
-) -> None:
-    import torch
-
-    folder, out = finished[0], tmp_path / "exported"
-    exported = pvs(folder, "export", "smoke", "--run", run, "--out", out)
-    assert exported.returncode == 0, exported.stderr
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    found = []
-    for number, place in enumerate((out, folder / f"results/smoke/runs/{run}/model")):
-        file = tmp_path / f"{number}.pt"
-        subprocess.run([sys.executable, "-c", LOGITS, str(place), str(file)], cwd=tmp_path, check=True)
-        found.append(torch.load(file, weights_only=True))
-    for name in ("tokens", "logits", "new"):
-        assert torch.equal(found[0][name], found[1][name])
-    card = (out / "README.md").read_text()
-    assert str(folder) not in card
-    results = pd.read_csv(folder / "results/smoke/results.csv").set_index(["run", "dataset", "metric"])
-    score = results.loc[(run, "test", "loss")]
-    assert f"| test | loss | {score['value']:.4f} | {score['stderr']:.4f} | 16 |" in card
-    assert not list(out.glob(".*"))
-
-
-def test_an_exported_sparse_model_keeps_its_mask(finished: tuple[Path, str], tmp_path: Path) -> None:
-    from pruning_vs_scratch.models.tensors import load_tensors
-    from pruning_vs_scratch.pruning.masks import read_masks
-
-    out = tmp_path / "exported"
-    exported = pvs(finished[0], "export", "smoke", "--out", out, "--run", "S8.19k-wanda-0.5-2of4-seed0")
-    assert exported.returncode == 0, exported.stderr
-    weights = load_tensors(out / "model.safetensors")
-    masks = read_masks(out / "mask.safetensors")
-    assert masks
-    assert all(weights[name][~mask].count_nonzero() == 0 for name, mask in masks.items())
-    assert "2:4 along the inputs" in (out / "README.md").read_text()

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from checkouts import checkout, snakemake
+from checkouts import checkout, snakemake, snakemake_kept_warm
 from checkpoints_world import (
     POSITIONS,
     PUBLISHED,
@@ -94,7 +94,7 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
         planned = snakemake(folder, "-n", "--configfile", "config/smollm2.yaml", "config/mini.yaml")
         assert planned.returncode == 0, planned.stderr
         assert not (folder / "resources").exists()
-        result = snakemake(folder, "--configfile", "config/smollm2.yaml", "config/mini.yaml")
+        result = snakemake_kept_warm(folder, "--configfile", "config/smollm2.yaml", "config/mini.yaml")
     assert result.returncode == 0, result.stdout + result.stderr
     return folder
 
@@ -218,7 +218,7 @@ def test_a_local_folder_of_known_tokens_has_full_budgets_and_its_rotary_scaling(
     }  # fmt: skip
     (mini / "config/local.yaml").write_text(yaml.safe_dump(overlay))
     files = ["config/smollm2.yaml", "config/mini.yaml", "config/local.yaml"]
-    result = snakemake(mini, "--configfile", *files)
+    result = snakemake_kept_warm(mini, "--configfile", *files)
     assert result.returncode == 0, result.stdout + result.stderr
     results = mini / "results/local"
     ledger = pd.read_csv(results / "ledger.csv").set_index("run")
@@ -244,7 +244,7 @@ def test_a_study_pretrains_with_the_tokenizer_of_a_checkpoint(mini: Path, tmp_pa
     (mini / "config/taken.yaml").write_text(yaml.safe_dump({"study": "taken", "tokenizer": tokenizer}))
     parent = Path("results/taken/runs/P16.4k-seed0")
     files = ["config/smoke.yaml", "config/taken.yaml"]
-    result = snakemake(mini, str(parent / "manifest.json"), "--configfile", *files)
+    result = snakemake_kept_warm(mini, str(parent / "manifest.json"), "--configfile", *files)
     assert result.returncode == 0, result.stdout + result.stderr
     config = json.loads((mini / parent / "model/config.json").read_text())
     separator = VOCABULARY

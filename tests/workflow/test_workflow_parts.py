@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from checkouts import checkout, planned_jobs, snakemake
+from checkouts import checkout, planned_jobs, snakemake, snakemake_kept_warm
 from checkpoints_world import VOCABULARY, write_published
 from hub_server import HubServer, hub_server
 from parted_pages import NAME, NAMES, REVISION, source, write_pages
@@ -67,7 +67,7 @@ def test_a_text_of_many_files_is_made_part_by_part(
     monkeypatch.setenv("HF_ENDPOINT", hub.address)
     hub.cuts[NAMES[0]] = [50]
     corpora = ["resources/pages/text_check.json", "resources/pages/tokens/train/first-2.check.json"]
-    result = snakemake(folder, *corpora, *STUDY)
+    result = snakemake_kept_warm(folder, *corpora, *STUDY)
     assert result.returncode == 0, result.stdout + result.stderr
     assert hub.ranges[NAMES[0]][1:] in ([0], [50])  # gone on with, or begun anew where too little came to be kept
 
@@ -154,7 +154,7 @@ def test_a_larger_budget_trains_the_new_runs_and_nothing_else(
     write_study(folder, 2_048)
     checks = ["text_check.json", *(f"tokens/train/first-{count}.check.json" for count in (2, 3))]
     wanted = ["results/pages/results.csv", *(f"resources/pages/{check}" for check in checks)]
-    result = snakemake(folder, *wanted, *STUDY)
+    result = snakemake_kept_warm(folder, *wanted, *STUDY)
     assert result.returncode == 0, result.stdout + result.stderr
     before = made_before(folder)
     tables = {name: pd.read_csv(folder / f"results/pages/{name}.csv") for name in ("results", "ledger")}
@@ -184,7 +184,7 @@ def test_a_larger_budget_trains_the_new_runs_and_nothing_else(
     )  # fmt: skip
     assert not [job for job in jobs if job.startswith(("Write the target", "Take", "Acquire"))]
 
-    result = snakemake(folder, *wanted, *STUDY)
+    result = snakemake_kept_warm(folder, *wanted, *STUDY)
     assert result.returncode == 0, result.stdout + result.stderr
     assert {file: fact for file, fact in made_before(folder).items() if file in before} == before
     for name, earlier in tables.items():
@@ -216,7 +216,7 @@ def test_a_tokenizer_is_trained_on_the_first_part(
     }
     (folder / "config/pages.yaml").write_text(yaml.safe_dump(overlay))
     monkeypatch.setenv("HF_ENDPOINT", hub.address)
-    result = snakemake(folder, f"resources/pages/tokens/train/first-{PARTS}", *STUDY)
+    result = snakemake_kept_warm(folder, f"resources/pages/tokens/train/first-{PARTS}", *STUDY)
     assert result.returncode == 0, result.stdout + result.stderr
 
     monkeypatch.chdir(folder)

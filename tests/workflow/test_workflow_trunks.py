@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from checkouts import checkout, snakemake
+from checkouts import checkout, snakemake_kept_warm
 from pruning_vs_scratch.config.load import load_config
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
@@ -104,7 +104,7 @@ def test_trunks_are_trained_once_and_every_run_ends_as_if_it_had_trained_alone(
     configs = ["config/config.yaml", "config/smoke.yaml", "trunks.yaml", "alone.yaml"]
     Path("trunks.yaml").write_text(yaml.safe_dump(OVERLAY))
     Path("alone.yaml").write_text(yaml.safe_dump({"training": {"share_trunks": False}}))
-    made = snakemake(folder, "results/trunks/ledger.csv", "--configfile", *configs[1:3])
+    made = snakemake_kept_warm(folder, "results/trunks/ledger.csv", "--configfile", *configs[1:3])
     assert made.returncode == 0, made.stdout + made.stderr
 
     printed = made.stdout + made.stderr
