@@ -29,7 +29,7 @@ from pruning_vs_scratch.planning.jobs import Job, JobGraph, job_graph
 from pruning_vs_scratch.planning.measure import merged
 from pruning_vs_scratch.planning.plan import Plan
 from pruning_vs_scratch.planning.schedule import longest_chain
-from pruning_vs_scratch.planning.text import hours, markdown, size
+from pruning_vs_scratch.planning.text import hours, markdown, size, span
 from pruning_vs_scratch.planning.throughput import COLUMNS, SHIPPED, Rate, ThroughputTable, read_rates, write_rates
 from pruning_vs_scratch.pruning.catalogue import methods
 from pruning_vs_scratch.study import Study
@@ -263,7 +263,7 @@ def test_a_new_measurement_stands_for_the_earlier_ones_of_its_kind() -> None:
 @pytest.mark.parametrize(
     ("device", "precision", "params", "words"),
     [
-        ("x2", "bf16", 10, ["'x2'", "no such device; known: x1"]),
+        ("x2", "bf16", 10, ["'x2'", "devices with rates: x1"]),
         ("x1", "fp32", 10, ["train in fp32", "'x1'", "bf16 1M to 2M", "pvs rates"]),
         ("x1", "bf16", 3_000_000, ["train in bf16 of 3M parameters", "bf16 1M to 2M"]),
     ],
@@ -381,6 +381,20 @@ def test_bad_input_is_answered_in_one_message_and_nothing_is_written(
 
 def test_hours_and_bytes_are_told_in_three_digits() -> None:
     assert [hours(value) for value in (279_471.2, 12.345, 0.02, 0.0004, 0)] == ["279,471", "12.3", "0.02", "<0.01", "0"]
+    assert [span(value) for value in (1182.4, 2.834, 0.57, 0.01, 0.0003, 1e-9, 0)] == [
+        "1,182 h", "2.83 h", "34 min", "36 s", "1 s", "<1 s", "0",
+    ]  # fmt: skip
+
+
+def test_more_devices_end_sooner_and_the_longest_chain_is_the_least(folder: Path) -> None:
+    found = {}
+    for devices in (1, 2, 1000):
+        result = call(folder, "smoke", "--devices", str(devices))
+        assert f"on {devices} core{'s' * (devices > 1)}: " in result.stdout
+        table = pd.read_csv(folder / "results/smoke/plan.csv", dtype=str).set_index(["part", "quantity"])
+        found[devices] = float(table.loc[("study", "hours"), "value"])
+        chain = table.loc[("chain", "hours"), "value"].astype(float).sum()
+    assert found[1] > found[2] > found[1000] == pytest.approx(chain)
     assert [size(value) for value in (5.876e12, 193e9, 999)] == ["5.88 TB", "193 GB", "999 B"]
 
 

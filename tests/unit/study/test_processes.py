@@ -189,6 +189,6 @@ def test_the_plan_says_how_long_the_devices_take_and_which_processes_runs_have(
     assert list(runs.loc["P210B-seed0", ["processes", "nodes"]]) == [64, 8]
     assert (runs["device_hours"] - runs["processes"] * runs["hours"]).abs().max() < 1e-6
     text = markdown(plan)
-    assert f"- on 256 devices: {plan.hours:,.0f} hours" in text
+    assert f"on 256 devices: {plan.hours:,.0f} h\n" in text
     assert "## Processes" in text
     assert "| 8.03B        | 64          | 8 " in text

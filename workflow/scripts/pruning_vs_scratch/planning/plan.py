@@ -29,9 +29,17 @@ class Plan:
     """
 
     def __init__(
-        self, study: Study, throughput: ThroughputTable, device: str, figures: Collection[str], pages: Collection[str]
+        self,
+        study: Study,
+        throughput: ThroughputTable,
+        device: str,
+        figures: Collection[str],
+        pages: Collection[str],
+        devices: int | None = None,
     ) -> None:
         self.study = study
+        self.devices = study.config.cluster.devices if devices is None else devices
+        """How many there are; None if nobody says."""
         self.device = device
         self.graph = job_graph(study, figures, pages)
         estimator = Estimator(study, throughput, device)
@@ -50,13 +58,12 @@ class Plan:
 
     @cached_property
     def hours(self) -> float | None:
-        """Until the last job ends on ``cluster.devices``, if the study says how many; text has a run's threads each."""
-        devices = self.study.config.cluster.devices
-        if devices is None:
+        """Until the last job ends, if what most waits for starts first; beside a GPU there are a run's threads."""
+        if self.devices is None:
             return None
         is_cpu = self.device == PROCESSOR
-        cores = devices if is_cpu else devices * self.study.config.training.threads
-        return makespan(self.graph, self.loads, gpus=0 if is_cpu else devices, cores=cores) / 3600
+        cores = self.devices if is_cpu else self.devices * self.study.config.training.threads
+        return makespan(self.graph, self.loads, gpus=0 if is_cpu else self.devices, cores=cores) / 3600
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -152,7 +159,7 @@ class Plan:
         yield from _melted("ledger", phases, "phase")
         yield from _melted("run", self.runs, "run")
         if self.hours is not None:
-            yield "study", str(self.study.config.cluster.devices), "hours", self.hours
+            yield "study", str(self.devices), "hours", self.hours
         yield from _melted("budget", self.budgets, "tokens")
         yield from _melted("chain", self.chain, "job")
         yield from _melted("shared", self.shared, "what")

@@ -41,14 +41,15 @@ def _totals(plan: Plan) -> Iterator[str]:
     if plan.device != PROCESSOR:
         one_by_one = sum(load.seconds for load in plan.loads.values() if load.gpus) / 3600
         yield f"{hours(stages['gpu_hours'].sum())} GPU-hours on {plan.device}: {hours(one_by_one)} hours job by job"
-    yield f"{hours(stages['core_hours'].sum())} core-hours of jobs without a GPU"
+    yield f"jobs without a GPU: {span(stages['core_hours'].sum())} of one core"
     if plan.hours is not None:
-        there_are = plan.study.config.cluster.devices
-        yield f"on {there_are} devices: {hours(plan.hours)} hours, if what most waits for starts first"
+        unit = "core" if plan.device == PROCESSOR else "device"
+        there_are = f"{plan.devices} {unit}{'s' if plan.devices != 1 else ''}"
+        yield f"from the first job to the last on {there_are}: {span(plan.hours)}"
     yield f"rates: {kinds} (section Throughput names the source of each)"
     longest = plan.chain.groupby("stage", sort=False)["hours"].sum()
-    parts = ", ".join(f"{stage} {hours(spent)}" for stage, spent in longest.items() if spent > longest.sum() / 1000)
-    yield f"longest chain: {hours(longest.sum())} hours ({parts}), however many devices there are"
+    parts = ", ".join(f"{stage} {span(spent)}" for stage, spent in longest.items() if spent > longest.sum() / 1000)
+    yield f"longest chain: {span(longest.sum())} ({parts}), however many devices there are"
     yield f"storage: {size(plan.storage['bytes'].sum())}"
 
 
@@ -57,6 +58,20 @@ def hours(value: float) -> str:
     if 0 < value < LEAST_HOURS:
         return f"<{LEAST_HOURS:g}"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 1 else f"{value:.2g}"
+
+
+def span(value: float) -> str:
+    """Hours in a unit that suits them: '1,182 h', '2.83 h', '34 min', '12 s', '<1 s', '0'."""
+    if value >= 1:
+        return f"{hours(value)} h"
+    if value >= 1 / 60:
+        return f"{value * 60:.2g} min"
+    return f"{value * 3600:.0f} s" if value >= 1 / 3600 else "<1 s" * (value > 0) or "0"
+
+
+def _spent(value: float) -> str:
+    """Hours of devices in a cell: nothing below what is told."""
+    return hours(value) if value >= LEAST_HOURS else ""
 
 
 def size(count: float) -> str:
@@ -88,9 +103,9 @@ def _stages(plan: Plan) -> pd.DataFrame:
             "jobs": stages["jobs"],
             "tokens": stages["tokens"].map(_tokens),
             "FLOP": stages["flops"].map(_flops),
-            "GPU-hours": stages["gpu_hours"].map(hours),
-            "core-hours": stages["core_hours"].map(hours),
-            "longest job, hours": stages["longest_hours"].map(hours),
+            "GPU-hours": stages["gpu_hours"].map(_spent),
+            "core-hours": stages["core_hours"].map(_spent),
+            "longest job": stages["longest_hours"].map(span),
         }
     )
     return table.drop(columns="GPU-hours") if plan.device == PROCESSOR else table
@@ -129,8 +144,8 @@ def _processes(plan: Plan) -> pd.DataFrame:
             "processes": found["processes"],
             "nodes": found["nodes"],
             "runs": found["runs"],
-            "longest run, hours": found["longest"].map(hours),
-            "device-hours": found["device_hours"].map(hours),
+            "longest run": found["longest"].map(span),
+            "device-hours": found["device_hours"].map(_spent),
         }
     )
 
@@ -139,8 +154,8 @@ def _chain(plan: Plan) -> pd.DataFrame:
     chain = plan.chain
     return pd.DataFrame(
         {
-            "begins, hours": chain["begins_hours"].map(hours),
-            "takes, hours": chain["hours"].map(hours),
+            "begins": chain["begins_hours"].map(span),
+            "takes": chain["hours"].map(span),
             "job": chain["job"],
         }
     )
@@ -171,7 +186,7 @@ def _jobs(plan: Plan) -> pd.DataFrame:
         {
             "rule": plan.jobs["rule"],
             "jobs": plan.jobs["jobs"],
-            "longest, hours": plan.jobs["longest_hours"].map(hours),
+            "longest": plan.jobs["longest_hours"].map(span),
         }
     )
 

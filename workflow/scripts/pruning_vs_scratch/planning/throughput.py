@@ -90,7 +90,9 @@ class ThroughputTable:
         what = f"{work} in {precision} of {params / 1e6:,.4g}M parameters" if precision else work
         text = f"no rate for {what} on {device!r} in {SHIPPED} or {USER}"
         if device not in devices:
-            return f"{text}: it has no such device; {nearest(device, devices)}"
+            close = nearest(device, devices)
+            hint = f"{close} Devices" if close.endswith("?") else "devices"
+            return f"{text}: {hint} with rates: {', '.join(sorted(devices))}"
         rows = [rate for rate in self.rates if (rate.device, rate.work) == (device, work)]
         has = ", ".join(_span(rate) for rate in rows) or "nothing of this work"
         return f"{text}; for this device it has: {has}. Add a row, or measure: pvs rates STUDY --device DEVICE"

@@ -4,10 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from pruning_vs_scratch.cli import positive_integer
 from pruning_vs_scratch.planning.throughput import SHIPPED, USER, ThroughputTable
 from pruning_vs_scratch.program.studies import add_study, study_of
 
-EXAMPLES = """  pvs plan                           the demo, on this CPU
+EXAMPLES = """  pvs plan --devices 2               the demo, on two cores of this CPU
   pvs plan paper --device h100       the paper's study
   pvs plan paper paper-meta          with an overlay over it
 """
@@ -17,6 +18,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     add_study(parser)
     parser.add_argument("--device", help="device of the throughput table (default: cluster.device of the study)")
+    parser.add_argument(
+        "--devices", type=positive_integer, help="how many there are, CPU cores for cpu (default: cluster.devices)"
+    )
     add_throughput(parser)
 
 
@@ -41,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
 
     study = study_of(args.study)
     device = args.device or study.config.cluster.device
-    plan = Plan(study, ThroughputTable.read(args.throughput), device, FIGURES, PAGES)
+    plan = Plan(study, ThroughputTable.read(args.throughput), device, FIGURES, PAGES, args.devices)
     text, results = markdown(plan), study.paths.results
     write_csv(results / "plan.csv", plan.long)
     write_text(results / "plan.md", text)
