@@ -15,6 +15,7 @@ from pruning_vs_scratch.cluster.allocation import Allocation
 from pruning_vs_scratch.cluster.preflight import require_ready
 from pruning_vs_scratch.cluster.site import read_site
 from pruning_vs_scratch.config.load import read_study_file
+from pruning_vs_scratch.config.places import naming_lines
 from pruning_vs_scratch.data.benchmarks import PACKAGE
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.figures.catalogue import FIGURES, needed_tables
@@ -42,7 +43,10 @@ try:
     # Snakemake has read them already, and dropped without a word what stands twice.
     for file in workflow.configfiles:
         read_study_file(Path(file))
-    study = Study(config)
+    # The default study first; lines of files say nothing of what --config sets.
+    files = sorted(map(Path, workflow.configfiles), key=lambda file: file != Path("config/config.yaml"))
+    with naming_lines([] if workflow.config_settings.config else files):
+        study = Study(config)
     source_files = study.sources.files
     allocation = Allocation(study, read_site())
 except UserError as error:

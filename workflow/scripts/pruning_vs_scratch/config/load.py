@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from pruning_vs_scratch.cli import refuse_elsewhere
 from pruning_vs_scratch.config.checks import problems
+from pruning_vs_scratch.config.places import InvalidConfig, naming_lines
 from pruning_vs_scratch.config.strict_yaml import read_yaml
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.errors import UserError, nearest
@@ -27,7 +28,9 @@ def load_config(paths: Sequence[Path]) -> StudyConfig:
     Raises:
         UserError: a file is missing, is not YAML, or the study is not valid.
     """
-    return merged_config([read_study_file(Path(path)) for path in paths])
+    overlays = [read_study_file(Path(path)) for path in paths]
+    with naming_lines([Path(path) for path in paths]):
+        return merged_config(overlays)
 
 
 def merged_config(overlays: Iterable[Mapping[str, Any]]) -> StudyConfig:
@@ -93,10 +96,10 @@ def parse_config(values: Mapping[str, Any]) -> StudyConfig:
     try:
         config = StudyConfig.model_validate(given)
     except ValidationError as error:
-        raise _config_error([_explain(detail) for detail in error.errors()]) from error
+        raise InvalidConfig([_explain(detail) for detail in error.errors()]) from error
     found = _truths_for_numbers(given, config.model_dump()) or problems(config)
     if found:
-        raise _config_error(found)
+        raise InvalidConfig(found)
     return config
 
 
@@ -107,10 +110,6 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nulls(item) for item in value]
     return value
-
-
-def _config_error(lines: list[str]) -> UserError:
-    return UserError("the configuration is not valid:\n" + "\n".join(f"  {line}" for line in lines))
 
 
 def _truths_for_numbers(given: Any, checked: Any, place: str = "") -> list[str]:

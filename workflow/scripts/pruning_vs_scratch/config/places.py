@@ -1,0 +1,67 @@
+"""Where a setting stands: the file and line of a place such as ``training.threads``."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from pruning_vs_scratch.errors import UserError
+
+
+class InvalidConfig(UserError):
+    """A configuration that is not valid. Each problem begins with the place of a setting."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("the configuration is not valid:\n" + "\n".join(f"  {problem}" for problem in problems))
+        self.problems = problems
+
+
+@contextmanager
+def naming_lines(files: Sequence[Path]) -> Iterator[None]:
+    """Within it, what is not valid is told with its file and line; of several files, each overlays the ones before.
+
+    Raises:
+        InvalidConfig: with the lines.
+    """
+    try:
+        yield
+    except InvalidConfig as error:
+        documents = [(file, yaml.compose(file.read_text(encoding="utf-8"), yaml.SafeLoader)) for file in files]
+        raise InvalidConfig([_with_line(problem, documents) for problem in error.problems]) from error
+
+
+def _with_line(problem: str, documents: Sequence[tuple[Path, yaml.Node | None]]) -> str:
+    """A problem behind the file and line that come nearest to its place; as it is, if none is near."""
+    place = problem.partition(": ")[0].split(".")
+    nearest = (0, "")
+    for file, document in reversed(documents):
+        depth, line, replaces = _deepest(document, place)
+        if depth > nearest[0]:
+            nearest = depth, f"{file}, line {line}: "
+        if replaces:
+            break
+    return nearest[1] + problem
+
+
+def _deepest(node: yaml.Node | None, place: Sequence[str]) -> tuple[int, int, bool]:
+    """How many steps of a place a document has, the line of the last, and whether it leaves earlier files no say."""
+    depth, line, replaces = 0, 0, False
+    for step in place:
+        inner = _inner(node, step)
+        if inner is None:
+            break
+        key, node = inner
+        depth, line = depth + 1, key.start_mark.line + 1
+        # Mappings are merged; lists and values replace each other.
+        replaces = replaces or not isinstance(node, yaml.MappingNode)
+    return depth, line, replaces
+
+
+def _inner(node: yaml.Node | None, step: str) -> tuple[yaml.Node, yaml.Node] | None:
+    """The key and the value of a step within a node; of a list, the item is both."""
+    if isinstance(node, yaml.MappingNode):
+        return next(((key, value) for key, value in node.value if key.value == step), None)
+    if isinstance(node, yaml.SequenceNode) and step.isdigit() and int(step) < len(node.value):
+        return node.value[int(step)], node.value[int(step)]
+    return None
