@@ -44,7 +44,9 @@ try:
     for file in workflow.configfiles:
         read_study_file(Path(file))
     # The default study first; lines of files say nothing of what --config sets.
-    files = sorted(map(Path, workflow.configfiles), key=lambda file: file != Path("config/config.yaml"))
+    files = sorted(
+        map(Path, workflow.configfiles), key=lambda file: file != Path("config/config.yaml")
+    )
     with naming_lines([] if workflow.config_settings.config else files):
         study = Study(config)
     source_files = study.sources.files
