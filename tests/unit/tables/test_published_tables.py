@@ -31,9 +31,16 @@ SETTINGS = ClaimsConfig(resamples=300)
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> Stored:
-    """A results folder of a synthetic study."""
-    results = tmp_path / "results"
+def stored(synthetic: Path, tmp_path: Path) -> Stored:
+    """A results folder of a synthetic study, to change."""
+    shutil.copytree(synthetic, tmp_path / "results")
+    return Stored(tmp_path / "results")
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder as it is made."""
+    results = tmp_path_factory.mktemp("synthetic") / "results"
     tables = write_tables(results / "tables", items=True, search=SEARCH)
     groups = gap_groups(tables, "test")
     gap_table(groups, SETTINGS).to_csv(results / "tables/gaps.csv", index=False)
@@ -78,7 +85,7 @@ def stored(tmp_path: Path) -> Stored:
     config["training"] |= {"global_batch_size": 8, "micro_batch_size": 8}
     config["sweep"] = {"peak_learning_rates": [0.001, 0.003], "on": ["wanda@0.5"], "tokens": 4096}
     (results / "config.yaml").write_text(yaml.safe_dump(config))
-    return Stored(results)
+    return results
 
 
 def test_the_main_table_has_both_settings_of_every_comparison_in_a_row(stored: Stored) -> None:

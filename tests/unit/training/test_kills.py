@@ -18,7 +18,7 @@ from training_plans import LENGTH
 from training_world import half_mask, make_trainer, moments, random_store, untimed_metrics, weights
 
 KILLS = 10
-STEPS = 300
+STEPS = 160
 EVERY = 5
 """Steps between two saves."""
 

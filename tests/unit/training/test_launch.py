@@ -41,7 +41,7 @@ def workers(launcher: subprocess.Popen[str]) -> list[psutil.Process]:
 
 def test_processes_that_are_stopped_or_killed_leave_one_message_and_go_on(prepared: Path, tmp_path: Path) -> None:
     """Stopped by SIGUSR1, then one of them killed, then run to the end, and compared with one process."""
-    plan = make_plan(window_start=0, window_end=3200, checkpoint_every_steps=20, micro_batch_size=2)
+    plan = make_plan(window_start=0, window_end=1200, checkpoint_every_steps=20, micro_batch_size=2)
     command = two_processes(prepared, tmp_path, plan)
 
     stopped = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -49,7 +49,7 @@ def test_processes_that_are_stopped_or_killed_leave_one_message_and_go_on(prepar
     stopped.send_signal(signal.SIGUSR1)
     log = stopped.communicate()[1]
     assert stopped.returncode == Interrupted.EXIT_CODE, log
-    assert len(re.findall(r"run a-run was stopped by SIGUSR1 after step \d+ of 800; its state is saved", log)) == 1
+    assert len(re.findall(r"run a-run was stopped by SIGUSR1 after step \d+ of 300; its state is saved", log)) == 1
     assert "error" not in log
     [state] = tmp_path.glob("work/*/*/step-*")
 

@@ -4,7 +4,9 @@ import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,18 @@ TOLERANCE = 1e-4
 
 
 ONE_TEXT, DOMAINS, CHECKPOINTED = "one text", "two domains", "activation checkpointing"
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
+    """The whole run by one process, to compare with; learned once."""
+
+    @cache
+    def learned(variant: str) -> dict[str, Any]:
+        [found] = run_together(1, whole_run, tmp_path_factory.mktemp("alone"), variant)
+        return found
+
+    return learned
 
 
 def learner(world: World, work: Path, variant: str) -> Trainer:
@@ -64,14 +78,16 @@ def assert_close(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("variant", [ONE_TEXT, DOMAINS, CHECKPOINTED])
-def test_processes_agree_with_one_and_read_the_same_windows(tmp_path: Path, variant: str) -> None:
-    [alone] = run_together(1, whole_run, tmp_path / "1", variant)
+def test_processes_agree_with_one_and_read_the_same_windows(
+    tmp_path: Path, alone: Callable[[str], dict[str, Any]], variant: str
+) -> None:
+    expected = alone(variant)
     for size in (2, 4):
         ranks = run_together(size, whole_run, tmp_path / str(size), variant)
-        assert_close(ranks[0], alone)
+        assert_close(ranks[0], expected)
         by_step = [sorted(itertools.chain(*shares)) for shares in zip(*(rank["read"] for rank in ranks), strict=True)]
-        assert by_step == [sorted(step) for step in alone["read"]]
-        assert {rank["tokens"] for rank in ranks} == {alone["tokens"]}
+        assert by_step == [sorted(step) for step in expected["read"]]
+        assert {rank["tokens"] for rank in ranks} == {expected["tokens"]}
         for rank in ranks[1:]:
             assert all(np.array_equal(rank["values"][name], value) for name, value in ranks[0]["values"].items())
 
@@ -94,12 +110,13 @@ def resume(world: World, work: Path, variant: str) -> tuple[dict[str, Any], dict
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
-def test_a_state_is_resumed_by_another_number_of_processes(tmp_path: Path, before: int, after: int) -> None:
-    [alone] = run_together(1, whole_run, tmp_path / "whole", DOMAINS)
+def test_a_state_is_resumed_by_another_number_of_processes(
+    tmp_path: Path, alone: Callable[[str], dict[str, Any]], before: int, after: int
+) -> None:
     saved = run_together(before, begin, tmp_path / "cut", DOMAINS)[0]
     restored, end = run_together(after, resume, tmp_path / "cut", DOMAINS)[0]
     assert all(np.array_equal(restored["values"][name], value) for name, value in saved["values"].items())
-    assert_close(end, alone)
+    assert_close(end, alone(DOMAINS))
 
 
 # By the command
