@@ -44,5 +44,6 @@ rule all:
         rules.publish_tables.output,
         rules.draw_figures.output,
         expand(rules.write_page.output, page=PAGES),
+        rules.write_report.output,
         rules.choose_learning_rates.output if study.trials else [],
         rules.choose_shapes.output if study.candidates else [],

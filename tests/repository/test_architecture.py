@@ -43,7 +43,7 @@ FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
         "pruning": ("pruning",), "evaluation": ("evaluation",), "figures": ("figures",), "ladder": ("ladder",),
         "publishing": ("publishing",), "verification": ("verification",), "warm": ("warm",),
     },
-    {"archive": ("archive",), "supervisor": ("supervisor",)},
+    {"archive": ("archive",), "report": ("report",), "supervisor": ("supervisor",)},
     {"program": ("program", "__main__")},
 )  # fmt: skip
 """From the lowest: by name of a room, its modules; of two entries that match a module, the longer one counts."""
@@ -54,7 +54,7 @@ UPWARD = {
 TORCH = {"torch", "transformers", "lm_eval"}
 WITHOUT_TORCH = {
     "base", "configuration", "text", "study", "cluster", "tables", "progress", "planning", "supervisor", "figures",
-    "ladder", "verification", "archive",
+    "ladder", "verification", "archive", "report",
 }  # fmt: skip
 """Rooms that run where torch is not installed, or where seconds count."""
 

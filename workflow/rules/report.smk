@@ -1,4 +1,4 @@
-"""Pages that the report shows. Snakemake shows .html and pictures, and only offers other files for download."""
+"""The report, and pages for Snakemake's own, which shows .html and pictures, and only offers other files for download."""
 
 
 rule write_page:
@@ -30,3 +30,28 @@ rule write_page:
         "Write the page {wildcards.page}"
     shell:
         "python workflow/scripts/write_page.py --markdown {input:q} --out {output:q} 2> {log:q}"
+
+
+rule write_report:
+    """Write the report: verdicts, figures and tables in one page."""
+    input:
+        rules.tabulate.output,
+        rules.state_claims.output,
+        rules.publish_tables.output,
+        rules.draw_figures.output,
+        captions=[f"workflow/{figure.caption}" for figure in FIGURES.values()],
+    output:
+        paths.report,
+    log:
+        paths.logs / "write_report.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        results=paths.results,
+        figures=paths.figures,
+    message:
+        "Write the report"
+    shell:
+        "python workflow/scripts/write_report.py --results {params.results:q} --figures {params.figures:q}"
+        " --out {output:q} 2> {log:q}"

@@ -237,6 +237,7 @@ def test_a_small_archive_has_the_records_and_neither_code_nor_pictures(
     }  # fmt: skip
     left_out = {
         Path("workflow/scripts/a.py"), Path("config/config.yaml"), results / "report.html", results / "pages/a.html",
+        results / "provenance.html",
         study.paths.metrics(run), study.paths.model(run) / "config.json", study.paths.model(run) / "pruning.json",
         study.paths.scores(run, "flap"),
     }  # fmt: skip

@@ -17,7 +17,15 @@ CODE = (
 """The workflow itself, its configurations and the lock."""
 LEFT_OUT = {"__pycache__", "logs", "benchmarks", "state"}
 SUFFIXES_LEFT_OUT = (".egg-info", ".pyc", ".tar.zst")
-NOT_TO_REDRAW = {"metrics.jsonl", "report.html", "pages", "config.json", PRUNING_FILE, MASK_LEARNING_FILE}
+NOT_TO_REDRAW = {
+    "metrics.jsonl",
+    "report.html",
+    "provenance.html",
+    "pages",
+    "config.json",
+    PRUNING_FILE,
+    MASK_LEARNING_FILE,
+}
 """Results that tables, figures and claims are not made from, if the tables of curves and importance are there."""
 SCORES = ".safetensors"
 """How files of scores of blocks and channels end, which only the table of importance is made from."""

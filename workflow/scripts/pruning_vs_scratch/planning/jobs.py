@@ -199,10 +199,12 @@ def _tables(study: Study, figures: Collection[str], pages: Collection[str]) -> l
     inputs += [paths.speed] if study.config.evaluation.speed is not None else []
     ledger, claims = paths.results / "ledger.csv", paths.results / "claims.json"
     printed = paths.published / "main.csv"
+    drawn = [paths.figures / f"{figure}.csv" for figure in figures]
     return [
         _job("tabulate", "", "tables", inputs, ledger),
         _job("state_claims", "", "tables", [ledger], claims),
         _job("publish_tables", "", "tables", [ledger, claims], printed),
-        _job("draw_figures", "", "tables", [ledger, claims], *(paths.figures / f"{figure}.csv" for figure in figures)),
+        _job("draw_figures", "", "tables", [ledger, claims], *drawn),
         *(_job("write_page", page, "tables", [printed], paths.pages / f"{page}.html") for page in pages),
+        _job("write_report", "", "tables", [ledger, claims, printed, *drawn], paths.report),
     ]

@@ -1,4 +1,7 @@
-"""Make the report of a finished study, and say where it is: one page that loads nothing."""
+"""Make the report of a finished study again, and Snakemake's own beside it; say where they are.
+
+Each is one page that loads nothing. No step of the study is run.
+"""
 
 import argparse
 import os
@@ -18,8 +21,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Make the report anew."""
+    """Make both reports."""
+    from pruning_vs_scratch.report.write import write_report
     from pruning_vs_scratch.supervisor.run import StudyRun
 
     run = StudyRun(study_files(args.study), os.cpu_count() or 1, None)
-    sys.stdout.write(f"{run.make_report()}\n")
+    run.require_finished()
+    paths = run.study.paths
+    write_report(paths.results, paths.figures, paths.report)
+    sys.stdout.write(f"{paths.report}\n{run.make_provenance_page()}\n")

@@ -52,8 +52,18 @@ class Paths:
 
     @property
     def pages(self) -> Path:
-        """Texts and printed tables as the report shows them."""
+        """Texts and printed tables as Snakemake's report shows them."""
         return self.results / "pages"
+
+    @property
+    def report(self) -> Path:
+        """The report: verdicts, figures and tables in one page."""
+        return self.results / "report.html"
+
+    @property
+    def provenance_page(self) -> Path:
+        """Snakemake's own report: the workflow, with what each step did."""
+        return self.results / "provenance.html"
 
     @staticmethod
     def download(file: str) -> Path:

@@ -1,4 +1,4 @@
-"""A run of a study from its first step to its report and summary, on this machine or a cluster."""
+"""A run of a study from its first step to its reports and summary, on this machine or a cluster."""
 
 import contextlib
 import os
@@ -40,7 +40,7 @@ class StudyRun:
         os.environ.update(variables_for_home(STATE / "home", os.environ))
 
     def run(self) -> None:
-        """Run the study, and make its report and summary.
+        """Run the study, and make Snakemake's report of it and a summary.
 
         Raises:
             CutShort: it was stopped.
@@ -55,26 +55,30 @@ class StudyRun:
             _say(warning.rstrip())
         self._summarise(None if progress.nothing_to_do else progress.elapsed)
 
-    def make_report(self) -> Path:
-        """Let Snakemake make the report; it takes its name when it is complete.
+    def require_finished(self) -> None:
+        """Refuse a study without claims.
+
+        Raises:
+            UserError: the study is not finished.
+        """
+        if not (claims := self.study.paths.results / "claims.json").exists():
+            raise UserError(f"{claims} does not exist: run study {self.study.name} first")
+
+    def make_provenance_page(self) -> Path:
+        """Let Snakemake make its own report; it takes its name when it is complete.
 
         Raises:
             UserError: the study is not finished, or Snakemake's own words about what failed.
         """
-        if not (claims := self.study.paths.results / "claims.json").exists():
-            raise UserError(f"{claims} does not exist: run study {self.study.name} first")
-        temporary = self.report.with_name("report.tmp.html")
+        self.require_finished()
+        page = self.study.paths.provenance_page
+        temporary = page.with_name("provenance.tmp.html")
         command = [*self._snakemake, "--report", str(temporary), "--report-stylesheet", str(STYLESHEET)]
         result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if result.returncode:
-            raise UserError(f"the report failed:\n{result.stdout}")
-        os.replace(temporary, self.report)
-        return self.report
-
-    @property
-    def report(self) -> Path:
-        """Where the report is written."""
-        return self.study.paths.results / "report.html"
+            raise UserError(f"Snakemake's report failed:\n{result.stdout}")
+        os.replace(temporary, page)
+        return page
 
     @cached_property
     def _snakemake(self) -> list[str]:
@@ -93,8 +97,8 @@ class StudyRun:
                 progress = self._progress(WARM_START_SECONDS if variables else START_SECONDS)
                 _say(f"study {study.name}: {len(study.runs)} models, {len(study.pairs)} matched pairs")
                 run_snakemake([*self._snakemake, "--show-failed-logs"], lock, variables, progress, _say)
-            if self._report_is_older():
-                self.make_report()
+            if self._provenance_is_older():
+                self.make_provenance_page()
         return progress
 
     def _interpreter(self) -> AbstractContextManager[dict[str, str]]:
@@ -108,19 +112,20 @@ class StudyRun:
         slots = None if self.profile else max(1, self.cores // threads_of_training(self.study))
         return Progress(guesses, set(guesses) - finished_jobs(self.study), slots)
 
-    def _report_is_older(self) -> bool:
-        """Whether the report is missing, or was made before a figure or page."""
-        if not self.report.exists():
+    def _provenance_is_older(self) -> bool:
+        """Whether Snakemake's report is missing, or was made before the page beside it, a figure or a page it shows."""
+        paths = self.study.paths
+        if not paths.provenance_page.exists():
             return True
-        shown = (*self.study.paths.figures.glob("*.png"), *self.study.paths.pages.glob("*.html"))
-        return any(file.stat().st_mtime > self.report.stat().st_mtime for file in shown)
+        made = (paths.report, *paths.figures.glob("*.png"), *paths.pages.glob("*.html"))
+        return any(file.stat().st_mtime > paths.provenance_page.stat().st_mtime for file in made)
 
     def _summarise(self, seconds: float | None) -> None:
         if seconds is None:
             _say(f"study {self.study.name} is up to date: nothing to be done")
         from pruning_vs_scratch.tables.summary import summary_of
 
-        sys.stdout.write(summary_of(self.study.paths, self.report, seconds))
+        sys.stdout.write(summary_of(self.study.paths, self.study.paths.report, seconds))
 
 
 def threads_of_training(study: Study) -> int:

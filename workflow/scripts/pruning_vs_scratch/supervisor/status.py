@@ -33,7 +33,7 @@ def _lines(study: Study, cores: int) -> Iterator[str]:
     if len(done) == len(guesses) and claims.exists():
         verdicts = ", ".join(f"{claim['id']} {claim['verdict']}" for claim in read_json(claims)["claims"])
         yield f"finished: {verdicts}"
-        yield f"report: {study.paths.results / 'report.html'}"
+        yield f"report: {study.paths.report}"
         return
     seconds = _pace(study, guesses) * sum(guess.seconds for message, guess in guesses.items() if message not in done)
     slots = max(1, cores // threads_of_training(study))

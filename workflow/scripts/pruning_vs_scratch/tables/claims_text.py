@@ -60,12 +60,12 @@ def _section(claim: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield f"> {claim['statement']}"
     yield ""
-    yield f"{_sentence(claim['reason'])} {_range_of_effects(claim)}".rstrip()
+    yield f"{sentence(claim['reason'])} {range_of_effects(claim)}".rstrip()
     yield ""
     yield f"The paper's own numbers: {claim['reported']}."
     if "falsification" in claim:
         yield ""
-        yield _falsification(claim["falsification"])
+        yield falsification_text(claim["falsification"])
     if claim["comparisons"]:
         yield ""
         yield f"Test: {claim['test']}. Runs: {len(claim['runs'])}. Seeds: {claim['seeds']}."
@@ -73,7 +73,8 @@ def _section(claim: dict[str, Any]) -> Iterator[str]:
         yield from _table(claim["comparisons"])
 
 
-def _range_of_effects(claim: dict[str, Any]) -> str:
+def range_of_effects(claim: dict[str, Any]) -> str:
+    """From which effect to which the comparisons of a claim run, as a sentence; nothing without comparisons."""
     if not claim["comparisons"]:
         return ""
     comparisons = [row for row in claim["comparisons"] if row["quantity"] == GAP] or claim["comparisons"]
@@ -87,7 +88,8 @@ def _range_of_effects(claim: dict[str, Any]) -> str:
     )
 
 
-def _falsification(falsification: dict[str, str]) -> str:
+def falsification_text(falsification: dict[str, str]) -> str:
+    """Whether the paper's condition for falsifying a claim is met, as a sentence."""
     outcome = {"yes": "is met", "no": "is not met", "undecided": "is undecided"}[falsification["met"]]
     condition = falsification["condition"].rstrip(".")
     return f'The paper\'s condition for falsifying this ("{condition}") {outcome}: {falsification["reason"]}.'
@@ -124,5 +126,6 @@ def _effect(comparison: dict[str, Any]) -> str:
     return f"{comparison['effect']:+.3f} [{comparison['low']:+.3f}, {comparison['high']:+.3f}]"
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """A reason as a sentence."""
     return text[0].upper() + text[1:] + "."
