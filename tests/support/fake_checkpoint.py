@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from fake_memory import GPU
+from pruning_vs_scratch.config.precision import WantedPrecision
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.device import Arithmetic
 from pruning_vs_scratch.models.llama import BLOCK_PREFIX, llama_config, weight_shapes
 from pruning_vs_scratch.models.tensors import DTYPES, Tensors
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
@@ -41,7 +41,7 @@ class FakeTensors:
 
 
 def fake_model(
-    shape: ModelShape, stored: torch.dtype, length: int, precision: Arithmetic = "auto", device: torch.device = GPU
+    shape: ModelShape, stored: torch.dtype, length: int, precision: WantedPrecision = "auto", device: torch.device = GPU
 ) -> BlockwiseModel:
     """A model whose blocks come from a checkpoint one at a time."""
     config = llama_config(shape, positions=length)

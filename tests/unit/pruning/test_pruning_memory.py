@@ -15,6 +15,7 @@ import torch
 from fake_checkpoint import fake_model, fake_stream
 from fake_memory import FakeMemory
 from pruning_vs_scratch.cli import REPOSITORY
+from pruning_vs_scratch.config.precision import WantedPrecision
 from pruning_vs_scratch.models import device as devices
 from pruning_vs_scratch.models import tensors
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
@@ -101,7 +102,7 @@ def seen_shape(setting: Setting, method: str) -> ModelShape:
     return setting.shape if compared else replace(setting.shape, layers=SEEN_BLOCKS)
 
 
-def measured(setting: Setting, method: str, pattern: str, precision: devices.Arithmetic = "auto") -> Memory:
+def measured(setting: Setting, method: str, pattern: str, precision: WantedPrecision = "auto") -> Memory:
     """Peaks of scoring the parent, stored in fp32, and of writing what is made of it."""
     facts, implementation, text = facts_of(method), implementation_of(method), setting.text
     compared, options, shape = facts.candidates is not None, facts.options(), seen_shape(setting, method)

@@ -10,6 +10,7 @@ from torch import nn
 from fake_memory import GPU, FakeMemory
 from models import SHAPE, Case, held, same_tensors, tiny_llama, tiny_mistral, weights_of
 from pruning_vs_scratch.artifacts import read_manifest
+from pruning_vs_scratch.config.precision import WantedPrecision
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.models import device as devices
 from pruning_vs_scratch.models.attention import attend
@@ -47,7 +48,7 @@ def test_auto_is_bf16_on_a_gpu_whatever_the_weights_are_stored_in(
     stored: torch.dtype,
     device: torch.device,
     fast: bool,
-    precision: devices.Arithmetic,
+    precision: WantedPrecision,
     dtype: torch.dtype,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

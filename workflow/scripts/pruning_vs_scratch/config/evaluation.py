@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 
 from pruning_vs_scratch.config.base import Name, PositiveInt, Section
 from pruning_vs_scratch.config.hub_tasks import PAPERS_TASKS, hub_task, hub_tasks, unknown
+from pruning_vs_scratch.config.precision import WantedPrecision
 
 TaskKind = Literal["continuation", "scramble", "last_word"]
 
@@ -93,7 +94,7 @@ class EvaluationConfig(Section):
     tasks: TasksConfig = TasksConfig()
     speed: SpeedConfig | None = None
     """None: nothing is timed."""
-    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    precision: WantedPrecision = "fp32"
     """Arithmetic of the models; losses and scores are summed in fp32 whatever it is. auto: bf16 where it is fast."""
     processes: PositiveInt = 1
     """Processes of one machine that share the windows and items of a checkpoint; with GPUs, each takes one."""

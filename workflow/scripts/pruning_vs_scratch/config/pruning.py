@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, WithJsonSchema, create_model, model_validator
 
 from pruning_vs_scratch.config.base import PositiveInt, Ratio, Section
+from pruning_vs_scratch.config.precision import WantedPrecision
 from pruning_vs_scratch.pruning import catalogue
 
 Pattern = Literal["unstructured", "2:4", "4:8"]
@@ -49,7 +50,7 @@ class PruningSettings(Section):
     """On a GPU, hidden states of calibration text stay there up to this size; so do the weights, for methods that read
     them again and again, where there is room for them, too.
     """
-    precision: Literal["auto", "bf16", "fp32"] = USUAL_PRECISION
+    precision: WantedPrecision = USUAL_PRECISION
     """Arithmetic of passes over calibration text; statistics, losses and scores are fp32 or better, and weights are
     written as they were stored. auto: bf16 on a GPU; on a CPU fp32, or bf16 for weights stored so where it is fast.
     """

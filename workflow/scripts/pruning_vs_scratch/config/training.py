@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from pruning_vs_scratch.config.base import PositiveInt, Section
 from pruning_vs_scratch.config.learning_rates import LearningRateRule, PeakRate, TrainedRun, rule_for
+from pruning_vs_scratch.config.precision import WantedPrecision
 from pruning_vs_scratch.config.processes import ProcessRule
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -172,7 +173,7 @@ class TrainingConfig(Section):
     """Shared by parent, retraining and scratch, but for runs that have a rule of their own."""
     learning_rates: list[LearningRateRule] = []
     """Peak learning rates of some of the runs; the first rule that fits a run counts."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: WantedPrecision = "auto"
     """Arithmetic of the forward pass; auto takes bf16 where the hardware multiplies it natively."""
     loss_chunk_tokens: PositiveInt | None = None
     """Tokens whose logits are held at once: saves memory at a large vocabulary. Default: 256 on a CPU, all on a GPU."""

@@ -5,10 +5,10 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
+from pruning_vs_scratch.config.precision import WantedPrecision
 from pruning_vs_scratch.data.documents import read_lines
 from pruning_vs_scratch.data.folders import LINE_KINDS
 from pruning_vs_scratch.data.tokenizer import Encoder
@@ -36,7 +36,7 @@ class OwnEvaluation:
     task_definitions: Path
     sequence_length: int
     batch_size: int
-    precision: Literal["auto", "fp32", "bf16"]
+    precision: WantedPrecision
     threads: int | None
     out: Path
 

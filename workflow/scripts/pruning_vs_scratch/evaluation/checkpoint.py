@@ -3,10 +3,11 @@
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
+from pruning_vs_scratch.config.precision import WantedPrecision
 from pruning_vs_scratch.data.tokenizer import load_transformers_tokenizer, require_evaluable, separator_of
 from pruning_vs_scratch.evaluation.harness import SharedHarness, load_task, task_scores
 from pruning_vs_scratch.evaluation.perplexity import CorpusReading, checked_store, corpus_losses
@@ -33,7 +34,7 @@ class Evaluation:
         tasks: Mapping[str, TaskRequest],
         definitions: Path,
         batch_size: int,
-        precision: Literal["auto", "fp32", "bf16"],
+        precision: WantedPrecision,
         world: World,
     ) -> None:
         self.checkpoint, self.tokens, self.corpora, self.reading = checkpoint, tokens, corpora, reading

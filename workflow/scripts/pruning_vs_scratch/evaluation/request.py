@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from pruning_vs_scratch.config.precision import WantedPrecision
 from pruning_vs_scratch.study.evaluation import CorpusRequest, TaskRequest
 
 TABLES = ("losses", "items")
@@ -29,7 +29,7 @@ class EvaluationRequest:
     tasks: tuple[TaskRequest, ...]
     task_definitions: Path
     """Folder of task definitions."""
-    precision: Literal["auto", "fp32", "bf16"]
+    precision: WantedPrecision
     threads: int
     """CPU threads."""
     work: Path

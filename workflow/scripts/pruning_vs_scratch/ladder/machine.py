@@ -2,8 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
+from pruning_vs_scratch.config.precision import Precision
 from pruning_vs_scratch.config.training import TrainingConfig
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.planning.throughput import PROCESSOR, SHIPPED, Rate, ThroughputTable, Work
@@ -44,7 +44,7 @@ class Machine:
         return self.device != PROCESSOR
 
     @property
-    def precision(self) -> Literal["fp32", "bf16"]:
+    def precision(self) -> Precision:
         """Arithmetic: the paper's on GPUs, the demo's on a CPU."""
         return "bf16" if self.has_gpus else "fp32"
 

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from pruning_vs_scratch.config.precision import WantedPrecision
 from pruning_vs_scratch.counting import counted
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.checkpoint import check_checkpoint
-from pruning_vs_scratch.models.device import Arithmetic, compute_dtype
+from pruning_vs_scratch.models.device import compute_dtype
 from pruning_vs_scratch.models.llama import BLOCK_PREFIX, shape_of, weight_shapes
 from pruning_vs_scratch.models.portable import read_config
 from pruning_vs_scratch.models.skeleton import Skeleton
@@ -32,7 +33,7 @@ class BlockwiseModel:
         device: torch.device,
         name: str = "the model",
         *,
-        precision: Arithmetic = "auto",
+        precision: WantedPrecision = "auto",
     ) -> None:
         self.config = config
         self.shape = shape_of(config)
@@ -57,7 +58,7 @@ class BlockwiseModel:
         device: torch.device,
         *,
         low_memory: bool = False,
-        precision: Arithmetic = "auto",
+        precision: WantedPrecision = "auto",
     ) -> "BlockwiseModel":
         """A checkpoint folder; in low memory each block is read from disk when its turn comes, and not kept.
 

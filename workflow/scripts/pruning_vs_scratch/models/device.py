@@ -2,12 +2,11 @@
 
 import ctypes
 import sys
-from typing import Literal
 
 import torch
 
-Arithmetic = Literal["auto", "bf16", "fp32"]
-"""What a forward pass is asked to compute in."""
+from pruning_vs_scratch.config.precision import WantedPrecision
+
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 LARGEST_MMAP_THRESHOLD = 1 << 25
 """What glibc accepts on 64-bit machines."""
@@ -27,7 +26,7 @@ def native_bf16(device: torch.device) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def compute_dtype(stored: torch.dtype, device: torch.device, precision: Arithmetic = "auto") -> torch.dtype:
+def compute_dtype(stored: torch.dtype, device: torch.device, precision: WantedPrecision = "auto") -> torch.dtype:
     """The arithmetic of a forward pass over weights of a dtype.
 
     ``auto``: bf16 on a GPU that multiplies it in hardware, whatever the weights are stored in. Elsewhere their own

@@ -8,6 +8,7 @@ import pandas as pd
 from pydantic import Field
 
 from pruning_vs_scratch.config.base import PositiveInt, Section
+from pruning_vs_scratch.config.precision import Precision
 from pruning_vs_scratch.errors import UserError, nearest
 from pruning_vs_scratch.tables.write import write_csv
 
@@ -17,7 +18,6 @@ USER = Path("config/throughput.user.csv")
 """Rates of your own, in no repository; they go before the shipped ones."""
 
 Work = Literal["train", "forward", "extract", "train_tokenizer", "tokenize"]
-Precision = Literal["fp32", "bf16"]
 Unit = Literal["TFLOP/s", "tokens/s"]
 PROCESSOR = "cpu"
 """The device of work without a GPU: one core."""

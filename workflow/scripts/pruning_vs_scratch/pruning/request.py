@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pruning_vs_scratch.config.precision import WantedPrecision
 from pruning_vs_scratch.config.pruning import USUAL_PRECISION
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import PRUNING_FILE
@@ -43,7 +44,7 @@ class CalibratedRequest:
     """Hidden states held in memory; what exceeds them waits in a file."""
     device_buffer_gib: float
     """Hidden states and weights held on a GPU."""
-    precision: Literal["auto", "bf16", "fp32"]
+    precision: WantedPrecision
     """Arithmetic of the passes over the text."""
     out: Path
     """What to write: a file of scores, or a checkpoint folder."""

@@ -11,10 +11,9 @@ import torch
 from transformers import LlamaForCausalLM
 
 from pruning_vs_scratch.models.llama import BLOCK_PREFIX, LINEARS_WITH_BIAS, shape_of, with_shape
+from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.study.shape import ModelShape
-
-Tensors = dict[str, torch.Tensor]
 
 
 def kept_shape(parent: ModelShape, kept: Kept) -> ModelShape:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from pruning_vs_scratch.config.base import Section
+from pruning_vs_scratch.config.precision import WantedPrecision
 from pruning_vs_scratch.config.training import (
     DistillationConfig,
     OptimizerConfig,
@@ -61,7 +62,7 @@ class TrainingPlan(Section):
     micro_batch_size: int
     attention: Literal["window", "document"]
     peak_learning_rate: float
-    precision: Literal["auto", "fp32", "bf16"]
+    precision: WantedPrecision
     loss_chunk_tokens: int | None
     fused_loss: bool
     activation_checkpointing: Recomputing
@@ -176,7 +177,7 @@ class PruningPlan(Section):
     low_memory: bool
     host_buffer_gib: float
     device_buffer_gib: float
-    precision: Literal["auto", "bf16", "fp32"]
+    precision: WantedPrecision
     training: TrainingPlan | None = None
     """Token plan of masks that are learned."""
 

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from pruning_vs_scratch.training.precision import Precision
+from pruning_vs_scratch.config.precision import Precision
 
 NAME = "written_out"
 LONGEST = 1024

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from pruning_vs_scratch.config.precision import Precision
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.training.precision import Precision
 
 LONG_RUN_FLOPS = {"cpu": 6e13, "cuda": 1e16}
 """Of a run that is compiled without being asked: ten minutes on a CPU of 100 GFLOP/s; on a GPU, a minute or two."""

@@ -10,9 +10,10 @@ import torch
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
+from pruning_vs_scratch.config.precision import Precision
 from pruning_vs_scratch.config.training import DistillationConfig
 from pruning_vs_scratch.training.loss import LossAndGradient, cross_entropy, last_hidden_states, summed_in_chunks
-from pruning_vs_scratch.training.precision import Precision, as_multiplied
+from pruning_vs_scratch.training.precision import as_multiplied
 from pruning_vs_scratch.training.sharding import distributed_model, let_go
 from pruning_vs_scratch.training.world import World
 

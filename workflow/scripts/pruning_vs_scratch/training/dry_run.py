@@ -26,6 +26,7 @@ from torch.utils.flop_counter import flop_registry
 from transformers import AttentionInterface, LlamaForCausalLM
 from transformers.masking_utils import AttentionMaskInterface
 
+from pruning_vs_scratch.config.precision import Precision
 from pruning_vs_scratch.config.training import sharing_problem
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.llama import llama_config
@@ -35,7 +36,7 @@ from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.training_memory import TrainingMemory, chosen_recomputing, memory_of_plan
 from pruning_vs_scratch.training.loss import loss_sum
 from pruning_vs_scratch.training.optimizer import build_optimizer, weight_groups
-from pruning_vs_scratch.training.precision import Precision, as_multiplied, autocast
+from pruning_vs_scratch.training.precision import as_multiplied, autocast
 from pruning_vs_scratch.training.recomputing import told
 from pruning_vs_scratch.training.request import TrainingRequest
 from pruning_vs_scratch.training.sharding import Whole, add_up_copies, distributed_model

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from pruning_vs_scratch.config.precision import Precision
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.llama import BLOCK_PREFIX
-from pruning_vs_scratch.training.precision import Precision
 
 MULTIPLE = 16
 """Of both sizes of a weight, which the kernels ask for."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_vs_scratch.training.precision import Precision
+from pruning_vs_scratch.config.precision import Precision
 
 
 def linear(inputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -1,16 +1,14 @@
 """Which arithmetic the forward pass uses."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
 
 import torch
 
+from pruning_vs_scratch.config.precision import Precision, WantedPrecision
 from pruning_vs_scratch.models.device import native_bf16
 
-Precision = Literal["fp32", "bf16"]
 
-
-def resolve_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
+def resolve_precision(wanted: WantedPrecision, device: torch.device) -> Precision:
     """``auto`` becomes bf16 where the device multiplies bf16 natively, else fp32."""
     if wanted != "auto":
         return wanted

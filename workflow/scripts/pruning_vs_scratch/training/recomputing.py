@@ -6,11 +6,11 @@ Chen et al., "Training Deep Nets with Sublinear Memory Cost", 1604.06174.
 import logging
 from typing import Any
 
+from pruning_vs_scratch.config.precision import Precision
 from pruning_vs_scratch.models.device import device_memory_bytes
 from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.study.training_memory import TrainingMemory, chosen_recomputing, memory_of_plan
-from pruning_vs_scratch.training.precision import Precision
 from pruning_vs_scratch.training.world import World
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from torch import distributed, nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from pruning_vs_scratch.config.precision import Precision
 from pruning_vs_scratch.models.llama import empty_llama
-from pruning_vs_scratch.training.precision import Precision
 from pruning_vs_scratch.training.world import World
 
 

@@ -2,10 +2,10 @@
 
 import torch
 
+from pruning_vs_scratch.config.precision import Precision
 from pruning_vs_scratch.manifest import peak_memory_bytes
 from pruning_vs_scratch.models.device import peak_device_memory_bytes
 from pruning_vs_scratch.study.shape import ModelShape
-from pruning_vs_scratch.training.precision import Precision
 from pruning_vs_scratch.training.world import World
 
 BF16_TERAFLOPS = {

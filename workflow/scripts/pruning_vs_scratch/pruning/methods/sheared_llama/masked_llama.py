@@ -17,8 +17,8 @@ from torch.utils.hooks import RemovableHandle
 from transformers import LlamaForCausalLM
 
 from pruning_vs_scratch.models.llama import BLOCK_PREFIX
+from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import Masks
-from pruning_vs_scratch.pruning.surgery import Tensors
 
 
 @contextmanager
