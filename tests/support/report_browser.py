@@ -1,4 +1,7 @@
-"""A study's report in headless Chromium, without a network: what a reader sees, clicks and downloads."""
+"""A study's reports in headless Chromium, without a network: what a reader sees, clicks and downloads.
+
+Unless it is said, this is about Snakemake's own, provenance.html.
+"""
 
 import re
 import shutil
@@ -21,23 +24,35 @@ INK = """canvas => {
 
 
 @contextmanager
-def reading(report: Path) -> Iterator[Page]:
-    """The report in a browser that is offline. It may ask for nothing but itself, and must not report an error."""
+def opened(report: Path, size: tuple[int, int] = (1400, 900)) -> Iterator[Page]:
+    """Any page in a browser that is offline. It may ask for nothing but itself, and must not report an error."""
     problems: list[str] = []
     requests: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER)
-        page = browser.new_context(viewport={"width": 1400, "height": 900}, offline=True).new_page()
+        page = browser.new_context(viewport={"width": size[0], "height": size[1]}, offline=True).new_page()
         page.set_default_timeout(1000 * SECONDS_TO_WAIT)
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
         page.goto(report.as_uri())
-        sidebar(page).wait_for()
         yield page
         browser.close()
     assert problems == []
     assert [address for address in requests if not address.startswith("data:")] == [report.as_uri()]
+
+
+@contextmanager
+def reading(report: Path) -> Iterator[Page]:
+    """Snakemake's report, once it is there."""
+    with opened(report) as page:
+        sidebar(page).wait_for()
+        yield page
+
+
+def width_beyond_window(page: Page) -> int:
+    """Pixels by which any page is wider than the window."""
+    return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
 def sidebar(page: Page) -> Locator:

@@ -102,7 +102,7 @@ def test_a_study_leaves_every_promised_file(finished: tuple[Path, str]) -> None:
     results, figures = folder / "results/smoke", folder / "figures/smoke"
     promised = [results / name for name in ("results.csv", "ledger.csv", "efficiency.csv", "claims.json", "claims.md")]
     promised += [figures / f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "csv")]
-    promised.append(results / "report.html")
+    promised += [results / "report.html", results / "provenance.html"]
     assert [str(path) for path in promised if not path.exists() or not path.stat().st_size] == []
     assert list(pd.read_csv(results / "ledger.csv").columns) == LEDGER_COLUMNS
     assert list(pd.read_csv(results / "results.csv").columns) == RESULT_COLUMNS
@@ -115,7 +115,8 @@ def test_the_time_of_every_phase_is_told(finished: tuple[Path, str]) -> None:
     assert list(times.index) == phases
     assert (times["seconds"] > 0).all()
     assert times.loc[["pretrain", "prune", "retrain"], "jobs"].tolist() == [1, 3, 4]
-    assert "times.csv" in (folder / "results/smoke/report.html").read_text()
+    assert "times.csv" in (folder / "results/smoke/provenance.html").read_text()
+    assert "time of the longest job" in (folder / "results/smoke/report.html").read_text()
     assert "Jobs     " in printed
 
 
@@ -223,7 +224,7 @@ def test_no_file_of_a_study_holds_a_secret(finished: tuple[Path, str]) -> None:
     archive.unlink()
     assert len(contents) > 100
     assert any(".snakemake/log/" in file.as_posix() for file in contents)
-    assert folder / "results/smoke/report.html" in contents
+    assert {folder / "results/smoke/report.html", folder / "results/smoke/provenance.html"} <= set(contents)
     secrets = [secret.encode() for secret in SECRETS.values()]
     secrets += [base64.b64encode(secret) for secret in secrets]
     leaks = [str(file) for file, content in contents.items() for secret in secrets if secret in content]
@@ -235,9 +236,29 @@ browses = pytest.mark.skipif(report_browser.BROWSER is None, reason=f"none of {'
 
 
 @browses
-def test_every_result_of_the_report_can_be_seen_or_downloaded(finished: tuple[Path, str]) -> None:
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844)], ids=["desk", "phone"])
+def test_the_report_is_one_page_that_is_whole_at_any_width(finished: tuple[Path, str], size: tuple[int, int]) -> None:
+    results = finished[0] / "results/smoke"
+    claims = json.loads((results / "claims.json").read_text())["claims"]
+    with report_browser.opened(results / "report.html", size) as page:
+        verdicts = page.locator(".verdicts tbody tr")
+        assert verdicts.locator("td:nth-child(2)").all_inner_texts() == [claim["verdict"] for claim in claims]
+        assert verdicts.first.bounding_box()["y"] < size[1]  # type: ignore[index]
+        assert report_browser.width_beyond_window(page) == 0
+        figures = page.locator("figure img").all()
+        assert len(figures) == len(FIGURES) - 1  # smoke searches no shapes
+        for figure in figures:
+            figure.evaluate("image => image.decode()")
+            assert figure.bounding_box()["width"] > 300  # type: ignore[index]
+        links = [str(link.get_attribute("href")) for link in page.locator("a:not([href^='#'])").all()]
+        assert "provenance.html" in links
+        assert [link for link in links if not (results / link).is_file()] == []
+
+
+@browses
+def test_every_result_of_snakemakes_report_can_be_seen_or_downloaded(finished: tuple[Path, str]) -> None:
     root = finished[0]
-    with report_browser.reading(root / "results/smoke/report.html") as page:
+    with report_browser.reading(root / "results/smoke/provenance.html") as page:
         contents = report_browser.contents(page)
         folders = report_browser.menu(page)
         assert folders == ["1. Claims", "2. Figures", "3. Tables", "4. Accounting", "5. Provenance", "6. Files"]
@@ -252,7 +273,7 @@ def test_every_result_of_the_report_can_be_seen_or_downloaded(finished: tuple[Pa
 
 
 def check_result(page: Page, view: Locator, file: Path) -> None:
-    """A figure, page or download of the report is what its file is."""
+    """A figure, page or download of Snakemake's report is what its file is."""
     if file.suffix == ".csv":
         download = report_browser.downloaded(page, view)
         assert download.suggested_filename == file.name
@@ -278,10 +299,10 @@ def check_result(page: Page, view: Locator, file: Path) -> None:
 
 
 @browses
-def test_the_report_begins_with_the_verdicts_and_leads_to_everything_else(finished: tuple[Path, str]) -> None:
+def test_snakemakes_report_begins_with_the_verdicts_and_leads_to_everything_else(finished: tuple[Path, str]) -> None:
     results = finished[0] / "results/smoke"
     claims = json.loads((results / "claims.json").read_text())["claims"]
-    with report_browser.reading(results / "report.html") as page:
+    with report_browser.reading(results / "provenance.html") as page:
         text = page.locator("#app .prose")
         verdicts = text.locator("table").nth(0).locator("tbody tr")
         assert [row.split("\t") for row in verdicts.all_inner_texts()] == [
@@ -297,8 +318,8 @@ def test_the_report_begins_with_the_verdicts_and_leads_to_everything_else(finish
 
 
 @browses
-def test_the_report_shows_the_workflow_its_times_and_how_a_figure_was_made(finished: tuple[Path, str]) -> None:
-    with report_browser.reading(finished[0] / "results/smoke/report.html") as page:
+def test_snakemakes_report_shows_the_workflow_its_times_and_how_a_figure_was_made(finished: tuple[Path, str]) -> None:
+    with report_browser.reading(finished[0] / "results/smoke/provenance.html") as page:
         assert report_browser.is_drawn(page.locator("#rulegraph canvas"))
         report_browser.sidebar(page).get_by_text("Statistics").click()
         assert report_browser.is_drawn(page.locator("#runtimes canvas"))
@@ -325,8 +346,8 @@ def test_deleted_tables_and_figures_are_redrawn_without_training(copy: Path) -> 
     expected, models = results_of(copy), sorted((copy / "results/smoke/runs").rglob("model.safetensors"))
     drawn = (copy / "figures/smoke/token_budget.csv").read_text()
     times = [model.stat().st_mtime_ns for model in models]
-    report = copy / "results/smoke/report.html"
-    before = report.stat().st_mtime_ns
+    reports = [copy / f"results/smoke/{name}.html" for name in ("report", "provenance")]
+    before = [report.stat().st_mtime_ns for report in reports]
     shutil.rmtree(copy / "results/smoke/tables")
     shutil.rmtree(copy / "figures/smoke")
     again = run_study(copy)
@@ -334,15 +355,29 @@ def test_deleted_tables_and_figures_are_redrawn_without_training(copy: Path) -> 
     assert results_of(copy) == expected
     assert (copy / "figures/smoke/token_budget.csv").read_text() == drawn
     assert [model.stat().st_mtime_ns for model in models] == times
-    assert report.stat().st_mtime_ns > before
+    assert all(report.stat().st_mtime_ns > made for report, made in zip(reports, before, strict=True))
 
 
-def test_a_page_that_was_made_anew_is_in_the_report(copy: Path) -> None:
-    report = copy / "results/smoke/report.html"
-    before = report.stat().st_mtime_ns
-    (copy / "results/smoke/pages/versions.html").unlink()
+@pytest.mark.parametrize("remade", ["pages/versions.html", "report.html"])
+def test_snakemakes_report_follows_a_page_that_was_made_again(copy: Path, remade: str) -> None:
+    provenance, page = copy / "results/smoke/provenance.html", copy / "results/smoke" / remade
+    before, written = provenance.stat().st_mtime_ns, page.read_bytes()
+    page.unlink()
     assert run_study(copy).returncode == 0
-    assert report.stat().st_mtime_ns > before
+    assert provenance.stat().st_mtime_ns > before
+    assert page.read_bytes() == written
+
+
+def test_both_reports_can_be_made_again_without_a_step_of_the_study(copy: Path) -> None:
+    results = copy / "results/smoke"
+    written = (results / "report.html").read_bytes()
+    for name in ("report.html", "provenance.html"):
+        (results / name).unlink()
+    made = pvs(copy, "report", "smoke")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.split() == ["results/smoke/report.html", "results/smoke/provenance.html"]
+    assert (results / "report.html").read_bytes() == written
+    assert "nothing to be done" in run_study(copy).stdout
 
 
 def test_a_mismatched_pair_fails_the_study(copy: Path) -> None:

@@ -79,6 +79,8 @@ WORDS = {
     "paper, grade": {"read_off": "read off a plot"},
 }
 """By heading, cells that are said in other words."""
+OPERATIONS = ("FLOP of retraining", "FLOP of scratch")
+"""Headings above numbers of operations."""
 
 
 def full_name(table: str, heading: str) -> str:

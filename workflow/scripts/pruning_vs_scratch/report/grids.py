@@ -1,12 +1,13 @@
 """Tables as the page shows them: cells as text, under headings in full."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from pruning_vs_scratch.report.columns import WORDS, full_name
+from pruning_vs_scratch.report.columns import OPERATIONS, WORDS, full_name
+from pruning_vs_scratch.report.scaled import operations
 from pruning_vs_scratch.tables.claims_text import p_text, steps_text
 from pruning_vs_scratch.tables.published.catalogue import PUBLISHED
 from pruning_vs_scratch.tables.published.stored import MISSING, NUMBER, Stored
@@ -59,13 +60,17 @@ def printed_grid(stored: Stored, name: str, columns: Sequence[str] = (), title: 
     chosen = published.printed[list(columns or published.printed)].drop_duplicates()
     headings = [str(heading) for heading in chosen]
     cells = pd.DataFrame(
-        {full_name(name, heading): _said(chosen[heading], WORDS.get(heading, {})) for heading in headings}
+        {full_name(name, heading): _said(heading, chosen[heading].astype(str)) for heading in headings}
     )
     return grid(title or published.title, cells, name, NOT_NUMBERS)
 
 
-def _said(cells: pd.Series, words: dict[str, str]) -> list[str]:
-    return [words.get(cell, cell) for cell in cells.astype(str)]
+def _said(heading: str, cells: Iterable[str]) -> list[str]:
+    """The cells of a column in words and units for people."""
+    if heading in OPERATIONS:
+        return [operations(float(cell)) for cell in cells]
+    words = WORDS.get(heading, {})
+    return [words.get(cell, cell) for cell in cells]
 
 
 def _kind(cells: pd.Series) -> str:

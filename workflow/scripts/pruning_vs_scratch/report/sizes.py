@@ -5,20 +5,14 @@ from collections.abc import Callable, Collection
 import pandas as pd
 
 from pruning_vs_scratch.report.grids import Grid, grid
+from pruning_vs_scratch.report.scaled import operations, scaled
 from pruning_vs_scratch.tables.gaps import series_label
 from pruning_vs_scratch.tables.load import SKIPPING_ZEROS
 from pruning_vs_scratch.tables.published.catalogue import PUBLISHED
 from pruning_vs_scratch.tables.published.stored import MISSING, Stored
 
-PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 SMALL_COUNT = 10**6
 """Counts below are given to the last digit."""
-
-
-def scaled(value: float, unit: str) -> str:
-    """Three digits with a prefix: '127 kB', '2.27 GFLOP'."""
-    size, prefix = next(((size, prefix) for size, prefix in PREFIXES if value >= size), PREFIXES[-1])
-    return f"{float(f'{value / size:.3g}'):g} {prefix}{unit}"
 
 
 def _count(value: float) -> str:
@@ -27,10 +21,6 @@ def _count(value: float) -> str:
 
 def _bytes(value: float) -> str:
     return scaled(value, "B")
-
-
-def _operations(value: float) -> str:
-    return scaled(value, "FLOP")
 
 
 def _time(seconds: float) -> str:
@@ -46,8 +36,8 @@ METRICS: dict[str, tuple[str, Callable[[float], str]]] = {
     "params_nonembedding": ("parameters outside embeddings", _count),
     "params_nonzero": ("parameters that are not zero", _count),
     "checkpoint_bytes": ("size of the checkpoint", _bytes),
-    "forward_flops": ("operations of a forward pass over 2,048 tokens", _operations),
-    "forward_flops_theoretical": ("the same without masked weights", _operations),
+    "forward_flops": ("operations of a forward pass over 2,048 tokens", operations),
+    "forward_flops_theoretical": ("the same without masked weights", operations),
     "prefill_seconds": ("time to read a prompt", _time),
     "decode_tokens_per_second": ("tokens generated per second", _speed),
     "peak_memory_bytes": ("most memory while generating", _bytes),
