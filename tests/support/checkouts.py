@@ -32,9 +32,9 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
-def study_command(*arguments: str) -> list[str]:
-    """A call of pvs run on two cores, as make does it."""
-    return [*PVS, "run", "smoke", "--cores", "2", *arguments]
+def study_command(*overlays: str) -> list[str]:
+    """A call of pvs run on two cores, as make does it, for the smallest study and what goes over it."""
+    return [*PVS, "run", "smoke", *overlays, "--cores", "2"]
 
 
 def command(folder: Path, words: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:

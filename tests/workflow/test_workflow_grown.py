@@ -104,7 +104,7 @@ def test_benchmarks_of_the_hub_join_a_study_whose_jobs_have_no_network(
     monkeypatch.delenv("HF_HOME")
     monkeypatch.delenv("HF_HUB_OFFLINE")
 
-    result = command(copy, study_command("--configfile", "config/hub.yaml"))
+    result = command(copy, study_command("hub"))
     assert result.returncode == 0, result.stdout + result.stderr
     results, before = (pd.read_csv(folder / "results/smoke/results.csv") for folder in (copy, finished[0]))
     added = results[results["dataset"].str.startswith(("piqa", "sciq"))]
