@@ -9,7 +9,7 @@ REDRAW := $(or $(wildcard $(VENV)/run.done),$(VENV)-figures/run.done)
 DRAWN = $(if $(SIZE),--size '$(SIZE)') $(if $(STYLE),--style '$(STYLE)')
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo smoke plan ladder archive figures scales look verify test slurm-check slurm-test parent-test lint bench gpu-proof lock schema clean
+.PHONY: help demo smoke plan ladder archive figures scales look verify test test-fast slurm-check slurm-test parent-test lint bench gpu-proof lock schema clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ verify: $(VENV)/run.done ## Check every file of the finished study of CONFIGFILE
 
 test: $(VENV)/dev.done ## Run all tests, the smallest study through Snakemake included
 	@$(BIN)/python -m pytest
+
+test-fast: $(VENV)/dev.done ## Run the tests that take less than about two seconds each
+	@$(BIN)/python -m pytest -m 'not slow and not slurm and not parent'
 
 lint: $(VENV)/dev.done ## Check style, types, and the workflow
 	$(BIN)/ruff check .

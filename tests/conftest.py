@@ -1,6 +1,7 @@
 """What several test files need: the studies of config/ as plain values, and settings of hypothesis."""
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,15 @@ settings.register_profile("project", deadline=None, max_examples=50, derandomize
 settings.load_profile("project")
 
 Values = dict[str, Any]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs the workflow is slow. Files with the most to do begin first, so that all processes end together."""
+    for item in items:
+        if item.get_closest_marker("workflow"):
+            item.add_marker("slow")
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: (item.get_closest_marker("workflow") is None, -slow[item.path]))
 
 
 @cache

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pruning_vs_scratch.cli import REPOSITORY
 
 SCRIPT = REPOSITORY / "tests" / "bench" / "gpu.py"
@@ -12,6 +14,7 @@ STAGES = ("environment", "attention", "training", "sharded", "sparse", "states",
 """Those of the commands are tested on their own."""
 
 
+@pytest.mark.slow
 def test_its_cases_run(tmp_path: Path) -> None:
     out = tmp_path / "proof.jsonl"
     command = [sys.executable, str(SCRIPT), "--tiny", "--out", str(out), "--stages", *STAGES]

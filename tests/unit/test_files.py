@@ -227,6 +227,7 @@ def on_a_full_disk(code: str, folder: Path) -> list[str]:
     return result.stderr.splitlines()
 
 
+@pytest.mark.slow
 def test_a_full_disk_gives_one_message_and_no_half_written_checkpoint(tmp_path: Path) -> None:
     state, model = on_a_full_disk(SAVE_MODELS, tmp_path)
     assert state.startswith("error: cannot write state/step-00000002: ")

@@ -290,6 +290,7 @@ def test_make_looks_at_the_archive_before_it_installs_anything(
     assert not (tmp_path / ".venv-figures").exists()
 
 
+@pytest.mark.slow
 def test_a_figure_that_is_younger_than_an_archive_is_drawn_from_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

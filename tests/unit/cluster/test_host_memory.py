@@ -47,6 +47,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gpus", [False, True], ids=["CPU", "GPU"])
 def test_evaluation_asks_for_what_loading_a_model_takes(checkpoint: Path, gpus: bool) -> None:
     shape = replace(LARGER, tie_embeddings=False)

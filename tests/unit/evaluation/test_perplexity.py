@@ -130,6 +130,7 @@ def shared_losses(world: World, folder: Path, windows: int) -> pd.DataFrame:
     return losses(folder, CorpusReading(24), windows=windows, world=world)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("windows", [1, 7])
 def test_processes_that_share_the_windows_find_the_same(world_folder: Path, windows: int) -> None:
     [alone] = run_together(1, shared_losses, world_folder, windows)

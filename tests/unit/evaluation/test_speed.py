@@ -78,6 +78,7 @@ def test_more_tokens_than_positions_are_refused() -> None:
         speed.measure(lambda: random_llama(SHAPE, 25, 0), SETTINGS, CPU)
 
 
+@pytest.mark.slow
 def test_the_entry_point_names_the_hardware(tmp_path: Path) -> None:
     model = write_checkpoint(tmp_path)
     command = [sys.executable, str(REPOSITORY / "workflow/scripts/measure_speed.py"), f"--checkpoint=depth-0.5={model}"]

@@ -258,6 +258,7 @@ def test_a_grade_has_its_look_and_sign_in_every_panel(figure_tables: dict[str, T
     assert "read off" not in words(figure)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["granularity", "tasks", "training_curves", "importance", "shape_search", "pareto", "reported"]
 )

@@ -120,6 +120,7 @@ def test_files_are_complete_and_the_same_each_time(
     pd.testing.assert_frame_equal(read, FIGURES[name].drawing.data(figure_tables[study]), check_dtype=False)
 
 
+@pytest.mark.slow
 def test_the_entry_point_redraws_without_torch(figure_tables: dict[str, Tables], tmp_path: Path) -> None:
     script = REPOSITORY / "workflow/scripts/draw_figures.py"
     tables = str(figure_tables["whole"].folder)

@@ -132,6 +132,7 @@ def test_a_look_that_says_nothing_changes_no_byte(figure_tables: dict[str, Table
         assert one.read_bytes() == two.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_command_takes_a_style_file(figure_tables: dict[str, Tables], tmp_path: Path) -> None:
     command = [
         sys.executable, REPOSITORY / "workflow/scripts/draw_figures.py", "--figure", "ratio", "--study", "demo",

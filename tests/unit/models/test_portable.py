@@ -135,6 +135,7 @@ def read_by_old(written: list[Path], tmp_path_factory: pytest.TempPathFactory) -
     return {Path(name).name: facts for name, facts in json.loads(done.stdout).items()}
 
 
+@pytest.mark.slow
 def test_transformers_4_computes_the_same_logits(written: list[Path], read_by_old: dict[str, Any]) -> None:
     tokens = torch.arange(200)[None] % 250
     for folder in written:

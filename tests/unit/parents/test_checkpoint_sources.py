@@ -96,6 +96,7 @@ def assert_refused(result: Any, tmp_path: Path, *texts: str) -> None:
     assert not (tmp_path / "out.manifest.json").exists()
 
 
+@pytest.mark.slow
 def test_a_commit_of_the_hub_is_taken_without_pickles_and_code(hub: HubServer, tmp_path: Path) -> None:
     result = fetch_by_process(hub, tmp_path)
     assert result.returncode == 0, result.stderr
@@ -121,6 +122,7 @@ def test_a_tokenizer_is_taken_without_the_weights(hub: HubServer, tmp_path: Path
     assert downloads_of(hub, WEIGHTS) == 0
 
 
+@pytest.mark.slow
 def test_a_connection_that_breaks_is_gone_on_with_in_the_same_call(hub: HubServer, tmp_path: Path) -> None:
     grow(hub.root / NAME / WEIGHTS)
     hub.cuts[WEIGHTS] = [2 * BLOCK + 1000]
@@ -143,6 +145,7 @@ def test_a_download_that_was_killed_is_gone_on_with_by_the_next_call(hub: HubSer
     assert (tmp_path / "out" / WEIGHTS).read_bytes() == content
 
 
+@pytest.mark.slow
 def test_what_came_before_a_failure_is_kept_and_used(hub: HubServer, tmp_path: Path) -> None:
     content = grow(hub.root / NAME / WEIGHTS)
     hub.cuts[WEIGHTS] = [BLOCK + 1000, 0, 0, 0, 0, 0, 0]
@@ -186,6 +189,7 @@ def test_a_gated_repository_says_what_to_accept_and_to_export(hub: HubServer, tm
     assert_refused(fetch(hub, tmp_path), tmp_path, "tiny/llama is gated: accept its terms", "export HF_TOKEN")
 
 
+@pytest.mark.slow
 def test_a_token_is_sent_and_written_nowhere(hub: HubServer, tmp_path: Path) -> None:
     hub.gated = {NAME}
     hub.cuts[WEIGHTS] = [100]
@@ -198,6 +202,7 @@ def test_a_token_is_sent_and_written_nowhere(hub: HubServer, tmp_path: Path) -> 
     assert TOKEN not in result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_a_token_is_not_sent_on_to_where_the_files_are_stored(hub: HubServer, tmp_path: Path) -> None:
     with hub_server(hub.root, hub.revisions) as storage:
         hub.storage = storage.address

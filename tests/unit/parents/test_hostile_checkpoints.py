@@ -207,6 +207,7 @@ def test_a_tokenizer_that_names_a_token_beyond_the_vocabulary_is_refused_at_the_
         taken(folder)
 
 
+@pytest.mark.slow
 def test_evaluation_by_hand_never_runs_code_of_a_tokenizer_and_never_asks(folder: Path, tmp_path: Path) -> None:
     (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: pass\n")
     change(folder / TOKENIZER_CONFIG, auto_map={"AutoTokenizer": ["own.Own", "own.Own"]}, tokenizer_class="Own")

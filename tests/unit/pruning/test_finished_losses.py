@@ -71,6 +71,7 @@ def killed_at(folder: Path, way: str, method: str, number: int) -> None:
     WAYS[way](World(folder), method)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("way", "method", "number"), [("score", "sleb", 4), ("prune", "minitron_depth", 2)])
 def test_a_killed_step_resumes_and_ends_with_the_same_bits(
     way: str, method: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -158,6 +159,7 @@ def test_losses_of_something_else_are_not_continued(tmp_path: Path, caplog: pyte
     assert FinishedLosses(path, "one checkpoint").of([0], [(2, 0)]).windows == 0
 
 
+@pytest.mark.slow
 def test_another_checkpoint_or_text_is_scored_from_the_beginning(tmp_path: Path) -> None:
     """A file with the losses of other weights lies there, as a kill leaves it: it changes nothing."""
     fresh, stale = World(tmp_path / "fresh"), World(tmp_path / "stale")

@@ -42,6 +42,7 @@ GROWTH = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", GROWTH)
 def test_memory_grows_as_estimated(case: str, tmp_path: Path) -> None:
     method, small, few, large, many = GROWTH[case]
@@ -50,6 +51,7 @@ def test_memory_grows_as_estimated(case: str, tmp_path: Path) -> None:
     assert measured == pytest.approx(estimated, rel=0.35)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_blocks(tmp_path: Path) -> None:
     shallow, deep = (replace(WIDE, ffn_size=1024, layers=layers) for layers in (12, 24))
     more = measured_bytes(tmp_path, deep, "wanda", 16) - measured_bytes(tmp_path, shallow, "wanda", 16)

@@ -60,6 +60,7 @@ def times_read(monkeypatch: pytest.MonkeyPatch, device_buffer_bytes: int) -> lis
     return [names.count(f"model.layers.{i}.mlp.up_proj.weight") for i in range(SHAPE.layers)]
 
 
+@pytest.mark.slow
 def test_blocks_that_stay_on_the_gpu_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert times_read(monkeypatch, device_buffer_bytes=1 << 20) == [1] * 4
     assert times_read(monkeypatch, device_buffer_bytes=0) == [3] * 4

@@ -199,6 +199,7 @@ def test_a_chains_target_asks_each_method_for_the_last_step(world: World) -> Non
 # What is refused
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_one_readable_line(world: World) -> None:
     (world.model / "model.safetensors").unlink()
     finished = subprocess.run(

@@ -160,6 +160,7 @@ def estimated(setting: Setting, method: str, computed: int = 2) -> Memory:
     return pruning_memory(shape, method, setting.text, means, setting.goals, options)
 
 
+@pytest.mark.slow
 @each_method
 def test_a_card_holds_each_method_and_the_estimates_are_near(paper: Setting, method: str, pattern: str) -> None:
     found, expected = measured(paper, method, pattern), estimated(paper, method)

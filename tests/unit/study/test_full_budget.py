@@ -193,6 +193,7 @@ def matrices(draw: st.DrawFn) -> tuple[Values, Values]:
     return values, values | {"matrix": other}
 
 
+@pytest.mark.slow
 @given(matrices())
 def test_the_order_of_the_matrix_changes_no_run(both: tuple[Values, Values]) -> None:
     found: list[Study | str] = []
@@ -221,6 +222,7 @@ def test_baselines_whose_labels_are_alike_have_the_same_names_in_any_order(smoke
         ]
 
 
+@pytest.mark.slow
 @given(matrices())
 def test_a_shared_baseline_reads_no_less_than_each_pipeline_and_little_more(both: tuple[Values, Values]) -> None:
     try:

@@ -122,6 +122,7 @@ def test_a_parent_shorter_than_its_warmup_is_named(smoke: Values) -> None:
         with_matrix(smoke, block(["magnitude"], [18432]))
 
 
+@pytest.mark.slow
 @given(wsd_studies())
 def test_sharing_changes_no_run_but_what_it_goes_on_from(both: tuple[Study, Study]) -> None:
     on, off = both
@@ -133,6 +134,7 @@ def test_sharing_changes_no_run_but_what_it_goes_on_from(both: tuple[Study, Stud
         assert {field for field in vars(run) if getattr(run, field) != getattr(alone, field)} <= {"trunk"}
 
 
+@pytest.mark.slow
 @given(wsd_studies())
 def test_a_trunk_is_the_beginning_of_every_run_that_goes_on_from_it(both: tuple[Study, Study]) -> None:
     study = both[0]
@@ -149,6 +151,7 @@ def test_a_trunk_is_the_beginning_of_every_run_that_goes_on_from_it(both: tuple[
                 assert mine.window_end - begun.window_end == decay_steps(mine) * BATCH
 
 
+@pytest.mark.slow
 @given(wsd_studies())
 def test_a_start_costs_its_longest_run_and_the_decays_of_the_others(both: tuple[Study, Study]) -> None:
     on, off = both

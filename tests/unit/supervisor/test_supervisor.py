@@ -223,6 +223,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interrupt", [os.killpg, os.kill], ids=["by the terminal", "this process alone"])
 def test_two_interrupts_end_a_study_in_one_line(tmp_path: Path, interrupt: Callable[[int, int], None]) -> None:
     process = study(tmp_path, OBEDIENT)

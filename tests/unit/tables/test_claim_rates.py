@@ -113,6 +113,7 @@ def verdict_rates(gap: Gap, seeds: int) -> dict[str, Counter[str]]:
     return rates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_true_claims_are_supported(seeds: int) -> None:
     for claim, rates in verdict_rates(all_true, seeds).items():
@@ -120,6 +121,7 @@ def test_true_claims_are_supported(seeds: int) -> None:
         assert rates["contradicted"] <= MOST_ERRORS, (claim, rates)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("claim", "gap"),
     [
@@ -138,6 +140,7 @@ def test_a_claim_that_is_false_in_one_place_is_contradicted(claim: str, gap: Gap
     assert rates["supported"] == 0, rates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("claim", "gap"),
     [
@@ -162,6 +165,7 @@ def test_granularities_between_the_finest_and_the_coarsest_do_not_decide(gap: Ga
     assert verdict_rates(gap, seeds=1)["C4"]["supported"] >= LEAST_POWER
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_pure_noise_is_rarely_taken_for_an_advantage(seeds: int) -> None:
     rates = verdict_rates(nothing, seeds)

@@ -158,6 +158,7 @@ def test_a_lead_that_was_never_there_cannot_shrink(tmp_path: Path) -> None:
     assert "no advantage to begin with" in claim["reason"]
 
 
+@pytest.mark.slow
 def test_noise_rarely_decides_anything(tmp_path: Path) -> None:
     decided = 0
     for i in range(8):
@@ -327,6 +328,7 @@ def run_script(script: Any, monkeypatch: pytest.MonkeyPatch, *arguments: object)
     script.main()
 
 
+@pytest.mark.slow
 def test_entry_points_write_claims_and_print_a_summary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -110,6 +110,7 @@ def test_the_gap_is_that_of_two_laws_and_the_crossover_its_zero() -> None:
     assert found.low < zero < found.high  # type: ignore[operator]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("run_noise", [0.0, 0.01])
 def test_intervals_hold_the_true_gap_and_crossover_as_often_as_they_say(run_noise: float) -> None:
@@ -202,6 +203,7 @@ def asked(tables: Tables, tokens: int, ratio: float, **options: object) -> list[
     return answers(groups, tables, tokens, ratio, SETTINGS, **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"budgets": BUDGETS[:1]}], ids=["three budgets", "one budget"])
 def test_every_measured_cell_is_answered_with_its_measured_gap(tmp_path: Path, options: dict) -> None:
     tables = write_tables(tmp_path, **options)

@@ -119,6 +119,7 @@ def drawn(scales: list[Scale], points: pd.DataFrame) -> Figure:
     return made
 
 
+@pytest.mark.slow
 def test_studies_of_known_gaps_are_fitted_and_the_largest_is_predicted(three: list[Path]) -> None:
     with opened(three[::-1]) as scales:
         assert [scale.study for scale in scales] == list(SIZES)
@@ -173,6 +174,7 @@ def test_of_methods_that_as_many_studies_have_the_papers_is_shown(three: list[Pa
         assert set(scale_points(scales, ("flap",), REPORTED)["method"]) == {"flap"}
 
 
+@pytest.mark.slow
 def test_a_study_whose_parents_tokens_nobody_knows_is_named_and_not_placed(three: list[Path], tmp_path: Path) -> None:
     unknown = results(tmp_path / "unknown", "unknown")
     runs = pd.read_csv(unknown / "tables/runs.csv")
@@ -230,6 +232,7 @@ def test_an_archive_says_what_its_folder_says(
         pd.testing.assert_frame_equal(packed, scale_points(scales, (), REPORTED))
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_same_bytes_without_torch(three: list[Path], tmp_path: Path) -> None:
     program = REPOSITORY / "workflow/scripts/pruning_vs_scratch/__main__.py"
     for out in ("one", "two"):

@@ -49,6 +49,7 @@ def test_interval_of_three_seeds_covers_other_seeds(seed_spread: float) -> None:
     assert hits / 500 >= 0.89
 
 
+@pytest.mark.slow
 def test_an_interval_over_clusters_covers_where_one_over_items_does_not() -> None:
     """Accuracy differences of -1, 0 or 1 on items of which up to nine share a passage, and much of their luck."""
     rng = np.random.default_rng(8)

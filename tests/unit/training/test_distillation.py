@@ -136,6 +136,7 @@ def shared_run(world: World, tokens: Path, work: Path) -> list[dict[str, float]]
     return untimed_metrics(trainer) if world.is_first else []
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     store = random_store(tmp_path)
     alone, together = (run_together(n, shared_run, store.folder, tmp_path / str(n))[0] for n in (1, 2))

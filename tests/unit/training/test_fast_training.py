@@ -114,6 +114,7 @@ def test_it_is_taken_only_where_torchs_own_is_slow(
     assert (layer(torch.ones(2, layer.in_features)).grad_fn.name() == "_LinearBackward") == ours
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 def test_compiled_blocks_train_the_same(tmp_path: Path) -> None:
     store = random_store(tmp_path)

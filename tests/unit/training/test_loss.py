@@ -84,6 +84,7 @@ def test_training_in_chunks_follows_the_same_curve(tmp_path: Path, precision: st
     assert curves[1] == pytest.approx(curves[0], rel=1e-5 if precision == "fp32" else 2e-3)
 
 
+@pytest.mark.slow
 def test_at_a_vocabulary_of_128k_the_peak_is_less_than_half() -> None:
     plain, chunked = (printed_by("-c", PEAK_OF_A_STEP, chunk) for chunk in ("0", "64"))
     assert chunked < 0.5 * plain

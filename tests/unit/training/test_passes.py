@@ -44,6 +44,7 @@ def test_gradients_are_those_of_the_plain_sum(count: int) -> None:
     assert frozen.grad is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

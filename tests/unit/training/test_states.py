@@ -126,6 +126,7 @@ def test_a_flipped_bit_in_the_state_of_mask_learning_is_refused(tmp_path: Path) 
     assert learner(tmp_path, steps=4).state == learning.state
 
 
+@pytest.mark.slow
 def test_several_processes_refuse_what_one_of_them_finds(tmp_path: Path) -> None:
     random_store(tmp_path)
     files, *messages = zip(*run_together(2, refusals, tmp_path), strict=True)

@@ -47,6 +47,7 @@ def loader_in(found: Trainer) -> DomainLoader:
     return domains_in(found).loader
 
 
+@pytest.mark.slow
 def test_weights_move_towards_the_domain_whose_loss_lags(tmp_path: Path) -> None:
     """Words are soon learned; random tokens never are."""
     found = learner(tmp_path)
@@ -60,6 +61,7 @@ def test_weights_move_towards_the_domain_whose_loss_lags(tmp_path: Path) -> None
     assert sum(weights.values()) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_weights_change_after_every_so_many_steps_only(tmp_path: Path) -> None:
     learner(tmp_path).train()
     weights = [0.5, *(record["weight_noise"] for record in records(tmp_path))]
@@ -68,6 +70,7 @@ def test_weights_change_after_every_so_many_steps_only(tmp_path: Path) -> None:
     assert len(changed) >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [2, 7])
 def test_learning_that_was_killed_and_resumed_equals_uninterrupted(stop_after: int, tmp_path: Path) -> None:
     whole, cut = (learner(tmp_path / name) for name in ("whole", "cut"))
@@ -133,6 +136,7 @@ def learn(folder: Path, tokenizer: Path, first: int = 5, held_out: int = 8, **ch
     return read_manifest(folder / "manifest.json")["facts"]["ledger"]
 
 
+@pytest.mark.slow
 def test_the_ledger_says_how_far_the_domains_were_read(
     tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +158,7 @@ def test_the_ledger_says_how_far_the_domains_were_read(
     assert all(line["weight_words"] + line["weight_noise"] == pytest.approx(1) for line in lines)
 
 
+@pytest.mark.slow
 def test_domains_are_weighed_by_the_losses_of_the_model_before_masks(
     tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

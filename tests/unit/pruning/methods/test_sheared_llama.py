@@ -114,6 +114,7 @@ def test_heads_that_no_masks_lead_to_are_refused(world: World) -> None:
         world.by_hand("sheared_llama", *words, "--options", json.dumps(OPTIONS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed_after", [1, 3])
 def test_a_killed_run_goes_on_to_the_same_bytes(
     world: World, killed_after: int, monkeypatch: pytest.MonkeyPatch
@@ -176,6 +177,7 @@ def test_a_plan_has_the_methods_batch_rate_and_schedule_and_no_validation() -> N
     assert (plan.schedule, plan.validation, plan.checkpoint_every_steps) == (schedule, None, 2)
 
 
+@pytest.mark.slow
 def test_expected_shares_approach_the_target(tmp_path: Path) -> None:
     goal = {"hidden_size": 12, "ffn_size": 20, "layers": 2}
     found = learner(tmp_path, steps=60, goal=goal, target_warmup_fraction=0.5)
