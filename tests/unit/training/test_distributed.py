@@ -6,7 +6,9 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +38,25 @@ BATCH = 4
 PLAN = {"window_start": 8, "window_end": 8 + BATCH * STEPS, "micro_batch_size": 1}
 TOLERANCE = 1e-4
 
+Alone = Callable[[bool], dict[str, Any]]
+
 
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random text in a folder."""
     return random_store(tmp_path_factory.mktemp("tokens"), count=9000).folder
+
+
+@pytest.fixture(scope="module")
+def alone(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> Alone:
+    """The whole run by one process, dense or sparse, to compare with; trained once."""
+
+    @cache
+    def trained(sparse: bool) -> dict[str, Any]:
+        [found] = run_together(1, compared_run, tokens, tmp_path_factory.mktemp("alone"), sparse, {})
+        return found
+
+    return trained
 
 
 def trainer(world: World, tokens: Path, work: Path, sparse: bool = False, **plan: Any) -> Trainer:
@@ -77,18 +93,21 @@ def losses(records: list[dict[str, float]]) -> list[float]:
     return [record["loss"] for record in records if "loss" in record]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
-def test_processes_agree_with_one_and_read_the_same_windows(tokens: Path, tmp_path: Path, sparse: bool) -> None:
-    [alone] = run_together(1, compared_run, tokens, tmp_path / "1", sparse, {})
-    assert len(losses(alone["records"])) == STEPS
+def test_processes_agree_with_one_and_read_the_same_windows(
+    tokens: Path, tmp_path: Path, alone: Alone, sparse: bool
+) -> None:
+    expected = alone(sparse)
+    assert len(losses(expected["records"])) == STEPS
     for size in (2, 4):
         ranks = run_together(size, compared_run, tokens, tmp_path / str(size), sparse, {})
         first = ranks[0]
-        np.testing.assert_allclose(losses(first["records"]), losses(alone["records"]), rtol=0, atol=TOLERANCE)
-        assert first["validation"] == pytest.approx(alone["validation"], abs=TOLERANCE)
+        np.testing.assert_allclose(losses(first["records"]), losses(expected["records"]), rtol=0, atol=TOLERANCE)
+        assert first["validation"] == pytest.approx(expected["validation"], abs=TOLERANCE)
         by_step = [sorted(itertools.chain(*shares)) for shares in zip(*(rank["read"] for rank in ranks), strict=True)]
-        assert by_step == alone["read"] == [[*range(s, s + BATCH)] for s in range(8, 8 + BATCH * STEPS, BATCH)]
-        assert {rank["tokens"] for rank in ranks} == {alone["tokens"]}
+        assert by_step == expected["read"] == [[*range(s, s + BATCH)] for s in range(8, 8 + BATCH * STEPS, BATCH)]
+        assert {rank["tokens"] for rank in ranks} == {expected["tokens"]}
         if sparse:
             for name, mask in half_mask().items():
                 assert not first["weights"][name][~mask.numpy()].any()
@@ -106,6 +125,7 @@ def masks_on_a_mesh(world: World, grid: tuple[int, ...], rows: int) -> tuple[boo
     return torch.equal(part.float(), local(module.get_parameter("weight").detach())), len(part)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("grid", "rows", "parts"),
     [((4,), 8, [2, 2, 2, 2]), ((4,), 5, [2, 2, 1, 0]), ((2, 2), 5, [3, 2, 3, 2])],
@@ -124,6 +144,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_way_of_training_agrees_with_one_process(tokens: Path, tmp_path: Path, variant: str) -> None:
     size = 3 if "three" in variant else 2
@@ -142,6 +163,7 @@ SAME_BITS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", SAME_BITS)
 def test_what_changes_memory_and_time_alone_changes_no_bit(tokens: Path, tmp_path: Path, variant: str) -> None:
     plan = {"window_end": 8 + 30, "validation": {"sequences": 5}, "global_batch_size": 2}
@@ -160,22 +182,26 @@ def copies_and_run(world: World, tokens: Path, work: Path, sparse: bool, plan: d
     return run | {"copies": world.copies, "rows": len(local(weight)), "all_rows": len(weight)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
-def test_nodes_that_each_hold_a_copy_agree_with_one_process(tokens: Path, tmp_path: Path, sparse: bool) -> None:
+def test_nodes_that_each_hold_a_copy_agree_with_one_process(
+    tokens: Path, tmp_path: Path, alone: Alone, sparse: bool
+) -> None:
     plan: dict[str, Any] = {"sharding": "node", "checkpoint_every_steps": 20}
-    [alone] = run_together(1, compared_run, tokens, tmp_path / "1", sparse, {})
+    expected = alone(sparse)
     ranks = run_together(4, copies_and_run, tokens, tmp_path / "4", sparse, plan, in_node=2)
     first = ranks[0]
     assert [(rank["copies"], 2 * rank["rows"]) for rank in ranks] == [(2, first["all_rows"])] * 4
-    np.testing.assert_allclose(losses(first["records"]), losses(alone["records"]), rtol=0, atol=TOLERANCE)
-    norms = [[r["gradient_norm"] for r in run["records"] if "loss" in r] for run in (first, alone)]
+    np.testing.assert_allclose(losses(first["records"]), losses(expected["records"]), rtol=0, atol=TOLERANCE)
+    norms = [[r["gradient_norm"] for r in run["records"] if "loss" in r] for run in (first, expected)]
     np.testing.assert_allclose(*norms, rtol=1e-3)
     for rank in ranks[1:]:
         assert all(np.array_equal(first["weights"][name], value) for name, value in rank["weights"].items())
 
 
-def test_a_state_of_copies_is_resumed_without_them(tokens: Path, tmp_path: Path) -> None:
-    [whole] = run_together(1, compared_run, tokens, tmp_path / "whole", True, {})
+@pytest.mark.slow
+def test_a_state_of_copies_is_resumed_without_them(tokens: Path, tmp_path: Path, alone: Alone) -> None:
+    whole = alone(True)
     saved = run_together(4, begin, tokens, tmp_path / "cut", in_node=2)[0]
     [(restored, found, _)] = run_together(1, resumed, tokens, tmp_path / "cut")
     assert all(np.array_equal(restored[name], value) for name, value in saved.items())
@@ -189,6 +215,7 @@ def compiled_run(world: World, tokens: Path, work: Path) -> tuple[list[float], d
     return losses(run["records"]), dict(counters["graph_break"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 def test_a_sharded_block_is_compiled_in_one_piece(tokens: Path, tmp_path: Path) -> None:
     plan = {"window_end": 8 + BATCH * 6}
@@ -218,6 +245,7 @@ def killed_in_its_second_save(world: World, tokens: Path, work: Path) -> None:
     os._exit(9)
 
 
+@pytest.mark.slow
 def test_a_kill_while_a_state_is_written_beside_leaves_the_one_before(tokens: Path, tmp_path: Path) -> None:
     whole = run_together(2, compared_run, tokens, tmp_path / "whole", True, {})[0]
     with pytest.raises(EOFError):
@@ -229,6 +257,7 @@ def test_a_kill_while_a_state_is_written_beside_leaves_the_one_before(tokens: Pa
     assert found == losses(whole["records"])
 
 
+@pytest.mark.slow
 def test_in_bf16_two_processes_differ_from_one_by_no_more_than_its_rounding(tokens: Path, tmp_path: Path) -> None:
     plan = {"precision": "bf16", "window_end": 8 + 40}
     [alone] = run_together(1, compared_run, tokens, tmp_path / "alone", False, plan)
@@ -264,11 +293,12 @@ def whole_state(made: Trainer) -> dict[str, Any]:
     return {"step": made.state.step, "tokens": made.state.tokens_seen, **values(made.model), **moments}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 4), (4, 1)])
 def test_a_state_is_resumed_by_another_number_of_processes(
-    tokens: Path, tmp_path: Path, before: int, after: int
+    tokens: Path, tmp_path: Path, alone: Alone, before: int, after: int
 ) -> None:
-    [whole] = run_together(1, compared_run, tokens, tmp_path / "whole", True, {})
+    whole = alone(True)
     saved = run_together(before, begin, tokens, tmp_path / "cut")[0]
     ranks = run_together(after, resumed, tokens, tmp_path / "cut")
     for restored, _, tokens_seen in ranks:
@@ -322,6 +352,7 @@ def waited(world: World, seconds: float) -> str:
     return str(found.value).lower()
 
 
+@pytest.mark.slow
 def test_a_peer_that_hangs_is_given_up() -> None:
     message, _ = run_together(2, waited, 0.5)
     assert "timed out" in message or "timeout" in message
@@ -340,6 +371,7 @@ def collections(world: World) -> tuple[bool, list[int], bool]:
     return at_will, steps, gc.isenabled()
 
 
+@pytest.mark.slow
 def test_processes_collect_garbage_in_the_same_steps() -> None:
     assert run_together(2, collections) == [(False, [50, 100], True)] * 2
     assert run_together(1, collections) == [(True, [], True)]
