@@ -34,6 +34,7 @@ PAPER: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "processes", "changes"),
     [
@@ -52,6 +53,7 @@ def test_expected_memory_is_what_is_counted(shape: ModelShape, processes: int, c
     assert found.expected.total == pytest.approx(found.peak_bytes, rel=TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "dtype", "windows", "length"),
     [
@@ -76,6 +78,7 @@ def test_evaluation_takes_what_is_counted(shape: ModelShape, dtype: torch.dtype,
     assert expected == pytest.approx(counted, rel=TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layers", "recomputed"), [(8, True), (PARENT.layers, "auto")])
 def test_learning_masks_of_the_parent_by_eight_processes(layers: int, recomputed: Any) -> None:
     parent = replace(PARENT, layers=layers)
@@ -90,6 +93,7 @@ def test_learning_masks_of_the_parent_by_eight_processes(layers: int, recomputed
     assert found.expected.total == pytest.approx(found.peak_bytes, rel=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_fp32_is_counted_too() -> None:
     plan = make_plan(**PAPER | {"precision": "fp32"})
     for processes in (1, 8):
@@ -119,6 +123,7 @@ def test_a_plan_that_says_so_is_followed(wanted: Any, every: int | None) -> None
     assert chosen_recomputing(PARENT, plan, shards=8, in_bf16=True, device_bytes=1) == every
 
 
+@pytest.mark.slow
 def test_a_step_at_the_roofline_has_the_models_products_and_its_exchanges() -> None:
     plan = make_plan(**PAPER | {"activation_checkpointing": False, "sharding": "all"})
     alone = dry_run(SHALLOW, plan, H100, processes=1, in_node=1)

@@ -93,6 +93,7 @@ def losses(records: list[dict[str, float]]) -> list[float]:
     return [record["loss"] for record in records if "loss" in record]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 def test_processes_agree_with_one_and_read_the_same_windows(
     tokens: Path, tmp_path: Path, alone: Alone, sparse: bool
@@ -124,6 +125,7 @@ def masks_on_a_mesh(world: World, grid: tuple[int, ...], rows: int) -> tuple[boo
     return torch.equal(part.float(), local(module.get_parameter("weight").detach())), len(part)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("grid", "rows", "parts"),
     [((4,), 8, [2, 2, 2, 2]), ((4,), 5, [2, 2, 1, 0]), ((2, 2), 5, [3, 2, 3, 2])],
@@ -142,6 +144,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_way_of_training_agrees_with_one_process(tokens: Path, tmp_path: Path, variant: str) -> None:
     size = 3 if "three" in variant else 2
@@ -160,6 +163,7 @@ SAME_BITS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", SAME_BITS)
 def test_what_changes_memory_and_time_alone_changes_no_bit(tokens: Path, tmp_path: Path, variant: str) -> None:
     plan = {"window_end": 8 + 30, "validation": {"sequences": 5}, "global_batch_size": 2}
@@ -178,6 +182,7 @@ def copies_and_run(world: World, tokens: Path, work: Path, sparse: bool, plan: d
     return run | {"copies": world.copies, "rows": len(local(weight)), "all_rows": len(weight)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 def test_nodes_that_each_hold_a_copy_agree_with_one_process(
     tokens: Path, tmp_path: Path, alone: Alone, sparse: bool
@@ -194,6 +199,7 @@ def test_nodes_that_each_hold_a_copy_agree_with_one_process(
         assert all(np.array_equal(first["weights"][name], value) for name, value in rank["weights"].items())
 
 
+@pytest.mark.slow
 def test_a_state_of_copies_is_resumed_without_them(tokens: Path, tmp_path: Path, alone: Alone) -> None:
     whole = alone(True)
     saved = run_together(4, begin, tokens, tmp_path / "cut", in_node=2)[0]
@@ -209,6 +215,7 @@ def compiled_run(world: World, tokens: Path, work: Path) -> tuple[list[float], d
     return losses(run["records"]), dict(counters["graph_break"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 def test_a_sharded_block_is_compiled_in_one_piece(tokens: Path, tmp_path: Path) -> None:
     plan = {"window_end": 8 + BATCH * 6}
@@ -238,6 +245,7 @@ def killed_in_its_second_save(world: World, tokens: Path, work: Path) -> None:
     os._exit(9)
 
 
+@pytest.mark.slow
 def test_a_kill_while_a_state_is_written_beside_leaves_the_one_before(tokens: Path, tmp_path: Path) -> None:
     whole = run_together(2, compared_run, tokens, tmp_path / "whole", True, {})[0]
     with pytest.raises(EOFError):
@@ -249,6 +257,7 @@ def test_a_kill_while_a_state_is_written_beside_leaves_the_one_before(tokens: Pa
     assert found == losses(whole["records"])
 
 
+@pytest.mark.slow
 def test_in_bf16_two_processes_differ_from_one_by_no_more_than_its_rounding(tokens: Path, tmp_path: Path) -> None:
     plan = {"precision": "bf16", "window_end": 8 + 40}
     [alone] = run_together(1, compared_run, tokens, tmp_path / "alone", False, plan)
@@ -284,6 +293,7 @@ def whole_state(made: Trainer) -> dict[str, Any]:
     return {"step": made.state.step, "tokens": made.state.tokens_seen, **values(made.model), **moments}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 4), (4, 1)])
 def test_a_state_is_resumed_by_another_number_of_processes(
     tokens: Path, tmp_path: Path, alone: Alone, before: int, after: int
@@ -342,6 +352,7 @@ def waited(world: World, seconds: float) -> str:
     return str(found.value).lower()
 
 
+@pytest.mark.slow
 def test_a_peer_that_hangs_is_given_up() -> None:
     message, _ = run_together(2, waited, 0.5)
     assert "timed out" in message or "timeout" in message
@@ -360,6 +371,7 @@ def collections(world: World) -> tuple[bool, list[int], bool]:
     return at_will, steps, gc.isenabled()
 
 
+@pytest.mark.slow
 def test_processes_collect_garbage_in_the_same_steps() -> None:
     assert run_together(2, collections) == [(False, [50, 100], True)] * 2
     assert run_together(1, collections) == [(True, [], True)]

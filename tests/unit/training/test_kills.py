@@ -80,6 +80,7 @@ def recorded(work: Path) -> int:
     return (work / "metrics.jsonl").read_bytes().count(b"\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [dense, sparse, learned_masks])
 def test_ten_kills_change_nothing(make: Callable[[Path], Trainer], tmp_path: Path) -> None:
     process = multiprocessing.get_context("spawn").Process(target=survive, args=(make, tmp_path))

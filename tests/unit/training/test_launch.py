@@ -39,6 +39,7 @@ def workers(launcher: subprocess.Popen[str]) -> list[psutil.Process]:
     return sorted(psutil.Process(launcher.pid).children(), key=lambda process: process.environ()["RANK"])
 
 
+@pytest.mark.slow
 def test_processes_that_are_stopped_or_killed_leave_one_message_and_go_on(prepared: Path, tmp_path: Path) -> None:
     """Stopped by SIGUSR1, then one of them killed, then run to the end, and compared with one process."""
     plan = make_plan(window_start=0, window_end=1200, checkpoint_every_steps=20, micro_batch_size=2)
@@ -79,6 +80,7 @@ def test_processes_that_are_stopped_or_killed_leave_one_message_and_go_on(prepar
     assert json.loads((alone / "manifest.json").read_text())["facts"]["ledger"]["spec_hash"] == ledger["spec_hash"]
 
 
+@pytest.mark.slow
 def test_a_mistake_is_said_once(prepared: Path, tmp_path: Path) -> None:
     result = subprocess.run(
         two_processes(prepared, tmp_path, make_plan(micro_batch_size=4)), capture_output=True, text=True, check=False
@@ -88,6 +90,7 @@ def test_a_mistake_is_said_once(prepared: Path, tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_torchrun_starts_the_same_run(prepared: Path, tmp_path: Path) -> None:
     plan = make_plan(micro_batch_size=2)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -99,6 +102,7 @@ def test_torchrun_starts_the_same_run(prepared: Path, tmp_path: Path) -> None:
     assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
 
 
+@pytest.mark.slow
 def test_launchers_of_two_machines_meet(prepared: Path, tmp_path: Path) -> None:
     """Both of them here; the results are those of two processes of one machine."""
     plan = make_plan(micro_batch_size=2)
@@ -128,6 +132,7 @@ def test_nodes_that_cannot_be_started_are_refused(options: list[str], message: s
 WAITING = "import pathlib, sys, time, os; pathlib.Path(sys.argv[1], os.environ['RANK']).touch(); time.sleep(60)"
 
 
+@pytest.mark.slow
 def test_a_node_that_dies_where_all_meet_ends_the_others_with_one_message(tmp_path: Path) -> None:
     (tmp_path / "wait.py").write_text(WAITING)
     with socket.socket() as probe:

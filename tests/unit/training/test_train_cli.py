@@ -21,6 +21,7 @@ from training_plans import make_plan
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.slow
 def test_a_run_killed_with_sigkill_and_started_again_gives_the_same_weights(prepared: Path, tmp_path: Path) -> None:
     plan = make_plan(window_start=0, window_end=1200, checkpoint_every_steps=20)
     subprocess.run(train_command(prepared, tmp_path / "whole", plan), check=True, capture_output=True)
@@ -40,6 +41,7 @@ def test_a_run_killed_with_sigkill_and_started_again_gives_the_same_weights(prep
     assert not any((tmp_path / "cut" / "work" / "a-run").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_stop_signal_saves_and_ends_with_a_code_of_its_own(
     prepared: Path, tmp_path: Path, number: signal.Signals
@@ -58,6 +60,7 @@ def test_a_stop_signal_saves_and_ends_with_a_code_of_its_own(
     assert not list(tmp_path.glob("m*"))
 
 
+@pytest.mark.slow
 def test_two_processes_never_train_one_run_at_once(prepared: Path, tmp_path: Path) -> None:
     """A workflow that was killed may leave a job behind; the next one waits for it, and takes over what it made."""
     plan = make_plan(window_start=0, window_end=1200)
@@ -70,6 +73,7 @@ def test_two_processes_never_train_one_run_at_once(prepared: Path, tmp_path: Pat
     assert sum("step 300/300" in log for log in logs) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -111,6 +115,7 @@ def test_a_configuration_to_take_over_goes_with_random_weights_only(prepared: Pa
     assert result.stderr == "error: --like completes the shape of random weights: give it with --target\n"
 
 
+@pytest.mark.slow
 def test_a_trunk_is_a_state_and_a_run_goes_on_from_it(prepared: Path, tmp_path: Path) -> None:
     schedule = WsdSchedule(kind="wsd", warmup_steps=2, decay_fraction=0.25)
     plan = make_plan(schedule=schedule, validation={"sequences": 4})
@@ -135,6 +140,7 @@ def test_a_trunk_is_a_state_and_a_run_goes_on_from_it(prepared: Path, tmp_path: 
     assert [record["step"] for record in steps if "loss" in record] == list(range(1, plan.steps + 1))
 
 
+@pytest.mark.slow
 def test_a_teacher_of_another_vocabulary_is_refused(prepared: Path, tmp_path: Path) -> None:
     from pruning_vs_scratch.config.training import DistillationConfig
     from pruning_vs_scratch.models.checkpoint import save_llama
@@ -151,6 +157,7 @@ def test_a_teacher_of_another_vocabulary_is_refused(prepared: Path, tmp_path: Pa
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_a_step_would_take_and_writes_nothing(prepared: Path, tmp_path: Path) -> None:
     plan = make_plan(micro_batch_size=1, activation_checkpointing="auto", sharding="node")
     absent = dict.fromkeys(("tokens", "validation", "tokenizer"), tmp_path / "absent")

@@ -87,6 +87,7 @@ def told(result: subprocess.CompletedProcess[str]) -> dict:
     return json.loads(result.stdout)
 
 
+@pytest.mark.slow
 def test_a_command_sees_its_own_job_and_ends_with_its_own_code(
     variables: dict[str, str], script: Callable[[str], list[str]], tmp_path: Path
 ) -> None:
@@ -143,6 +144,7 @@ def test_a_killed_job_leaves_no_command_behind(variables: dict[str, str], script
     wait_until(lambda: not psutil.pid_exists(command))
 
 
+@pytest.mark.slow
 def test_a_job_that_is_killed_while_it_waits_for_the_imports_runs_nothing(
     script: Callable[[str], list[str]], tmp_path: Path
 ) -> None:
@@ -158,6 +160,7 @@ def test_a_job_that_is_killed_while_it_waits_for_the_imports_runs_nothing(
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_commands_run_beside_each_other(variables: dict[str, str], script: Callable[[str], list[str]]) -> None:
     jobs = [started(script(WAITING), variables) for _ in range(3)]
     commands = {int(job.stdout.readline()) for job in jobs if job.stdout}
@@ -179,6 +182,7 @@ def waiting(
     return job, command, interpreter
 
 
+@pytest.mark.slow
 def test_what_runs_at_the_end_is_finished_and_what_comes_later_starts_itself(
     script: Callable[[str], list[str]], tmp_path: Path
 ) -> None:
@@ -192,6 +196,7 @@ def test_what_runs_at_the_end_is_finished_and_what_comes_later_starts_itself(
     wait_until(lambda: not interpreter.is_running() or interpreter.status() == psutil.STATUS_ZOMBIE)
 
 
+@pytest.mark.slow
 def test_a_killed_interpreter_takes_its_commands_along_and_its_jobs_say_so(
     script: Callable[[str], list[str]], tmp_path: Path
 ) -> None:
@@ -206,6 +211,7 @@ def test_a_killed_interpreter_takes_its_commands_along_and_its_jobs_say_so(
         assert told(run([*script(TOLD), "0"], variables, input=""))["warm"] is False
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_to_the_weights_of_a_process_of_its_own(
     variables: dict[str, str],
     prepared: Path,
@@ -242,6 +248,7 @@ rule all:
 """
 
 
+@pytest.mark.slow
 def test_a_job_of_snakemake_is_served(
     variables: dict[str, str], script: Callable[[str], list[str]], tmp_path: Path
 ) -> None:

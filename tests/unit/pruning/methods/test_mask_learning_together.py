@@ -77,6 +77,7 @@ def assert_close(found: dict[str, Any], expected: dict[str, Any]) -> None:
         np.testing.assert_allclose(found["values"][name], value, rtol=0, atol=1e-3, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", [ONE_TEXT, DOMAINS, CHECKPOINTED])
 def test_processes_agree_with_one_and_read_the_same_windows(
     tmp_path: Path, alone: Callable[[str], dict[str, Any]], variant: str
@@ -109,6 +110,7 @@ def resume(world: World, work: Path, variant: str) -> tuple[dict[str, Any], dict
     return restored, outcome(world, made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
 def test_a_state_is_resumed_by_another_number_of_processes(
     tmp_path: Path, alone: Callable[[str], dict[str, Any]], before: int, after: int
@@ -157,6 +159,7 @@ def learned(micro_batch_size: int = 1) -> list[object]:
     return ["--method", "sheared_llama", *options, "--threads", 1, "--shape", *shape]
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_checkpoint_of_one(checkpoint: Checkpoint, tmp_path: Path) -> None:
     alone, together = tmp_path / "alone", tmp_path / "together"
     for processes, out in ((1, alone), (2, together)):
@@ -174,6 +177,7 @@ def test_two_processes_write_the_checkpoint_of_one(checkpoint: Checkpoint, tmp_p
     assert ledgers[0]["tokens_seen"] == ledgers[1]["tokens_seen"] == 144
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
