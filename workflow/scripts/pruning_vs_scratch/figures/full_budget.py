@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from pruning_vs_scratch.figures import choose, style
+from pruning_vs_scratch.figures import choose, findings, style
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.load import Tables, records
 
@@ -39,7 +39,7 @@ def draw(tables: Tables, study: str) -> Figure:
         _draw_losses(losses, drawn)
         _draw_gaps(gaps, drawn, style.series_styles(tables.gaps))
         style.explain(figure, drawn, _handles(drawn), "", columns=3)
-    style.name_study(figure, tables, study)
+    style.name_study(figure, tables, study, findings.full_budget(drawn, _row_labels(drawn)))
     return figure
 
 
@@ -63,11 +63,12 @@ def _draw_bars(axes: Axes, drawn: pd.DataFrame, side: str, offset: float, colour
 
 
 def _row_labels(drawn: pd.DataFrame) -> list[str]:
-    """Method and ratio, and the budget where there are several."""
-    several = drawn["budget"].nunique() > 1
+    """Method, and ratio and budget where there are several."""
+    ratios, budgets = (drawn[column].nunique() > 1 for column in ("ratio", "budget"))
     return [
-        f"{style.series_label(row['method'], row['pattern'])} {row['ratio']:g}"
-        + (f", {token_label(row['budget'])}" if several else "")
+        style.series_label(row["method"], row["pattern"])
+        + (f" {row['ratio']:g}" if ratios else "")
+        + (f", {token_label(row['budget'])}" if budgets else "")
         for row in records(drawn)
     ]
 

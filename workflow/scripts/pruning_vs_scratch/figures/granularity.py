@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pruning_vs_scratch.figures import choose, style
+from pruning_vs_scratch.figures import choose, findings, style
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.load import Tables, records
 
@@ -49,7 +49,7 @@ def draw(tables: Tables, study: str) -> Figure:
         _name_rows(panels[0], drawn)
         note = f"Ratio {drawn['ratio'].iloc[0]:g}, retraining on {token_label(drawn['budget'].iloc[0])} tokens."
         style.explain(figure, drawn, [style.matched(drawn["margin"].iloc[0])], note, columns=1)
-    style.name_study(figure, tables, study)
+    style.name_study(figure, tables, study, findings.granularity(drawn))
     return figure
 
 

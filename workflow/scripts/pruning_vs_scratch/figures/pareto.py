@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from pruning_vs_scratch.figures import choose, style
+from pruning_vs_scratch.figures import choose, findings, style, words
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.load import Tables
 
@@ -19,6 +19,12 @@ COSTS = {
     "forward_flops_theoretical": "FLOPs of a forward pass",
     "tokens_total": "tokens read, pretraining\nincluded (logarithmic)",
 }
+FRONTS = {
+    "front_params_nonzero": "parameters",
+    "front_forward_flops_theoretical": "FLOPs",
+    "front_tokens_total": "tokens read",
+}
+"""What the front of each is called in the title."""
 WITHOUT_PRETRAINING = "tokens read since the\nparent's pretraining (logarithmic)"
 """Label of the last where nobody says what the parent was trained on."""
 MODEL = ["role", "method", "granularity", "pattern", "target_ratio", "tokens_train"]
@@ -88,7 +94,7 @@ def draw(tables: Tables, study: str) -> Figure:
             axes.set_xlabel(label if cost != "tokens_total" or _pretraining_is_known(tables) else WITHOUT_PRETRAINING)
         panels[0].set_ylabel(f"loss on {drawn['dataset'].iloc[0]} (nats per token)")
         style.legend(figure, _handles(drawn, styles), _note(drawn), columns=4)
-    style.name_study(figure, tables, study)
+    style.name_study(figure, tables, study, findings.pareto(drawn, FRONTS))
     return figure
 
 
@@ -127,5 +133,5 @@ def _handles(drawn: pd.DataFrame, styles: style.Styles) -> list[Line2D]:
 def _note(drawn: pd.DataFrame) -> str:
     return (
         f"Mean loss over {drawn['sequences'].min()} sequences of {drawn['dataset'].iloc[0]} and "
-        f"{style.plural(int(drawn['seeds'].max()), 'seed')}. FLOPs at length 2,048, without masked weights."
+        f"{words.plural(int(drawn['seeds'].max()), 'seed')}. FLOPs at length 2,048, without masked weights."
     )

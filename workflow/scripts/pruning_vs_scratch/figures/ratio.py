@@ -6,7 +6,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pruning_vs_scratch.figures import choose, style
+from pruning_vs_scratch.figures import choose, findings, style
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.load import Tables
 
@@ -49,7 +49,7 @@ def draw(tables: Tables, study: str) -> Figure:
         _draw_series(axes, drawn, style.series_styles(tables.gaps))
         note = f"Both sides trained on {token_label(drawn['budget'].iloc[0])} tokens."
         style.explain(figure, drawn, _handles(drawn, axes), note, columns=2)
-    style.name_study(figure, tables, study)
+    style.name_study(figure, tables, study, findings.ratio(drawn))
     return figure
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from pruning_vs_scratch.figures import choose, style, token_budget
+from pruning_vs_scratch.figures import choose, findings, style, token_budget, words
 from pruning_vs_scratch.tables.items import TASK_MEAN
 from pruning_vs_scratch.tables.load import Tables, records
 from pruning_vs_scratch.tables.reported import BILLION, GRADES, SIDES, best_graded, with_patterns
@@ -114,7 +114,7 @@ def draw(tables: Tables, study: str) -> Figure:
             _draw_panel(axes, panel, rows)
             axes.set_title(f"{scales[source]}\n{_subtitle(panel, rows)}")
     style.legend(figure, _handles(drawn), _note(tables), columns=2)
-    style.name_study(figure, tables, study)
+    style.name_study(figure, tables, study, findings.reported(drawn))
     return figure
 
 
@@ -218,5 +218,5 @@ def _note(tables: Tables) -> str:
     return (
         "Left and right differ in model, data and tokens by orders of magnitude: compare shapes, not values. "
         "Numbers in the upper panels: gap, scratch minus pruned. The paper gives no intervals; those of the study "
-        f"({style.plural(seeds, 'seed')}) are in its other figures."
+        f"({words.plural(seeds, 'seed')}) are in its other figures."
     )

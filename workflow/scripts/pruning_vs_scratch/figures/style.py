@@ -13,12 +13,14 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from pruning_vs_scratch.config.figures import FigureSize
 from pruning_vs_scratch.figures.look import USUAL, ByMethod, Look
+from pruning_vs_scratch.figures.words import plural
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.gaps import series_label as usual_label
 from pruning_vs_scratch.tables.load import Tables, times_read
@@ -30,8 +32,11 @@ SCALES: dict[FigureSize, float] = {"column": 1.0, "talk": 1.75}
 POINTS, SMALL_POINTS = 8.0, 7.0
 ROOM_FOR_TICK_LABEL = 0.14
 """Share of a panel's width that a token label needs; nearer ticks get upright labels."""
-SIGNS_PER_INCH = 16
-"""Signs of small type that fit in an inch at the size of a column, with some to spare."""
+SIGNS_PER_INCH, TITLE_SIGNS_PER_INCH = 16, 12
+"""Signs of small type, and of titles, that fit in an inch at the size of a column, with some to spare."""
+LINE_HEIGHT, POINTS_PER_INCH = 1.25, 72
+HEAD_ROOM = 0.06
+"""Inches above a title, at the size of a column."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5D3A9B")
 """Okabe and Ito (2008), without yellow, which is faint on white, and black, which is for scratch; and a violet, since
@@ -211,14 +216,30 @@ def series(drawn: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
     return [((str(key[0]), str(key[1])), rows) for key, rows in drawn.groupby(["method", "pattern"], sort=False)]
 
 
-def name_study(figure: Figure, tables: Tables, study: str) -> None:
-    """Put the study's name and token scale above the figure."""
-    title(figure, f"Study {study}: {token_scale(tables)}{_left_out(tables)}")
+def name_study(figure: Figure, tables: Tables, study: str, finding: str) -> None:
+    """Put what the figure found above it, and below that the study's name and token scale."""
+    head(figure, finding, f"Study {study}: {token_scale(tables)}{_left_out(tables)}")
 
 
-def title(figure: Figure, text: str) -> None:
-    """Put a text above the figure."""
-    figure.suptitle(_wrapped(figure, text), fontsize=mpl.rcParams["font.size"])
+def head(figure: Figure, finding: str, about: str = "") -> None:
+    """Put a sentence above the figure, and in smaller type what it is about; the figure grows by their height."""
+    inches = figure.get_figwidth() / _scale()
+    parts = [
+        (textwrap.fill(finding, int(inches * TITLE_SIGNS_PER_INCH)), mpl.rcParams["font.size"], "bold"),
+        (_wrapped(figure, about), small_points(), "normal"),
+    ]
+    room, places = HEAD_ROOM * _scale(), []
+    for text, size, weight in parts:
+        if text:
+            places.append((room, text, size, weight))
+            room += (text.count("\n") + 1) * size * LINE_HEIGHT / POINTS_PER_INCH + HEAD_ROOM / 2 * _scale()
+    height = figure.get_figheight() + room
+    figure.set_figheight(height)
+    for below, text, size, weight in places:
+        figure.text(0.5, 1 - below / height, text, ha="center", va="top", fontsize=size, fontweight=weight)
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    engine.set(rect=(0, 0, 1, 1 - room / height))
 
 
 def _left_out(tables: Tables) -> str:
@@ -296,11 +317,6 @@ def seeds_shown(seeds: pd.Series) -> str:
 def band(axes: Axes, x: pd.Series, low: pd.Series, high: pd.Series, colour: str) -> None:
     """Where the seeds lie."""
     axes.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
-
-
-def plural(count: int, noun: str) -> str:
-    """'1 seed', '2 seeds'."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _wrapped(figure: Figure, text: str) -> str:

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pruning_vs_scratch.figures import choose, style
+from pruning_vs_scratch.figures import choose, findings, style
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.items import TASK_MEAN, headline_items, mean_accuracy, with_labels
 from pruning_vs_scratch.tables.load import Tables, records
@@ -66,7 +66,7 @@ def draw(tables: Tables, study: str) -> Figure:
             _draw_panel(axes, drawn[drawn["setting"] == setting], styles, title)
         _name_tasks(panels[0], drawn)
         style.legend(figure, [look.marker_handle() for look in series], _note(drawn), columns=4)
-    style.name_study(figure, tables, study)
+    style.name_study(figure, tables, study, findings.tasks(drawn))
     return figure
 
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pruning_vs_scratch.figures import choose, style
+from pruning_vs_scratch.figures import choose, findings, style
 from pruning_vs_scratch.figures.style import SeriesStyle
 from pruning_vs_scratch.tables.load import Tables, records
 
@@ -38,7 +38,7 @@ def draw(tables: Tables, study: str) -> Figure:
     if panels:
         note = "Numbers in the panels: gap, scratch minus pruned, by method."
         style.explain(figure, drawn, _handles(drawn, styles), note, 2 * min(2, len(panels)))
-    style.name_study(figure, tables, study)
+    style.name_study(figure, tables, study, findings.token_budget(drawn))
     return figure
 
 

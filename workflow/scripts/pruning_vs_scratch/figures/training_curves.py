@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pruning_vs_scratch.figures import choose, style
+from pruning_vs_scratch.figures import choose, findings, style
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.load import Tables
 
@@ -74,7 +74,7 @@ def draw(tables: Tables, study: str) -> Figure:
         _draw_panel(axes, name, rows, styles)
     if panels:
         style.legend(figure, _handles(drawn, styles), _note(drawn), 4 if len(panels) > 1 else 1)
-    style.name_study(figure, tables, study)
+    style.name_study(figure, tables, study, findings.training_curves(drawn))
     return figure
 
 
