@@ -4,18 +4,23 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import combinations, product
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from figure_world import STUDIES, columns_of, drawn, points, texts, words
 from pruning_vs_scratch.cli import REPOSITORY
-from pruning_vs_scratch.figures.catalogue import FIGURES, needed_tables
+from pruning_vs_scratch.figures.catalogue import FIGURES, LAW_BUDGETS, figures_of, needed_tables
 from pruning_vs_scratch.figures.save import save
+from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.load import Tables
+from pruning_vs_scratch.tables.power_law import PARAMETERS
 from synthetic_tables import BUDGETS
 
 WITHOUT_TORCH = """
@@ -171,8 +176,55 @@ def test_a_figure_reads_the_tables_that_its_entry_names(
     monkeypatch.setattr(Tables, "_read", watched)
     for study in ("whole", "seeds"):
         drawn(name, Tables(figure_tables[study].folder))
-    assert seen == set(FIGURES[name].needs)
-    assert set(FIGURES[name].needs) <= set(needed_tables())
+    assert seen == set(FIGURES[name].tables)
+    assert set(FIGURES[name].tables) <= set(needed_tables(FIGURES.values()))
+
+
+BLOCK = {"methods": ["wanda"], "ratios": [0.5], "retrain": [4096]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "lacking"),
+    [
+        ({"matrix": [BLOCK]}, {"full_budget", "transfer", "crossover", "importance", "shape_search"}),
+        ({"matrix": [BLOCK | {"full": [4096]}]}, {"crossover", "importance", "shape_search"}),
+        ({"matrix": [BLOCK | {"retrain": [4096, 8192]}]}, {"full_budget", "crossover", "importance", "shape_search"}),
+        ({"matrix": [BLOCK | {"retrain": [4096, 8192, 16384]}]}, {"full_budget", "importance", "shape_search"}),
+        ({"matrix": [BLOCK, BLOCK | {"methods": ["sparsegpt"], "retrain": [8192]}, BLOCK | {"methods": ["shortgpt"]}]},
+         {"full_budget", "transfer", "crossover", "shape_search"}),
+    ],
+)  # fmt: skip
+def test_a_study_has_the_figures_for_which_its_configuration_gives_data(
+    smoke: dict[str, Any], changes: dict[str, Any], lacking: set[str]
+) -> None:
+    assert set(figures_of(Study(smoke | changes))) == set(FIGURES) - lacking
+
+
+def test_a_study_without_tasks_has_no_figure_of_them(smoke: dict[str, Any]) -> None:
+    assert "tasks" in figures_of(Study(smoke))
+    smoke["evaluation"]["tasks"] = {}
+    assert "tasks" not in figures_of(Study(smoke))
+
+
+def test_a_search_of_shapes_gives_its_figure(study_values: Callable[[str], dict[str, Any]]) -> None:
+    assert "shape_search" in figures_of(Study(study_values("demo-shapes")))
+
+
+def test_a_law_needs_as_many_budgets_as_the_catalogue_says() -> None:
+    assert LAW_BUDGETS == PARAMETERS
+
+
+def test_the_answer_draws_its_data_on_one_axis_of_gaps(figure_tables: dict[str, Tables]) -> None:
+    data = FIGURES["answer"].drawing.data(figure_tables["whole"])
+    equal, full = drawn("answer", figure_tables["whole"]).axes
+    for axes, setting in ((equal, "equal"), (full, "full")):
+        assert sorted(points(axes)) == sorted(columns_of(data[data["setting"] == setting], "x", "gap"))
+    assert equal.get_ylim() == full.get_ylim()
+    assert list(equal.get_xticks()) == list(full.get_xticks()) == list(BUDGETS)
+    step = max(abs(np.log(data["x"] / data["budget"])))
+    assert step < np.log(2) / 2
+    (alone,) = drawn("answer", figure_tables["no_full"]).axes
+    assert alone.get_title() == "scratch on as many tokens as retraining"
 
 
 def test_the_lists_of_figures_and_printed_tables_are_read_without_matplotlib_or_pandas() -> None:

@@ -1,7 +1,7 @@
 """How every figure looks. Colours can be told apart by colour-blind readers, markers and line styles in grey."""
 
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -30,9 +30,10 @@ PANEL_INCHES = 3.4
 SCALES: dict[FigureSize, float] = {"column": 1.0, "talk": 1.75}
 """Enlargement of figures, type and lines: with talk, two panels fill a slide, in type of 14 points."""
 POINTS, SMALL_POINTS = 8.0, 7.0
+THIN_POINTS = 0.8
 ROOM_FOR_TICK_LABEL = 0.14
 """Share of a panel's width that a token label needs; nearer ticks get upright labels."""
-SIGNS_PER_INCH, TITLE_SIGNS_PER_INCH = 16, 12
+SIGNS_PER_INCH, TITLE_SIGNS_PER_INCH = 16, 14
 """Signs of small type, and of titles, that fit in an inch at the size of a column, with some to spare."""
 LINE_HEIGHT, POINTS_PER_INCH = 1.25, 72
 HEAD_ROOM = 0.06
@@ -44,6 +45,8 @@ the paper has six methods and this project one beside them."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*", ">", "h")
 SETTING_TITLES = {"equal": "scratch on as many tokens as retraining", "full": "scratch on the whole pipeline's tokens"}
 """The paper's two settings, in the order of panels."""
+GAP_LABEL = "gap, scratch minus pruned\n(nats per token)"
+ABOVE_ZERO = "Above zero, pruned is ahead."
 SCRATCH_COLOUR = "black"
 PARENT_COLOUR = "#666666"
 BAND_COLOUR = "#F5EFA0"
@@ -144,6 +147,11 @@ def scaled(points: float) -> float:
 def small_points() -> float:
     """Size of the smallest type."""
     return scaled(SMALL_POINTS)
+
+
+def thin() -> float:
+    """Width of lines that lie close together."""
+    return scaled(THIN_POINTS)
 
 
 def new_figure(columns: int, height: float) -> Figure:
@@ -323,10 +331,16 @@ def _wrapped(figure: Figure, text: str) -> str:
     return textwrap.fill(text, int(figure.get_figwidth() / _scale() * SIGNS_PER_INCH))
 
 
+def token_span(budgets: Iterable[int]) -> float:
+    """The largest budget as a multiple of the smallest; what stands for it where there is one."""
+    low, high = min(budgets), max(budgets)
+    return high / low if high > low else 4.0
+
+
 def token_axis(axes: Axes, budgets: list[int]) -> None:
     """A logarithmic token axis with a tick at each budget, and room on the left for a column of markers."""
     low, high = min(budgets), max(budgets)
-    span = high / low if high > low else 4.0
+    span = token_span(budgets)
     axes.set_xscale("log")
     axes.set_xlim(low / span**0.25, high * span**0.13)
     axes.xaxis.set_major_locator(FixedLocator([float(budget) for budget in budgets]))
@@ -375,6 +389,12 @@ def mark_matched(axes: Axes, margin: float) -> None:
     """The gaps at which two models count as matched, and zero."""
     axes.axvspan(-margin, margin, color=BAND_COLOUR, lw=0)
     axes.axvline(0, color="black", lw=0.6)
+
+
+def mark_matched_across(axes: Axes, margin: float) -> None:
+    """The same where gaps stand on the vertical axis."""
+    axes.axhspan(-margin, margin, color=BAND_COLOUR, lw=0)
+    axes.axhline(0, color="black", lw=0.6)
 
 
 def matched(margin: float) -> Patch:
