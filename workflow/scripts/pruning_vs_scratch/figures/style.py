@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -101,6 +101,7 @@ class SeriesStyle:
         return entry(self.label, color=self.colour, marker=self.marker, linestyle="")
 
 
+Axis = Literal["x", "y"]
 Styles = dict[tuple[str, str], SeriesStyle]
 """Styles by method and pattern."""
 
@@ -161,22 +162,38 @@ def new_figure(columns: int, height: float) -> Figure:
 
 
 def panels(
-    drawn: pd.DataFrame, height: float, margin: float, nothing: str
+    drawn: pd.DataFrame,
+    height: float,
+    margin: float,
+    nothing: str,
+    *,
+    beside: int = PANEL_COLUMNS,
+    shared: tuple[Axis, ...] = (),
 ) -> tuple[Figure, list[tuple[Axes, str, pd.DataFrame]]]:
-    """A figure with axes for the rows of each ``panel``, two beside each other; without rows, it says ``nothing``.
+    """A figure with axes for the rows of each ``panel``; without rows, it says ``nothing``.
 
-    Heights, of a panel and of what surrounds all, are in inches at the size of a column.
+    Heights, of a panel and of what surrounds all, are in inches at the size of a column. ``beside`` is how many panels
+    stand in a line, which is two columns wide at most; ``shared`` names the axes that all panels have in common.
     """
     groups = [(str(name), rows) for name, rows in drawn.groupby("panel", sort=False)]
-    columns = min(PANEL_COLUMNS, max(1, len(groups)))
+    columns = min(beside, max(1, len(groups)))
     lines = max(1, -(-len(groups) // columns))
-    figure = new_figure(columns, height * lines + margin)
-    axes = list(figure.subplots(lines, columns, squeeze=False).ravel())
+    figure = new_figure(min(PANEL_COLUMNS, columns), height * lines + margin)
+    places = figure.subplots(lines, columns, squeeze=False, sharex="x" in shared, sharey="y" in shared)
+    axes = list(places.ravel())
     if not groups:
         say_nothing_to_draw(axes[0], nothing)
-    for spare in axes[max(1, len(groups)) :]:
+    for spare, above in zip(axes[max(1, len(groups)) :], axes[max(1, len(groups)) - columns :], strict=False):
         spare.remove()
+        above.tick_params(labelbottom=True)
     return figure, [(place, name, rows) for place, (name, rows) in zip(axes, groups, strict=False)]
+
+
+def label_left(axes: Axes, label: str) -> None:
+    """Name a vertical axis that panels share, at the left of each line of panels."""
+    place = axes.get_subplotspec()
+    if place is not None and place.is_first_col():
+        axes.set_ylabel(label)
 
 
 def series_styles(gaps: pd.DataFrame) -> Styles:
@@ -233,7 +250,7 @@ def head(figure: Figure, finding: str, about: str = "") -> None:
     """Put a sentence above the figure, and in smaller type what it is about; the figure grows by their height."""
     inches = figure.get_figwidth() / _scale()
     parts = [
-        (textwrap.fill(finding, int(inches * TITLE_SIGNS_PER_INCH)), mpl.rcParams["font.size"], "bold"),
+        (_balanced(finding, int(inches * TITLE_SIGNS_PER_INCH)), mpl.rcParams["font.size"], "bold"),
         (_wrapped(figure, about), small_points(), "normal"),
     ]
     room, places = HEAD_ROOM * _scale(), []
@@ -248,6 +265,13 @@ def head(figure: Figure, finding: str, about: str = "") -> None:
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
     engine.set(rect=(0, 0, 1, 1 - room / height))
+
+
+def _balanced(text: str, width: int) -> str:
+    """A text in as few lines as a width allows, about equally long."""
+    lines = len(textwrap.wrap(text, width))
+    least = next((narrow for narrow in range(1, width) if len(textwrap.wrap(text, narrow)) == lines), width)
+    return textwrap.fill(text, least)
 
 
 def _left_out(tables: Tables) -> str:
@@ -379,10 +403,10 @@ def least_distance(axes: Axes, budgets: list[int]) -> float:
     return float(np.diff(places).min(initial=1.0))
 
 
-def interval(axes: Axes, row: dict[str, Any], value: str, y: float, look: SeriesStyle) -> None:
-    """A marker with its horizontal interval."""
+def interval(axes: Axes, row: dict[str, Any], value: str, y: float, look: SeriesStyle, fill: str | None = None) -> None:
+    """A marker with its horizontal interval, filled with its colour or another."""
     around = [[row[value] - row["low"]], [row["high"] - row[value]]]
-    axes.errorbar([row[value]], [y], xerr=around, color=look.colour, marker=look.marker, linestyle="none")
+    axes.errorbar([row[value]], [y], xerr=around, color=look.colour, marker=look.marker, mfc=fill, linestyle="none")
 
 
 def mark_matched(axes: Axes, margin: float) -> None:
