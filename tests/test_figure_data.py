@@ -75,14 +75,18 @@ def test_tasks_draw_their_data_with_what_the_parent_and_guessing_score(figure_ta
 @pytest.mark.parametrize("study", ["whole", "seeds", "one_budget", "holes"])
 def test_training_curves_draw_their_data(figure_tables: dict[str, Tables], study: str) -> None:
     data = FIGURES["training_curves"].drawing.data(figure_tables[study])
-    for axes, (_, rows) in zip(
-        drawn("training_curves", figure_tables[study]).axes, data.groupby("panel", sort=False), strict=True
-    ):
-        shown = [(float(x), float(y)) for line in axes.lines for x, y in line.get_xydata()]
-        assert sorted(shown) == sorted(columns_of(rows, "tokens", "loss"))
+    panels = drawn("training_curves", figure_tables[study]).axes
+    for axes, (_, rows) in zip(panels, data.groupby("panel", sort=False), strict=True):
+        curves, parent = rows[rows["role"] != "parent"], rows[rows["role"] == "parent"]
+        lines = [line for line in axes.lines if line.get_linestyle() != ":"]
+        shown = [(float(x), float(y)) for line in lines for x, y in line.get_xydata()]
+        assert sorted(shown) == sorted(columns_of(curves, "tokens", "loss"))
+        (level,) = (line for line in axes.lines if line.get_linestyle() == ":")
+        assert list(level.get_ydata()) == [parent["loss"].item()] * 2
         assert {"parent", "retrained", "scratch", "full"} == set(rows["role"])
         assert (rows.groupby("role")["runs"].nunique() == 1).all()
-        assert len(axes.collections) == (4 if study == "seeds" else 0)
+        assert len(axes.collections) == (3 if study == "seeds" else 0)
+        assert axes.get_ylim() == panels[0].get_ylim()
     assert set(data["seeds"]) == {3 if study == "seeds" else 1}
 
 

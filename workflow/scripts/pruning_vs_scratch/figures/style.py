@@ -196,6 +196,12 @@ def label_left(axes: Axes, label: str) -> None:
         axes.set_ylabel(label)
 
 
+def label_below(axes: Axes, label: str) -> None:
+    """Name a horizontal axis that panels share, where its ticks have labels."""
+    if axes.xaxis.get_tick_params().get("labelbottom", True):
+        axes.set_xlabel(label)
+
+
 def series_styles(gaps: pd.DataFrame) -> Styles:
     """Styles by method and pattern, over all the study's comparisons so that they agree between figures.
 
