@@ -170,6 +170,17 @@ def test_pareto_draws_every_model_and_the_fronts(figure_tables: dict[str, Tables
         assert on_it["loss"].is_monotonic_decreasing
 
 
+def test_pareto_tells_ratios_and_budgets_apart(figure_tables: dict[str, Tables]) -> None:
+    figure = drawn("pareto", figure_tables["whole"])
+    _, *models = figure.axes[0].lines
+    shortgpt = [line for line in models if same_color(line.get_color(), "#0072B2")]
+    looks = {(line.get_markersize(), line.get_fillstyle()) for line in shortgpt}
+    assert len(shortgpt) == len(looks) == len(BUDGETS) * 2
+    assert {fill for _, fill in looks} == {"full", "none"}
+    for name in ("ratio 0.5", "ratio 0.75", "32.8k tokens", "65.5k tokens", "131k tokens"):
+        assert name in words(figure)
+
+
 def test_a_model_is_on_the_front_unless_another_is_better() -> None:
     cost, loss = pd.Series([1, 1, 2, 3, 3, 4]), pd.Series([5.0, 6.0, 4.0, 4.0, 3.0, 3.5])
     assert list(on_front(cost, loss)) == [True, False, True, False, True, False]
