@@ -10,10 +10,11 @@ import pytest
 from matplotlib.colors import same_color
 
 from figure_world import columns_of, drawn, points, words
-from pruning_vs_scratch.figures import reported
+from pruning_vs_scratch.figures import reported, tasks
 from pruning_vs_scratch.figures.catalogue import FIGURES
 from pruning_vs_scratch.figures.pareto import COSTS, on_front
 from pruning_vs_scratch.figures.save import save
+from pruning_vs_scratch.tables.items import TASK_MEAN
 from pruning_vs_scratch.tables.load import Tables
 from synthetic_tables import BUDGETS, PARENT_TOKENS
 
@@ -70,6 +71,51 @@ def test_tasks_draw_their_data_with_what_the_parent_and_guessing_score(figure_ta
     scores = tables.items[(tables.items["run"] == parent) & (tables.items["task"] == "continuation")]["score"]
     assert labels[0] == f"continuation (acc)\nparent {scores.mean():.0%}, guessing 25%"
     assert labels[-1].startswith("mean of zero-shot tasks\n")
+
+
+def test_tasks_that_guessing_explains_are_marked(figure_tables: dict[str, Tables], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(figure_tables["whole"].folder, tmp_path / "tables"))
+    gaps = pd.read_csv(folder / "task_gaps.csv")
+    gaps.assign(chance=np.where(gaps["dataset"] == "last_word", 0.5, 0.25)).to_csv(
+        folder / "task_gaps.csv", index=False
+    )
+    data = FIGURES["tasks"].drawing.data(Tables(folder))
+    figure = drawn("tasks", Tables(folder))
+    for axes, setting in zip(figure.axes, ("equal", "full"), strict=True):
+        hollow = [same_color(container.lines[0].get_markerfacecolor(), "white") for container in axes.containers]
+        assert hollow == data.loc[data["setting"] == setting, "at_chance"].tolist()
+    assert data["at_chance"].nunique() == 2
+    assert "hollow: both at chance" in words(figure)
+
+
+def test_accuracies_are_at_chance_within_what_a_guesser_scores() -> None:
+    """Of 100 items with four choices a guesser has 25% with a standard deviation of 4.33; of two tasks' mean, 3.06."""
+    scores = [("a", 0.33, 0.25), ("a", 0.25, 0.34), ("a", 0.165, 0.25), ("a", 0.16, 0.25)]
+    rows = pd.DataFrame(scores, columns=["dataset", "accuracy_retrained", "accuracy_scratch"])
+    group = {"setting": "equal", "granularity": "depth", "pattern": "dense", "ratio": 0.5, "budget": 1}
+    rows = rows.assign(chance=0.25, clusters=100, method=["m", "n", "o", "p"], **group)
+    assert list(tasks.at_chance(rows, {"a"}, 0.95)) == [True, False, False, False]
+    two = pd.DataFrame({"dataset": ["a", "b", TASK_MEAN], "clusters": [100, 100, 200]})
+    for accuracy, expected in ((0.3099, True), (0.3101, False)):
+        mean = two.assign(chance=0.25, accuracy_retrained=accuracy, accuracy_scratch=0.25, method="m", **group)
+        assert tasks.at_chance(mean, {"a", "b"}, 0.95).iloc[-1] == expected
+
+
+def test_reported_has_intervals_of_the_study(figure_tables: dict[str, Tables]) -> None:
+    tables = figure_tables["whole"]
+    data = FIGURES["reported"].drawing.data(tables)
+    study, paper = data[data["source"] == "study"], data[data["source"] == "paper"]
+    assert paper[["low", "high"]].isna().all(axis=None)
+    sides = study[study["setting"].isin(["pruned", "scratch"])]
+    assert (sides["low"] < sides["value"]).all()
+    assert (sides["value"] < sides["high"]).all()
+    pruned = sides[(sides["panel"] == reported.ACCURACY) & (sides["setting"] == "pruned")]
+    row = pruned[pruned["method"] == "wanda"].iloc[0]
+    full = tables.gaps[(tables.gaps["setting"] == "full") & (tables.gaps["method"] == "wanda")]
+    run = full.loc[(full["ratio"] == row["ratio"]) & (full["pattern"] == row["pattern"]), "retrained"].item()
+    scores = tables.items[tables.items["run"] == run].groupby("task")["score"]
+    error = np.sqrt((scores.var() / scores.size()).sum()) / 2
+    np.testing.assert_allclose(row["high"] - row["low"], 100 * 2 * 1.959964 * error, rtol=1e-6)
 
 
 @pytest.mark.parametrize("study", ["whole", "seeds", "one_budget", "holes"])

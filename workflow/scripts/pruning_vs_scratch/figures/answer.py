@@ -35,7 +35,7 @@ def data(tables: Tables) -> pd.DataFrame:
 def draw(tables: Tables, study: str) -> Figure:
     """A panel per setting that the study has, with one axis of gaps, and a line per method and pattern."""
     drawn = data(tables)
-    settings = [setting for setting in style.SETTING_TITLES if setting in set(drawn["setting"])]
+    settings = style.settings_of(drawn)
     figure = style.new_figure(2, HEIGHT)
     if drawn.empty:
         style.say_nothing_to_draw(figure.subplots(), "This study compares nothing at equal or full budgets.")

@@ -115,7 +115,7 @@ FIGURES: dict[str, StudyFigure] = {
         StudyFigure("importance", ("tables/importance.parquet",), _scores_blocks),
         StudyFigure("shape_search", ("tables/shape_search.csv",), _searches_shapes),
         StudyFigure("pareto", ("efficiency.csv", "tables/losses.parquet")),
-        StudyFigure("reported", ("tables/reported.csv", "tables/task_gaps.csv")),
+        StudyFigure("reported", ("tables/reported.csv", "tables/task_gaps.csv", "tables/items.parquet")),
     )
 }
 """By name."""

@@ -189,6 +189,11 @@ def panels(
     return figure, [(place, name, rows) for place, (name, rows) in zip(axes, groups, strict=False)]
 
 
+def settings_of(drawn: pd.DataFrame) -> list[str]:
+    """Those of the paper's two settings that have data, in the order of panels."""
+    return [setting for setting in SETTING_TITLES if setting in set(drawn["setting"])]
+
+
 def label_left(axes: Axes, label: str) -> None:
     """Name a vertical axis that panels share, at the left of each line of panels."""
     place = axes.get_subplotspec()
