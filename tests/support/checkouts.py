@@ -13,6 +13,9 @@ import pytest
 
 from program import PVS, code_of
 from pruning_vs_scratch.cli import REPOSITORY
+from pruning_vs_scratch.config.load import load_config, study_files
+from pruning_vs_scratch.figures.catalogue import figures_of
+from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.warm import start
 
 SMOKE = ["--configfile", "config/smoke.yaml"]
@@ -66,6 +69,12 @@ def snakemake_kept_warm(folder: Path, *arguments: str) -> subprocess.CompletedPr
             for name, value in variables.items():
                 patch.setenv(name, value)
             return snakemake(folder, *arguments)
+
+
+def smoke_figures() -> set[str]:
+    """The figures of the smallest study."""
+    config = load_config(study_files(["smoke"], REPOSITORY / "config"))
+    return set(figures_of(Study(config.model_dump(mode="json"))))
 
 
 def results_of(folder: Path) -> str:

@@ -25,6 +25,7 @@ from checkouts import (
     planned_jobs,
     results_of,
     run_study,
+    smoke_figures,
     snakemake,
 )
 from program import pvs
@@ -32,7 +33,7 @@ from pruning_vs_scratch.artifacts import read_manifest, sealed
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.load import load_config, study_files
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.figures.catalogue import FIGURES
+from pruning_vs_scratch.figures.catalogue import figures_of
 from pruning_vs_scratch.manifest import ManifestWriter
 from pruning_vs_scratch.planning.jobs import job_graph
 from pruning_vs_scratch.study import Study
@@ -101,7 +102,7 @@ def test_a_study_leaves_every_promised_file(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     results, figures = folder / "results/smoke", folder / "figures/smoke"
     promised = [results / name for name in ("results.csv", "ledger.csv", "efficiency.csv", "claims.json", "claims.md")]
-    promised += [figures / f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "csv")]
+    promised += [figures / f"{name}.{kind}" for name in smoke_figures() for kind in ("pdf", "png", "csv")]
     promised += [results / "report.html", results / "provenance.html"]
     assert [str(path) for path in promised if not path.exists() or not path.stat().st_size] == []
     assert list(pd.read_csv(results / "ledger.csv").columns) == LEDGER_COLUMNS
@@ -246,7 +247,7 @@ def test_the_report_is_one_page_that_is_whole_at_any_width(finished: tuple[Path,
         assert verdicts.first.bounding_box()["y"] < size[1]  # type: ignore[index]
         assert report_browser.width_beyond_window(page) == 0
         figures = page.locator("figure img").all()
-        assert len(figures) == len(FIGURES) - 1  # smoke searches no shapes
+        assert len(figures) == len(smoke_figures())
         for figure in figures:
             figure.evaluate("image => image.decode()")
             assert figure.bounding_box()["width"] > 300  # type: ignore[index]
@@ -269,7 +270,7 @@ def test_every_result_of_snakemakes_report_can_be_seen_or_downloaded(finished: t
             for name in names:
                 view, _ = report_browser.buttons(page, name)
                 check_result(page, view, root / contents[folder][name])
-    assert set(contents["2. Figures"]) == set(FIGURES)
+    assert set(contents["2. Figures"]) == smoke_figures()
 
 
 def check_result(page: Page, view: Locator, file: Path) -> None:
@@ -434,7 +435,8 @@ def test_the_shipped_studies_expand_to_the_jobs_that_their_plans_count(tmp_path:
     assert table is not None
     counted = {rule: int(count) for rule, count in map(str.split, table[1].splitlines())}
     config = load_config(study_files([study], REPOSITORY / "config"))
-    graph = job_graph(Study(config.model_dump(mode="json")), FIGURES, PAGES)
+    expanded = Study(config.model_dump(mode="json"))
+    graph = job_graph(expanded, figures_of(expanded), PAGES)
     assert Counter(job.rule for job in graph.jobs) | {"all": 1} == counted
 
 

@@ -17,10 +17,10 @@ import zstandard
 from checkouts import (
     checkout,
     command,
+    smoke_figures,
 )
 from program import pvs
 from pruning_vs_scratch.cli import REPOSITORY
-from pruning_vs_scratch.figures.catalogue import FIGURES
 
 pytestmark = pytest.mark.workflow
 
@@ -50,7 +50,7 @@ def test_an_archive_makes_everything_again_without_torch(finished: tuple[Path, s
     assert re.findall(r"^  \w+ +\d+ (.*)$", again.stdout, re.MULTILINE) == ["identical"] * 8, again.stdout
     drawn = fresh / "figures/redrawn/smoke"
     assert (drawn / "results/smoke/claims.md").read_bytes() == (folder / "results/smoke/claims.md").read_bytes()
-    assert {file.stem for file in (drawn / "figures/smoke").glob("*.png")} == set(FIGURES)
+    assert {file.stem for file in (drawn / "figures/smoke").glob("*.png")} == smoke_figures()
     torch = command(fresh, [fresh / ".venv-figures/bin/python", "-c", "import torch"])
     assert "No module named 'torch'" in torch.stderr
 

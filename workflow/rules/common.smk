@@ -18,7 +18,7 @@ from pruning_vs_scratch.config.load import read_study_file
 from pruning_vs_scratch.config.places import naming_lines
 from pruning_vs_scratch.data.benchmarks import PACKAGE
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.figures.catalogue import FIGURES, needed_tables
+from pruning_vs_scratch.figures.catalogue import figures_of, needed_tables
 from pruning_vs_scratch.files import canonical_json
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.command_lines import (
@@ -55,6 +55,7 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 paths = study.paths
+figures = figures_of(study)
 ENVIRONMENT = f"../../envs/{'gpu' if study.config.cluster.gpus else 'cpu'}.yaml"
 
 # With --sdm conda, python is that of the rule's environment; without, that of the environment that runs Snakemake.

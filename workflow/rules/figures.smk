@@ -2,11 +2,11 @@
 
 
 rule draw_figures:
-    """Draw each figure as pdf and png, with the data that it shows as csv. One process reads the tables for all."""
+    """Draw each figure that the study has as pdf and png, with its data as csv. One process reads the tables for all."""
     input:
-        [paths.results / table for table in needed_tables()],
+        [paths.results / table for table in needed_tables(figures.values())],
     output:
-        expand(paths.figures / "{figure}.{kind}", figure=FIGURES, kind=["pdf", "csv"]),
+        expand(paths.figures / "{figure}.{kind}", figure=figures, kind=["pdf", "csv"]),
         [
             report(
                 paths.figures / f"{figure.name}.png",
@@ -14,7 +14,7 @@ rule draw_figures:
                 category=ReportFolder.FIGURES,
                 labels={"figure": figure.name},
             )
-            for figure in FIGURES.values()
+            for figure in figures.values()
         ],
     log:
         paths.logs / "draw_figures.log",
@@ -25,9 +25,10 @@ rule draw_figures:
         tables=paths.tables,
         study=study.name,
         out=paths.figures,
+        figures=list(figures),
         size=study.config.figures.size,
     message:
         "Draw the figures"
     shell:
         "python workflow/scripts/draw_figures.py --tables {params.tables:q} --study {params.study}"
-        " --out {params.out:q} --size {params.size} 2> {log:q}"
+        " --out {params.out:q} --size {params.size} --figure {params.figures} 2> {log:q}"

@@ -39,7 +39,7 @@ rule write_report:
         rules.state_claims.output,
         rules.publish_tables.output,
         rules.draw_figures.output,
-        captions=[f"workflow/{figure.caption}" for figure in FIGURES.values()],
+        captions=[f"workflow/{figure.caption}" for figure in figures.values()],
     output:
         paths.report,
     log:

@@ -26,7 +26,7 @@ from pruning_vs_scratch.archive.unpack import unpack
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.figures import ratio
-from pruning_vs_scratch.figures.catalogue import FIGURES, StudyFigure
+from pruning_vs_scratch.figures.catalogue import FIGURES, StudyFigure, figures_of
 
 FILES = {"results/tiny/results.csv": b"a,b\n1,2\n" * 4000, "config/tiny.yaml": b"study: tiny\n"}
 Change = Callable[[dict[str, bytes]], None]
@@ -228,7 +228,7 @@ def test_a_small_archive_has_the_records_and_neither_code_nor_pictures(
     monkeypatch.chdir(tmp_path)
     study = finished(smoke)
     results, figures, run = study.paths.results, study.paths.figures, next(iter(study.runs))
-    pictures = {figures / f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")}
+    pictures = {figures / f"{name}.{kind}" for name in figures_of(study) for kind in ("pdf", "png")}
     kept = {
         Path("config/reported.csv"), Path("Snakefile"), figures / "ratio.csv", results / "claims.json",
         results / "tables/curves.parquet", results / "tables/importance.parquet",
@@ -239,7 +239,7 @@ def test_a_small_archive_has_the_records_and_neither_code_nor_pictures(
         Path("workflow/scripts/a.py"), Path("config/config.yaml"), results / "report.html", results / "pages/a.html",
         results / "provenance.html",
         study.paths.metrics(run), study.paths.model(run) / "config.json", study.paths.model(run) / "pruning.json",
-        study.paths.scores(run, "flap"),
+        study.paths.scores(run, "flap"), figures / "shape_search.csv",
     }  # fmt: skip
     for file in kept | left_out | pictures:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -10,10 +10,11 @@ import pytest
 from matplotlib.colors import same_color
 
 from figure_world import columns_of, drawn, points, words
-from pruning_vs_scratch.figures import reported
+from pruning_vs_scratch.figures import reported, tasks
 from pruning_vs_scratch.figures.catalogue import FIGURES
 from pruning_vs_scratch.figures.pareto import COSTS, on_front
 from pruning_vs_scratch.figures.save import save
+from pruning_vs_scratch.tables.items import TASK_MEAN
 from pruning_vs_scratch.tables.load import Tables
 from synthetic_tables import BUDGETS, PARENT_TOKENS
 
@@ -72,17 +73,66 @@ def test_tasks_draw_their_data_with_what_the_parent_and_guessing_score(figure_ta
     assert labels[-1].startswith("mean of zero-shot tasks\n")
 
 
+def test_tasks_that_guessing_explains_are_marked(figure_tables: dict[str, Tables], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(figure_tables["whole"].folder, tmp_path / "tables"))
+    gaps = pd.read_csv(folder / "task_gaps.csv")
+    gaps.assign(chance=np.where(gaps["dataset"] == "last_word", 0.5, 0.25)).to_csv(
+        folder / "task_gaps.csv", index=False
+    )
+    data = FIGURES["tasks"].drawing.data(Tables(folder))
+    figure = drawn("tasks", Tables(folder))
+    for axes, setting in zip(figure.axes, ("equal", "full"), strict=True):
+        hollow = [same_color(container.lines[0].get_markerfacecolor(), "white") for container in axes.containers]
+        assert hollow == data.loc[data["setting"] == setting, "at_chance"].tolist()
+    assert data["at_chance"].nunique() == 2
+    assert "hollow: both at chance" in words(figure)
+
+
+def test_accuracies_are_at_chance_within_what_a_guesser_scores() -> None:
+    """Of 100 items with four choices a guesser has 25% with a standard deviation of 4.33; of two tasks' mean, 3.06."""
+    scores = [("a", 0.33, 0.25), ("a", 0.25, 0.34), ("a", 0.165, 0.25), ("a", 0.16, 0.25)]
+    rows = pd.DataFrame(scores, columns=["dataset", "accuracy_retrained", "accuracy_scratch"])
+    group = {"setting": "equal", "granularity": "depth", "pattern": "dense", "ratio": 0.5, "budget": 1}
+    rows = rows.assign(chance=0.25, clusters=100, method=["m", "n", "o", "p"], **group)
+    assert list(tasks.at_chance(rows, {"a"}, 0.95)) == [True, False, False, False]
+    two = pd.DataFrame({"dataset": ["a", "b", TASK_MEAN], "clusters": [100, 100, 200]})
+    for accuracy, expected in ((0.3099, True), (0.3101, False)):
+        mean = two.assign(chance=0.25, accuracy_retrained=accuracy, accuracy_scratch=0.25, method="m", **group)
+        assert tasks.at_chance(mean, {"a", "b"}, 0.95).iloc[-1] == expected
+
+
+def test_reported_has_intervals_of_the_study(figure_tables: dict[str, Tables]) -> None:
+    tables = figure_tables["whole"]
+    data = FIGURES["reported"].drawing.data(tables)
+    study, paper = data[data["source"] == "study"], data[data["source"] == "paper"]
+    assert paper[["low", "high"]].isna().all(axis=None)
+    sides = study[study["setting"].isin(["pruned", "scratch"])]
+    assert (sides["low"] < sides["value"]).all()
+    assert (sides["value"] < sides["high"]).all()
+    pruned = sides[(sides["panel"] == reported.ACCURACY) & (sides["setting"] == "pruned")]
+    row = pruned[pruned["method"] == "wanda"].iloc[0]
+    full = tables.gaps[(tables.gaps["setting"] == "full") & (tables.gaps["method"] == "wanda")]
+    run = full.loc[(full["ratio"] == row["ratio"]) & (full["pattern"] == row["pattern"]), "retrained"].item()
+    scores = tables.items[tables.items["run"] == run].groupby("task")["score"]
+    error = np.sqrt((scores.var() / scores.size()).sum()) / 2
+    np.testing.assert_allclose(row["high"] - row["low"], 100 * 2 * 1.959964 * error, rtol=1e-6)
+
+
 @pytest.mark.parametrize("study", ["whole", "seeds", "one_budget", "holes"])
 def test_training_curves_draw_their_data(figure_tables: dict[str, Tables], study: str) -> None:
     data = FIGURES["training_curves"].drawing.data(figure_tables[study])
-    for axes, (_, rows) in zip(
-        drawn("training_curves", figure_tables[study]).axes, data.groupby("panel", sort=False), strict=True
-    ):
-        shown = [(float(x), float(y)) for line in axes.lines for x, y in line.get_xydata()]
-        assert sorted(shown) == sorted(columns_of(rows, "tokens", "loss"))
+    panels = drawn("training_curves", figure_tables[study]).axes
+    for axes, (_, rows) in zip(panels, data.groupby("panel", sort=False), strict=True):
+        curves, parent = rows[rows["role"] != "parent"], rows[rows["role"] == "parent"]
+        lines = [line for line in axes.lines if line.get_linestyle() != ":"]
+        shown = [(float(x), float(y)) for line in lines for x, y in line.get_xydata()]
+        assert sorted(shown) == sorted(columns_of(curves, "tokens", "loss"))
+        (level,) = (line for line in axes.lines if line.get_linestyle() == ":")
+        assert list(level.get_ydata()) == [parent["loss"].item()] * 2
         assert {"parent", "retrained", "scratch", "full"} == set(rows["role"])
         assert (rows.groupby("role")["runs"].nunique() == 1).all()
-        assert len(axes.collections) == (4 if study == "seeds" else 0)
+        assert len(axes.collections) == (3 if study == "seeds" else 0)
+        assert axes.get_ylim() == panels[0].get_ylim()
     assert set(data["seeds"]) == {3 if study == "seeds" else 1}
 
 
@@ -164,6 +214,17 @@ def test_pareto_draws_every_model_and_the_fronts(figure_tables: dict[str, Tables
         on_it = data[data[f"front_{cost}"]].sort_values(cost)
         assert list(front.get_ydata()) == list(on_it["loss"])
         assert on_it["loss"].is_monotonic_decreasing
+
+
+def test_pareto_tells_ratios_and_budgets_apart(figure_tables: dict[str, Tables]) -> None:
+    figure = drawn("pareto", figure_tables["whole"])
+    _, *models = figure.axes[0].lines
+    shortgpt = [line for line in models if same_color(line.get_color(), "#0072B2")]
+    looks = {(line.get_markersize(), line.get_fillstyle()) for line in shortgpt}
+    assert len(shortgpt) == len(looks) == len(BUDGETS) * 2
+    assert {fill for _, fill in looks} == {"full", "none"}
+    for name in ("ratio 0.5", "ratio 0.75", "32.8k tokens", "65.5k tokens", "131k tokens"):
+        assert name in words(figure)
 
 
 def test_a_model_is_on_the_front_unless_another_is_better() -> None:

@@ -4,20 +4,27 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import combinations, product
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from figure_world import STUDIES, WITHOUT_TORCH, columns_of, drawn, points, texts, words
 from pruning_vs_scratch.cli import REPOSITORY
-from pruning_vs_scratch.figures.catalogue import FIGURES, needed_tables
+from pruning_vs_scratch.figures import choose
+from pruning_vs_scratch.figures.catalogue import FIGURES, LAW_BUDGETS, figures_of, needed_tables
 from pruning_vs_scratch.figures.save import save
+from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.load import Tables
+from pruning_vs_scratch.tables.power_law import PARAMETERS
 from synthetic_tables import BUDGETS
 
+LABELS = ("ShortGPT", "Minitron-width", "Wanda", "Wanda 2:4")
 TALK = product(FIGURES, ["whole"], ["talk"])
 
 
@@ -44,7 +51,7 @@ def test_axes_are_labelled_and_the_study_is_named(case: tuple[Figure, str]) -> N
     figure, study = case
     for axes in figure.axes:
         if axes.axison:
-            assert axes.get_xlabel()
+            assert axes.get_xlabel() or axes.get_shared_x_axes().get_siblings(axes) != [axes]
             assert axes.get_ylabel() or axes.get_shared_y_axes().get_siblings(axes) != [axes]
     shown = words(figure)
     assert "Study demo: parent 524k tokens" in shown or study == "unmatched"
@@ -56,18 +63,32 @@ def test_axes_are_labelled_and_the_study_is_named(case: tuple[Figure, str]) -> N
 def test_token_budget_draws_its_data(figure_tables: dict[str, Tables], study: str) -> None:
     data = FIGURES["token_budget"].drawing.data(figure_tables[study])
     figure = drawn("token_budget", figure_tables[study])
-    assert len(figure.axes) == data["panel"].nunique() == 4
+    assert list(data["panel"].unique())[:2] == ["depth", "width"]
+    assert len(figure.axes) == data["panel"].nunique() == (3 if study == "one_budget" else 4)
+    assert len({axes.get_ylim() for axes in figure.axes}) == 1
     for axes, (panel, rows) in zip(figure.axes, data.groupby("panel", sort=False), strict=True):
         assert axes.get_title().startswith(str(panel))
-        lines = {line.get_label(): line for line in axes.lines}
-        assert list(lines["parent"].get_ydata()) == [rows["loss_parent"].iloc[0]] * 2
-        assert list(lines["from scratch"].get_ydata()) == list(rows["loss_scratch"])
-        (pruned,) = (
-            line for label, line in lines.items() if label in ("ShortGPT", "Minitron-width", "Wanda", "Wanda 2:4")
-        )
-        assert list(pruned.get_xdata()) == list(rows["budget"])
-        assert list(pruned.get_ydata()) == list(rows["loss_retrained"])
+        (parent,) = (line for line in axes.lines if line.get_label() == "parent")
+        assert list(parent.get_ydata()) == [rows["loss_parent"].iloc[0]] * 2
+        scratch = [list(line.get_ydata()) for line in axes.lines if line.get_label() == "from scratch"]
+        by_method = [method for _, method in rows.groupby(["method", "pattern"], sort=False)]
+        assert scratch == [list(method["loss_scratch"]) for method in by_method]
+        pruned = [line for line in axes.lines if line.get_label() in LABELS]
+        for line, method in zip(pruned, by_method, strict=True):
+            assert list(line.get_xdata()) == list(method["budget"])
+            assert list(line.get_ydata()) == list(method["loss_retrained"])
         assert [text.get_text()[:4] for text in axes.texts] == [f"{gap:.2f}"[:4] for gap in rows["gap"]]
+
+
+def test_a_family_of_one_budget_is_in_a_panel_with_its_granularity() -> None:
+    columns = ["panel", "granularity", "ratio", "budget"]
+    rows = [
+        ("depth", "depth", 0.5, 1), ("sparse, unstructured", "sparse", 0.5, 1),
+        ("sparse, unstructured", "sparse", 0.5, 2), ("sparse, 2:4", "sparse", 0.5, 2),
+        ("sparse, 4:8", "sparse", 0.7, 2),
+    ]  # fmt: skip
+    found = choose.gathered(pd.DataFrame(rows, columns=columns))
+    assert list(found["panel"]) == ["depth", "sparse", "sparse", "sparse", "sparse, 4:8"]
 
 
 def test_a_baseline_that_methods_share_is_drawn_at_the_budgets_of_all(
@@ -85,18 +106,23 @@ def test_a_baseline_that_methods_share_is_drawn_at_the_budgets_of_all(
 def test_full_budget_draws_its_data(figure_tables: dict[str, Tables]) -> None:
     data = FIGURES["full_budget"].drawing.data(figure_tables["whole"])
     losses, gaps = drawn("full_budget", figure_tables["whole"]).axes
-    bars = [bar.get_width() for bar in losses.patches]
-    assert bars == [*data["loss_retrained"], *data["loss_scratch"]]
+    assert [x for x, _ in points(losses)] == data[["loss_retrained", "loss_scratch"]].to_numpy().ravel().tolist()
+    parents = [line for line in losses.lines if line.get_linestyle() == ":"]
+    assert [list(line.get_xdata()) for line in parents] == [[data["loss_parent"].mean()] * 2]
+    assert losses.get_xlim()[0] > 0.9 * data["loss_parent"].min()
     assert [x for x, _ in points(gaps)] == list(data["gap"])
     assert [label.get_text() for label in losses.get_yticklabels()][-1] == "Wanda 2:4 0.5"
 
 
 def test_ratio_draws_its_data(figure_tables: dict[str, Tables]) -> None:
     data = FIGURES["ratio"].drawing.data(figure_tables["whole"])
-    (axes,) = drawn("ratio", figure_tables["whole"]).axes
+    panels = drawn("ratio", figure_tables["whole"]).axes
     assert set(data["budget"]) == {max(BUDGETS)}
-    assert points(axes) == columns_of(data, "x", "gap")
-    assert list(axes.get_xticks()) == [0.5, 0.75]
+    assert [axes.get_title() for axes in panels] == list(data["panel"].unique()) == ["depth", "width", "sparse"]
+    for axes, (_, rows) in zip(panels, data.groupby("panel", sort=False), strict=True):
+        assert points(axes) == columns_of(rows, "x", "gap")
+        assert list(axes.get_xticks()) == [0.5, 0.75]
+        assert axes.get_ylim() == panels[0].get_ylim()
 
 
 def test_a_figure_without_data_says_so(figure_tables: dict[str, Tables]) -> None:
@@ -158,8 +184,55 @@ def test_a_figure_reads_the_tables_that_its_entry_names(
     monkeypatch.setattr(Tables, "_read", watched)
     for study in ("whole", "seeds"):
         drawn(name, Tables(figure_tables[study].folder))
-    assert seen == set(FIGURES[name].needs)
-    assert set(FIGURES[name].needs) <= set(needed_tables())
+    assert seen == set(FIGURES[name].tables)
+    assert set(FIGURES[name].tables) <= set(needed_tables(FIGURES.values()))
+
+
+BLOCK = {"methods": ["wanda"], "ratios": [0.5], "retrain": [4096]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "lacking"),
+    [
+        ({"matrix": [BLOCK]}, {"full_budget", "transfer", "crossover", "importance", "shape_search"}),
+        ({"matrix": [BLOCK | {"full": [4096]}]}, {"crossover", "importance", "shape_search"}),
+        ({"matrix": [BLOCK | {"retrain": [4096, 8192]}]}, {"full_budget", "crossover", "importance", "shape_search"}),
+        ({"matrix": [BLOCK | {"retrain": [4096, 8192, 16384]}]}, {"full_budget", "importance", "shape_search"}),
+        ({"matrix": [BLOCK, BLOCK | {"methods": ["sparsegpt"], "retrain": [8192]}, BLOCK | {"methods": ["shortgpt"]}]},
+         {"full_budget", "transfer", "crossover", "shape_search"}),
+    ],
+)  # fmt: skip
+def test_a_study_has_the_figures_for_which_its_configuration_gives_data(
+    smoke: dict[str, Any], changes: dict[str, Any], lacking: set[str]
+) -> None:
+    assert set(figures_of(Study(smoke | changes))) == set(FIGURES) - lacking
+
+
+def test_a_study_without_tasks_has_no_figure_of_them(smoke: dict[str, Any]) -> None:
+    assert "tasks" in figures_of(Study(smoke))
+    smoke["evaluation"]["tasks"] = {}
+    assert "tasks" not in figures_of(Study(smoke))
+
+
+def test_a_search_of_shapes_gives_its_figure(study_values: Callable[[str], dict[str, Any]]) -> None:
+    assert "shape_search" in figures_of(Study(study_values("demo-shapes")))
+
+
+def test_a_law_needs_as_many_budgets_as_the_catalogue_says() -> None:
+    assert LAW_BUDGETS == PARAMETERS
+
+
+def test_the_answer_draws_its_data_on_one_axis_of_gaps(figure_tables: dict[str, Tables]) -> None:
+    data = FIGURES["answer"].drawing.data(figure_tables["whole"])
+    equal, full = drawn("answer", figure_tables["whole"]).axes
+    for axes, setting in ((equal, "equal"), (full, "full")):
+        assert sorted(points(axes)) == sorted(columns_of(data[data["setting"] == setting], "x", "gap"))
+    assert equal.get_ylim() == full.get_ylim()
+    assert list(equal.get_xticks()) == list(full.get_xticks()) == list(BUDGETS)
+    step = max(abs(np.log(data["x"] / data["budget"])))
+    assert step < np.log(2) / 2
+    (alone,) = drawn("answer", figure_tables["no_full"]).axes
+    assert alone.get_title() == "scratch on as many tokens as retraining"
 
 
 def test_the_lists_of_figures_and_printed_tables_are_read_without_matplotlib_or_pandas() -> None:

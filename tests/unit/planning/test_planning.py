@@ -23,7 +23,7 @@ from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.figures import plan as figure
 from pruning_vs_scratch.figures import style
-from pruning_vs_scratch.figures.catalogue import FIGURES
+from pruning_vs_scratch.figures.catalogue import figures_of
 from pruning_vs_scratch.planning.estimate import Load
 from pruning_vs_scratch.planning.jobs import Job, JobGraph, job_graph
 from pruning_vs_scratch.planning.measure import merged
@@ -45,7 +45,7 @@ BILLION = 10**9
 def plan_of(values: Values, device: str | None = None) -> Plan:
     study = Study(values)
     throughput = ThroughputTable.read([REPOSITORY / SHIPPED])
-    return Plan(study, throughput, device or study.config.cluster.device, FIGURES, PAGES)
+    return Plan(study, throughput, device or study.config.cluster.device, figures_of(study), PAGES)
 
 
 def rate(**changes: Any) -> Rate:
@@ -139,7 +139,7 @@ def test_only_jobs_that_the_results_need_are_counted() -> None:
 
 @given(studies())
 def test_every_file_that_a_job_reads_is_made_by_another_and_every_run_by_one(study: Study) -> None:
-    graph = job_graph(study, FIGURES, PAGES)
+    graph = job_graph(study, figures_of(study), PAGES)
     made = [path for job in graph.jobs for path in job.outputs]
     assert len(set(made)) == len(made)
     assert {path for job in graph.jobs for path in job.inputs} <= set(made)

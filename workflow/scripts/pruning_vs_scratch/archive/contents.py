@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.figures.catalogue import FIGURES
+from pruning_vs_scratch.figures.catalogue import FIGURES, figures_of
 from pruning_vs_scratch.figures.save import METADATA
 from pruning_vs_scratch.files import MASK_LEARNING_FILE, PRUNING_FILE, RECORDS
 from pruning_vs_scratch.study import Study
@@ -44,7 +44,8 @@ def archived_files(study: Study, weights: bool = False) -> list[Path]:
         if not needed.exists():
             raise UserError(f"{needed} is missing: run study {study.name} to its end first")
     files = {file for name in CODE for file in _below(Path(name))}
-    files |= set(_below(paths.figures))
+    without = FIGURES.keys() - figures_of(study)
+    files |= {file for file in _below(paths.figures) if file.stem not in without}
     files |= {file for file in _below(paths.results) if _is_of(study, file, weights)}
     files |= {path for _, path in manifest_paths(study) if path.exists()}
     return sorted(files)
@@ -57,7 +58,7 @@ def small_files(study: Study) -> tuple[list[Path], list[Path]]:
         UserError: the study is not finished, or a picture is missing.
     """
     paths = study.paths
-    pictures = [paths.figures / f"{name}.{kind}" for name in FIGURES for kind in METADATA]
+    pictures = [paths.figures / f"{name}.{kind}" for name in figures_of(study) for kind in METADATA]
     if missing := [picture for picture in pictures if not picture.exists()]:
         raise UserError(f"{missing[0]} is missing: run study {study.name} to its end first")
     kept = [file for file in archived_files(study) if _serves_to_redraw(study, file)]

@@ -37,6 +37,7 @@ def redraw(folder: Path, listing: Listing, restyle: Restyle) -> dict[str, Match]
         archived = Path("archived")
         config = Path("results", listing.study, "config.yaml")
         study = Study(read_study_file(config))
+        restyle = restyle.of(study)
         lacking = {name for name in listing.left_out if Path(name).stem in restyle.figures}
         tables = Tables(study.paths.tables)
         taken = {"curves": tables.curves, "importance": tables.importance} if listing.is_small else {}

@@ -1,14 +1,16 @@
 """How a person wants the figures of an archive: which, of which methods, and in which look."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from pruning_vs_scratch.config.figures import FigureSize
 from pruning_vs_scratch.figures import style
-from pruning_vs_scratch.figures.catalogue import FIGURES
+from pruning_vs_scratch.figures.catalogue import FIGURES, figures_of
 from pruning_vs_scratch.figures.look import USUAL, Look, refuse_unknown
 from pruning_vs_scratch.figures.save import save
+from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.load import Tables
 
 
@@ -16,10 +18,15 @@ from pruning_vs_scratch.tables.load import Tables
 class Restyle:
     """What differs from the figures that a study draws; without a value, nothing."""
 
-    figures: Sequence[str] = tuple(FIGURES)
+    figures: Sequence[str] = ()
+    """Those that are drawn; none: all that the study has."""
     methods: Sequence[str] = ()
     """Those that are shown; none: all."""
     look: Look = USUAL
+
+    def of(self, study: Study) -> Self:
+        """The same with the names of the figures to draw of a study."""
+        return replace(self, figures=self.figures or tuple(figures_of(study)))
 
     def draw(self, folder: Path, study: str, out: Path, size: FigureSize) -> None:
         """Draw the figures of a study's tables, at its own size unless the look has another.

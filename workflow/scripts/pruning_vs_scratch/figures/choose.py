@@ -30,4 +30,17 @@ def _family(rows: pd.DataFrame) -> pd.DataFrame:
     ratio = budgets.index[budgets == budgets.max()].min()
     granularity, pattern = rows["granularity"].iloc[0], rows["pattern"].iloc[0]
     name = f"{granularity}, {pattern}" if granularity == "sparse" else granularity
-    return rows[rows["ratio"] == ratio].assign(panel=name)
+    family: pd.DataFrame = rows[rows["ratio"] == ratio].assign(panel=name)
+    return family
+
+
+def gathered(drawn: pd.DataFrame) -> pd.DataFrame:
+    """Families of one budget, which would be single points, in a panel with the others of their granularity and ratio.
+
+    ``drawn`` are the comparisons of families, each with its ``panel``.
+    """
+    kin = drawn.groupby(["granularity", "ratio"], sort=False)
+    single = drawn.groupby("panel")["budget"].transform("nunique") == 1
+    joined = single.groupby([drawn["granularity"], drawn["ratio"]]).transform("any")
+    several = kin["panel"].transform("nunique") > 1
+    return drawn.assign(panel=drawn["panel"].where(~(joined & several), drawn["granularity"]))

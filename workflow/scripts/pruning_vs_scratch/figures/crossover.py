@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import offset_copy
 
-from pruning_vs_scratch.figures import choose, style
+from pruning_vs_scratch.figures import choose, findings, style
 from pruning_vs_scratch.tables.crossover import Crossover
 from pruning_vs_scratch.tables.load import COLUMNS as STORED
 from pruning_vs_scratch.tables.load import Tables
@@ -43,7 +43,7 @@ def draw(tables: Tables, study: str) -> Figure:
             f"with its interval. Nothing is stated beyond {FAR:g} times the largest budget."
         )
         style.explain(figure, drawn, handles, note, columns=1)
-    style.name_study(figure, tables, study)
+    style.name_study(figure, tables, study, findings.crossover(drawn))
     return figure
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pruning_vs_scratch.figures import choose, style
+from pruning_vs_scratch.figures import choose, findings, style
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.load import Tables, records
 
@@ -29,7 +29,8 @@ def data(tables: Tables) -> pd.DataFrame:
     order = gaps.drop_duplicates(["granularity", "method", "pattern"]).sort_values("granularity", key=_place)
     headings = order["granularity"].ne(order["granularity"].shift()).cumsum()
     rows = order[["granularity", "method", "pattern"]].assign(row=range(len(order)) + headings)
-    return gaps.merge(rows, on=["granularity", "method", "pattern"]).reindex(columns=COLUMNS)
+    placed: pd.DataFrame = gaps.merge(rows, on=["granularity", "method", "pattern"]).reindex(columns=COLUMNS)
+    return placed
 
 
 def _place(granularities: pd.Series) -> pd.Series:
@@ -43,22 +44,20 @@ def draw(tables: Tables, study: str) -> Figure:
     if drawn.empty:
         style.say_nothing_to_draw(figure.subplots(), "This study compares nothing at equal or full budgets.")
     else:
-        panels = figure.subplots(1, 2, sharey=True)
-        for axes, (setting, title) in zip(panels, style.SETTING_TITLES.items(), strict=True):
-            _draw_panel(axes, drawn[drawn["setting"] == setting], style.series_styles(tables.gaps), title)
+        settings, styles = style.settings_of(drawn), style.series_styles(tables.gaps)
+        panels = figure.subplots(1, len(settings), sharey=True, squeeze=False)[0]
+        for axes, setting in zip(panels, settings, strict=True):
+            _draw_panel(axes, drawn[drawn["setting"] == setting], styles, style.SETTING_TITLES[setting])
         _name_rows(panels[0], drawn)
         note = f"Ratio {drawn['ratio'].iloc[0]:g}, retraining on {token_label(drawn['budget'].iloc[0])} tokens."
         style.explain(figure, drawn, [style.matched(drawn["margin"].iloc[0])], note, columns=1)
-    style.name_study(figure, tables, study)
+    style.name_study(figure, tables, study, findings.granularity(drawn))
     return figure
 
 
 def _draw_panel(axes: Axes, rows: pd.DataFrame, styles: style.Styles, title: str) -> None:
     axes.set_title(title)
     style.gap_axis(axes)
-    if rows.empty:
-        style.say_empty(axes)
-        return
     style.mark_matched(axes, rows["margin"].iloc[0])
     for row in records(rows):
         style.interval(axes, row, "gap", row["row"], styles[(row["method"], row["pattern"])])

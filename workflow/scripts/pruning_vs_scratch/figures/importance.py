@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pruning_vs_scratch.figures import style
+from pruning_vs_scratch.figures import findings, style
 from pruning_vs_scratch.pruning.catalogue import label_of, methods
 from pruning_vs_scratch.tables.importance import HIGH, LOW
 from pruning_vs_scratch.tables.load import Tables
@@ -56,8 +56,13 @@ def draw(tables: Tables, study: str) -> Figure:
         _draw_panel(axes, rows, looks)
     if panels:
         style.legend(figure, [look.marker_handle() for look in looks.values()], _note(drawn), 2)
-    style.name_study(figure, tables, study)
+    style.name_study(figure, tables, study, findings.importance(drawn, _names(drawn)))
     return figure
+
+
+def _names(drawn: pd.DataFrame) -> dict[str, str]:
+    """What methods are called."""
+    return {method: style.series_label(method, "dense") for method in map(str, drawn["method"].unique())}
 
 
 def _looks(drawn: pd.DataFrame) -> dict[float, style.SeriesStyle]:
@@ -77,7 +82,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, looks: dict[float, style.SeriesS
         colour = looks[ratio].colour if several and ratio in looks else style.SCRATCH_COLOUR
         _draw_scores(axes, scores[scores["ratio"] == ratio], colour)
     _draw_removed(axes, rows[rows["removed"] > 0], looks)
-    axes.set_title(style.series_label(rows["method"].iloc[0], "dense"))
+    axes.set_title(_names(rows)[rows["method"].iloc[0]])
     measure = rows["measure"].iloc[0]
     axes.set_ylabel(_axes_labels().get(measure, measure))
     axes.set_xlabel("block of the parent")

@@ -1,24 +1,32 @@
 """Loss against what a model costs: parameters, FLOPs of a forward pass, and tokens read; and the Pareto fronts."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from pruning_vs_scratch.figures import choose, style
+from pruning_vs_scratch.figures import choose, findings, style, words
 from pruning_vs_scratch.study.names import token_label
-from pruning_vs_scratch.tables.load import Tables
+from pruning_vs_scratch.tables.load import Tables, records
 
-HEIGHT = 3.7
+Fill = Literal["full", "left", "right", "bottom", "top", "none"]
+HEIGHT = 4.1
 COSTS = {
     "params_nonzero": "parameters kept",
     "forward_flops_theoretical": "FLOPs of a forward pass",
     "tokens_total": "tokens read, pretraining\nincluded (logarithmic)",
 }
+FRONTS = {
+    "front_params_nonzero": "parameters",
+    "front_forward_flops_theoretical": "FLOPs",
+    "front_tokens_total": "tokens read",
+}
+"""What the front of each is called in the title."""
 WITHOUT_PRETRAINING = "tokens read since the\nparent's pretraining (logarithmic)"
 """Label of the last where nobody says what the parent was trained on."""
 MODEL = ["role", "method", "granularity", "pattern", "target_ratio", "tokens_train"]
@@ -26,10 +34,14 @@ MODEL = ["role", "method", "granularity", "pattern", "target_ratio", "tokens_tra
 FRONT_POINTS, HALO_POINTS = 4.0, 9.0
 """Width of a front's line, and of the halo around each model on it."""
 ROLES: dict[str, dict[str, Any]] = {
-    "parent": {"marker": "h", "markerfacecolor": "black", "label": "parent, unpruned"},
-    "scratch": {"marker": "o", "markerfacecolor": "white", "label": "from scratch"},
+    "parent": {"marker": "h", "label": "parent, unpruned"},
+    "scratch": {"marker": "x", "label": "from scratch"},
 }
 """Looks of models that no single method makes."""
+LEAST_POINTS, MOST_POINTS = 3.0, 6.5
+"""Sizes of the markers of the smallest and the largest budget of retraining."""
+FILLS: tuple[Fill, ...] = ("full", "none", "left", "bottom", "right", "top")
+"""How markers of the ratios are filled, from the least on."""
 
 COLUMNS = [*MODEL, "loss", *COSTS, *(f"front_{cost}" for cost in COSTS), "seeds", "sequences", "dataset", "runs"]
 
@@ -87,8 +99,8 @@ def draw(tables: Tables, study: str) -> Figure:
             _draw_panel(axes, drawn, cost, styles)
             axes.set_xlabel(label if cost != "tokens_total" or _pretraining_is_known(tables) else WITHOUT_PRETRAINING)
         panels[0].set_ylabel(f"loss on {drawn['dataset'].iloc[0]} (nats per token)")
-        style.legend(figure, _handles(drawn, styles), _note(drawn), columns=4)
-    style.name_study(figure, tables, study)
+        style.legend(figure, _handles(drawn, styles), _note(drawn), columns=5)
+    style.name_study(figure, tables, study, findings.pareto(drawn, FRONTS))
     return figure
 
 
@@ -100,16 +112,31 @@ def _front() -> dict[str, Any]:
 def _draw_panel(axes: Axes, drawn: pd.DataFrame, cost: str, styles: style.Styles) -> None:
     front = drawn[drawn[f"front_{cost}"]].sort_values(cost)
     axes.step(front[cost], front["loss"], where="post", label="front", **_front())
-    for role, look in ROLES.items():
-        rows = drawn[drawn["role"] == role]
-        axes.plot(rows[cost], rows["loss"], color="black", linestyle="", **look)
-    for key, rows in style.series(drawn[drawn["role"] == "retrained"]):
-        axes.plot(rows[cost], rows["loss"], styles[key].marker, color=styles[key].colour, label=styles[key].label)
+    sizes, fills = _sizes(drawn), _fills(drawn)
+    for row in records(drawn):
+        size = style.scaled(sizes.get(row["tokens_train"], MOST_POINTS))
+        look = ROLES.get(row["role"], {}) | {"color": "black"}
+        if row["role"] == "retrained":
+            method = styles[(row["method"], row["pattern"])]
+            look = {"color": method.colour, "marker": method.marker, "fillstyle": fills[row["target_ratio"]]}
+        axes.plot([row[cost]], [row["loss"]], markersize=size, **look)
     if cost == "tokens_total":
         style.log_axis(axes, drawn[cost])
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.xaxis.set_major_formatter(_formatter(cost))
+
+
+def _sizes(drawn: pd.DataFrame) -> dict[float, float]:
+    """Size of a marker by the tokens of retraining."""
+    budgets = sorted(drawn.loc[drawn["role"] == "retrained", "tokens_train"].unique())
+    return dict(zip(budgets, np.linspace(LEAST_POINTS, MOST_POINTS, len(budgets) + 1)[1:], strict=True))
+
+
+def _fills(drawn: pd.DataFrame) -> dict[float, Fill]:
+    """How a marker is filled, by the ratio."""
+    ratios = sorted(drawn.loc[drawn["role"] == "retrained", "target_ratio"].unique())
+    return {ratio: FILLS[i % len(FILLS)] for i, ratio in enumerate(ratios)}
 
 
 def _formatter(cost: str) -> EngFormatter | Callable[[float, float], str]:
@@ -121,11 +148,18 @@ def _handles(drawn: pd.DataFrame, styles: style.Styles) -> list[Line2D]:
     retrained = style.series(drawn[drawn["role"] == "retrained"])
     methods = [styles[key].marker_handle() for key, _ in retrained]
     roles = [style.entry(color="black", linestyle="", **look) for look in ROLES.values()]
-    return [*methods, *roles, style.entry("Pareto front", **_front())]
+    grey: dict[str, Any] = {"color": style.PARENT_COLOUR, "linestyle": "", "marker": "o"}
+    ratios = [style.entry(f"ratio {ratio:g}", fillstyle=fill, **grey) for ratio, fill in _fills(drawn).items()]
+    budgets = [
+        style.entry(f"{token_label(int(budget))} tokens", markersize=style.scaled(size), **grey)
+        for budget, size in _sizes(drawn).items()
+    ]
+    return [*methods, *roles, *ratios, *budgets, style.entry("Pareto front", **_front())]
 
 
 def _note(drawn: pd.DataFrame) -> str:
     return (
+        "Shapes: methods. Sizes: tokens of retraining or, from scratch, of training. "
         f"Mean loss over {drawn['sequences'].min()} sequences of {drawn['dataset'].iloc[0]} and "
-        f"{style.plural(int(drawn['seeds'].max()), 'seed')}. FLOPs at length 2,048, without masked weights."
+        f"{words.plural(int(drawn['seeds'].max()), 'seed')}. FLOPs at length 2,048, without masked weights."
     )

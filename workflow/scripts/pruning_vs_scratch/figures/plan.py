@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from pruning_vs_scratch.figures import style
+from pruning_vs_scratch.figures import style, words
 from pruning_vs_scratch.planning.jobs import STAGES
 from pruning_vs_scratch.planning.plan import Plan
 from pruning_vs_scratch.planning.text import LEAST_HOURS, hours
@@ -82,7 +82,7 @@ def draw(plan: Plan) -> Figure:
     style.legend(figure, [marked], _note(plan), columns=1)
     unit, name = ("core_hours", "core-hours") if plan.device == PROCESSOR else ("gpu_hours", "GPU-hours")
     total = f"{hours(plan.stages[unit].sum())} {name} on {plan.device}"
-    style.title(figure, f"Study {plan.study.name}, before it is run: {total}")
+    style.head(figure, f"Study {plan.study.name}, before it is run: {total}")
     return figure
 
 
@@ -98,7 +98,7 @@ def _places(drawn: pd.DataFrame) -> dict[str, tuple[float, float]]:
 def _words(row: dict[str, Any]) -> str:
     spent, unit = (row["gpu_hours"], "GPU-h") if row["gpu_hours"] else (row["core_hours"], "core-h")
     told = f"\n{hours(spent)} {unit}" if spent >= LEAST_HOURS else ""
-    return f"{row['stage']}\n{style.plural(row['jobs'], 'job')}{told}"
+    return f"{row['stage']}\n{words.plural(row['jobs'], 'job')}{told}"
 
 
 def _box(axes: Axes, place: tuple[float, float], words: str, colour: str) -> Text:

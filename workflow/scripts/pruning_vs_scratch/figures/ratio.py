@@ -1,23 +1,25 @@
-"""The gap at equal budgets against the pruning ratio."""
+"""The gap at equal budgets against the pruning ratio, a panel per granularity."""
 
 import numpy as np
 import pandas as pd
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pruning_vs_scratch.figures import choose, style
+from pruning_vs_scratch.figures import choose, findings, style
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.load import Tables
 
-DODGE_SHARE = 0.02
-"""Sideways distance of neighbouring series, as a share of the range of ratios: their intervals stay apart."""
+BESIDE = 3
+DODGE_SHARE, PAD_SHARE = 0.05, 0.2
+"""Sideways distance of neighbouring series, and room beside the ratios, as shares of their range."""
 ONE_RATIO_RANGE = 0.25
 """Stands for the range where there is one ratio only."""
 
+PANEL_HEIGHT = 2.3
+
 COLUMNS = [
-    "method", "pattern", "granularity", "ratio", "x", "gap", "low", "high", "budget", "margin", "seeds", "sequences",
-    "dataset", "confidence", "retrained", "scratch",
+    "panel", "method", "pattern", "granularity", "ratio", "x", "gap", "low", "high", "budget", "margin", "seeds",
+    "sequences", "dataset", "confidence", "retrained", "scratch",
 ]  # fmt: skip
 
 
@@ -27,9 +29,14 @@ def data(tables: Tables) -> pd.DataFrame:
     if equal.empty:
         return pd.DataFrame(columns=COLUMNS)
     drawn = equal[equal["budget"] == choose.most_common(equal["budget"])].reset_index(drop=True)
-    series = drawn.groupby(["method", "pattern"], sort=False).ngroup()
     step = DODGE_SHARE * _range(drawn["ratio"])
-    return drawn.assign(x=drawn["ratio"] + step * (series - series.max() / 2)).reindex(columns=COLUMNS)
+    series = drawn.groupby(["method", "pattern"], sort=False).ngroup()
+    place = series.groupby(drawn["granularity"]).transform(lambda numbers: pd.factorize(numbers)[0])
+    aside = place - place.groupby(drawn["granularity"]).transform("max") / 2
+    placed: pd.DataFrame = drawn.assign(panel=drawn["granularity"], x=drawn["ratio"] + step * aside).reindex(
+        columns=COLUMNS
+    )
+    return placed
 
 
 def _range(ratios: pd.Series) -> float:
@@ -37,36 +44,35 @@ def _range(ratios: pd.Series) -> float:
 
 
 def draw(tables: Tables, study: str) -> Figure:
-    """One line per method and pattern, with intervals, zero and the margin."""
+    """A line per method and pattern, with intervals, zero and the margin, on one axis of gaps."""
     drawn = data(tables)
-    figure = style.new_figure(1, 3.6)
-    axes = figure.subplots()
-    axes.set_xlabel("pruning ratio")
-    axes.set_ylabel("gap, scratch minus pruned\n(nats per token)")
-    if drawn.empty:
-        style.say_nothing_to_draw(axes, "This study compares nothing\nat equal budgets.")
-    else:
-        _draw_series(axes, drawn, style.series_styles(tables.gaps))
-        note = f"Both sides trained on {token_label(drawn['budget'].iloc[0])} tokens."
-        style.explain(figure, drawn, _handles(drawn, axes), note, columns=2)
-    style.name_study(figure, tables, study)
+    nothing = "This study compares nothing\nat equal budgets."
+    figure, panels = style.panels(drawn, PANEL_HEIGHT, 1.2, nothing, beside=BESIDE, shared=("x", "y"))
+    styles = style.series_styles(tables.gaps)
+    for axes, name, rows in panels:
+        _draw_panel(axes, name, rows, styles)
+    if panels:
+        first = panels[0][0]
+        first.set_ylabel(style.GAP_LABEL)
+        _ratio_axis(first, drawn["ratio"])
+        handles = [*(styles[key].handle() for key, _ in style.series(drawn)), style.matched(drawn["margin"].iloc[0])]
+        note = f"Both sides trained on {token_label(drawn['budget'].iloc[0])} tokens. {style.ABOVE_ZERO}"
+        style.explain(figure, drawn, handles, note, columns=4 if len(panels) > 1 else 2)
+    style.name_study(figure, tables, study, findings.ratio(drawn))
     return figure
 
 
-def _draw_series(axes: Axes, drawn: pd.DataFrame, styles: style.Styles) -> None:
-    margin = drawn["margin"].iloc[0]
-    axes.axhspan(-margin, margin, color=style.BAND_COLOUR, lw=0)
-    axes.axhline(0, color="black", lw=0.6)
-    for key, line in style.series(drawn):
+def _draw_panel(axes: Axes, name: str, rows: pd.DataFrame, styles: style.Styles) -> None:
+    style.mark_matched_across(axes, rows["margin"].iloc[0])
+    for key, line in style.series(rows):
         look = styles[key]
         around = np.stack([line["gap"] - line["low"], line["high"] - line["gap"]])
-        axes.errorbar(line["x"], line["gap"], yerr=around, color=look.colour, marker=look.marker, label=look.label)
-    ratios = sorted(drawn["ratio"].unique())
-    pad = 0.15 * _range(drawn["ratio"])
-    axes.set_xlim(ratios[0] - pad, ratios[-1] + pad)
-    axes.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
+        axes.errorbar(line["x"], line["gap"], yerr=around, color=look.colour, marker=look.marker, lw=style.thin())
+    axes.set_title(name)
+    axes.set_xlabel("pruning ratio")
 
 
-def _handles(drawn: pd.DataFrame, axes: Axes) -> list[Artist]:
-    series, _ = axes.get_legend_handles_labels()
-    return [*series, style.matched(drawn["margin"].iloc[0])]
+def _ratio_axis(axes: Axes, ratios: pd.Series) -> None:
+    values, pad = sorted(ratios.unique()), PAD_SHARE * _range(ratios)
+    axes.set_xlim(values[0] - pad, values[-1] + pad)
+    axes.set_xticks(values, [f"{ratio:g}" for ratio in values])

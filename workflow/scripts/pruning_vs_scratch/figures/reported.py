@@ -7,10 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from scipy import special
 
-from pruning_vs_scratch.figures import choose, style, token_budget
-from pruning_vs_scratch.tables.items import TASK_MEAN
-from pruning_vs_scratch.tables.load import Tables, records
+from pruning_vs_scratch.figures import choose, findings, style, words
+from pruning_vs_scratch.tables.items import TASK_MEAN, task_mean_rows
+from pruning_vs_scratch.tables.load import GROUP, Tables, records
 from pruning_vs_scratch.tables.reported import BILLION, GRADES, SIDES, best_graded, with_patterns
 
 SOURCES = ("paper", "study")
@@ -33,10 +34,17 @@ GRADE_SIGNS = {"read_off": "*", "secondary": "†", "preliminary": "‡"}
 """What stands behind such a number where it is written."""
 GAP_FLOOR, GAP_HEIGHT = 0.88, 0.95
 """Where the row of gaps begins and where its numbers stand, as shares of the panel's height."""
+ROW_INCHES, ROW_MARGIN = 0.3, 0.9
+"""Height of a row of accuracies, and of what surrounds all of them."""
+ASIDE = 0.2
+"""How far the two sides of a row of accuracies stand from its middle; rows are 1 apart."""
 PARENT_PLACE = 0.04
 """Where the marker of a parent stands that has one, as a share of the panel's width: left of all budgets."""
 
-COLUMNS = ["source", "panel", "setting", "method", "pattern", "ratio", "budget", "quantity", "value", "precision"]
+COLUMNS = [
+    "source", "panel", "setting", "method", "pattern", "ratio", "budget", "quantity", "value", "low", "high",
+    "precision",
+]  # fmt: skip
 
 
 def data(tables: Tables) -> pd.DataFrame:
@@ -69,7 +77,7 @@ def _paper_accuracies(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _study_losses(tables: Tables, panel: str) -> pd.DataFrame:
     """The study's losses of the paper's method or, without it, of the first one; the first and last gap, as there."""
-    rows = token_budget.data(tables)
+    rows = choose.families(choose.measured(tables, "equal"))
     rows = rows[rows["panel"] == panel]
     chosen = rows[rows["method"] == LOSSES[panel]]
     if chosen.empty:
@@ -83,9 +91,18 @@ def _study_losses(tables: Tables, panel: str) -> pd.DataFrame:
 def _study_accuracies(tables: Tables) -> pd.DataFrame:
     rows = tables.task_gaps
     rows = rows[(rows["setting"] == "full") & (rows["dataset"] == TASK_MEAN) & rows["difference"].notna()]
-    rows = _at_most_common(rows, "ratio", "budget")
-    accuracies = _long(rows.assign(panel=ACCURACY), {"pruned": "accuracy_retrained", "scratch": "accuracy_scratch"})
-    return accuracies.assign(quantity="avg_acc", value=100 * accuracies["value"])
+    rows = _at_most_common(rows, "ratio", "budget").assign(panel=ACCURACY)
+    if rows.empty:
+        return rows
+    rows = rows.merge(tables.gaps[[*GROUP, "retrained", "scratch", "confidence"]], on=list(GROUP))
+    means = task_mean_rows(tables.items).set_index("run")["stderr"]
+    for side in ("retrained", "scratch"):
+        accuracy, error = rows[f"accuracy_{side}"], rows[side].map(lambda runs: means[runs.split(";")].mean())
+        half = special.ndtri((1 + rows["confidence"]) / 2) * error
+        rows = rows.assign(**{f"accuracy_{side}_low": accuracy - half, f"accuracy_{side}_high": accuracy + half})
+    accuracies = _long(rows, {"pruned": "accuracy_retrained", "scratch": "accuracy_scratch"})
+    in_percent = {name: 100 * accuracies[name] for name in ("value", "low", "high")}
+    return accuracies.assign(quantity="avg_acc", **in_percent)
 
 
 def _at_most_common(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
@@ -96,9 +113,12 @@ def _at_most_common(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 
 def _long(rows: pd.DataFrame, sides: dict[str, str]) -> pd.DataFrame:
-    """A row per side of each comparison."""
+    """A row per side of each comparison, with the interval of what has one."""
     facts = rows[["panel", "method", "pattern", "ratio", "budget"]]
-    parts = [facts.assign(setting=side, value=rows[column]) for side, column in sides.items()]
+    parts = [
+        facts.assign(setting=side, value=rows[column], low=rows.get(f"{column}_low"), high=rows.get(f"{column}_high"))
+        for side, column in sides.items()
+    ]
     return pd.concat(parts, ignore_index=True).assign(source="study", precision="measured")
 
 
@@ -106,15 +126,17 @@ def draw(tables: Tables, study: str) -> Figure:
     """A row per figure of the paper: the paper's numbers on the left, the study's on the right."""
     drawn = data(tables)
     scales = {"paper": PAPER, "study": f"study {study}: {style.parent_scale(tables)}"}
-    figure = style.new_figure(2, PANEL_HEIGHT * len(PANELS) + 1.1)
-    grid = figure.subplots(len(PANELS), len(SOURCES))
+    methods = drawn[drawn["panel"] == ACCURACY].groupby("source")["setting"].value_counts().max() if len(drawn) else 0
+    heights = [PANEL_HEIGHT, PANEL_HEIGHT, max(PANEL_HEIGHT, ROW_INCHES * methods + ROW_MARGIN)]
+    figure = style.new_figure(2, sum(heights) + 1.1)
+    grid = figure.subplots(len(PANELS), len(SOURCES), height_ratios=heights)
     for line, panel in zip(grid, PANELS, strict=True):
         for axes, source in zip(line, SOURCES, strict=True):
             rows = drawn[(drawn["panel"] == panel) & (drawn["source"] == source)]
             _draw_panel(axes, panel, rows)
             axes.set_title(f"{scales[source]}\n{_subtitle(panel, rows)}")
     style.legend(figure, _handles(drawn), _note(tables), columns=2)
-    style.name_study(figure, tables, study)
+    style.name_study(figure, tables, study, findings.reported(drawn))
     return figure
 
 
@@ -140,6 +162,8 @@ def _draw_losses(axes: Axes, rows: pd.DataFrame) -> None:
     for side in ("pruned", "scratch"):
         line = rows[rows["setting"] == side]
         axes.plot(line["budget"], line["value"], color=COLOURS[side], linestyle=LINES[side])
+        measured = line[line["low"].notna()]
+        axes.vlines(measured["budget"], measured["low"], measured["high"], color=COLOURS[side], lw=style.thin())
         for row in records(line):
             _marker(axes, row, row["budget"], row["value"])
     parents = rows[rows["setting"] == "parent"]
@@ -170,9 +194,10 @@ def _draw_accuracies(axes: Axes, rows: pd.DataFrame) -> None:
     methods = style.series(rows)
     for i, (_, both) in enumerate(methods):
         better = both["value"].rank(method="first") > 1
-        for row, is_better in zip(records(both), better, strict=True):
-            _marker(axes, row, row["value"], i)
-            _number(axes, row, i, is_better)
+        for row, is_better, place in zip(records(both), better, (i - ASIDE, i + ASIDE), strict=True):
+            axes.hlines(place, row["low"], row["high"], color=COLOURS[row["setting"]], lw=style.thin())
+            _marker(axes, row, row["value"], place)
+            _number(axes, row, place, is_better)
     axes.set_yticks(range(len(methods)), [style.series_label(*key) for key, _ in methods])
     axes.set_ylim(len(methods) - 0.5, -0.5)
     axes.margins(x=0.3)
@@ -186,7 +211,7 @@ def _number(axes: Axes, row: dict[str, Any], y: float, is_better: bool) -> None:
     away, align = (style.scaled(5), "left") if is_better else (-style.scaled(5), "right")
     axes.annotate(
         _written(row, ".1f"),
-        (row["value"], y),
+        (_end(row, "high" if is_better else "low"), y),
         (away, 0),
         textcoords="offset points",
         ha=align,
@@ -194,6 +219,11 @@ def _number(axes: Axes, row: dict[str, Any], y: float, is_better: bool) -> None:
         color=COLOURS[row["setting"]],
         fontsize=style.small_points(),
     )
+
+
+def _end(row: dict[str, Any], end: str) -> float:
+    """An end of the interval, or the value that has none."""
+    return float(row["value"] if pd.isna(row[end]) else row[end])
 
 
 def _handles(drawn: pd.DataFrame) -> list[Line2D]:
@@ -214,9 +244,10 @@ def _handles(drawn: pd.DataFrame) -> list[Line2D]:
 
 
 def _note(tables: Tables) -> str:
-    seeds = tables.runs["seed"].nunique()
+    seeds, level = tables.runs["seed"].nunique(), tables.gaps["confidence"].head(1)
+    lines = "".join(f" Lines through markers: {value:.0%} intervals over sequences or items" for value in level)
     return (
         "Left and right differ in model, data and tokens by orders of magnitude: compare shapes, not values. "
-        "Numbers in the upper panels: gap, scratch minus pruned. The paper gives no intervals; those of the study "
-        f"({style.plural(seeds, 'seed')}) are in its other figures."
+        f"Numbers in the upper panels: gap, scratch minus pruned.{lines}{'; ' if lines else ' '}"
+        f"{words.plural(seeds, 'seed')}. The paper gives no intervals."
     )

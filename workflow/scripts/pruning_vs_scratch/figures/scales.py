@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from pruning_vs_scratch.figures import style
+from pruning_vs_scratch.figures import style, words
 from pruning_vs_scratch.figures.transfer import LOOKS, MEANINGS, paper_look
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.reported import GRADES
@@ -44,7 +44,7 @@ def draw(scales: Sequence[Scale], points: pd.DataFrame, fits: pd.DataFrame) -> F
         figure = style.new_figure(1, PANEL_HEIGHT + MARGIN)
         style.say_nothing_to_draw(figure.subplots(), NOTHING)
         style.legend(figure, [], _note(scales, points, fits), 1)
-    style.title(figure, f"{_studies(len(scales))}, by the size of the parent")
+    style.head(figure, f"{_studies(len(scales))}, by the size of the parent")
     return figure
 
 
@@ -142,7 +142,7 @@ def _note(scales: Sequence[Scale], points: pd.DataFrame, fits: pd.DataFrame) -> 
         notes.append(f"Without a place, since their parents' tokens are not known: {', '.join(unknown)}.")
     studies = points[points["study"] != PAPER]
     if count := int(studies["value"].isna().sum()):
-        notes.append(f"Without a point: {style.plural(count, 'share')} (see the figure transfer of each study).")
+        notes.append(f"Without a point: {words.plural(count, 'share')} (see the figure transfer of each study).")
     if studies["dataset"].nunique() > 1:
         notes.append("Losses of different corpora: compare shapes, not values.")
     for reason, count in fits.loc[fits["reason"] != "", "reason"].value_counts().items():

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pruning_vs_scratch.figures import style
+from pruning_vs_scratch.figures import findings, style, words
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.load import Tables, records
 
@@ -39,7 +39,7 @@ def draw(tables: Tables, study: str) -> Figure:
     if panels:
         handles = [*(look.marker_handle() for look in looks.values()), _ring("chosen")]
         style.legend(figure, handles, _note(tables, drawn), 2 * len(panels[:2]))
-    style.name_study(figure, tables, study)
+    style.name_study(figure, tables, study, findings.shape_search(drawn))
     return figure
 
 
@@ -48,7 +48,7 @@ def _looks(drawn: pd.DataFrame) -> dict[int, style.SeriesStyle]:
     numbers = sorted(drawn["heads"].unique(), reverse=True)
     return {
         number: style.SeriesStyle(
-            style.plural(number, "head"), style.COLOURS[i % len(style.COLOURS)], style.MARKERS[i % len(style.MARKERS)]
+            words.plural(number, "head"), style.COLOURS[i % len(style.COLOURS)], style.MARKERS[i % len(style.MARKERS)]
         )
         for i, number in enumerate(numbers)
     }
@@ -89,10 +89,10 @@ def _size(parameters: float) -> str:
 
 def _note(tables: Tables, drawn: pd.DataFrame) -> str:
     diverged = len(tables.shape_search) - len(drawn)
-    lost = f" {style.plural(diverged, 'candidate')} diverged." if diverged else ""
+    lost = f" {words.plural(diverged, 'candidate')} diverged." if diverged else ""
     budget = token_label(int(drawn["tokens_seen"].max()))
     seeds = tables.runs["seed"].unique()
     return (
         f"Numbers at the markers: neurons of a feed-forward block. Pruned and retrained on {budget} tokens.{lost} "
-        f"Seed {min(seeds)}, of {style.plural(len(seeds), 'seed')}."
+        f"Seed {min(seeds)}, of {words.plural(len(seeds), 'seed')}."
     )

@@ -1,11 +1,11 @@
 """How every figure looks. Colours can be told apart by colour-blind readers, markers and line styles in grey."""
 
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -13,12 +13,14 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from pruning_vs_scratch.config.figures import FigureSize
 from pruning_vs_scratch.figures.look import USUAL, ByMethod, Look
+from pruning_vs_scratch.figures.words import plural
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.gaps import series_label as usual_label
 from pruning_vs_scratch.tables.load import Tables, times_read
@@ -28,10 +30,14 @@ PANEL_INCHES = 3.4
 SCALES: dict[FigureSize, float] = {"column": 1.0, "talk": 1.75}
 """Enlargement of figures, type and lines: with talk, two panels fill a slide, in type of 14 points."""
 POINTS, SMALL_POINTS = 8.0, 7.0
+THIN_POINTS = 0.8
 ROOM_FOR_TICK_LABEL = 0.14
 """Share of a panel's width that a token label needs; nearer ticks get upright labels."""
-SIGNS_PER_INCH = 16
-"""Signs of small type that fit in an inch at the size of a column, with some to spare."""
+SIGNS_PER_INCH, TITLE_SIGNS_PER_INCH = 16, 14
+"""Signs of small type, and of titles, that fit in an inch at the size of a column, with some to spare."""
+LINE_HEIGHT, POINTS_PER_INCH = 1.25, 72
+HEAD_ROOM = 0.06
+"""Inches above a title, at the size of a column."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5D3A9B")
 """Okabe and Ito (2008), without yellow, which is faint on white, and black, which is for scratch; and a violet, since
@@ -39,6 +45,8 @@ the paper has six methods and this project one beside them."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*", ">", "h")
 SETTING_TITLES = {"equal": "scratch on as many tokens as retraining", "full": "scratch on the whole pipeline's tokens"}
 """The paper's two settings, in the order of panels."""
+GAP_LABEL = "gap, scratch minus pruned\n(nats per token)"
+ABOVE_ZERO = "Above zero, pruned is ahead."
 SCRATCH_COLOUR = "black"
 PARENT_COLOUR = "#666666"
 BAND_COLOUR = "#F5EFA0"
@@ -93,6 +101,7 @@ class SeriesStyle:
         return entry(self.label, color=self.colour, marker=self.marker, linestyle="")
 
 
+Axis = Literal["x", "y"]
 Styles = dict[tuple[str, str], SeriesStyle]
 """Styles by method and pattern."""
 
@@ -128,7 +137,8 @@ def _matplotlib(size: FigureSize, look: Look) -> Iterator[None]:
 
 def _scale() -> float:
     """The enlargement that the settings in force ask for."""
-    return mpl.rcParams["font.size"] / POINTS
+    value: float = mpl.rcParams["font.size"] / POINTS
+    return value
 
 
 def scaled(points: float) -> float:
@@ -141,6 +151,11 @@ def small_points() -> float:
     return scaled(SMALL_POINTS)
 
 
+def thin() -> float:
+    """Width of lines that lie close together."""
+    return scaled(THIN_POINTS)
+
+
 def new_figure(columns: int, height: float) -> Figure:
     """An empty figure as wide as some panels; the height is in inches at the size of a column."""
     panel = _look.get().panel_width or PANEL_INCHES
@@ -148,22 +163,49 @@ def new_figure(columns: int, height: float) -> Figure:
 
 
 def panels(
-    drawn: pd.DataFrame, height: float, margin: float, nothing: str
+    drawn: pd.DataFrame,
+    height: float,
+    margin: float,
+    nothing: str,
+    *,
+    beside: int = PANEL_COLUMNS,
+    shared: tuple[Axis, ...] = (),
 ) -> tuple[Figure, list[tuple[Axes, str, pd.DataFrame]]]:
-    """A figure with axes for the rows of each ``panel``, two beside each other; without rows, it says ``nothing``.
+    """A figure with axes for the rows of each ``panel``; without rows, it says ``nothing``.
 
-    Heights, of a panel and of what surrounds all, are in inches at the size of a column.
+    Heights, of a panel and of what surrounds all, are in inches at the size of a column. ``beside`` is how many panels
+    stand in a line, which is two columns wide at most; ``shared`` names the axes that all panels have in common.
     """
     groups = [(str(name), rows) for name, rows in drawn.groupby("panel", sort=False)]
-    columns = min(PANEL_COLUMNS, max(1, len(groups)))
+    columns = min(beside, max(1, len(groups)))
     lines = max(1, -(-len(groups) // columns))
-    figure = new_figure(columns, height * lines + margin)
-    axes = list(figure.subplots(lines, columns, squeeze=False).ravel())
+    figure = new_figure(min(PANEL_COLUMNS, columns), height * lines + margin)
+    places = figure.subplots(lines, columns, squeeze=False, sharex="x" in shared, sharey="y" in shared)
+    axes = list(places.ravel())
     if not groups:
         say_nothing_to_draw(axes[0], nothing)
-    for spare in axes[max(1, len(groups)) :]:
+    for spare, above in zip(axes[max(1, len(groups)) :], axes[max(1, len(groups)) - columns :], strict=False):
         spare.remove()
+        above.tick_params(labelbottom=True)
     return figure, [(place, name, rows) for place, (name, rows) in zip(axes, groups, strict=False)]
+
+
+def settings_of(drawn: pd.DataFrame) -> list[str]:
+    """Those of the paper's two settings that have data, in the order of panels."""
+    return [setting for setting in SETTING_TITLES if setting in set(drawn["setting"])]
+
+
+def label_left(axes: Axes, label: str) -> None:
+    """Name a vertical axis that panels share, at the left of each line of panels."""
+    place = axes.get_subplotspec()
+    if place is not None and place.is_first_col():
+        axes.set_ylabel(label)
+
+
+def label_below(axes: Axes, label: str) -> None:
+    """Name a horizontal axis that panels share, where its ticks have labels."""
+    if axes.xaxis.get_tick_params().get("labelbottom", True):
+        axes.set_xlabel(label)
 
 
 def series_styles(gaps: pd.DataFrame) -> Styles:
@@ -211,14 +253,37 @@ def series(drawn: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
     return [((str(key[0]), str(key[1])), rows) for key, rows in drawn.groupby(["method", "pattern"], sort=False)]
 
 
-def name_study(figure: Figure, tables: Tables, study: str) -> None:
-    """Put the study's name and token scale above the figure."""
-    title(figure, f"Study {study}: {token_scale(tables)}{_left_out(tables)}")
+def name_study(figure: Figure, tables: Tables, study: str, finding: str) -> None:
+    """Put what the figure found above it, and below that the study's name and token scale."""
+    head(figure, finding, f"Study {study}: {token_scale(tables)}{_left_out(tables)}")
 
 
-def title(figure: Figure, text: str) -> None:
-    """Put a text above the figure."""
-    figure.suptitle(_wrapped(figure, text), fontsize=mpl.rcParams["font.size"])
+def head(figure: Figure, finding: str, about: str = "") -> None:
+    """Put a sentence above the figure, and in smaller type what it is about; the figure grows by their height."""
+    inches = figure.get_figwidth() / _scale()
+    parts = [
+        (_balanced(finding, int(inches * TITLE_SIGNS_PER_INCH)), mpl.rcParams["font.size"], "bold"),
+        (_wrapped(figure, about), small_points(), "normal"),
+    ]
+    room, places = HEAD_ROOM * _scale(), []
+    for text, size, weight in parts:
+        if text:
+            places.append((room, text, size, weight))
+            room += (text.count("\n") + 1) * size * LINE_HEIGHT / POINTS_PER_INCH + HEAD_ROOM / 2 * _scale()
+    height = figure.get_figheight() + room
+    figure.set_figheight(height)
+    for below, text, size, weight in places:
+        figure.text(0.5, 1 - below / height, text, ha="center", va="top", fontsize=size, fontweight=weight)
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    engine.set(rect=(0, 0, 1, 1 - room / height))
+
+
+def _balanced(text: str, width: int) -> str:
+    """A text in as few lines as a width allows, about equally long."""
+    lines = len(textwrap.wrap(text, width))
+    least = next((narrow for narrow in range(1, width) if len(textwrap.wrap(text, narrow)) == lines), width)
+    return textwrap.fill(text, least)
 
 
 def _left_out(tables: Tables) -> str:
@@ -298,19 +363,20 @@ def band(axes: Axes, x: pd.Series, low: pd.Series, high: pd.Series, colour: str)
     axes.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
 
 
-def plural(count: int, noun: str) -> str:
-    """'1 seed', '2 seeds'."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 def _wrapped(figure: Figure, text: str) -> str:
     return textwrap.fill(text, int(figure.get_figwidth() / _scale() * SIGNS_PER_INCH))
+
+
+def token_span(budgets: Iterable[int]) -> float:
+    """The largest budget as a multiple of the smallest; what stands for it where there is one."""
+    low, high = min(budgets), max(budgets)
+    return high / low if high > low else 4.0
 
 
 def token_axis(axes: Axes, budgets: list[int]) -> None:
     """A logarithmic token axis with a tick at each budget, and room on the left for a column of markers."""
     low, high = min(budgets), max(budgets)
-    span = high / low if high > low else 4.0
+    span = token_span(budgets)
     axes.set_xscale("log")
     axes.set_xlim(low / span**0.25, high * span**0.13)
     axes.xaxis.set_major_locator(FixedLocator([float(budget) for budget in budgets]))
@@ -349,16 +415,22 @@ def least_distance(axes: Axes, budgets: list[int]) -> float:
     return float(np.diff(places).min(initial=1.0))
 
 
-def interval(axes: Axes, row: dict[str, Any], value: str, y: float, look: SeriesStyle) -> None:
-    """A marker with its horizontal interval."""
+def interval(axes: Axes, row: dict[str, Any], value: str, y: float, look: SeriesStyle, fill: str | None = None) -> None:
+    """A marker with its horizontal interval, filled with its colour or another."""
     around = [[row[value] - row["low"]], [row["high"] - row[value]]]
-    axes.errorbar([row[value]], [y], xerr=around, color=look.colour, marker=look.marker, linestyle="none")
+    axes.errorbar([row[value]], [y], xerr=around, color=look.colour, marker=look.marker, mfc=fill, linestyle="none")
 
 
 def mark_matched(axes: Axes, margin: float) -> None:
     """The gaps at which two models count as matched, and zero."""
     axes.axvspan(-margin, margin, color=BAND_COLOUR, lw=0)
     axes.axvline(0, color="black", lw=0.6)
+
+
+def mark_matched_across(axes: Axes, margin: float) -> None:
+    """The same where gaps stand on the vertical axis."""
+    axes.axhspan(-margin, margin, color=BAND_COLOUR, lw=0)
+    axes.axhline(0, color="black", lw=0.6)
 
 
 def matched(margin: float) -> Patch:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pruning_vs_scratch.figures import choose, style
+from pruning_vs_scratch.figures import choose, findings, style
 from pruning_vs_scratch.figures.style import SeriesStyle
 from pruning_vs_scratch.tables.load import Tables, records
 
@@ -18,28 +18,39 @@ ROOM_FOR_INTERVAL = 0.22
 """Distance of neighbouring budgets, as a share of the axis, from which a label has room for the interval."""
 
 COLUMNS = [
-    "panel", "method", "pattern", "ratio", "budget", "loss_retrained", "loss_scratch", "loss_parent", "gap", "low",
-    "high", "seeds", "sequences", "dataset", "confidence", "retrained", "scratch",
+    "panel", "granularity", "method", "pattern", "ratio", "budget", "loss_retrained", "loss_scratch", "loss_parent",
+    "gap", "low", "high", "seeds", "sequences", "dataset", "confidence", "retrained", "scratch",
 ]  # fmt: skip
 
 
 def data(tables: Tables) -> pd.DataFrame:
-    """What is drawn: a row per panel, method and budget, at each panel's ratio with the most budgets."""
-    return choose.families(choose.measured(tables, "equal")).reindex(columns=COLUMNS)
+    """What is drawn: a row per panel, method and budget, at each panel's ratio with the most budgets.
+
+    A family that has one budget is in a panel with the others of its granularity, if they have the same ratio.
+    """
+    return choose.gathered(choose.families(choose.measured(tables, "equal"))).reindex(columns=COLUMNS)
 
 
 def draw(tables: Tables, study: str) -> Figure:
-    """One panel per target family: depth, width, each sparsity pattern."""
+    """One panel per target family, or granularity, on one axis of losses."""
     drawn = data(tables)
-    figure, panels = style.panels(drawn, PANEL_HEIGHT, 1.0, "This study compares nothing\nat equal budgets.")
+    nothing = "This study compares nothing\nat equal budgets."
+    figure, panels = style.panels(drawn, PANEL_HEIGHT, 1.0, nothing, shared=("y",))
     styles = style.series_styles(tables.gaps)
     for axes, name, rows in panels:
         _draw_panel(axes, name, rows, styles)
     if panels:
+        _make_room(panels[0][0], max(len(style.series(rows)) for _, _, rows in panels))
         note = "Numbers in the panels: gap, scratch minus pruned, by method."
         style.explain(figure, drawn, _handles(drawn, styles), note, 2 * min(2, len(panels)))
-    style.name_study(figure, tables, study)
+    style.name_study(figure, tables, study, findings.token_budget(drawn))
     return figure
+
+
+def _make_room(axes: Axes, rows: int) -> None:
+    """Lengthen the axis of losses for some rows of gaps, above the curves."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, low + (high - low) / (1 - ROW_SHARE * rows))
 
 
 def _draw_panel(axes: Axes, name: str, rows: pd.DataFrame, styles: style.Styles) -> None:
@@ -51,11 +62,11 @@ def _draw_panel(axes: Axes, name: str, rows: pd.DataFrame, styles: style.Styles)
         if not shared:
             _scratch_line(axes, line, look.colour)
         tokens, pruned = line["budget"], line["loss_retrained"]
-        axes.fill_between(tokens, pruned, line["loss_scratch"], color=look.colour, alpha=0.1, lw=0)
-        axes.plot(tokens, pruned, color=look.colour, marker=look.marker, label=look.label)
+        axes.fill_between(tokens, pruned, line["loss_scratch"], color=look.colour, alpha=0.06, lw=0)
+        axes.plot(tokens, pruned, color=look.colour, marker=look.marker, label=look.label, lw=style.thin())
     axes.axhline(rows["loss_parent"].mean(), color=style.PARENT_COLOUR, linestyle=":", label="parent")
     axes.set_title(f"{name}, ratio {rows['ratio'].iloc[0]:g}")
-    axes.set_ylabel(f"loss on {rows['dataset'].iloc[0]} (nats per token)")
+    style.label_left(axes, f"loss on {rows['dataset'].iloc[0]} (nats per token)")
     style.token_axis(axes, sorted(rows["budget"].unique()))
     _gap_labels(axes, lines)
 
@@ -63,13 +74,13 @@ def _draw_panel(axes: Axes, name: str, rows: pd.DataFrame, styles: style.Styles)
 def _scratch_line(axes: Axes, line: pd.DataFrame, colour: str) -> None:
     """Dashed with open markers: black if all methods of the panel share it, else in the colour of its method."""
     x, y = line["budget"], line["loss_scratch"]
-    axes.plot(x, y, color=colour, linestyle="--", marker="o", markerfacecolor="white", label="from scratch")
+    axes.plot(
+        x, y, color=colour, linestyle="--", marker="o", markerfacecolor="white", label="from scratch", lw=style.thin()
+    )
 
 
 def _gap_labels(axes: Axes, lines: Sequence[tuple[SeriesStyle, pd.DataFrame]]) -> None:
     """A row of gaps per method above the curves, where nothing else is drawn."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, low + (high - low) / (1 - ROW_SHARE * len(lines)))
     for i, (look, line) in enumerate(lines):
         height = 1 - ROW_SHARE * (i + 0.5)
         axes.plot([0.03], [height], color=look.colour, marker=look.marker, transform=axes.transAxes)

@@ -1,4 +1,4 @@
-"""Loss against tokens while training: the parent, pruned models as they retrain, and their scratch baselines."""
+"""Loss against tokens while training: pruned models as they retrain, their scratch baselines, and the parent's end."""
 
 from typing import Any
 
@@ -7,21 +7,30 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pruning_vs_scratch.figures import choose, style
+from pruning_vs_scratch.figures import choose, findings, style
 from pruning_vs_scratch.study.names import token_label
+from pruning_vs_scratch.tables.gaps import series_label as gap_label
 from pruning_vs_scratch.tables.load import Tables
 
-PANEL_HEIGHT = 2.4
-LINES = {"parent": ":", "retrained": "-", "scratch": "--", "full": "-."}
-"""Line styles by role; ``full`` is the baseline on the whole pipeline's tokens."""
-SHARED = {
-    "parent": style.SeriesStyle("parent", style.PARENT_COLOUR, "h"),
-    "scratch": style.SeriesStyle("from scratch, same tokens", style.SCRATCH_COLOUR, "o"),
-    "full": style.SeriesStyle("from scratch, whole pipeline's tokens", style.SCRATCH_COLOUR, "d"),
+PANEL_HEIGHT, BESIDE = 1.55, 3
+ROLES = ("parent", "retrained", "scratch", "full")
+"""``full`` is the baseline on the whole pipeline's tokens."""
+LOOKS: dict[str, dict[str, Any]] = {
+    "retrained": {"linestyle": "-", "marker": "o"},
+    "scratch": {"linestyle": "--", "marker": "s", "markerfacecolor": "white", "color": style.SCRATCH_COLOUR},
+    "full": {"linestyle": "-.", "marker": "d", "markerfacecolor": "white", "color": "#999999"},
+    "parent": {"linestyle": ":", "color": style.PARENT_COLOUR},
 }
-"""Looks of runs that belong to no single method."""
+LABELS = {
+    "retrained": "pruned, while retraining",
+    "scratch": "from scratch, same tokens",
+    "full": "from scratch, whole pipeline's tokens",
+    "parent": "parent, at its end",
+}
+CURVE_POINTS, MARKER_POINTS = 0.6, 3.0
+"""Width of a curve, and size of a marker."""
 
-LINE = ["panel", "ratio", "budget", "role", "method", "pattern", "runs", "kind"]
+LINE = ["panel", "method", "pattern", "ratio", "budget", "role", "runs", "kind"]
 """What one curve is; the points of its seeds are averaged."""
 COLUMNS = [*LINE, "tokens", "loss", "low", "high", "seeds"]
 
@@ -29,21 +38,27 @@ COLUMNS = [*LINE, "tokens", "loss", "low", "high", "seeds"]
 def data(tables: Tables) -> pd.DataFrame:
     """What is drawn: mean curves of the seeds, at each family's ratio with the most budgets and largest budget.
 
-    ``low`` and ``high`` are the extremes of the seeds. A parent or baseline that all methods of a panel share has no
-    method. A published parent has no curve.
+    ``low`` and ``high`` are the extremes of the seeds. A panel is of one method; of the parent it has the last loss,
+    which a published parent has not.
     """
     gaps = choose.measured(tables, "equal", "full")
     equal = choose.families(gaps[gaps["setting"] == "equal"])
     equal = equal[equal["budget"] == equal.groupby("panel")["budget"].transform("max")]
+    equal = equal.assign(panel=[gap_label(*key) for key in zip(equal["method"], equal["pattern"], strict=True)])
     full = gaps[gaps["setting"] == "full"][["retrained", "scratch"]].rename(columns={"scratch": "full"})
     equal = equal.merge(full, on="retrained", how="left").merge(_parents(tables), on="retrained", how="left")
-    parts = [equal.assign(role=role, runs=equal[role]).dropna(subset="runs") for role in LINES]
-    runs = pd.concat(parts, ignore_index=True)
-    shared = (runs["role"] != "retrained") & (runs.groupby(["panel", "role"])["runs"].transform("nunique") == 1)
-    runs.loc[shared, ["method", "pattern"]] = None
-    runs = runs.drop_duplicates(["panel", "runs"])
+    parts = [equal.assign(role=role, runs=equal[role]).dropna(subset="runs") for role in ROLES]
+    runs = pd.concat(parts, ignore_index=True).drop_duplicates(["panel", "role"])
     runs = runs.assign(run=runs["runs"].str.split(";")).explode("run").drop_duplicates(["panel", "runs", "run"])
-    return _averaged(runs.merge(tables.curves, on="run").dropna(subset="loss"))
+    points = runs.merge(tables.curves, on="run").dropna(subset="loss")
+    return _averaged(points[(points["role"] != "parent") | _is_last(points)])
+
+
+def _is_last(points: pd.DataFrame) -> "pd.Series[bool]":
+    """Whether a point is the last of its run: of validation, if there is any."""
+    ordered = points.sort_values(["tokens", "kind"])
+    last = ordered.groupby(["panel", "role", "run"]).tail(1).index
+    return pd.Series(points.index.isin(last), index=points.index)
 
 
 def _averaged(points: pd.DataFrame) -> pd.DataFrame:
@@ -66,30 +81,31 @@ def _parents(tables: Tables) -> pd.DataFrame:
 
 
 def draw(tables: Tables, study: str) -> Figure:
-    """One panel per target family."""
+    """One panel per method and pattern, on the same axes."""
     drawn = data(tables)
-    figure, panels = style.panels(drawn, PANEL_HEIGHT, 1.1, "This study compares nothing\nat equal budgets.")
+    nothing = "This study compares nothing\nat equal budgets."
+    figure, panels = style.panels(drawn, PANEL_HEIGHT, 1.1, nothing, beside=BESIDE, shared=("x", "y"))
     styles = style.series_styles(tables.gaps)
-    for axes, name, rows in panels:
-        _draw_panel(axes, name, rows, styles)
+    for axes, _, rows in panels:
+        _draw_panel(axes, rows, styles)
     if panels:
-        style.legend(figure, _handles(drawn, styles), _note(drawn), 4 if len(panels) > 1 else 1)
-    style.name_study(figure, tables, study)
+        style.log_axis(panels[0][0], drawn.loc[drawn["role"] != "parent", "tokens"])
+        style.legend(figure, _handles(drawn), _note(drawn), 2 if len(panels) > 1 else 1)
+    style.name_study(figure, tables, study, findings.training_curves(drawn))
     return figure
 
 
-def _draw_panel(axes: Axes, name: str, rows: pd.DataFrame, styles: style.Styles) -> None:
-    for (role, _), run in rows.groupby(["role", "runs"], sort=False):
-        key = (run["method"].iloc[0], run["pattern"].iloc[0])
-        _draw_run(axes, run, _line(styles[key] if key in styles else SHARED[str(role)], str(role)))
-    axes.set_title(f"{name}, ratio {rows['ratio'].iloc[0]:g}, retraining {token_label(rows['budget'].iloc[0])}")
-    axes.set_ylabel("loss (nats per token)")
-    style.log_axis(axes, rows["tokens"])
-    axes.set_xlabel("tokens since the start of the run (logarithmic)")
-
-
-def _line(look: style.SeriesStyle, role: str) -> dict[str, Any]:
-    return {"color": look.colour, "marker": look.marker, "markerfacecolor": "white", "linestyle": LINES[role]}
+def _draw_panel(axes: Axes, rows: pd.DataFrame, styles: style.Styles) -> None:
+    first = rows.iloc[0]
+    look = styles[(first["method"], first["pattern"])]
+    for role, run in rows.groupby("role", sort=False):
+        if role == "parent":
+            axes.axhline(run["loss"].iloc[0], lw=style.thin(), **LOOKS["parent"])
+        else:
+            _draw_run(axes, run, {"color": look.colour} | LOOKS[str(role)])
+    axes.set_title(f"{look.label} {first['ratio']:g}, {token_label(first['budget'])}", fontsize=style.small_points())
+    style.label_left(axes, "loss (nats per token)")
+    style.label_below(axes, "tokens of the run (logarithmic)")
 
 
 def _draw_run(axes: Axes, run: pd.DataFrame, look: dict[str, Any]) -> None:
@@ -97,19 +113,17 @@ def _draw_run(axes: Axes, run: pd.DataFrame, look: dict[str, Any]) -> None:
     training, validation = (run[run["kind"] == kind] for kind in ("training", "validation"))
     if run["seeds"].max() > 1:
         style.band(axes, training["tokens"], training["low"], training["high"], look["color"])
-    axes.plot(training["tokens"], training["loss"], **look | {"marker": ""})
-    axes.plot(validation["tokens"], validation["loss"], **look | {"linestyle": ""})
+    axes.plot(training["tokens"], training["loss"], **look | {"marker": "", "lw": style.scaled(CURVE_POINTS)})
+    axes.plot(validation["tokens"], validation["loss"], **look | {"linestyle": "", "ms": style.scaled(MARKER_POINTS)})
 
 
-def _handles(drawn: pd.DataFrame, styles: style.Styles) -> list[Line2D]:
-    looks = [styles[key] for key, _ in style.series(drawn[drawn["role"] == "retrained"])]
-    roles = [role for role in SHARED if role in set(drawn["role"])]
-    methods = [style.entry(look.label, **_line(look, "retrained")) for look in looks]
-    return [*methods, *(style.entry(SHARED[role].label, **_line(SHARED[role], role)) for role in roles)]
+def _handles(drawn: pd.DataFrame) -> list[Line2D]:
+    roles = [role for role in LOOKS if role in set(drawn["role"])]
+    return [style.entry(LABELS[role], **{"color": style.COLOURS[0]} | LOOKS[role]) for role in roles]
 
 
 def _note(drawn: pd.DataFrame) -> str:
     return (
-        "Lines: training loss, averaged over neighbouring steps. Markers: validation loss. "
-        f"{style.seeds_shown(drawn['seeds'])}"
+        "Titles: ratio, tokens of retraining. Lines: training loss, averaged over neighbouring steps. Markers: "
+        f"validation loss. {style.seeds_shown(drawn['seeds'])}"
     )

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pruning_vs_scratch.figures import choose, style
+from pruning_vs_scratch.figures import choose, findings, style
 from pruning_vs_scratch.tables.load import Tables
 from pruning_vs_scratch.tables.reported import GRADES
 from pruning_vs_scratch.tables.resampling import FAR
@@ -79,7 +79,7 @@ def draw(tables: Tables, study: str) -> Figure:
     if panels:
         measured = drawn[drawn["source"] == "study"]
         style.explain(figure, measured, _handles(drawn, styles), _note(measured), min(2, len(panels)))
-    style.name_study(figure, tables, study)
+    style.name_study(figure, tables, study, findings.transfer(drawn))
     return figure
 
 

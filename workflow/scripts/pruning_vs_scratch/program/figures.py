@@ -20,7 +20,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "archive", type=Path, nargs="*", metavar="ARCHIVE",
         help="a .tar.zst that pvs archive wrote, or the folder it was unpacked to (default: all of figures/reference)",
     )  # fmt: skip
-    parser.add_argument("--figure", nargs="+", choices=sorted(FIGURES), help="draw only these (default: all)")
+    parser.add_argument(
+        "--figure", nargs="+", choices=sorted(FIGURES), help="draw only these (default: those of the study)"
+    )
     parser.add_argument("--methods", nargs="+", default=(), metavar="METHOD", help="show only these (default: all)")
     add_look(parser)
 
@@ -31,5 +33,5 @@ def main(args: argparse.Namespace) -> None:
     from pruning_vs_scratch.archive.remake import remake
     from pruning_vs_scratch.archive.restyle import Restyle
 
-    restyle = Restyle(tuple(args.figure or FIGURES), tuple(args.methods), chosen_look(args))
+    restyle = Restyle(tuple(args.figure or ()), tuple(args.methods), chosen_look(args))
     remake(args.archive or reference_archives(), restyle)

@@ -35,7 +35,7 @@ def add_throughput(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Print the plan, and write it beside the results."""
     from pruning_vs_scratch.figures import plan as figure
-    from pruning_vs_scratch.figures.catalogue import FIGURES
+    from pruning_vs_scratch.figures.catalogue import figures_of
     from pruning_vs_scratch.figures.save import write
     from pruning_vs_scratch.files import write_text
     from pruning_vs_scratch.planning.plan import Plan
@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
 
     study = study_of(args.study)
     device = args.device or study.config.cluster.device
-    plan = Plan(study, ThroughputTable.read(args.throughput), device, FIGURES, PAGES, args.devices)
+    plan = Plan(study, ThroughputTable.read(args.throughput), device, figures_of(study), PAGES, args.devices)
     text, results = markdown(plan), study.paths.results
     write_csv(results / "plan.csv", plan.long)
     write_text(results / "plan.md", text)

@@ -2,13 +2,13 @@
 
 import base64
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.figures.catalogue import FIGURES, StudyFigure
+from pruning_vs_scratch.figures.catalogue import StudyFigure
 
 CAPTIONS = REPOSITORY / "workflow"
 """Where the captions lie that the catalogue names."""
@@ -36,16 +36,18 @@ class Picture:
         return self.name.replace("_", " ").capitalize()
 
 
-def pictures(folder: Path) -> tuple[list[Picture], Sequence[str]]:
-    """The figures that a study has, in the order of the catalogue, and the names of those that it has no data for.
+def pictures(folder: Path, figures: Mapping[str, StudyFigure]) -> tuple[list[Picture], Sequence[str]]:
+    """Figures of a study that have data, in their order, and the names of those that have none.
 
     Raises:
         UserError: a figure is missing, or no figure has data.
     """
-    found = [figure for figure in FIGURES.values() if _has_data(folder, figure)]
+    found = [figure for figure in figures.values() if _has_data(folder, figure)]
     if not found:
         raise UserError(f"no figure in {folder} has data: draw the study's figures first")
-    return [_picture(folder, figure) for figure in found], [name for name in FIGURES if FIGURES[name] not in found]
+    return [_picture(folder, figure) for figure in found], [
+        name for name, figure in figures.items() if figure not in found
+    ]
 
 
 def _has_data(folder: Path, figure: StudyFigure) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pruning_vs_scratch.figures.catalogue import figures_of
 from pruning_vs_scratch.files import write_text
 from pruning_vs_scratch.report.findings import finding, tally
 from pruning_vs_scratch.report.grids import printed_grid
@@ -14,6 +15,7 @@ from pruning_vs_scratch.report.neighbours import neighbours
 from pruning_vs_scratch.report.pictures import pictures
 from pruning_vs_scratch.report.setting import setting
 from pruning_vs_scratch.report.sizes import sizes_grid
+from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.published.stored import Stored
 from pruning_vs_scratch.tables.reported import GRADES
 
@@ -46,7 +48,8 @@ def _content(stored: Stored, figures: Path) -> dict[str, Any]:
     """What the template is filled with."""
     claims = stored.claims
     findings = [finding(claim) for claim in claims["claims"]]
-    shown, without_data = pictures(figures)
+    study = Study(stored.config.model_dump(mode="json"))
+    shown, without_data = pictures(figures, figures_of(study))
     return {
         "study": claims["study"],
         "style": (Path(__file__).parent / STYLE).read_text(encoding="utf-8"),

@@ -1,0 +1,263 @@
+"""What each figure found, in a sentence computed from what it draws. No matplotlib here.
+
+Each function takes the data of its figure and returns '' if there are none.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from pruning_vs_scratch.figures import words
+from pruning_vs_scratch.study.names import token_label
+from pruning_vs_scratch.tables.items import TASK_MEAN
+
+SERIES = ["method", "pattern"]
+SETTINGS = {"equal": "at equal tokens", "full": "on the whole pipeline's tokens"}
+
+
+def answer(drawn: pd.DataFrame) -> str:
+    """Who leads at equal tokens and by how much, and who leads on the whole pipeline's tokens."""
+    equal, full = (drawn[drawn["setting"] == setting] for setting in SETTINGS)
+    parts = [_equal(equal)] if len(equal) else []
+    parts += [f"{SETTINGS['full']}, {words.tally(words.intervals(full))}"] if len(full) else []
+    return ". ".join(map(words.capital, parts))
+
+
+def _equal(rows: pd.DataFrame) -> str:
+    budgets = rows["budget"].nunique()
+    signs = {interval.sign for interval in words.intervals(rows)}
+    where = "at every budget" if budgets > 1 else f"at {token_label(rows['budget'].iloc[0])} tokens"
+    leads: dict[tuple[int, ...], str] = {
+        (1,): f"pruned leads {where}",
+        (-1,): f"scratch leads {where}",
+        (0,): f"neither side leads {'at any budget' if budgets > 1 else where}",
+    }
+    sentence = leads.get(tuple(signs), words.tally(words.intervals(rows)))
+    return f"{SETTINGS['equal']}, {sentence}; {_trend(rows, 'budget') or 'the ' + _gaps(rows)}"
+
+
+def _gaps(rows: pd.DataFrame) -> str:
+    """How large some gaps are."""
+    return f"gap{'' if len(rows) == 1 else 's'} {'is' if len(rows) == 1 else 'are'} {words.span(rows['gap'])} nats"
+
+
+def _trend(rows: pd.DataFrame, along: str) -> str:
+    """How the mean gap goes from the first to the last value of a column, of the methods that have both; else ''."""
+    first, last = rows[along].min(), rows[along].max()
+    both = rows.groupby(SERIES)[along].transform("nunique") > 1
+    ends = [rows[(rows[along] == end) & both] for end in (first, last)]
+    series = [set(end[SERIES].itertuples(index=False, name=None)) for end in ends]
+    shared = series[0] & series[1]
+    if not shared:
+        return ""
+    in_both = [end[[key in shared for key in end[SERIES].itertuples(index=False, name=None)]] for end in ends]
+    what = "the gap" if len(shared) == 1 else "the mean gap"
+    return f"{what} {words.change(*map(words.mean, in_both))} nats"
+
+
+def token_budget(drawn: pd.DataFrame) -> str:
+    """How near both sides come to the parent at the largest budget."""
+    if drawn.empty:
+        return ""
+    rows = drawn[drawn["budget"] == drawn["budget"].max()]
+    pruned, scratch = (float((rows[loss] - rows["loss_parent"]).mean()) for loss in ("loss_retrained", "loss_scratch"))
+    average = "on average " if len(rows) > 1 else ""
+    return (
+        f"After {token_label(rows['budget'].iloc[0])} tokens, pruned models are {average}{_beside(pruned)} the parent, "
+        f"scratch is {_beside(scratch)} it"
+    )
+
+
+def _beside(distance: float) -> str:
+    """'0.17 nats above'."""
+    if words.number(distance) == "0":
+        return "level with"
+    return f"{words.number(abs(distance))} nats {'above' if distance > 0 else 'below'}"
+
+
+def full_budget(drawn: pd.DataFrame, labels: Sequence[str]) -> str:
+    """Which pruned models lead on the whole pipeline's tokens, by name where they are few."""
+    if drawn.empty:
+        return ""
+    signs = [interval.sign for interval in words.intervals(drawn)]
+    names = {sign: [label for label, its in zip(labels, signs, strict=True) if its == sign] for sign in (1, -1, 0)}
+    return words.capital(f"{SETTINGS['full']}, {_leads(names)}")
+
+
+def _leads(names: Mapping[int, Sequence[str]]) -> str:
+    """'pruned leads with Wanda, scratch with Minitron-depth, neither side with FLAP'; by number where they are many."""
+    sides = {1: "pruned", -1: "scratch", 0: "neither side"}
+    told = [sign for sign in sides if names[sign]]
+    total = sum(map(len, names.values()))
+    if len(told) == 1:
+        every = "any of" if told == [0] else "all"
+        return f"{sides[told[0]]} leads with {names[told[0]][0] if total == 1 else f'{every} {total} models'}"
+    first, *others = told
+    parts = [f"{sides[first]} leads with {words.named(names[first], f'{len(names[first])} of {total} models')}"]
+    return ", ".join(
+        [*parts, *(f"{sides[sign]} with {words.named(names[sign], str(len(names[sign])))}" for sign in others)]
+    )
+
+
+def granularity(drawn: pd.DataFrame) -> str:
+    """At which granularities which side leads with all methods, in each setting."""
+    parts = []
+    for setting, where in SETTINGS.items():
+        rows = drawn[drawn["setting"] == setting]
+        if len(rows):
+            parts.append(f"{where}, {_by_granularity(rows)}")
+    return ". ".join(map(words.capital, parts))
+
+
+def _by_granularity(rows: pd.DataFrame) -> str:
+    names: dict[int | None, list[str]] = {1: [], -1: [], 0: [], None: []}
+    for name, methods in rows.groupby("granularity", sort=False):
+        signs = {interval.sign for interval in words.intervals(methods)}
+        names[signs.pop() if len(signs) == 1 else None].append(str(name))
+    sides = {1: "pruned leads in {}", -1: "scratch leads in {}", 0: "neither side leads in {}", None: "{} is divided"}
+    return ", ".join(text.format(words.listed(names[sign])) for sign, text in sides.items() if names[sign])
+
+
+def ratio(drawn: pd.DataFrame) -> str:
+    """How the mean gap goes from the least to the largest ratio."""
+    if drawn.empty:
+        return ""
+    least, most = drawn["ratio"].min(), drawn["ratio"].max()
+    if trend := _trend(drawn, "ratio"):
+        return words.capital(f"{trend} as the ratio goes from {least:g} to {most:g}")
+    at = f"ratio {least:g}" if least == most else f"ratios {least:g} to {most:g}"
+    return f"At {at}, the {_gaps(drawn)}"
+
+
+def transfer(drawn: pd.DataFrame) -> str:
+    """What pruned starts are worth at the largest budget at which it is stated of any."""
+    rows = drawn[(drawn["source"] == "study") & drawn["value"].notna()]
+    if rows.empty:
+        return "What a pruned start is worth cannot be stated from these budgets" if len(drawn) else ""
+    rows = rows[rows["budget"] == rows["budget"].max()]
+    known = rows["tokens_parent"].notna().all()
+    worth = f"{words.span(rows['value'])} times the parent's tokens" if known else _tokens(rows["value"])
+    return f"With {token_label(rows['budget'].iloc[0])} tokens of retraining, a pruned start is worth {worth}"
+
+
+def _tokens(values: "pd.Series[float]") -> str:
+    ends = dict.fromkeys(
+        ("-" if end < 0 else "") + token_label(round(abs(end))) for end in (values.min(), values.max())
+    )
+    return f"{' to '.join(ends)} tokens from scratch"
+
+
+def crossover(drawn: pd.DataFrame) -> str:
+    """For how many of the fitted methods scratch overtakes, and at which budgets."""
+    methods = drawn.drop_duplicates([*SERIES, "ratio"])
+    fitted = methods[methods["status"] != "not determined"]
+    if fitted.empty:
+        return "These budgets do not say when scratch overtakes" if len(methods) else ""
+    of = f"of {words.plural(len(fitted), 'fitted method')}"
+    overtaken = fitted[fitted["status"] != "not within reach"]
+    if overtaken.empty:
+        return f"Scratch overtakes none {of} within reach of these budgets"
+    at = overtaken["crossover_tokens"].dropna()
+    ends = dict.fromkeys(token_label(round(end)) for end in (at.min(), at.max())) if len(at) else {}
+    return f"Scratch overtakes {len(overtaken)} {of}{', at ' + ' to '.join(ends) + ' tokens' if ends else ''}"
+
+
+def tasks(drawn: pd.DataFrame) -> str:
+    """Who leads in the mean of the zero-shot tasks, or over all tasks if there is none."""
+    means = drawn[drawn["dataset"] == TASK_MEAN]
+    what, rows = ("Zero-shot mean", means) if len(means) else ("Single tasks", drawn)
+    present = [setting for setting in SETTINGS if setting in set(rows["setting"])]
+    parts = [
+        f"{SETTINGS[setting]}, {words.tally(words.intervals(rows[rows['setting'] == setting], 'difference'))}"
+        for setting in present
+    ]
+    return f"{what}: {'; '.join(parts)}" if parts else ""
+
+
+def training_curves(drawn: pd.DataFrame) -> str:
+    """Where pruned models begin and end, and where scratch on the same tokens ends."""
+    ends = {role: _ends(drawn[drawn["role"] == role]) for role in ("retrained", "scratch")}
+    if not all(ends.values()):
+        return ""
+    (start, pruned), (_, scratch) = ends["retrained"], ends["scratch"]
+    return (
+        f"Pruned models begin at {words.number(start)} and end at {words.number(pruned)} nats; "
+        f"scratch on the same tokens ends at {words.number(scratch)}"
+    )
+
+
+def _ends(rows: pd.DataFrame) -> tuple[float, ...]:
+    """Mean over runs of the first and the last loss, of validation where there is one; () without rows."""
+    if rows.empty:
+        return ()
+    by_run = rows.sort_values(["tokens", "kind"]).groupby(["panel", "runs"])["loss"]
+    return float(by_run.first().mean()), float(by_run.last().mean())
+
+
+def importance(drawn: pd.DataFrame, labels: Mapping[str, str]) -> str:
+    """Which blocks all depth methods remove at the least ratio, in every seed; or which block scores highest."""
+    removed = drawn[(drawn["removed"] > 0) & (drawn["removed"] == drawn["seeds"])]
+    if removed.empty:
+        return _highest(drawn)
+    ratio = removed["ratio"].min()
+    rows = removed[removed["ratio"] == ratio]
+    blocks = {str(method): set(of["block"]) for method, of in rows.groupby("method", sort=False)}
+    common = set.intersection(*blocks.values())
+    who = words.named([labels[method] for method in blocks], f"{len(blocks)} methods")
+    if not common:
+        return f"At ratio {ratio:g}, no block is removed by {who} alike"
+    verb = {1: "removes", 2: "both remove"}.get(len(blocks), "all remove")
+    return f"At ratio {ratio:g}, {who} {verb} block{'' if len(common) == 1 else 's'} {words.runs_of(common)}"
+
+
+def _highest(drawn: pd.DataFrame) -> str:
+    scored = drawn.dropna(subset="value")
+    if scored.empty:
+        return ""
+    highest = scored.loc[scored.groupby(["method", "measure"])["value"].idxmax(), "block"]
+    block = highest.mode().iloc[0]
+    return f"Block {block} scores highest in {(highest == block).sum()} of {words.plural(len(highest), 'ranking')}"
+
+
+def shape_search(drawn: pd.DataFrame) -> str:
+    """Which hidden size won at each ratio, and by how much candidates differ."""
+    if drawn.empty:
+        return ""
+    best = drawn.loc[drawn.groupby("ratio")["validation_loss"].idxmin()]
+    sizes = [f"{size} at ratio {at:g}" for size, at in zip(best["hidden_size"], best["ratio"], strict=True)]
+    spread = drawn.groupby("ratio")["validation_loss"].agg(lambda losses: losses.max() - losses.min())
+    differ = words.number(spread.max())
+    return f"The best hidden size is {words.listed(sizes)}; shapes differ by up to {differ} nats"
+
+
+def pareto(drawn: pd.DataFrame, fronts: Mapping[str, str]) -> str:
+    """How many models on each front are pruned; ``fronts`` gives the word for each column."""
+    parts = []
+    for column, cost in fronts.items():
+        on_front = drawn[drawn[column].astype(bool)]
+        if len(on_front):
+            parts.append(f"{(on_front['role'] == 'retrained').sum()} of {len(on_front)} by {cost}")
+    return f"Pruned models on the front: {', '.join(parts)}" if parts else ""
+
+
+def reported(drawn: pd.DataFrame) -> str:
+    """How the gap goes with the budget in the paper and here, in the first panel that has both."""
+    gaps = drawn[drawn["setting"] == "gap"].dropna(subset="value")
+    if gaps.empty:
+        return ""
+    sources = gaps.groupby("panel", sort=False)["source"].nunique()
+    panel = sources.index[sources == sources.max()][0]
+    parts = []
+    for source, where in {"paper": "in the paper", "study": "in this study"}.items():
+        rows = gaps[(gaps["source"] == source) & (gaps["panel"] == panel)].sort_values("budget")
+        if len(rows):
+            parts.append(f"{where} the {panel} gap {_way(list(rows['value']))} nats")
+    return words.capital("; ".join(parts))
+
+
+def _way(values: Sequence[float]) -> str:
+    """From the first to the last of some values without intervals."""
+    if len(values) == 1:
+        return f"is {words.number(values[0])}"
+    nan = float("nan")
+    return words.change(*(words.Interval(float(values[end]), nan, nan) for end in (0, -1)))
