@@ -14,7 +14,7 @@ from pruning_vs_scratch.tables.published.catalogue import PUBLISHED
 from pruning_vs_scratch.tables.published.stored import write
 from results_world import write_results
 
-WITHOUT_DATA = "shape_search"
+WITHOUT_DATA = "training_curves"
 VOID = {"meta", "img", "br"}
 
 

@@ -14,7 +14,7 @@ import pytest
 import report_browser
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.figures.catalogue import FIGURES
+from pruning_vs_scratch.figures.catalogue import FIGURES, figures_of
 from pruning_vs_scratch.files import read_json
 from pruning_vs_scratch.report import pictures
 from pruning_vs_scratch.report.columns import FULL_NAMES, OTHERS, WORDS
@@ -24,6 +24,7 @@ from pruning_vs_scratch.report.layout import layout
 from pruning_vs_scratch.report.scaled import scaled
 from pruning_vs_scratch.report.sizes import METRICS
 from pruning_vs_scratch.report.write import write_report
+from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.published import efficiency
 from pruning_vs_scratch.tables.published.catalogue import PUBLISHED
 from pruning_vs_scratch.tables.published.stored import Stored
@@ -73,17 +74,18 @@ def test_the_sections_stand_in_their_order(made: tuple[Path, str]) -> None:
 def test_each_figure_with_data_stands_once_with_its_bytes_the_first_below_the_verdicts(made: tuple[Path, str]) -> None:
     results, page = made
     shown = {figure.attributes["id"]: figure for figure in Reader(page).of("figure")}
-    assert set(shown) == {f"figure-{name}" for name in FIGURES} - {f"figure-{WITHOUT_DATA}"}
+    names = list(figures_of(Study(Stored(results).config.model_dump(mode="json"))))
+    assert set(shown) == {f"figure-{name}" for name in names} - {f"figure-{WITHOUT_DATA}"}
     for name, figure in shown.items():
         file = results.parents[1] / "figures/demo" / f"{name.removeprefix('figure-')}.png"
         address = figure.children[0].attributes["src"]
         assert base64.b64decode(address.removeprefix("data:image/png;base64,")) == file.read_bytes()
     first, *others = shown
-    assert first == f"figure-{next(iter(FIGURES))}"
+    assert first == f"figure-{names[0]}"
     assert shown[first].inside == ("verdicts",)
     further = [name.removeprefix("figure-") for name in others if shown[name].inside == ("figures",)]
-    assert further == [name for name in FIGURES if name in further]
-    assert "The study has no data for: shape search." in page
+    assert further == [name for name in names if name in further]
+    assert f"The study has no data for: {WITHOUT_DATA.replace('_', ' ')}." in page
 
 
 def test_each_claim_has_its_finding_its_figure_and_its_comparisons(made: tuple[Path, str]) -> None:
