@@ -52,7 +52,7 @@ def crate_metadata(study: Study, listing: Listing) -> dict[str, Any]:
     for address, name in PROFILES.items():
         profile = ContextEntity(crate, address, {"@type": ["CreativeWork", "Profile"], "name": name, "version": "0.6"})
         crate.root_dataset.append_to("conformsTo", crate.add(profile))
-    crate.root_dataset["isBasedOn"] = crate.add_jsonld(PAPER)
+    crate.root_dataset["isBasedOn"] = crate.add_jsonld(dict(PAPER))
     config = study.paths.results / "config.yaml"
     made = [*_below(files, study.paths.results), *_below(files, study.paths.figures)]
     action = crate.add_action(
