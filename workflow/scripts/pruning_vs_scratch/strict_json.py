@@ -19,5 +19,5 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in values if keys.count(key) > 1)
-        raise ValueError(f"the key {twice} stands there twice; keep one of them")
+        raise ValueError(f"the key {twice} is listed twice; keep one of them")
     return values
