@@ -234,7 +234,7 @@ def test_advice_from_an_unknown_parent_says_that_it_cannot_be_compared(unknown: 
     result = pvs(tmp_path, "recommend", "mine", "--tokens", "65536", "--ratio", "0.5")
     assert result.returncode == 0, result.stderr
     assert "Parent of unknown tokens." in result.stdout
-    assert "Nobody says what the study's parent was trained on" in result.stdout
+    assert "The training tokens of the study's parent are unknown" in result.stdout
 
 
 def test_the_study_of_smollm2_covers_the_six_methods_and_shortgpt(
