@@ -27,7 +27,7 @@ SHAPES = "shapes"
 
 @dataclass(frozen=True)
 class PackedMask:
-    """A boolean mask as it is stored: its bits in row-major order, eight a byte, the first in the lowest bit."""
+    """A boolean mask as it is stored: its bits in row-major order, eight per byte, the first in the lowest bit."""
 
     bits: torch.Tensor
     """Flat uint8; of a file, a view that is read when its rows are asked for."""
@@ -67,7 +67,7 @@ def write_masks(masks: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def pack_mask(mask: torch.Tensor) -> torch.Tensor:
-    """A boolean mask as flat uint8, eight entries a byte."""
+    """A boolean mask as flat uint8, eight entries per byte."""
     return torch.from_numpy(np.packbits(mask.cpu().numpy().reshape(-1), bitorder="little"))
 
 

@@ -86,7 +86,7 @@ def pruning_memory(
 def _states(
     shape: ModelShape, facts: MethodFacts, text: Text, means: Means, goals: Sequence[ModelShape], options: Any
 ) -> _States:
-    """Where hidden states and blocks lie, as pruning/calibration.py and pruning/depth_losses.py decide it."""
+    """Where hidden states and blocks are stored, as decided by pruning/calibration.py and pruning/depth_losses.py."""
     buffers = means.buffers if means.gpu else Buffers(means.buffers.host)
     window = text.length * shape.hidden_size * means.weights.computed
     batch, hidden = window * min(text.batch_size, text.sequences), window * text.sequences
