@@ -21,12 +21,12 @@ PARAMETERS_PER_MINUTE = 1e9
 
 
 def training_minutes(flops: int, shape: ModelShape, processes: int, cluster: ClusterConfig) -> int:
-    """Minutes to train with so many operations."""
+    """Minutes to train with this many operations."""
     return _minutes(flops / processes, cluster.teraflops.train, shape)
 
 
 def pruning_minutes(flops: int, shape: ModelShape, processes: int, cluster: ClusterConfig) -> int:
-    """Minutes to prune or score a model of a shape with so many operations, on training or on calibration text."""
+    """Minutes to prune or score a model of a shape with this many operations, on training or calibration text."""
     return _minutes(flops / processes, cluster.teraflops.prune, shape)
 
 
@@ -46,7 +46,7 @@ def calibration_megabytes(memory: Memory, *, gpu: bool) -> int:
 
 
 def busy_minutes(flops: float, teraflops: float, shape: ModelShape) -> float:
-    """Minutes of one process to read a model, to do so many operations, and to write it; nothing to spare."""
+    """Minutes of one process to read a model, do this many operations, and write it, without reserve."""
     return shape.params_total / PARAMETERS_PER_MINUTE + flops / teraflops / 1e12 / 60
 
 
