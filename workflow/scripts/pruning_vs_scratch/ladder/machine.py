@@ -64,7 +64,7 @@ class Machine:
         return _power_of_two_in(min(self.count, MOST_THREADS, batch_tokens // THREAD_TOKENS))
 
     def nodes(self, processes: int) -> int:
-        """Machines that so many processes need."""
+        """Machines needed for this many processes."""
         return math.ceil(processes / GPUS_PER_NODE)
 
     def rate(self, work: Work, params: int) -> Rate:
