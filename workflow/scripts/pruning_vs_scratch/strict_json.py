@@ -1,4 +1,4 @@
-"""JSON in which a key stands once: Python's own reader takes the last of several without a word."""
+"""JSON without duplicate keys: Python's own reader silently takes the last of several."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ def read_strictly(text: str) -> Any:
     """The value that a JSON text holds.
 
     Raises:
-        ValueError: it is not JSON, or a key stands twice in an object.
+        ValueError: it is not JSON, or an object lists a key twice.
         RecursionError: it is nested too deeply.
     """
     return json.loads(text, object_pairs_hook=_once_each)
