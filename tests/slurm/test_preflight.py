@@ -57,7 +57,7 @@ def test_evaluation_that_does_not_fit_in_the_longest_job(folder: Path) -> None:
     overlay(folder, "slow", SLOW)
     (folder / "slurm/site.yaml").write_text("cpu: {max_hours: 0.15}\n")
     (problem,) = problems(folder, "slow")
-    assert problem.startswith("evaluation jobs need up to") and "cannot go on in another job" in problem
+    assert problem.startswith("evaluation jobs need up to") and "cannot continue in another job" in problem
 
 
 @pytest.mark.parametrize(("processes", "accepted"), [(2, True), (4, False)])

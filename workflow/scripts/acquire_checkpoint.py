@@ -1,4 +1,4 @@
-"""Acquire a checkpoint that others trained, or its tokenizer: from the hub, a package, or a local folder.
+"""Acquire a published checkpoint, or its tokenizer: from the hub, a package, or a local folder.
 
 HF_ENDPOINT and HF_TOKEN are respected. What a download that was cut left is gone on with.
 """

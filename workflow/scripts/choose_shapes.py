@@ -32,7 +32,7 @@ def main() -> None:
     for target in chosen_targets(table, searches):
         sizes = table.loc[table["target"] == target.name, "hidden_size"]
         at_an_end = target.shape.hidden_size in (sizes.min(), sizes.max())
-        hint = "; no candidate lies beyond it: try more of them" if at_an_end else ""
+        hint = "; no candidate is beyond it: try more of them" if at_an_end else ""
         log.info("%s: %s%s", target.name, shape_words(target.shape), hint)
         write_json(paths.target(target.name), target.to_dict())
     write_csv(paths.shape_search, table)

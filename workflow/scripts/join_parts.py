@@ -15,7 +15,7 @@ def main() -> None:
         "--part", type=cli.named_path, action="append", required=True, metavar="NAME=PATH",
         help="its folder of tokens; the name is the seed of its windows' order; repeat it for each part, in order",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, help="folder to write: an index of what lies in the parts")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write: an index of the parts' content")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest to write")
     args = parser.parse_args()
     manifest = ManifestWriter("join_parts", {"parts": [name for name, _ in args.part]})

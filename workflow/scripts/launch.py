@@ -120,7 +120,7 @@ def _run(args: argparse.Namespace, logs: Path) -> None:
             sys.exit(Interrupted.EXIT_CODE)
         said_by_first = _said(logs, 0) if first_is_here.is_set() else ""
         if reason := _reason(failures, logs, said_by_first):
-            raise UserError(f"{reason}; the run's last saved state is kept, and the same command goes on") from error
+            raise UserError(f"{reason}; the run's last saved state is kept, and the same command resumes") from error
         sys.exit(1)
     except (RendezvousError, DistError) as error:
         if any(logs.glob("*/attempt_0/*")):

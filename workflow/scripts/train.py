@@ -61,7 +61,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--report-to", action="append", default=[], choices=get_args(ReporterName), help="show the metrics there, too"
     )
-    parser.add_argument("--state", type=Path, help="state of a trunk: go on from it; the start is that of the trunk")
+    parser.add_argument("--state", type=Path, help="state of a trunk to continue from; the start is that of the trunk")
     parser.add_argument("--state-metrics", type=Path, help="metrics.jsonl of that trunk: they open this run's")
     parser.add_argument("--work", type=Path, required=True, help="folder for resume state")
     parser.add_argument("--learning-rates", type=Path, help="sweep.json: train at a rate that it chose")
@@ -72,7 +72,7 @@ def _arguments() -> argparse.Namespace:
     dry = parser.add_argument_group("only say what memory and time a step would take (writes nothing, needs no GPU)")
     dry.add_argument("--dry-run", choices=GPUS, metavar="GPU", help=f"on GPUs of a kind: {', '.join(GPUS)}")
     dry.add_argument("--processes", type=positive_integer, default=1, help="of as many processes (default: 1)")
-    dry.add_argument("--in-node", type=positive_integer, default=8, help="of which a node has so many (default: 8)")
+    dry.add_argument("--in-node", type=positive_integer, default=8, help="GPUs per node (default: 8)")
     return parser.parse_args()
 
 

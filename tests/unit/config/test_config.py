@@ -205,7 +205,7 @@ RULES: dict[str, tuple[Edit, str]] = {
     ),
     "one score twice": (
         benchmarks({"names": ["piqa", "sciq"], "data": "hub"}, {"names": ["piqa"], "data": "package"}),
-        "evaluation.tasks.benchmarks: piqa with 0 shots is there 2 times; keep one",
+        "evaluation.tasks.benchmarks: piqa with 0 shots is listed 2 times; keep one",
     ),
     "retraining budget": (
         lambda v: v["matrix"][1].update(retrain=[8192, 5000]),
@@ -247,7 +247,7 @@ RULES: dict[str, tuple[Edit, str]] = {
     ),
     "pattern of a dense method": (
         lambda v: v["matrix"][0].update(patterns=["2:4"]),
-        "matrix.0.patterns: minitron_depth is a depth method and knows no sparsity patterns",
+        "matrix.0.patterns: minitron_depth is a depth method and has no sparsity patterns",
     ),
     "as many blocks as the parent": (
         lambda v: v["targets"]["depth"][0].update(layers=4),
@@ -322,7 +322,7 @@ RULES: dict[str, tuple[Edit, str]] = {
     ),
     "FLAP with half of a group": (
         lambda v: flap(v, heads=1),
-        "targets.width.1.kv_heads: whole groups of 2 query heads go, so 1 key-value heads need 2 heads, not 1",
+        "targets.width.1.kv_heads: whole groups of 2 query heads are dropped, so 1 key-value heads need 2 heads, not 1",
     ),
     "FLAP with another hidden size": (
         lambda v: flap(v, hidden_size=24),
@@ -350,7 +350,7 @@ RULES: dict[str, tuple[Edit, str]] = {
     ),
     "method twice on one target": (
         lambda v: flap(v, methods=["flap", "flap"]),
-        "targets.width.1.methods: flap is there 2 times",
+        "targets.width.1.methods: flap is listed 2 times",
     ),
     "SLEB without its last two blocks": (
         lambda v: v["targets"]["depth"][0].update(layers=1) or v["matrix"][0].update(methods=["sleb"]),
@@ -365,7 +365,7 @@ RULES: dict[str, tuple[Edit, str]] = {
     ),
     "half of a group of heads": (
         lambda v: learning(v)["targets"]["width"][0].update(heads=1, kv_heads=1),
-        "targets.width.0.kv_heads: whole groups of 2 query heads go, so 1 key-value heads need 2 heads, not 1",
+        "targets.width.0.kv_heads: whole groups of 2 query heads are dropped, so 1 key-value heads need 2 heads, not 1",
     ),
     "more key-value heads than the parent": (
         lambda v: learning(v)["targets"]["width"][0].update(kv_heads=4),
@@ -428,7 +428,7 @@ RULES: dict[str, tuple[Edit, str]] = {
     ),
     "two steps along one axis": (
         lambda v: v["matrix"][0].update(chains=[["shortgpt@0.5", "minitron_depth@0.5"]]),
-        "matrix.0.chains.0: each step of a chain must cut along another axis (depth, width, sparse)",
+        "matrix.0.chains.0: each step of a chain must prune a different axis (depth, width, sparse)",
     ),
     "step without a target": (
         lambda v: v["matrix"][0].update(chains=[["minitron_width@0.5", "shortgpt@0.3"]]),

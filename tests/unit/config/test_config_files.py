@@ -123,17 +123,17 @@ seeds: [0, 1, 2]
 training: {threads: 2}
 """
 TRAPS = {
-    "a section stands twice": (TWICE, r", line 4: the key training stands there twice \(first on line 2\)"),
-    "a key of a flow mapping": ("a: {b: 1, c: 2, b: 1}", r", line 1: the key b stands there twice \(first on line 1\)"),
-    "with and without quotes": ("a: 1\n'a': 2", r", line 2: the key a stands there twice \(first on line 1\)"),
-    "in a list": ("a:\n  - b: 1\n    b: 2", r", line 3: the key b stands there twice \(first on line 2\)"),
-    "an anchor is merged twice": ("a: &a {b: 1}\nc:\n  <<: *a\n  <<: *a", r", line 4: the key << stands there twice"),
+    "a section stands twice": (TWICE, r", line 4: the key training is listed twice \(first on line 2\)"),
+    "a key of a flow mapping": ("a: {b: 1, c: 2, b: 1}", r", line 1: the key b is listed twice \(first on line 1\)"),
+    "with and without quotes": ("a: 1\n'a': 2", r", line 2: the key a is listed twice \(first on line 1\)"),
+    "in a list": ("a:\n  - b: 1\n    b: 2", r", line 3: the key b is listed twice \(first on line 2\)"),
+    "an anchor is merged twice": ("a: &a {b: 1}\nc:\n  <<: *a\n  <<: *a", r", line 4: the key << is listed twice"),
     "an octal number": ("a: [8, 010]", r", line 1: 010 is octal, and so means 8; write 8, or quote it"),
     "a negative octal number": ("a:\n  b: -0_17", r", line 2: -0_17 is octal, and so means -15"),
     "a time of the day": ("a: 1:30", r", line 1: 1:30 is in base 60, and so means 90; write 90"),
     "a fraction of a minute": ("a: 1:30.5", r", line 1: 1:30\.5 is in base 60, and so means 90\.5"),
-    "a list in itself": ("a: &a [1, *a]", r", line 1: the value holds itself"),
-    "a mapping in itself": ("a: &a\n  b: {c: *a}", r", line 1: the value holds itself"),
+    "a list in itself": ("a: &a [1, *a]", r", line 1: the value contains itself"),
+    "a mapping in itself": ("a: &a\n  b: {c: *a}", r", line 1: the value contains itself"),
     "a date that is none": ("a: 2024-13-45", r", line 1: 2024-13-45 is read as a date; quote it if it is text"),
     "a value nested too deeply": ("a: " + "[" * 5000 + "]" * 5000, r" is not valid YAML: it is nested too deeply"),
     "a date": ("a: 2024-01-13", r", line 1: 2024-01-13 is read as a date; quote it if it is text"),
@@ -162,7 +162,7 @@ def test_aliases_cannot_stand_for_more_than_a_file_should_hold(tmp_path: Path) -
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 30)]
     file = tmp_path / "own.yaml"
     file.write_text("\n".join(lines))
-    with pytest.raises(UserError, match=r"with its aliases written out the file holds more than 100,000 values"):
+    with pytest.raises(UserError, match=r"with its aliases expanded, the file holds more than 100,000 values"):
         read_study_file(file)
 
 
@@ -192,10 +192,10 @@ def test_yaml_that_is_what_it_seems_is_read_as_snakemake_reads_it(text: str, val
 )
 def test_a_key_that_stands_twice_in_json_is_refused(text: str, key: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(UserError, match=rf"a\.json is not valid JSON \(the key {key} stands there twice"):
+    with pytest.raises(UserError, match=rf"a\.json is not valid JSON \(the key {key} is listed twice"):
         read_json(tmp_path / "a.json")
     for given in (text, str(tmp_path / "a.json")):
-        with pytest.raises(argparse.ArgumentTypeError, match=rf"the key {key} stands there twice; keep one of them"):
+        with pytest.raises(argparse.ArgumentTypeError, match=rf"the key {key} is listed twice; keep one of them"):
             json_argument(given)
 
 
@@ -211,7 +211,7 @@ def planned(folder: Path, *overlays: Path, options: Sequence[Any] = ()) -> str:
 def test_snakemake_refuses_what_its_own_reader_of_yaml_drops(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(TWICE)
     said = planned(REPOSITORY, tmp_path / "own.yaml")
-    assert "own.yaml, line 4: the key training stands there twice (first on line 2)" in said
+    assert "own.yaml, line 4: the key training is listed twice (first on line 2)" in said
 
 
 @pytest.mark.slow

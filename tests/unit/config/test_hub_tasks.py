@@ -94,5 +94,5 @@ def test_a_local_task_and_one_of_the_hub_are_not_one_score(folder: Path, smoke: 
     local = next(iter(smoke["evaluation"]["tasks"]["local"]))
     write(folder / f"{local}.yaml", NINTH)
     forget()
-    with pytest.raises(UserError, match=f"{local} with 0 shots is there 2 times"):
+    with pytest.raises(UserError, match=f"{local} with 0 shots is listed 2 times"):
         parse_config(with_tasks(smoke, local))

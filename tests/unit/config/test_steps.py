@@ -62,9 +62,9 @@ def test_a_step_cuts_what_its_method_cuts(method: str, granularity: str) -> None
         ("wanda@half", "'wanda@half': 'half' is not a ratio"),
         ("wanda", "'wanda': '' is not a ratio"),
         ("wanda@0.5@0.5", "'wanda@0.5@0.5': '0.5@0.5' is not a ratio"),
-        ("wanda@0", "'wanda@0': the ratio must lie between 0 and 1"),
-        ("wanda@1", "'wanda@1': the ratio must lie between 0 and 1"),
-        ("wanda@nan", "'wanda@nan': the ratio must lie between 0 and 1"),
+        ("wanda@0", "'wanda@0': the ratio must be between 0 and 1"),
+        ("wanda@1", "'wanda@1': the ratio must be between 0 and 1"),
+        ("wanda@nan", "'wanda@nan': the ratio must be between 0 and 1"),
     ],
 )
 def test_a_wrong_step_is_told_what_would_be_right(text: str, message: str) -> None:

@@ -81,7 +81,7 @@ def test_every_figure_calls_methods_as_the_style_file_does(figure_tables: dict[s
         ("panel_width: 40", "panel_width: Input should be less than or equal to 10"),
         ("serif", "must hold keys and values"),
         ("font: [", "not valid YAML"),
-        ("font: serif\nfont: serif", "stands there twice"),
+        ("font: serif\nfont: serif", "is listed twice"),
     ],
 )
 def test_what_no_figure_can_be_is_refused(tmp_path: Path, text: str, message: str) -> None:

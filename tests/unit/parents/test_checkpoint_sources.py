@@ -287,7 +287,7 @@ def test_a_folder_that_is_no_checkpoint_is_refused(published: Path, tmp_path: Pa
     with pytest.raises(UserError, match=r"the folder .*nothing does not exist"):
         acquired(PathCheckpoint(kind="path", path=str(tmp_path / "nothing")), "model", None, tmp_path / "out")
     copy = shutil.copytree(published, tmp_path / "copy")
-    for name, told in {"tokenizer.json": "must be a fast one", "config.json": "is no checkpoint"}.items():
+    for name, told in {"tokenizer.json": "must be a fast one", "config.json": "is not a checkpoint"}.items():
         (copy / name).rename(tmp_path / name)
         with pytest.raises(UserError, match=told):
             acquired(PathCheckpoint(kind="path", path=str(copy)), "model", None, tmp_path / "out")

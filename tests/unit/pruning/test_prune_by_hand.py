@@ -170,7 +170,7 @@ def test_json_lines_are_read_and_separated_as_in_a_study(world: World, suffix: s
 def test_what_is_no_plain_text_is_refused_as_calibration(world: World, name: str) -> None:
     file = world.folder / name
     file.write_text('{"text": "the cat sat on the mat"}\n' * 99)
-    assert f"{name} is no plain text: give text, or a document a line" in world.message_by_hand(*WANDA, file)
+    assert f"{name} is not plain text: give text, or one document per line" in world.message_by_hand(*WANDA, file)
 
 
 def test_a_broken_line_of_the_calibration_text_is_named(world: World) -> None:
@@ -285,10 +285,10 @@ TEXT = ["--calibration", "TEXT"]
         (["shortgpt", "--ratio", 0.5], "shortgpt reads calibration text: give --calibration"),
         (["magnitude"], "say how much to prune: --ratio, --pattern, --shape or --target"),
         (["shortgpt", *TEXT], "say how much to prune: --ratio, --pattern, --shape or --target"),
-        (["magnitude", "--ratio", 0], "--ratio 0 must lie between 0 and 1"),
-        (["magnitude", "--ratio", 1], "--ratio 1 must lie between 0 and 1"),
-        (["magnitude", "--ratio", 1.5], "--ratio 1.5 must lie between 0 and 1"),
-        (["minitron_width", "--ratio", "nan", *TEXT], "--ratio nan must lie between 0 and 1"),
+        (["magnitude", "--ratio", 0], "--ratio 0 must be between 0 and 1"),
+        (["magnitude", "--ratio", 1], "--ratio 1 must be between 0 and 1"),
+        (["magnitude", "--ratio", 1.5], "--ratio 1.5 must be between 0 and 1"),
+        (["minitron_width", "--ratio", "nan", *TEXT], "--ratio nan must be between 0 and 1"),
         (["wanda", "--pattern", "2:4", "--ratio", 0.6, *TEXT], "--pattern 2:4 has ratio 0.5, not 0.6"),
         (["shortgpt", "--pattern", "2:4", *TEXT], "--pattern is for sparse methods; shortgpt is a depth method"),
         (["magnitude", "--shape", "layers=2"], "--shape is for depth and width methods; magnitude keeps the shape"),

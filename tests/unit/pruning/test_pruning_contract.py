@@ -65,18 +65,18 @@ EVERY_METHOD = [
     *STRUCTURED_CASES,
     *(case for case in SPARSE_CASES if case.ratio == 0.3 or case.pattern == "2:4"),
 ]
-ONCE_A_METHOD = [
+ONCE_PER_METHOD = [
     case for case in EVERY_METHOD if case.pattern != "2:4" and (not case.options or case.method == "wanda")
 ]
 
 ON_A_MISTRAL = [
-    *(case for case in ONCE_A_METHOD if case.method != "flap"),
+    *(case for case in ONCE_PER_METHOD if case.method != "flap"),
     Case("flap", options={"biases": "none", "variance": "paper"}),
 ]
 """Mistral has no biases."""
 
 each_method = pytest.mark.parametrize("case", EVERY_METHOD, ids=str)
-once_a_method = pytest.mark.parametrize("case", ONCE_A_METHOD, ids=str)
+once_a_method = pytest.mark.parametrize("case", ONCE_PER_METHOD, ids=str)
 
 
 def on_some_variant(cases: list[Case]) -> pytest.MarkDecorator:
@@ -286,7 +286,7 @@ def reads_text(case: Case) -> bool:
     return facts_of(case.method).reads == "calibration"
 
 
-each_method_with_text = pytest.mark.parametrize("case", [*filter(reads_text, ONCE_A_METHOD)], ids=str)
+each_method_with_text = pytest.mark.parametrize("case", [*filter(reads_text, ONCE_PER_METHOD)], ids=str)
 
 
 @each_method_with_text
@@ -301,7 +301,7 @@ def test_the_batch_size_does_not_change_what_is_kept(case: Case, batch_size: int
         assert same_outcome(other, usual)
 
 
-@on_some_variant(ONCE_A_METHOD)
+@on_some_variant(ONCE_PER_METHOD)
 def test_the_parent_is_left_alone(case: Case, variant: str, tmp_path: Path) -> None:
     model = tiny_llama(**VARIANTS[variant])
     before, config, logits = weights_of(model), model.config.to_dict(), logits_of(model)

@@ -102,15 +102,15 @@ MISTAKES: dict[str, tuple[list[Values], str]] = {
     "no budget": ([rule(budgets=[8191])], "0.budgets: the study has no 8191; it has: 4096, 8192"),
     "no run of all that": (
         [rule(methods=["wanda"], budgets=[4096])],
-        "0: no run of the study fits all of it (scratch; wanda; 4096 tokens)",
+        "0: no run of the study matches all of its conditions (scratch; wanda; 4096 tokens)",
     ),
     "the same runs twice": (
         [rule(methods=["wanda"]), rule(granularities=["sparse"], peak=0.2)],
-        "1: it clashes with training.learning_rates.0, which comes first and fits all of its runs (scratch; sparse)",
+        "1: it clashes with training.learning_rates.0, which comes first and matches all of its runs (scratch; sparse)",
     ),
     "a wider rule before": (
         [rule(), rule(methods=["wanda"], peak=0.2)],
-        "1: it clashes with training.learning_rates.0, which comes first and fits all of its runs (scratch; wanda)",
+        "1: it clashes with training.learning_rates.0, which comes first and matches all of its runs (scratch; wanda)",
     ),
     "a parent with a method": (
         [rule(runs=["parent", "scratch"], methods=["wanda"])],

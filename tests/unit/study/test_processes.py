@@ -108,7 +108,9 @@ def test_the_papers_runs_fit_into_their_gpus_and_share_their_batch(study_values:
 def test_too_few_devices_for_a_model_are_named(study_values: Callable[[str], Values]) -> None:
     values = study_values("paper")
     values["cluster"] |= {"devices": 2}
-    with pytest.raises(UserError, match=r"auto finds none for run P210B-seed0 on 2 devices of 80 GB \(\d+ GB a device"):
+    with pytest.raises(
+        UserError, match=r"auto finds none for run P210B-seed0 on 2 devices of 80 GB \(\d+ GB per device"
+    ):
         Study(values).processes.training("P210B-seed0")
 
 

@@ -93,14 +93,12 @@ def test_tokens_of_the_publisher_count_in_full_budgets(smoke: Values) -> None:
 def test_rewound_weights_of_a_published_parent_are_refused(smoke: Values) -> None:
     values = published(smoke)
     values["matrix"][0]["rewind"] = [8192]
-    assert "matrix.0.rewind: the weights that a published parent began with are not known" in refusal(values)
+    assert "matrix.0.rewind: the initial weights of a published parent are not known" in refusal(values)
 
 
 @pytest.mark.parametrize("name", ["P200B", "S4"])
 def test_a_name_that_looks_like_tokens_is_refused(smoke: Values, name: str) -> None:
-    assert f"the name {name!r} begins as those of parents that a study pretrains" in refusal(
-        published(smoke, name=name)
-    )
+    assert f"the name {name!r} begins like those of pretrained parents" in refusal(published(smoke, name=name))
 
 
 def test_a_published_parent_reads_its_own_tokens(smoke: Values) -> None:
@@ -236,7 +234,7 @@ def test_advice_from_an_unknown_parent_says_that_it_cannot_be_compared(unknown: 
     result = pvs(tmp_path, "recommend", "mine", "--tokens", "65536", "--ratio", "0.5")
     assert result.returncode == 0, result.stderr
     assert "Parent of unknown tokens." in result.stdout
-    assert "Nobody says what the study's parent was trained on" in result.stdout
+    assert "The training tokens of the study's parent are unknown" in result.stdout
 
 
 def test_the_study_of_smollm2_covers_the_six_methods_and_shortgpt(

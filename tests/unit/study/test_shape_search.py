@@ -144,11 +144,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"shape_search": {"ratios": [0.5, 0.6], "tokens": 2048}},
         "shape_search.ratios.1: no width method of the matrix prunes 0.6; its width ratios: 0.5",
     ),
-    "twice": ({"shape_search": SEARCH | {"ratios": [0.5, 0.5]}}, "shape_search.ratios.1: 0.5 is there twice"),
+    "twice": ({"shape_search": SEARCH | {"ratios": [0.5, 0.5]}}, "shape_search.ratios.1: 0.5 is listed twice"),
     "one candidate": ({"shape_search": SEARCH | {"candidates": GIVEN[:1]}}, "shape_search.candidates: 0.5 has one"),
     "same candidate": (
         {"shape_search": SEARCH | {"candidates": [GIVEN[0], GIVEN[0]]}},
-        "shape_search.candidates.1: the same shape is there twice",
+        "shape_search.candidates.1: the same shape is listed twice",
     ),
     "another ratio": (
         {"shape_search": SEARCH | {"candidates": [*GIVEN, GIVEN[0] | {"ratio": 0.4}]}},
@@ -178,7 +178,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "nothing fits": (
         {"shape_search": {"ratios": [0.5], "tokens": 2048, "tolerance": 1e-6}},
         "shape_search.ratios.0: a search needs two shapes of the size that 0.5 leaves, 18,576 decoder parameters, and "
-        "1 of this parent lie within shape_search.tolerance = 1e-06. Nearest: hidden_size 16, ffn_size 64, heads 4 "
+        "1 of this parent are within shape_search.tolerance = 1e-06. Nearest: hidden_size 16, ffn_size 64, heads 4 "
         "(+0.0%); hidden_size 18, ffn_size 64, heads 2 (+0.1%). Choose another ratio, or a tolerance of 0.001 or more",
     ),
     "no multiple": (

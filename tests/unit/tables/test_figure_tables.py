@@ -143,7 +143,7 @@ def test_the_papers_numbers_are_those_of_the_paper() -> None:
     ("0.5,10,val_loss,3.09", "half,10,val_loss,3.09", "line 2: ratio is 'half', which is not a number"),
     ("0.5,10,val_loss,3.09", "0.5,,val_loss,3.09", "line 2: budget_b is '', which is not a number"),
     ("10,val_loss,3.09", "10,val_loss,3.09,1", "line 2: 9 values, not 8"),
-    ("0.5,30,val_loss,2.81", "0.50,10.0,val_loss,2.81", "line 3: says again what line 2 says; keep one of them"),
+    ("0.5,30,val_loss,2.81", "0.50,10.0,val_loss,2.81", "line 3: repeats line 2; keep one of them"),
     ("\nfig1-left,gap", "\n\nfig1-left,other", "line 13: setting is 'other'"),
     ("3.09,read_off", '3.09,"read_off', "cannot read .*reported.csv"),
     ("precision", "accuracy", "lacks the columns precision"),

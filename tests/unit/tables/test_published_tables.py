@@ -184,7 +184,7 @@ def test_a_study_without_depth_pruning_leaves_its_perplexities_open(stored: Stor
     published = PUBLISHED["reported"].make(Stored(stored.folder))
     assert published.printed["study, test"].tolist() == ["–"] * 3
     assert published.printed["paper, WikiText-2"].tolist() == ["10.77", "9.41", "9.01"]
-    assert "prunes no depth" in published.title
+    assert "has no depth pruning" in published.title
 
 
 def test_every_number_of_the_paper_is_listed_with_its_grade(stored: Stored) -> None:

@@ -61,4 +61,4 @@ def test_a_stated_gap_counts_before_the_difference_of_two_that_were_read_off() -
 def test_a_file_without_a_papers_numbers_says_that_nothing_is_known(tmp_path: Path) -> None:
     value = state_claims("demo", gap_groups(write_tables(tmp_path), "test"), SETTINGS)
     parent = REPORTED[REPORTED["setting"] == "parent"]
-    assert {claim["reported"] for claim in with_reported(value, parent)["claims"]} == {"nothing is known"}
+    assert {claim["reported"] for claim in with_reported(value, parent)["claims"]} == {"no numbers reported"}

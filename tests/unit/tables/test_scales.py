@@ -62,13 +62,13 @@ def test_the_largest_study_has_no_say_in_what_is_predicted_of_it() -> None:
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
-        (measured({"a": 1, "b": 0, "c": 0}, {"one": 1000, "two": 2000}), "it takes 3 studies"),
+        (measured({"a": 1, "b": 0, "c": 0}, {"one": 1000, "two": 2000}), "a fit needs 3 studies"),
         (
             measured({"a": 1, "b": 0, "c": 0}, {"one": 1000, "two": 1000, "three": 2000}),
-            "it takes three sizes of the parent",
+            "a fit needs three sizes of the parent",
         ),
         (measured({"a": 1, "b": 0, "c": 0}, shares=(0.25,)), "the smaller studies have too few budgets"),
-        (measured({"a": 1, "b": 0, "c": 0}).assign(value=np.nan), "it takes 3 studies"),
+        (measured({"a": 1, "b": 0, "c": 0}).assign(value=np.nan), "a fit needs 3 studies"),
     ],
 )
 def test_where_there_is_nothing_to_fit_it_says_why(rows: pd.DataFrame, reason: str) -> None:
@@ -198,7 +198,7 @@ def test_corpora_that_differ_are_named(three: list[Path], tmp_path: Path) -> Non
         shown = words(drawn(scales, scale_points(scales, (), REPORTED)))
     assert "Losses of different corpora" in shown
     assert "corpus folio" in shown
-    assert "it takes 3 studies" in shown
+    assert "a fit needs 3 studies" in shown
 
 
 def test_what_cannot_be_compared_is_refused(three: list[Path], tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ MISTAKES = {
     "not in the matrix": ({"on": ["shortgpt@0.5"]}, "sweep.on.0: shortgpt@0.5 is not in the matrix, which has: mini"),
     "no method": ({"on": ["wanda@2:4", "wonda@0.5"]}, "sweep.on.1: 'wonda@0.5': no method 'wonda'; did you mean"),
     "no multiple": ({"tokens": 1500}, "sweep.tokens: 1500 tokens is not a multiple of the global batch of 1024"),
-    "twice": ({"peak_learning_rates": [0.1, 0.1]}, "sweep.peak_learning_rates: 0.1 is there 2 times"),
+    "twice": ({"peak_learning_rates": [0.1, 0.1]}, "sweep.peak_learning_rates: 0.1 is listed 2 times"),
 }
 
 

@@ -248,7 +248,7 @@ def test_a_manifest_without_the_size_of_the_weights_is_refused(study: Study) -> 
     manifest = read_json(study.paths.manifest(SCRATCH))
     del manifest["facts"]["checkpoint_bytes"]
     write_json(study.paths.manifest(SCRATCH), manifest)
-    with pytest.raises(UserError, match=f"{SCRATCH}/manifest.json does not say how large the weights are"):
+    with pytest.raises(UserError, match=f"{SCRATCH}/manifest.json does not record the size of the weights"):
         efficiency(study, SCRATCH)
 
 

@@ -69,7 +69,7 @@ def test_two_processes_never_train_one_run_at_once(prepared: Path, tmp_path: Pat
     logs = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert sum("waiting for it to end" in log for log in logs) == 1
-    assert sum("run a-run is trained already, by another job" in log for log in logs) == 1
+    assert sum("run a-run was already trained by another job" in log for log in logs) == 1
     assert sum("step 300/300" in log for log in logs) == 1
 
 

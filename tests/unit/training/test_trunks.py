@@ -139,7 +139,7 @@ BAD_STATES = {
 @pytest.mark.parametrize("case", BAD_STATES)
 def test_a_state_that_is_no_beginning_of_the_plan_is_refused(case: str, store: TokenStore, tmp_path: Path) -> None:
     trunk = trained_trunk(store, tmp_path / "trunk", 4)
-    with pytest.raises(UserError, match=r"state \(step 4, 256 tokens\) is no beginning of run a-run: . steps of"):
+    with pytest.raises(UserError, match=r"state \(step 4, 256 tokens\) is not a beginning of run a-run: . steps of"):
         begin(store, tmp_path / "run", trunk, **BAD_STATES[case])
 
 

@@ -1,4 +1,4 @@
-"""What a step wrote, and the manifest beside it: what was changed since is refused where it is read.
+"""What a step wrote, and the manifest next to it: what was changed since is refused where it is read.
 
 A manifest lists the files of its outputs with their sizes and hashes, and carries a hash of itself.
 """
@@ -78,7 +78,7 @@ class Record:
         return sha256_of_facts(self.files)
 
     def difference(self, found: Mapping[str, FileFacts]) -> str | None:
-        """How what is there differs from what was written; None if it does not."""
+        """How the artifact differs from what was written; None if it does not."""
         for name in sorted(self.files.keys() | found.keys()):
             place = self.place / name
             if name not in found:

@@ -50,7 +50,7 @@ TOKENIZER_FILES = (
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 """Files of weights that can run code when they are read."""
 RECORDS = frozenset({PRUNING_FILE, MASK_LEARNING_FILE, STATE_FILE})
-"""Files of a checkpoint or state that hold times, and so are no part of its identity."""
+"""Files of a checkpoint or state that hold times, and so are not part of its identity."""
 
 
 ITSELF = "."
@@ -136,7 +136,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        UserError: the file is missing or is not JSON, or a key stands twice in it.
+        UserError: the file is missing or is not JSON, or a key is listed twice in it.
     """
     path = Path(path)
     try:
@@ -229,7 +229,7 @@ def canonical_json(value: Any) -> str:
 
 
 def free_bytes(folder: Path) -> int:
-    """Free space where a folder lies or will lie."""
+    """Free space where a folder is or will be."""
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     return shutil.disk_usage(existing).free
 

@@ -16,7 +16,7 @@ COLUMNS_OF_AN_EQUAL_MATCH = ("tokens_planned", "tokens_seen", "window_start", "w
 COLUMNS_OF_A_TRUNK = (
     "window_start", "sequence_length", "global_batch_size", "peak_lr", "objective", "precision", "seed",
 )  # fmt: skip
-"""What a run shares with the trunk that it goes on from; the schedule's name differs."""
+"""What a run shares with the trunk that it continues from; the schedule's name differs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class LedgerRow:
     """One past the last sequence."""
     sequence_length: int
     global_batch_size: int
-    """Sequences a step; for pruning that trains nothing, sequences run through the model together."""
+    """Sequences per step; for pruning that trains nothing, sequences run through the model together."""
     steps: int
     """Optimiser steps; none for pruning that trains nothing."""
     peak_lr: float | None
@@ -60,7 +60,7 @@ class LedgerRow:
     flops_trunk: int = 0
     """Of these, those that were executed in shared trunks."""
     flops_teacher: int = 0
-    """Operations of a teacher's forward passes, beside those."""
+    """Operations of a teacher's forward passes, in addition."""
     flops_teacher_trunk: int = 0
     """Of these, those that were executed in shared trunks."""
     wall_seconds: float

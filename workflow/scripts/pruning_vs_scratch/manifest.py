@@ -1,4 +1,4 @@
-"""The record that every step writes beside its outputs, last and atomically.
+"""The record that every step writes next to its outputs, last and atomically.
 
 A manifest names the step's inputs and outputs with their hashes, its options, the tokens it read, the versions
 and the hardware it ran on, its seconds and its peak memory. It holds no secret and no absolute path.
@@ -35,7 +35,7 @@ RECORDED_PACKAGES = (
 
 
 class ManifestWriter:
-    """Collects what a step did; ``write`` puts it beside the outputs.
+    """Collects what a step did; ``write`` puts it next to the outputs.
 
     ``packages`` are distributions that the step's results depend on beyond those that all steps share.
     """

@@ -1,4 +1,4 @@
-"""Where a run keeps what it needs to go on after a kill: a folder of its own under a work folder."""
+"""Where a run keeps what it needs to resume after a kill: a separate folder under a work folder."""
 
 import shutil
 from collections.abc import Collection, Iterator

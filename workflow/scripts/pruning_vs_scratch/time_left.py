@@ -13,7 +13,7 @@ RULE_SECONDS = {
 }  # fmt: skip
 """First guesses for rules whose jobs are alike; OTHER_SECONDS for the rest."""
 ALONE = ("measure_speed", "tabulate", "state_claims", "draw_figures", "write_report")
-"""Rules of a single job beside which no long one runs."""
+"""Rules of a single job that no long job runs in parallel with."""
 REPORT_SECONDS = 8.0
 """Snakemake's report and the summary, when all jobs are done."""
 GUESSED_SECONDS = 5.0

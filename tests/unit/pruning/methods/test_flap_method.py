@@ -238,7 +238,10 @@ def test_by_hand_a_shape_is_given_in_one_word(world: World) -> None:
 def test_by_hand_counts_that_break_groups_are_refused(world: World) -> None:
     words = ["--shape", "kv_heads=1,heads=2", "--calibration", world.array]
     message = world.message_by_hand("flap", *words)
-    assert "asks for 2 heads in 1 key-value groups; whole groups of 3 query heads go, so that leaves 3 heads" in message
+    assert (
+        "asks for 2 heads in 1 key-value groups; whole groups of 3 query heads are dropped, which leaves 3 heads"
+        in message
+    )
 
 
 def test_by_hand_the_hidden_size_stays(world: World) -> None:

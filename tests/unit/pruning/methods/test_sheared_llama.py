@@ -110,7 +110,7 @@ def test_a_budget_that_the_text_or_the_batch_does_not_allow_is_refused(
 
 def test_heads_that_no_masks_lead_to_are_refused(world: World) -> None:
     words = ["--shape", "heads=2", "kv_heads=1", "--calibration", world.calibration, "--sequence-length", LENGTH]
-    with pytest.raises(UserError, match="whole groups of 3 query heads go, so that leaves 3 heads"):
+    with pytest.raises(UserError, match="whole groups of 3 query heads are dropped, which leaves 3 heads"):
         world.by_hand("sheared_llama", *words, "--options", json.dumps(OPTIONS))
 
 

@@ -74,7 +74,7 @@ def _serves_to_redraw(study: Study, file: Path) -> bool:
 
 
 def _below(path: Path) -> Iterator[Path]:
-    """A file, or those of a folder that are no by-product."""
+    """A file, or those of a folder that are not by-products."""
     if path.is_file():
         yield path
     for file in path.rglob("*"):

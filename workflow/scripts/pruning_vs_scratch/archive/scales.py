@@ -1,4 +1,4 @@
-"""Studies of several sizes drawn beside each other, and how well the smaller ones predict the largest."""
+"""Studies of several sizes drawn side by side, and how well the smaller ones predict the largest."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from pruning_vs_scratch.tables.write import write_csv
 
 
 def compare(studies: Sequence[Path], methods: Sequence[str], look: Look, out: Path) -> str:
-    """Draw finished studies beside each other into a folder; the predictions in words.
+    """Draw finished studies side by side into a folder; returns the predictions in words.
 
     Raises:
         UserError: a study cannot be read, or a method or label is not known.
@@ -62,7 +62,7 @@ def opened(sources: Sequence[Path]) -> Iterator[list[Scale]]:
 
     Raises:
         UserError: there is no such file, an archive is damaged or of a newer version, a folder holds no tables, or a
-            study stands twice.
+            study is listed twice.
     """
     with tempfile.TemporaryDirectory(prefix="scales-") as temporary:
         yield sorted_scales([_opened(source, Path(temporary) / str(i)) for i, source in enumerate(sources)])

@@ -19,7 +19,7 @@ BYTES_PER_HEADER = 4096
 
 
 class _Bounded:
-    """A stream that gives no more bytes than are allowed: a few compressed ones can stand for any number."""
+    """A stream that gives no more bytes than are allowed: a few compressed bytes can expand to any number."""
 
     def __init__(self, stream: IO[bytes], source: Path, allowed: int) -> None:
         self._stream, self._source, self.allowed = stream, source, allowed
@@ -56,7 +56,7 @@ def unpack(source: Path, folder: Path) -> Listing:
             if bound is not None:
                 bound.allowed = size + LARGEST_LISTING + BYTES_PER_HEADER * (len(listing.files) + 2)
         elif listing is None:
-            raise UserError(f"{source} is no archive of a study: {LISTING} does not come first")
+            raise UserError(f"{source} is not an archive of a study: {LISTING} does not come first")
         elif name in listing.files:
             target = folder / name
             _copy(content, target, listing.files[name].bytes, source)
@@ -71,7 +71,7 @@ def unpack(source: Path, folder: Path) -> Listing:
 
 
 def _copy(content: IO[bytes], target: Path, size: int, source: Path) -> None:
-    """Write a file of so many bytes; of a larger one no more than shows that it is larger."""
+    """Write a file of a given size; of a larger file, only enough to show that it is larger."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("wb") as copy:

@@ -80,7 +80,7 @@ class Allocation:
 
     @property
     def speed(self) -> Resources:
-        """The rule that times one model of each target, with nothing beside it."""
+        """The rule that times one model of each target, with nothing running in parallel."""
         megabytes = self._scoring_megabytes(self.study.measured_runs.values(), processes=1)
         request = self._single_node("speed", speed_minutes(self.study), megabytes)
         # Not the rule's threads: those are all of one machine's, so that nothing runs beside it there.

@@ -14,19 +14,19 @@ START_MEGABYTES = 2_000
 """A process that has imported torch and transformers."""
 WEIGHT_BYTES, STATE_BYTES = 4, 16
 """A parameter in fp32; the same with its gradient and the two moments of AdamW."""
-TOKENS_A_SECOND = 200_000
+TOKENS_PER_SECOND = 200_000
 """Read, compared with other text and tokenised by one core; less than a third of what was measured."""
-PARAMETERS_A_MINUTE = 1e9
+PARAMETERS_PER_MINUTE = 1e9
 """Read and written again by one process."""
 
 
 def training_minutes(flops: int, shape: ModelShape, processes: int, cluster: ClusterConfig) -> int:
-    """Minutes to train with so many operations."""
+    """Minutes to train with this many operations."""
     return _minutes(flops / processes, cluster.teraflops.train, shape)
 
 
 def pruning_minutes(flops: int, shape: ModelShape, processes: int, cluster: ClusterConfig) -> int:
-    """Minutes to prune or score a model of a shape with so many operations, on training or on calibration text."""
+    """Minutes to prune or score a model of a shape with this many operations, on training or calibration text."""
     return _minutes(flops / processes, cluster.teraflops.prune, shape)
 
 
@@ -37,7 +37,7 @@ def evaluation_minutes(checkpoints: int, cluster: ClusterConfig) -> int:
 
 def text_minutes(tokens: int) -> int:
     """Minutes to read a text and to tokenise it."""
-    return math.ceil(START_MINUTES + SPARE * tokens / TOKENS_A_SECOND / 60)
+    return math.ceil(START_MINUTES + SPARE * tokens / TOKENS_PER_SECOND / 60)
 
 
 def calibration_megabytes(memory: Memory, *, gpu: bool) -> int:
@@ -46,8 +46,8 @@ def calibration_megabytes(memory: Memory, *, gpu: bool) -> int:
 
 
 def busy_minutes(flops: float, teraflops: float, shape: ModelShape) -> float:
-    """Minutes of one process to read a model, to do so many operations, and to write it; nothing to spare."""
-    return shape.params_total / PARAMETERS_A_MINUTE + flops / teraflops / 1e12 / 60
+    """Minutes of one process to read a model, do this many operations, and write it, without reserve."""
+    return shape.params_total / PARAMETERS_PER_MINUTE + flops / teraflops / 1e12 / 60
 
 
 def _minutes(flops: float, teraflops: float, shape: ModelShape) -> int:

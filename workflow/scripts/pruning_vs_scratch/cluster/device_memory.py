@@ -21,7 +21,7 @@ def device_memory_problems(allocation: Allocation) -> Iterator[str]:
 
 
 def _needs(allocation: Allocation) -> Iterator[tuple[str, float, str]]:
-    """What needs so many bytes, with what no estimate may claim, and what would lower them."""
+    """Message on what needs this many bytes, including the reserve, and what would lower them."""
     study = allocation.study
     for name in study.trained_by_plan:
         run, processes = study.run(name), study.processes.training(name)

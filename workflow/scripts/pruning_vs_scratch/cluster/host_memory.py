@@ -23,7 +23,7 @@ COPIES_OF_FILE = 2
 """A file that is being written is in memory as tensors and as bytes."""
 CHECK_BYTES = 7
 """Of an entry, while a tensor on a CPU is looked through for NaN: its absolute value, and three truth values."""
-MASK_ENTRIES_A_BYTE = 8
+MASK_ENTRIES_PER_BYTE = 8
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def training_megabytes(
     cut_among = nodes if plan.sharding == "all" else 1
     activations = plan.micro_batch_size * plan.sequence_length * shape.layers * shape.hidden_size * ACTIVATION_BYTES
     held = 0 if gpus else (STATE_BYTES * shape.params_total + MASK_BYTES * start.masked) // cut_among
-    at_first = WEIGHT_BYTES * start.params + start.masked // MASK_ENTRIES_A_BYTE
+    at_first = WEIGHT_BYTES * start.params + start.masked // MASK_ENTRIES_PER_BYTE
     at_first += MASK_BYTES * largest_tensor(shape) if start.masked else 0
     beside = plan.async_saves is True or (plan.async_saves == "auto" and gpus)
     written = in_node * COPIES_OF_FILE * min(SHARD_BYTES, saved // processes)

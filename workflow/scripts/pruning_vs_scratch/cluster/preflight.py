@@ -19,7 +19,7 @@ from pruning_vs_scratch.errors import UserError, nearest
 
 COMMANDS = ("sbatch", "squeue", "scontrol", "sinfo", "srun")
 CONTINUED = ("pruning", "training")
-"""Kinds of jobs that go on where an earlier one stopped, or that take no time."""
+"""Kinds of jobs that resume where an earlier one stopped, or that take no time."""
 LEAST_MIN_JOB_AGE = 60
 """Seconds for which the controller has to remember a job that has ended: several rounds of status checks."""
 SECONDS_TO_GET_A_NODE = 20
@@ -41,7 +41,7 @@ REMEDIES = {
 
 
 def require_ready(allocation: Allocation) -> list[str]:
-    """Look at everything; what could not be looked at, because no node was free.
+    """Check everything; returns what could not be checked because no node was free.
 
     Raises:
         UserError: something would stop the study; has a line for each.
@@ -56,7 +56,7 @@ def require_ready(allocation: Allocation) -> list[str]:
 
 
 def _problems_here(allocation: Allocation) -> Iterator[str]:
-    """What can be seen without a node."""
+    """Checks that need no node."""
     if missing := [command for command in COMMANDS if shutil.which(command) is None]:
         yield f"no {missing[0]} here: log in to a machine that submits jobs, or run without --profile slurm"
         return
@@ -129,7 +129,7 @@ def _request_problems(request: JobRequest) -> Iterator[str]:
         yield f"{request.kind} jobs are refused: {refusal}; {_remedy(refusal, request)}"
     if request.kind not in CONTINUED and request.minutes > request.minutes_of(attempt=1):
         yield (
-            f"{request.kind} jobs need up to {request.minutes} minutes and cannot go on in another job: raise "
+            f"{request.kind} jobs need up to {request.minutes} minutes and cannot continue in another job: raise "
             "max_hours in slurm/site.yaml, or set evaluation.group_by: run"
         )
 

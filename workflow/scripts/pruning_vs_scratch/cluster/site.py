@@ -39,7 +39,7 @@ class Queue(Section):
     gpu_model: GpuModel | None = None
     """Type of GPU, as the site's gres names it."""
     max_hours: Annotated[float, Field(gt=0)] | None = None
-    """Longest time to ask for; training that takes longer stops in time and goes on in another job."""
+    """Longest time to request; training that takes longer stops in time and continues in another job."""
 
     @property
     def resources(self) -> dict[str, str]:

@@ -2,14 +2,14 @@
 
 import math
 
-from pruning_vs_scratch.cluster.demand import PARAMETERS_A_MINUTE, SPARE, START_MINUTES, WEIGHT_BYTES
+from pruning_vs_scratch.cluster.demand import PARAMETERS_PER_MINUTE, SPARE, START_MINUTES, WEIGHT_BYTES
 from pruning_vs_scratch.config.evaluation import SpeedConfig
 from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.study import Study
 
 BLOCK_SECONDS = 1e-3
 """Of a decoder block and a generated token: Python starts its operations one by one. Assumed."""
-GPU_BYTES_A_SECOND, CPU_BYTES_A_SECOND = 1e12, 1e10
+GPU_BYTES_PER_SECOND, CPU_BYTES_PER_SECOND = 1e12, 1e10
 """Of weights, all of which are read for each token: half of an A100's memory, and a CPU's. Assumed."""
 
 
@@ -36,8 +36,8 @@ def speed_seconds(study: Study) -> float:
 
 
 def _seconds(shape: ModelShape, settings: SpeedConfig, teraflops: float, *, gpus: bool) -> float:
-    loading = 60 * shape.params_total / PARAMETERS_A_MINUTE
+    loading = 60 * shape.params_total / PARAMETERS_PER_MINUTE
     prompt = shape.forward_flops(1, settings.prompt_tokens) / teraflops / 1e12
-    reading = WEIGHT_BYTES * shape.params_total / (GPU_BYTES_A_SECOND if gpus else CPU_BYTES_A_SECOND)
+    reading = WEIGHT_BYTES * shape.params_total / (GPU_BYTES_PER_SECOND if gpus else CPU_BYTES_PER_SECOND)
     rounds = settings.warmup + settings.repeats
     return loading + rounds * (prompt + settings.new_tokens * (BLOCK_SECONDS * shape.layers + reading))

@@ -10,7 +10,7 @@ from pruning_vs_scratch.errors import Interrupted
 
 
 def run_as_step(nodes: int, cpus: int) -> int:
-    """Run this process's own command once on each node of its job, with so many CPUs; its exit code.
+    """Run this process's own command once on each node of its job, with a number of CPUs; returns its exit code.
 
     The option --meet-at, added to it, is where the nodes meet, and makes it start its processes itself.
 

@@ -11,7 +11,7 @@ from pruning_vs_scratch.errors import UserError
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 LONGEST_NAME = 64
-"""Letters of a name, which names of runs, files and folders are made of."""
+"""Maximum length of a name. Names of runs, files and folders are built from such names."""
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=LONGEST_NAME)]
 
 
@@ -22,10 +22,10 @@ class Section(BaseModel):
 
     @classmethod
     def from_option(cls, option: str, values: Any) -> Self:
-        """The section that an option of a command gives as plain values.
+        """Parse the plain values given by a command's option.
 
         Raises:
-            UserError: they are no such section.
+            UserError: the values are invalid.
         """
         try:
             return cls.model_validate(values)
@@ -33,7 +33,7 @@ class Section(BaseModel):
             raise UserError(f"{option} is not valid: {error}") from error
 
     def without_folders(self) -> dict[str, Any]:
-        """The section as an output may hold it: without this machine's folders."""
+        """The section's values for an output, without this machine's folders."""
         values: dict[str, Any] = self.model_dump(mode="json")
         return {key: _relative(key, value) for key, value in values.items()}
 

@@ -1,4 +1,4 @@
-"""Checkpoints that others trained, pinned: on the Hugging Face hub, in a Python package, or in a local folder."""
+"""Pinned published checkpoints: on the Hugging Face hub, in a Python package, or in a local folder."""
 
 import hashlib
 from pathlib import Path
@@ -20,7 +20,7 @@ class HubCheckpoint(Section):
     revision: Revision
     """Commit on the hub: 40 hexadecimal digits."""
     sha256: dict[str, Sha256] = {}
-    """SHA-256 by file, checked on top of the hub's own hashes; files that are not named here are not checked twice."""
+    """SHA-256 by file, checked in addition to the hub's own hashes; files not listed are checked once."""
 
     @property
     def key(self) -> str:
@@ -59,7 +59,7 @@ class PathCheckpoint(Section):
     path: str
     """The folder; relative paths start at the working folder."""
     sha256: dict[str, Sha256] = {}
-    """SHA-256 by file; files that are not named here are taken as they are."""
+    """SHA-256 by file. Files not listed here are not checked."""
 
     @property
     def key(self) -> str:
@@ -68,7 +68,7 @@ class PathCheckpoint(Section):
 
     @property
     def label(self) -> str:
-        """For people, without the folder's place on this machine."""
+        """Readable name, without the folder's location on this machine."""
         return f"the folder {Path(self.path).name}"
 
 

@@ -26,7 +26,7 @@ from pruning_vs_scratch.pruning import catalogue
 from pruning_vs_scratch.pruning.catalogue import facts_of
 
 PROPORTION_TOLERANCE = 1e-6
-"""Of the sum of the domains' proportions."""
+"""Tolerance of the sum of the domains' proportions."""
 
 
 def problems(config: StudyConfig) -> list[str]:
@@ -91,7 +91,7 @@ def _domain_problems(config: StudyConfig) -> Iterator[str]:
 
 
 def _parent_problems(config: StudyConfig) -> Iterator[str]:
-    """A published parent brings its tokenizer, and leaves out what only a pretrained one has."""
+    """A published parent brings its own tokenizer and has no settings that only a pretrained parent has."""
     tokenizer = config.tokenizer
     own = isinstance(tokenizer, BpeTokenizer) or tokenizer.source is not None
     if isinstance(config.parent, PretrainedParent):
@@ -104,10 +104,10 @@ def _parent_problems(config: StudyConfig) -> Iterator[str]:
         if comparison.full and config.parent.tokens is None:
             yield (
                 f"matrix.{i}.full: no baseline can have the full pipeline's tokens, since those of the parent are not "
-                "known; leave full out, or give parent.tokens if its publisher says them"
+                "known; leave full out, or set parent.tokens if its publisher states them"
             )
         if comparison.rewind:
-            yield f"matrix.{i}.rewind: the weights that a published parent began with are not known; leave rewind out"
+            yield f"matrix.{i}.rewind: the initial weights of a published parent are not known; leave rewind out"
 
 
 def _redraw_problems(config: StudyConfig) -> Iterator[str]:
@@ -144,7 +144,7 @@ def _batch_problems(config: StudyConfig) -> Iterator[str]:
 
 
 def _process_problems(config: StudyConfig) -> Iterator[str]:
-    """Numbers of processes that cannot share a batch, or that machines cannot share; what auto needs to know."""
+    """Process counts that cannot share a batch or that nodes cannot share, and settings that auto needs."""
     training, cluster = config.training, config.cluster
     if cluster.devices_per_node is not None and cluster.nodes > 1:
         yield "cluster.nodes: follows from devices_per_node and the processes of a run; leave one of them out"
@@ -207,7 +207,7 @@ def _sweep_problems(config: StudyConfig) -> Iterator[str]:
         return
     rates = config.sweep.peak_learning_rates
     for rate in sorted({rate for rate in rates if rates.count(rate) > 1}):
-        yield f"sweep.peak_learning_rates: {rate:g} is there {rates.count(rate)} times"
+        yield f"sweep.peak_learning_rates: {rate:g} is listed {rates.count(rate)} times"
     for i, text in enumerate(config.sweep.on):
         try:
             Step.parse(text)
@@ -228,7 +228,7 @@ def _shape_search_problems(config: StudyConfig) -> Iterator[str]:
     }
     for i, ratio in enumerate(search.ratios):
         if search.ratios.index(ratio) < i:
-            yield f"shape_search.ratios.{i}: {ratio} is there twice"
+            yield f"shape_search.ratios.{i}: {ratio} is listed twice"
         if ratio not in pruned:
             known = ", ".join(map(str, sorted(pruned))) or "none"
             yield f"shape_search.ratios.{i}: no width method of the matrix prunes {ratio}; its width ratios: {known}"
@@ -247,7 +247,7 @@ def _candidate_problems(
     if candidate.ratio not in search.ratios:
         yield f"{path}.ratio: {candidate.ratio} is not one of shape_search.ratios {search.ratios}"
     if search.candidates.index(candidate) < index:
-        yield f"{path}: the same shape is there twice"
+        yield f"{path}: the same shape is listed twice"
     yield from _width_problems(config, path, candidate)
     yield from kept_whole_problems(config, path, search.method, candidate)
     for key in ("methods", "attention_bias", "mlp_bias"):
@@ -281,10 +281,10 @@ def _width_problems(config: StudyConfig, path: str, width: WidthTarget) -> Itera
         yield f"{path}.heads: {width.heads} is not a multiple of the {kv_heads} key-value heads"
     elif kv_heads < parent.kv_heads and width.heads // kv_heads != parent.heads // parent.kv_heads:
         yield (
-            f"{path}.kv_heads: whole groups of {parent.heads // parent.kv_heads} query heads go, so {kv_heads} "
-            f"key-value heads need {kv_heads * (parent.heads // parent.kv_heads)} heads, not {width.heads}"
+            f"{path}.kv_heads: whole groups of {parent.heads // parent.kv_heads} query heads are dropped, so "
+            f"{kv_heads} key-value heads need {kv_heads * (parent.heads // parent.kv_heads)} heads, not {width.heads}"
         )
-    # Where the hidden size is not to choose, such a model is written all the same (models/portable.py).
+    # If the hidden size cannot be chosen, such a model is written anyway (models/portable.py).
     if width.hidden_size != parent.hidden_size or not width.methods:
         yield from _head_problem(path, width.hidden_size, width.heads)
 
@@ -311,7 +311,7 @@ def _matrix_problems(config: StudyConfig) -> Iterator[str]:
 
 
 def _method_problems(config: StudyConfig, path: str, method: str, ratios: list[float]) -> Iterator[str]:
-    """What a single method needs beyond a target of its granularity."""
+    """What a single method needs besides a target of its granularity."""
     facts, options = facts_of(method), config.pruning.options(method)
     if facts.learns_masks and options.tokens is None:
         yield f"{path}: {method} learns its masks and needs pruning.{method}.tokens"
@@ -347,11 +347,11 @@ def _chain_problems(config: StudyConfig, path: str, chain: list[str]) -> Iterato
         shape = left
     kinds = [step.granularity for step in steps]
     if len(set(kinds)) < len(kinds):
-        yield f"{path}: each step of a chain must cut along another axis (depth, width, sparse)"
+        yield f"{path}: each step of a chain must prune a different axis (depth, width, sparse)"
 
 
 def _shape_after(config: StudyConfig, step: Step, shape: ShapeConfig) -> ShapeConfig:
-    """What a depth or width step leaves of a shape; the same shape where the step has no target."""
+    """The shape after a depth or width step; unchanged if the step has no target."""
     target: DepthTarget | WidthTarget | None
     if step.granularity == "width":
         target = config.targets.width_of(step.method, step.ratio)
@@ -371,7 +371,7 @@ def _target_problems(config: StudyConfig, index: int, method: str, comparison: C
                     yield f"matrix.{index}.ratios: pattern {pattern} has ratio {N_OF_M_RATIO}, not {ratio}"
         return
     if comparison.patterns != ["unstructured"]:
-        yield f"matrix.{index}.patterns: {method} is a {granularity} method and knows no sparsity patterns"
+        yield f"matrix.{index}.patterns: {method} is a {granularity} method and has no sparsity patterns"
     yield from _ratio_problems(config, f"matrix.{index}.ratios", method, comparison.ratios)
 
 
@@ -436,7 +436,7 @@ def _benchmark_problems(config: StudyConfig) -> Iterator[str]:
     scores.update((name, 0) for name in config.evaluation.tasks.local)
     for (name, shots), count in scores.items():
         if count > 1:
-            yield f"evaluation.tasks.benchmarks: {name} with {shots} shots is there {count} times; keep one"
+            yield f"evaluation.tasks.benchmarks: {name} with {shots} shots is listed {count} times; keep one"
     for i, block in enumerate(blocks):
         if block.data == "package" and any(block.shots):
             yield (
@@ -455,4 +455,4 @@ def _claims_problems(config: StudyConfig) -> Iterator[str]:
     if dataset not in corpora:
         yield f"claims.dataset: {dataset!r} is not evaluated; {nearest(dataset, corpora)}"
     elif dataset in config.corpus.evaluation and config.corpus.evaluation[dataset].mode == "authors":
-        yield f"claims.dataset: {dataset!r} is read as the authors do, training text included; claim on held-out text"
+        yield f"claims.dataset: {dataset!r} is read as the authors do, with training text; use held-out text for claims"

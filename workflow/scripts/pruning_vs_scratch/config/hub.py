@@ -18,11 +18,11 @@ class HubDataset(Section):
 
     dataset: DatasetName
     config: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")] | None = None
-    """Configuration, such as ARC-Easy; none for a data set with a single one."""
+    """Configuration, such as ARC-Easy; omit for a data set with a single one."""
     revision: Revision | None = None
-    """Commit on the hub; none takes the newest, and records which it was."""
+    """Commit on the hub. If not set, the newest is used and recorded."""
     files: dict[Annotated[str, Field(pattern=r"^\w+$")], list[str]] = {}
-    """By split, the files to read, where a whole split is more than is needed; none reads all."""
+    """Files to read by split, if only part of a split is needed; all if empty."""
 
     @property
     def key(self) -> str:

@@ -1,4 +1,4 @@
-"""Public tasks: a file of config/tasks/hub for each, named as the task. A further file is a further task."""
+"""Public tasks: one file of config/tasks/hub per task, with the task's name. To add a task, add a file."""
 
 from functools import cache
 from importlib.util import find_spec
@@ -19,22 +19,22 @@ TaskMetric = Literal["acc", "acc_norm"]
 PAPERS_TASKS = (
     "winogrande", "arc_challenge", "arc_easy", "hellaswag", "piqa", "sciq", "boolq", "openbookqa",
 )  # fmt: skip
-"""The eight of the paper: what a study evaluates that names none, whatever other files there are."""
+"""The paper's eight tasks, evaluated by studies that name none, whatever other files exist."""
 
 
 class HubTask(Section):
-    """A task of lm-eval over a data set of the hub: whose definition, which data, and which of its scores is quoted."""
+    """An lm-eval task on a data set of the hub: its definition, its data, and the score to quote."""
 
     definition: Annotated[str, Field(pattern=r"^[\w-][\w./-]*\.yaml$")]
-    """lm-eval's own, unmodified: its file in the folder lm_eval/tasks."""
+    """File of lm-eval's own, unmodified definition in the folder lm_eval/tasks."""
     dataset: HubDataset
-    """What the definition reads, pinned to a commit."""
+    """Data set that the definition reads, pinned to a commit."""
     metric: TaskMetric
-    """What tables and means quote: accuracy, or accuracy by likelihood per byte of a choice."""
+    """Score quoted in tables and means: accuracy, or accuracy by likelihood per byte of a choice."""
     items_share: str | None = None
-    """Column of the data by which items belong together (a passage, a video), so that they are not independent."""
+    """Data column that groups dependent items (such as those on the same passage or video)."""
     member: str | None = None
-    """Folder of its validation split in the package of ``data: package``; none for a task that is on the hub alone."""
+    """Folder of its validation split in the package of ``data: package``; omit for a task that is only on the hub."""
 
 
 @cache
@@ -62,7 +62,7 @@ def hub_task(name: str) -> HubTask:
 
 
 def unknown(name: str) -> str:
-    """Says that a task is unknown, and names the nearest one."""
+    """Error message for an unknown task, with the nearest name."""
     return f"no task {name!r} in {relative_name(FOLDER)}; {nearest(name, hub_tasks())}"
 
 

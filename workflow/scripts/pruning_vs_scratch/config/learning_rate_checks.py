@@ -1,4 +1,4 @@
-"""Rules on learning rates that fit nothing in the study, that never count, or that a sweep would overrule."""
+"""Learning-rate rules that match no run, that never apply, or that a sweep would override."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from pruning_vs_scratch.pruning.catalogue import facts_of
 
 
 def learning_rate_problems(config: StudyConfig) -> Iterator[str]:
-    """All that is wrong with training.learning_rates."""
+    """All problems with training.learning_rates."""
     rules, runs = config.training.learning_rates, _trained_runs(config)
     for i, rule in enumerate(rules):
         path = f"training.learning_rates.{i}"
@@ -26,7 +26,7 @@ def learning_rate_problems(config: StudyConfig) -> Iterator[str]:
 
 
 def _trained_runs(config: StudyConfig) -> list[TrainedRun]:
-    """All that rules can speak of in a study."""
+    """All runs of a study that rules can match."""
     runs = [TrainedRun("parent")] if isinstance(config.parent, PretrainedParent) else []
     for comparison in config.matrix:
         for method, granularity in _methods_of(comparison):
@@ -42,7 +42,7 @@ def _methods_of(comparison: Comparison) -> Iterator[tuple[str, str]]:
         try:
             yield method_of(parse_chain(chain)), "hybrid"
         except UserError:
-            continue  # Reported where the chain stands.
+            continue  # Reported with the chain itself.
 
 
 def _unknown_names(path: str, rule: LearningRateRule, runs: list[TrainedRun]) -> Iterator[str]:
@@ -64,14 +64,14 @@ def _parent_problems(path: str, rule: LearningRateRule) -> Iterator[str]:
 
 
 def _idle_problems(path: str, rules: list[LearningRateRule], index: int, runs: list[TrainedRun]) -> Iterator[str]:
-    """The first rule that fits counts, so each rule needs a run that no rule before it fits."""
+    """The first matching rule applies, so each rule needs a run that no earlier rule matches."""
     label = rules[index].label
     deciding = {next(i for i, rule in enumerate(rules) if rule.fits(run)) for run in runs if rules[index].fits(run)}
     if not deciding:
-        yield f"{path}: no run of the study fits all of it ({label})"
+        yield f"{path}: no run of the study matches all of its conditions ({label})"
     elif index not in deciding:
         before = " and ".join(f"training.learning_rates.{i}" for i in sorted(deciding))
         yield (
-            f"{path}: it clashes with {before}, which comes first and fits all of its runs ({label}); leave one out, "
-            "or put the narrower one first"
+            f"{path}: it clashes with {before}, which comes first and matches all of its runs ({label}); leave one "
+            "out, or put the narrower one first"
         )

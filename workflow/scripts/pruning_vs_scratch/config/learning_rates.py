@@ -1,4 +1,4 @@
-"""Rules that give some of the trained runs a peak learning rate of their own."""
+"""Rules that give some of the trained runs their own peak learning rate."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,31 +14,31 @@ RunKind = Literal["parent", "retrained", "scratch", "rewind"]
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What rules look at. A parent has a kind only; a baseline has the rest from what it is compared with."""
+    """What rules match on. A parent has only a kind; a baseline takes the rest from the run it is compared with."""
 
     kind: RunKind
     method: str | None = None
     """Pruning method, or methods of a chain: 'minitron_depth+wanda'."""
     granularity: str | None = None
     budget: int | None = None
-    """Retraining tokens, of a baseline with the full budget too."""
+    """Retraining tokens, also for a baseline with the full budget."""
 
 
 class LearningRateRule(Section):
-    """The peak learning rate of the runs that fit all that is given; what is left out fits any run."""
+    """The peak learning rate of the runs that match all given conditions; an omitted condition matches any run."""
 
     runs: list[RunKind] = Field(min_length=1)
     """Kinds of runs."""
     methods: list[str] = []
-    """Pruning methods of the matrix; a chain is called minitron_depth+wanda."""
+    """Pruning methods of the matrix; a chain is written minitron_depth+wanda."""
     granularities: list[str] = []
-    """What is cut: depth, width, sparse, or hybrid for chains."""
+    """Granularities: depth, width, sparse, or hybrid for chains."""
     budgets: list[PositiveInt] = []
     """Retraining budgets in tokens; a baseline with the full budget counts under that of its pair."""
     peak: PeakRate
 
     def fits(self, run: TrainedRun) -> bool:
-        """Whether the rule speaks of a run."""
+        """Whether the rule matches a run."""
         limits = ((self.methods, run.method), (self.granularities, run.granularity), (self.budgets, run.budget))
         return run.kind in self.runs and all(not allowed or value in allowed for allowed, value in limits)
 

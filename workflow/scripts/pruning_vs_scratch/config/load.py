@@ -1,4 +1,4 @@
-"""From YAML to a checked StudyConfig, with errors that name the key, its place, and the nearest valid value."""
+"""Load YAML into a checked StudyConfig, with errors that name the key, its place, and the nearest valid value."""
 
 import copy
 import types
@@ -19,7 +19,7 @@ from pruning_vs_scratch.errors import UserError, nearest
 DEFAULT_STUDY = "demo"
 """The study of config/config.yaml, without an overlay."""
 LONGEST_SHOWN = 200
-"""Characters of a wrong value that are told."""
+"""Characters of an invalid value shown in a message."""
 
 
 def load_config(paths: Sequence[Path]) -> StudyConfig:
@@ -34,7 +34,7 @@ def load_config(paths: Sequence[Path]) -> StudyConfig:
 
 
 def merged_config(overlays: Iterable[Mapping[str, Any]]) -> StudyConfig:
-    """The study that values make of which each later ones go over the earlier; none of them is changed.
+    """The study given by several mappings, each overlaying the ones before. The mappings are not changed.
 
     Raises:
         UserError: it is not valid.
@@ -46,10 +46,10 @@ def merged_config(overlays: Iterable[Mapping[str, Any]]) -> StudyConfig:
 
 
 def study_files(names: Sequence[str], folder: Path = Path("config")) -> list[Path]:
-    """The files of a study: the default study's, and over it those that are named, by file or as NAME.yaml.
+    """The files of a study: the default study's, then the named overlays, by file or as NAME.yaml.
 
     Raises:
-        UserError: there is no such study; lists those that there are.
+        UserError: there is no such study; lists the existing ones.
     """
     base = folder / "config.yaml"
     if not base.exists():
@@ -78,7 +78,7 @@ def read_study_file(path: Path) -> dict[str, Any]:
     """The keys and values of one YAML file of a study.
 
     Raises:
-        UserError: the file is missing, is not strict YAML, or holds something else than keys and values.
+        UserError: the file is missing, is not strict YAML, or does not hold keys and values.
     """
     values = read_yaml(path)
     if not isinstance(values, dict):
@@ -113,7 +113,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _truths_for_numbers(given: Any, checked: Any, place: str = "") -> list[str]:
-    """Problems of a configuration in which true stands for 1, or false for 0, as pydantic would have it."""
+    """Problems of a configuration that uses true for 1 or false for 0, which pydantic would accept."""
     if isinstance(given, bool) and isinstance(checked, int | float) and not isinstance(checked, bool):
         return [f"{place}: {str(given).lower()} is not a number; give one"]
     if isinstance(given, Mapping) and isinstance(checked, Mapping):
@@ -152,7 +152,7 @@ def _explain(detail: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as a message tells it: of a long one, the beginning."""
+    """A value as shown in a message, truncated if long."""
     try:
         text = repr(value)
     except ValueError:  # a number of thousands of digits
@@ -161,7 +161,7 @@ def _shown(value: Any) -> str:
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    """A location as the user wrote it: without pydantic's marks for the members of a union and for keys."""
+    """A location as the user wrote it, without pydantic's markers for union members and keys."""
     parts: list[str] = []
     annotation: Any = StudyConfig
     for part in location:

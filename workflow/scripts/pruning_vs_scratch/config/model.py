@@ -10,7 +10,7 @@ from pruning_vs_scratch.config.checkpoint import HubCheckpoint, PathCheckpoint, 
 from pruning_vs_scratch.config.pruning import Method
 
 LOOKS_LIKE_TOKENS = re.compile(r"[PS]\d")
-"""How names of parents that a study pretrains, and of baselines from scratch, begin."""
+"""Prefix of the names of pretrained parents and of baselines from scratch."""
 
 
 class ShapeConfig(Section):
@@ -50,21 +50,21 @@ class PretrainedParent(Section):
 
 
 class PublishedParent(Section):
-    """A parent that others trained; its shape is given, so that a study is planned before anything is downloaded."""
+    """A published parent. Its shape is given here, so that a study can be planned before anything is downloaded."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$")]
-    """Opens the names of its runs, as Meta does in the paper."""
+    """Prefix of the names of its runs, such as Meta in the paper."""
     tokens: PositiveInt | None = None
-    """What it was trained on, as its publisher says. Without it no baseline can have the full pipeline's budget."""
+    """Training tokens stated by its publisher. Without them, no baseline can have the full pipeline's budget."""
     shape: ShapeConfig
-    """Compared with the checkpoint's own configuration."""
+    """Its shape, checked against the checkpoint's own configuration."""
 
     @model_validator(mode="after")
     def _name_of_its_own(self) -> Self:
         if LOOKS_LIKE_TOKENS.match(self.name):
             raise ValueError(
-                f"the name {self.name!r} begins as those of parents that a study pretrains (P200B) or of baselines "
-                "from scratch (S50B); choose another"
+                f"the name {self.name!r} begins like those of pretrained parents (P200B) or of baselines from scratch "
+                "(S50B); choose another"
             )
         return self
 
@@ -102,15 +102,15 @@ class WidthTarget(Section):
     ffn_size: PositiveInt
     heads: PositiveInt
     kv_heads: PositiveInt | None = None
-    """Key-value heads; the parent's unless given. Whole groups go: FLAP and Sheared-LLaMA drop them."""
+    """Key-value heads; the parent's unless given. FLAP and Sheared-LLaMA drop them in whole groups."""
     layers: PositiveInt | None = None
     """Decoder blocks; the parent's unless given. Only Sheared-LLaMA drops blocks and channels at once."""
     methods: list[Method] = []
-    """Methods that have this shape to themselves; unless given, all width methods without one of their own."""
+    """Methods that use this shape; unless given, all width methods without a shape of their own."""
     attention_bias: bool | None = None
-    """Biases in attention; unless given, the parent's and those that the methods add."""
+    """Biases in attention; by default the parent's and those that the methods add."""
     mlp_bias: bool | None = None
-    """Biases in the feed-forward block; likewise."""
+    """Biases in the feed-forward block; by default the parent's and those that the methods add."""
 
 
 class TargetsConfig(Section):
@@ -120,7 +120,7 @@ class TargetsConfig(Section):
     width: list[WidthTarget] = []
 
     def width_of(self, method: str, ratio: float) -> WidthTarget | None:
-        """A method's own shape for a ratio, else that which width methods share; None if there is neither."""
+        """A method's own shape for a ratio, else the one shared by width methods; None if there is neither."""
         of_ratio = [target for target in self.width if target.ratio == ratio]
         own = [target for target in of_ratio if method in target.methods]
         shared = [target for target in of_ratio if not target.methods]

@@ -1,4 +1,4 @@
-"""Where a setting stands: the file and line of a place such as ``training.threads``."""
+"""Where a setting is: the file and line of a place such as ``training.threads``."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ class InvalidConfig(UserError):
 
 @contextmanager
 def naming_lines(files: Sequence[Path]) -> Iterator[None]:
-    """Within it, what is not valid is told with its file and line; of several files, each overlays the ones before.
+    """Report invalid settings with file and line. Each file overlays the ones before it.
 
     Raises:
         InvalidConfig: with the lines.
@@ -32,7 +32,7 @@ def naming_lines(files: Sequence[Path]) -> Iterator[None]:
 
 
 def _with_line(problem: str, documents: Sequence[tuple[Path, yaml.Node | None]]) -> str:
-    """A problem behind the file and line that come nearest to its place; as it is, if none is near."""
+    """A problem prefixed with the file and line nearest to its place; unchanged if there is none."""
     place = problem.partition(": ")[0].split(".")
     nearest = (0, "")
     for file, document in reversed(documents):
@@ -45,7 +45,7 @@ def _with_line(problem: str, documents: Sequence[tuple[Path, yaml.Node | None]])
 
 
 def _deepest(node: yaml.Node | None, place: Sequence[str]) -> tuple[int, int, bool]:
-    """How many steps of a place a document has, the line of the last, and whether it leaves earlier files no say."""
+    """How many steps of a place a document has, the line of the last, and whether it replaces earlier files."""
     depth, line, replaces = 0, 0, False
     for step in place:
         inner = _inner(node, step)

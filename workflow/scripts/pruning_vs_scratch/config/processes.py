@@ -1,4 +1,4 @@
-"""Rules that give runs a number of processes by the size of what they train."""
+"""Rules that set the number of processes of a run by model size."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -10,14 +10,14 @@ from pruning_vs_scratch.config.base import PositiveInt, Section
 
 
 class ProcessRule(Section):
-    """The processes of runs whose model has fewer parameters than so many, masked ones included."""
+    """Number of processes for runs whose model has fewer parameters than a limit, masked ones included."""
 
     below_parameters: Annotated[float, Field(gt=0)]
     processes: PositiveInt
 
 
 def rule_order_problems(rules: list[ProcessRule]) -> Iterator[str]:
-    """Rules that no run can meet, because one before them fits it already."""
+    """Rules that no run can reach, because an earlier rule always matches first."""
     for place, (before, rule) in enumerate(pairwise(rules), start=1):
         if rule.below_parameters <= before.below_parameters:
             yield (

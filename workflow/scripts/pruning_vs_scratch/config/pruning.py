@@ -28,14 +28,14 @@ Method = Annotated[str, AfterValidator(_known), WithJsonSchema({"enum": list(cat
 
 
 class CalibrationConfig(Section):
-    """Text that pruning methods may look at: windows of the calibration split."""
+    """Text that pruning methods may read: windows of the calibration split."""
 
     sequences: PositiveInt
     """Number of windows."""
     sequence_length: PositiveInt
-    """Tokens a window."""
+    """Tokens per window."""
     batch_size: PositiveInt = 16
-    """Windows run through the model together; it changes rounding only."""
+    """Windows run through the model together; affects rounding only."""
 
 
 class PruningSettings(Section):
@@ -43,19 +43,20 @@ class PruningSettings(Section):
 
     calibration: CalibrationConfig
     low_memory: bool = False
-    """Read each block from disk when its turn comes, rather than the whole model at once."""
+    """Read each block from disk when it is needed, instead of the whole model at once."""
     host_buffer_gib: Annotated[float, Field(gt=0)] = 16.0
-    """Hidden states of calibration text wait in memory up to this size, beyond it in a file."""
+    """Hidden states of calibration text are kept in memory up to this size, and in a file beyond it."""
     device_buffer_gib: Annotated[float, Field(ge=0)] = USUAL_DEVICE_BUFFER_GIB
-    """On a GPU, hidden states of calibration text stay there up to this size; so do the weights, for methods that read
-    them again and again, where there is room for them, too.
+    """On a GPU, hidden states of calibration text stay there up to this size. If the weights fit too, they also stay
+    for methods that read them repeatedly.
     """
     precision: WantedPrecision = USUAL_PRECISION
     """Arithmetic of passes over calibration text; statistics, losses and scores are fp32 or better, and weights are
-    written as they were stored. auto: bf16 on a GPU; on a CPU fp32, or bf16 for weights stored so where it is fast.
+    written in their stored precision. auto: bf16 on a GPU; on a CPU fp32, or bf16 if weights are stored so and it is
+    fast.
     """
     processes: PositiveInt = 1
-    """Processes that learn the masks of a run together, on one machine: one for each GPU where there are any."""
+    """Processes that learn the masks of a run together on one machine; one per GPU if there are any."""
 
     def options(self, method: str) -> Any:
         """The options of a method: a section of the class that its facts name."""
@@ -64,7 +65,7 @@ class PruningSettings(Section):
 
 
 def _with_options() -> type[PruningSettings]:
-    """The settings, and a section for each method that leaves something to choose."""
+    """The settings, with a section for each method that has options."""
     sections: dict[str, Any] = {
         name: (facts.options, facts.options())
         for name, facts in catalogue.methods().items()
@@ -80,19 +81,20 @@ else:
 
 
 class BaselinesConfig(Section):
-    """What a baseline from scratch takes over from the pruned model that it is compared with, beyond its shape."""
+    """What a baseline from scratch inherits, besides its shape, from the pruned model it is compared with."""
 
     mask: Literal["inherited", "random", "random_at_full"] = "inherited"
     """Mask of a sparse baseline: the pruned model's; a random one of the same counts, shared by all methods; or the
     pruned model's at equal budgets and a random one at the full budget only, where baselines cost most.
     """
     redraw: Literal["all", "linear", "authors"] = "all"
-    """Weights of a sparse baseline that are drawn anew: all; those of the blocks' linear layers only, which keeps the
-    parent's trained embeddings and norms; or, as the authors' released code does, those and the output projection.
+    """Weights of a sparse baseline that are redrawn: all; those of the blocks' linear layers only, which keeps the
+    parent's trained embeddings and norms; or, as in the authors' released code, those and the output projection.
     """
     full_tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.002
-    """A full-budget baseline reads up to this share more than parent and retraining did, so that all methods of a shape
-    or mask whose pruning reads no more than that share it; with 0 it reads what its own pipeline read.
+    """Share of extra tokens that a full-budget baseline may read beyond parent and retraining. Methods with the same
+    shape or mask share the baseline if their pruning reads no more than that. With 0, it reads what its own pipeline
+    read.
     """
 
 
@@ -109,9 +111,9 @@ class Comparison(Section):
     retrain: list[PositiveInt] = Field(min_length=1)
     """Retraining budgets in tokens; each gets a scratch baseline S_R on the same tokens."""
     full: list[PositiveInt] = []
-    """Those of the budgets that also get a scratch baseline on the full pipeline's tokens."""
+    """Retraining budgets that also get a scratch baseline on the full pipeline's tokens."""
     rewind: list[PositiveInt] = []
-    """Those of the budgets that also get the pruned structure or mask with the parent's own initial weights."""
+    """Retraining budgets that also train the pruned structure or mask from the parent's own initial weights."""
 
     @model_validator(mode="after")
     def _something_to_compare(self) -> Self:

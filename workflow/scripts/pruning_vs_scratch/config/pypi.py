@@ -20,4 +20,4 @@ class PypiFile(Section):
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*\.(tar\.gz|whl|zip)$")]
     """File name on the index (sdist or wheel)."""
     sha256: Sha256
-    """Checked before anything in the file is opened."""
+    """SHA-256 of the file, checked before it is opened."""

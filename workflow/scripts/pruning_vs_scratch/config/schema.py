@@ -6,5 +6,5 @@ from pruning_vs_scratch.config.study import StudyConfig
 
 
 def config_schema() -> dict[str, Any]:
-    """JSON schema of a complete study (overlays hold a part of it)."""
+    """JSON schema of a complete study (overlays contain only parts of it)."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **StudyConfig.model_json_schema()}

@@ -12,14 +12,14 @@ class ShapeSearchConfig(Section):
     """Shapes of equal size, each pruned and briefly retrained; the best one is the width target of its ratio."""
 
     method: Literal["minitron_width"] = "minitron_width"
-    """What prunes the parent to each candidate."""
+    """Method that prunes the parent to each candidate."""
     ratios: list[Ratio] = Field(min_length=1)
-    """Width ratios whose shape is searched; they have no entry under targets.width."""
+    """Width ratios whose shape is searched; they must have no entry under targets.width."""
     tokens: PositiveInt
     """Retraining budget of each candidate; a multiple of the global batch."""
     candidates: list[WidthTarget] = []
-    """The shapes to try. A ratio without any here gets candidates that are solved for its size."""
+    """The shapes to try. A ratio without candidates here gets candidates computed for its size."""
     max: Annotated[int, Field(ge=2)] = 4
-    """Solved candidates of a ratio: those nearest to the parent's proportions."""
+    """Largest number of computed candidates per ratio; those nearest to the parent's proportions are kept."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    """How far a candidate's decoder parameters may lie from those that the ratio leaves, as a share of them."""
+    """Largest relative deviation of a candidate's decoder parameters from the number that the ratio leaves."""

@@ -38,7 +38,7 @@ class Step:
         except ValueError as error:
             raise UserError(f"{text!r}: {amount!r} is not a ratio") from error
         if not 0 < ratio < 1:
-            raise UserError(f"{text!r}: the ratio must lie between 0 and 1")
+            raise UserError(f"{text!r}: the ratio must be between 0 and 1")
         return cls(method, ratio, "unstructured" if sparse else "dense")
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class Step:
 
     @property
     def granularity(self) -> Granularity:
-        """What the method cuts."""
+        """Granularity of the method."""
         return facts_of(self.method).granularity
 
 
@@ -64,12 +64,12 @@ def parse_chain(texts: Sequence[str]) -> tuple[Step, ...]:
 
 
 def method_of(steps: Sequence[Step]) -> str:
-    """A chain in tables: 'minitron_depth+wanda'."""
+    """The name of a chain in tables: 'minitron_depth+wanda'."""
     return "+".join(step.method for step in steps)
 
 
 def ratio_of(steps: Sequence[Step]) -> float:
-    """The share that a whole chain prunes of the parent."""
+    """The share of the parent that a whole chain prunes."""
     kept = 1.0
     for step in steps:
         kept *= 1 - step.ratio

@@ -1,6 +1,6 @@
-"""Reading YAML that means what it looks like: what a reader of YAML 1.1 would take for something else is refused.
+"""Read YAML that means what it looks like: values that YAML 1.1 would interpret differently are refused.
 
-The values are those that Snakemake reads of the same file, or none.
+A file that is accepted has the same values when Snakemake reads it.
 """
 
 import re
@@ -14,17 +14,17 @@ from pruning_vs_scratch.cli import refuse_elsewhere
 from pruning_vs_scratch.errors import UserError
 
 MOST_VALUES = 100_000
-"""Values that a file may stand for once its aliases are written out: a few lines of aliases can stand for billions."""
+"""Largest number of values in a file once its aliases are expanded; a few lines of aliases can expand to billions."""
 DEEPEST = 100
-"""Values within values."""
+"""Deepest nesting of values."""
 NESTED = re.compile(rf"(?:[\[{{]\s*){{{DEEPEST + 1}}}")
-"""So many brackets in a row take the library seconds before it looks at their depth."""
+"""This many consecutive brackets take the library seconds before it checks their depth."""
 OCTAL = re.compile(r"[-+]?0[0-7_]+")
 INT, FLOAT, TIMESTAMP = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp"))
 
 
 class _Loader(yaml.SafeLoader):
-    """Gives up on deep nesting at once: on the way to Python's own limit the library takes seconds."""
+    """Rejects deep nesting at once; the library takes seconds to reach Python's own limit."""
 
     depth = 0
 
@@ -32,7 +32,7 @@ class _Loader(yaml.SafeLoader):
         """Compose a node, which may hold others.
 
         Raises:
-            RecursionError: too many are around it.
+            RecursionError: it is nested too deeply.
         """
         self.depth += 1
         if self.depth > DEEPEST:
@@ -43,11 +43,11 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path) -> Any:
-    """The value that a YAML file holds.
+    """The value in a YAML file.
 
     Raises:
-        UserError: the file is missing or is not YAML, a key stands twice, a number is not the one that it looks like,
-            or its aliases stand for too much; says on which lines.
+        UserError: the file is missing or is not YAML, a key is listed twice, a number does not mean what it looks
+            like, or its aliases expand to too many values; names the lines.
     """
     text = _text_of(path)
     if NESTED.search(text):
@@ -93,15 +93,15 @@ def _text_of(path: Path) -> str:
 
 
 def _problems(node: yaml.Node, loader: yaml.SafeLoader) -> list[tuple[int, str]]:
-    """Lines and what is wrong there."""
+    """Line numbers and their problems."""
     found: list[tuple[int, str]] = []
     sizes: dict[int, int] = {}
     unfinished: set[int] = set()
 
     def size(node: yaml.Node) -> int:
-        """Values that a node stands for; each node is looked at once, however many aliases it has."""
+        """Values that a node expands to; each node is visited once, however many aliases it has."""
         if id(node) in unfinished:
-            found.append((_line(node), "the value holds itself: write it without aliases"))
+            found.append((_line(node), "the value contains itself: write it without aliases"))
             return 1
         if id(node) not in sizes:
             unfinished.add(id(node))
@@ -111,7 +111,7 @@ def _problems(node: yaml.Node, loader: yaml.SafeLoader) -> list[tuple[int, str]]
         return sizes[id(node)]
 
     if size(node) > MOST_VALUES:
-        found.append((1, f"with its aliases written out the file holds more than {MOST_VALUES:,} values"))
+        found.append((1, f"with its aliases expanded, the file holds more than {MOST_VALUES:,} values"))
     return found
 
 
@@ -121,7 +121,7 @@ def _own_problems(node: yaml.Node, loader: yaml.SafeLoader) -> Iterator[tuple[ya
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and first.setdefault(key.value, key) is not key:
                 said = _line(first[key.value])
-                yield key, f"the key {key.value} stands there twice (first on line {said}); keep one of them"
+                yield key, f"the key {key.value} is listed twice (first on line {said}); keep one of them"
     elif isinstance(node, yaml.ScalarNode) and node.tag == TIMESTAMP:
         yield node, f"{node.value} is read as a date; quote it if it is text"
     elif isinstance(node, yaml.ScalarNode) and node.style is None and node.tag in (INT, FLOAT):

@@ -24,9 +24,9 @@ class StudyConfig(Section):
     """A study: one parent, its pruned children, and their baselines from scratch."""
 
     study: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=LONGEST_NAME)]
-    """Name of the study; names its folders under results/ and figures/."""
+    """Name of the study and of its folders under results/ and figures/."""
     seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(min_length=1, max_length=MOST_SEEDS)
-    """The whole pipeline runs once for each seed: initial weights and order of the data."""
+    """Seeds of initial weights and data order. The whole pipeline runs once per seed."""
     corpus: CorpusConfig
     tokenizer: TokenizerConfig
     parent: ParentConfig

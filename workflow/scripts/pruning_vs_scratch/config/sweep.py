@@ -16,12 +16,12 @@ class SweepConfig(Section):
     peak_learning_rates: list[PeakRate] = Field(min_length=2)
     """The grid."""
     on: list[str] = Field(min_length=1)
-    """Pruned models of the matrix that stand for all, such as minitron_depth@0.5 or wanda@2:4; by the first seed."""
+    """Pruned models of the matrix that represent all, such as minitron_depth@0.5 or wanda@2:4; first seed only."""
     tokens: PositiveInt
     """Retraining budget of each trial; a multiple of the global batch."""
     use: Choice = "none"
-    """Rate of retraining and baselines: training.peak_learning_rate, the best for both, or each side's own best, be it
-    over all trials or over those of its granularity or method. Dense baselines go by granularity instead of by method.
+    """Rate of retraining and baselines: training.peak_learning_rate, the best for both, or each side's own best
+    over all trials or over those of its granularity or method. Dense baselines use granularity instead of method.
     """
 
     @property

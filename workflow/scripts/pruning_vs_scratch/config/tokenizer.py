@@ -9,7 +9,7 @@ from pruning_vs_scratch.config.checkpoint import CheckpointSource
 
 
 class BpeTokenizer(Section):
-    """A byte-level BPE tokenizer, trained on the training split; of a text in parts, on that of the first part."""
+    """A byte-level BPE tokenizer, trained on the training split. If the text is in parts, that of the first part."""
 
     kind: Literal["bpe"]
     vocab_size: Annotated[int, Field(ge=257)]
@@ -23,7 +23,7 @@ class CheckpointTokenizer(Section):
 
     kind: Literal["checkpoint"]
     vocab_size: PositiveInt
-    """Rows of the models' embeddings: of a published parent its own, else the entries of the tokenizer."""
+    """Rows of the models' embeddings: those of the published parent, else the entries of the tokenizer."""
     source: CheckpointSource | None = None
     """The checkpoint, for a study that pretrains its parent; a published parent brings its own."""
     shard_tokens: PositiveInt = 50_000_000

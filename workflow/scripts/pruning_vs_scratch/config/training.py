@@ -13,7 +13,7 @@ from pruning_vs_scratch.config.processes import ProcessRule
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ReporterName = Literal["tensorboard", "wandb"]
 Recomputing = Literal["auto", True, False] | Annotated[int, Field(ge=2, strict=True)]
-"""Which decoder blocks are run again in the backward pass: all, none, each second, ... or as many as memory asks."""
+"""Which decoder blocks are recomputed in the backward pass: all, none, every n-th, or as many as memory requires."""
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -25,7 +25,7 @@ class OptimizerConfig(Section):
     epsilon: Annotated[float, Field(gt=0)] = 1e-8
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     decay: Literal["matrices", "all"] = "matrices"
-    """What decays: matrices, or norms and biases too (the authors)."""
+    """Which parameters decay: matrices only, or norms and biases too (the authors)."""
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest global gradient norm."""
 
@@ -37,31 +37,31 @@ class CosineSchedule(Section):
     warmup_fraction: Fraction = 0.05
     """Share of the steps spent warming up."""
     floor_ratio: Fraction = 0.1
-    """Last learning rate as a share of the peak."""
+    """Final learning rate as a share of the peak."""
 
     @property
     def label(self) -> str:
-        """The schedule in one word and its numbers, for the ledger."""
+        """The schedule's name and numbers, for the ledger."""
         return f"{self.kind}(warmup={self.warmup_fraction:g}, floor={self.floor_ratio:g})"
 
 
 class FmsSchedule(Section):
     """The smaller of a quadratic warmup and a cosine that begins at the first step: the authors' recipe.
 
-    It is the schedule of IBM's fms-fsdp. A warmup begins with the rate 0, and the peak itself is never reached.
+    This is the schedule of IBM's fms-fsdp. The warmup begins at rate 0, and the peak itself is never reached.
     """
 
     kind: Literal["fms"]
     warmup_fraction: Fraction = 0.05
     """Share of the steps spent warming up, rounded down; a run without a whole step of warmup follows the cosine."""
     most_warmup_steps: PositiveInt = 2000
-    """The warmup is never longer than this."""
+    """Maximum length of the warmup."""
     floor_ratio: Fraction = 0.1
-    """What the cosine reaches one step after the last, as a share of the peak."""
+    """Value of the cosine one step after the last, as a share of the peak."""
 
     @property
     def label(self) -> str:
-        """The schedule in one word and its numbers, for the ledger."""
+        """The schedule's name and numbers, for the ledger."""
         warmup = f"{self.warmup_fraction:g}, at most {self.most_warmup_steps} steps"
         return f"{self.kind}(warmup={warmup}, floor={self.floor_ratio:g})"
 
@@ -75,7 +75,7 @@ class ConstantSchedule(Section):
 
     @property
     def label(self) -> str:
-        """The schedule in one word and its numbers, for the ledger."""
+        """The schedule's name and numbers, for the ledger."""
         return f"{self.kind}(warmup={self.warmup_steps} steps)"
 
     @property
@@ -96,11 +96,11 @@ class WsdSchedule(Section):
     decay_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the steps that decay."""
     floor_ratio: Fraction = 0.1
-    """Last learning rate as a share of the peak."""
+    """Final learning rate as a share of the peak."""
 
     @property
     def label(self) -> str:
-        """The schedule in one word and its numbers, for the ledger."""
+        """The schedule's name and numbers, for the ledger."""
         numbers = f"warmup={self.warmup_steps} steps, decay={self.decay_fraction:g}, floor={self.floor_ratio:g}"
         return f"{self.kind}({numbers})"
 
@@ -139,13 +139,13 @@ class DistillationConfig(Section):
     """How a retrained model learns from its parent: (1 - weight) CE + weight T^2 KL(parent_T || model_T)."""
 
     temperature: Annotated[float, Field(gt=0)] = 1.0
-    """T, by which both models' logits are divided."""
+    """Temperature T that divides both models' logits."""
     weight: Fraction = 1.0
-    """Share of the parent's distribution in the loss; the rest is the text's."""
+    """Weight of the parent's distribution in the loss; the rest is the cross-entropy on the text."""
 
     @property
     def label(self) -> str:
-        """The objective in one word and its numbers, for the ledger."""
+        """The objective's name and numbers, for the ledger."""
         return f"kd(T={self.temperature:g}, weight={self.weight:g})"
 
 
@@ -153,73 +153,74 @@ class ValidationConfig(Section):
     """Loss on the validation split."""
 
     sequences: PositiveInt
-    """Windows; the same ones each time."""
+    """Number of windows; the same windows each time."""
     every_steps: PositiveInt | None = None
-    """Also validate each this many steps; the end is always validated."""
+    """Validate every this many steps, and always at the end."""
 
 
 class TrainingConfig(Section):
-    """One recipe for every run: a matched pair differs in its initial weights only, unless learning_rates says so."""
+    """One recipe for every run: a matched pair differs only in its initial weights, unless learning_rates is set."""
 
     sequence_length: PositiveInt
-    """Tokens a sequence."""
+    """Tokens per sequence."""
     global_batch_size: PositiveInt
-    """Sequences a step."""
+    """Sequences per step."""
     micro_batch_size: PositiveInt
     """Sequences run through the model together; divides the global batch."""
     attention: Literal["window", "document"] = "window"
-    """How far tokens see in training: back to the start of the window, or to that of their document."""
+    """How far back tokens attend in training: to the start of the window, or of their document."""
     peak_learning_rate: PeakRate
-    """Shared by parent, retraining and scratch, but for runs that have a rule of their own."""
+    """Peak learning rate of parent, retraining and scratch, except for runs with a rule of their own."""
     learning_rates: list[LearningRateRule] = []
-    """Peak learning rates of some of the runs; the first rule that fits a run counts."""
+    """Peak learning rates of some of the runs; the first matching rule applies."""
     precision: WantedPrecision = "auto"
-    """Arithmetic of the forward pass; auto takes bf16 where the hardware multiplies it natively."""
+    """Arithmetic of the forward pass; auto selects bf16 where the hardware multiplies it natively."""
     loss_chunk_tokens: PositiveInt | None = None
-    """Tokens whose logits are held at once: saves memory at a large vocabulary. Default: 256 on a CPU, all on a GPU."""
+    """Tokens whose logits are held at once; saves memory with a large vocabulary. Default: 256 on a CPU, all on a GPU.
+    """
     fused_loss: bool = False
-    """Take the cross-entropy from torch.nn.functional.linear_cross_entropy, which never holds all logits."""
+    """Use torch.nn.functional.linear_cross_entropy, which never holds all logits."""
     activation_checkpointing: Recomputing = False
-    """Keep only the input of a block for the backward pass and run the block again: less memory, more work.
+    """Keep only the input of a block and recompute the block in the backward pass: less memory, more work.
 
-    True does so for all blocks, a number n for each n-th; auto for as few as a GPU's memory allows.
+    true: all blocks; a number n: every n-th block; auto: as few as a GPU's memory allows.
     """
     compile: Literal["auto", True, False] = "auto"
-    """Compile the decoder blocks, which takes up to a minute; auto does it for long runs on a GPU or in bf16."""
+    """Compile the decoder blocks, which takes up to a minute; auto compiles for long runs on a GPU or in bf16."""
     float8: bool = False
     """Multiply in float8, scaled tensor by tensor, in the blocks' linear layers (needs bf16 and the extra float8)."""
     sharding: Literal["all", "node"] = "all"
-    """Processes among which a model is cut: all, or those of a node, with a copy on each node (HSDP)."""
+    """Processes that a model is sharded over: all, or those of a node, with a copy on each node (HSDP)."""
     mask_gradients: Literal["before_clip", "after_clip"] = "before_clip"
     """Sparse models: whether the gradients of pruned weights count in the norm that is clipped (after: the authors)."""
     threads: PositiveInt = 1
-    """CPU threads a process; results are reproducible for a given number."""
+    """CPU threads per process; results are reproducible for a given number."""
     processes: PositiveInt | Literal["auto"] = 1
-    """Processes that train a run together, each with a shard of it: one a GPU.
+    """Processes that train a run together, each with a shard of the model; one per GPU.
 
-    auto takes for each run as many as fill cluster.devices in the shortest time.
+    auto: for each run, the number that finishes the study soonest on cluster.devices.
     """
     process_rules: list[ProcessRule] = []
-    """Processes of some of the runs, by size; the first rule that fits a run counts."""
+    """Processes of some of the runs, by size; the first matching rule applies."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = CosineSchedule()
     share_trunks: bool = True
-    """With the wsd schedule: runs that differ only in their budget train the steps before the decay once for all."""
+    """With the wsd schedule: runs that differ only in their budget share the steps before the decay."""
     objective: Literal["ce", "kd"] = "ce"
-    """Loss of retraining: the cross-entropy, or distillation from the parent. All other training has the former."""
+    """Loss of retraining: the cross-entropy, or distillation from the parent. All other training uses the former."""
     distillation: DistillationConfig = DistillationConfig()
-    """How, if the objective is kd."""
+    """Settings of distillation, used if the objective is kd."""
     validation: ValidationConfig
     checkpoint_every_steps: PositiveInt = 100
-    """Save resume state each this many steps."""
+    """Save resume state every this many steps."""
     checkpoint_every_minutes: Annotated[float, Field(gt=0)] | None = None
-    """Save it also whenever this much time has passed."""
+    """Also save resume state whenever this much time has passed."""
     keep_checkpoints: PositiveInt = 1
-    """Latest states kept while the run continues."""
+    """Number of latest states kept while the run continues."""
     async_saves: Literal["auto", True, False] = "auto"
-    """Write states beside the training, from a copy in host memory; auto does it on GPUs."""
+    """Write states in the background, from a copy in host memory; auto does so on GPUs."""
     report_to: list[ReporterName] = []
-    """Where the metrics of a step are shown, beside metrics.jsonl; each needs the extra of its name."""
+    """Where the metrics of a step are shown besides metrics.jsonl; each needs the extra of the same name."""
 
     def peak_of(self, run: TrainedRun) -> float:
         """The peak learning rate of a run."""
@@ -227,22 +228,22 @@ class TrainingConfig(Section):
         return self.peak_learning_rate if rule is None else rule.peak
 
     def processes_of(self, parameters: int) -> int | Literal["auto"]:
-        """The processes that train a model of so many parameters."""
+        """The processes that train a model with this many parameters."""
         fitting = (rule.processes for rule in self.process_rules if parameters < rule.below_parameters)
         return next(fitting, self.processes)
 
 
 class Batches(Protocol):
-    """How the sequences of a step are run through the model."""
+    """The batch sizes of a step."""
 
     global_batch_size: int
     micro_batch_size: int
 
 
 def sharing_problem(batches: Batches, processes: int) -> str | None:
-    """Why a number of processes cannot share each global batch evenly, and which can; None if it can.
+    """Why a number of processes cannot share each global batch evenly, with the valid numbers; None if it can.
 
-    A micro-batch that does not divide the global batch is another mistake, reported elsewhere.
+    A micro-batch that does not divide the global batch is reported elsewhere.
     """
     micro_batches, rest = divmod(batches.global_batch_size, batches.micro_batch_size)
     if rest or micro_batches % processes == 0:

@@ -1,4 +1,4 @@
-"""Rules on the shapes of width targets: which methods share one, and what each of these can make of the parent."""
+"""Rules on the shapes of width targets: which methods share one, and which shapes each method can produce."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,18 +14,18 @@ OTHERS = "the width methods without a shape of their own"
 
 
 def has_own_shape(config: StudyConfig, method: str, ratio: float) -> bool:
-    """Whether a method has an entry under targets.width to itself, or with others by name."""
+    """Whether an entry under targets.width names the method, alone or with others."""
     return any(target.ratio == ratio and method in target.methods for target in config.targets.width)
 
 
 def is_searched(config: StudyConfig, method: str, ratio: float) -> bool:
-    """Whether a search finds the shape that a method takes at a ratio."""
+    """Whether the shape that a method uses at a ratio is searched."""
     search = config.shape_search
     return search is not None and ratio in search.ratios and not has_own_shape(config, method, ratio)
 
 
 def width_problems(config: StudyConfig, path: str, method: str, ratio: float) -> Iterator[str]:
-    """What a width method cannot make of the parent at a ratio."""
+    """Shapes that a width method cannot produce from the parent at a ratio."""
     if is_searched(config, method, ratio):
         yield from _search_problems(config, path, method, ratio)
         return
@@ -37,7 +37,7 @@ def width_problems(config: StudyConfig, path: str, method: str, ratio: float) ->
 
 
 def sharing_problems(config: StudyConfig) -> Iterator[str]:
-    """At each ratio every width method has one shape, and no two entries have the same."""
+    """At each ratio every width method has one shape, and no two entries have the same shape."""
     seen: dict[tuple[float, str], int] = {}
     for i, width in enumerate(config.targets.width):
         path = f"targets.width.{i}"
@@ -48,7 +48,7 @@ def sharing_problems(config: StudyConfig) -> Iterator[str]:
             if width.methods and facts_of(method).granularity != "width":
                 yield f"{path}.methods: {method} is a {facts_of(method).granularity} method; name width methods"
         for method in sorted({method for method in width.methods if width.methods.count(method) > 1}):
-            yield f"{path}.methods: {method} is there {width.methods.count(method)} times"
+            yield f"{path}.methods: {method} is listed {width.methods.count(method)} times"
         if len({_added(config, method) for method in width.methods}) > 1:
             yield f"{path}.methods: {', '.join(width.methods)} add different biases; give each an entry of its own"
         for j, other in enumerate(config.targets.width[:i]):
@@ -60,7 +60,7 @@ def sharing_problems(config: StudyConfig) -> Iterator[str]:
 
 
 def kept_whole_problems(config: StudyConfig, path: str, method: str, width: WidthTarget) -> Iterator[str]:
-    """A width target asks for nothing that the method cannot make smaller."""
+    """A width target only shrinks what the method can shrink."""
     shrinks = facts_of(method).shrinks(config.pruning.options(method))
     for key in (key for key in NUMBERS if key not in shrinks):
         if getattr(width, key) not in (None, getattr(config.parent.shape, key)):
@@ -76,7 +76,7 @@ def kept_whole_problems(config: StudyConfig, path: str, method: str, width: Widt
 
 
 def _search_problems(config: StudyConfig, path: str, method: str, ratio: float) -> Iterator[str]:
-    """A shape that is searched is one for every width method that has none of its own."""
+    """A searched shape serves every width method without a shape of its own."""
     search, facts = config.shape_search, facts_of(method)
     assert search is not None
     options, tried = config.pruning.options(method), config.pruning.options(search.method)
@@ -109,7 +109,7 @@ def _added(config: StudyConfig, method: str) -> frozenset[str]:
 
 
 def _resolved(config: StudyConfig, width: WidthTarget) -> tuple[Any, ...]:
-    """A target's ratio and shape, with what is left out filled in."""
+    """A target's ratio and shape, with omitted values filled in."""
     parent = config.parent.shape
     numbers = [getattr(width, key) or getattr(parent, key) for key in NUMBERS]
     added = frozenset().union(*(_added(config, method) for method in width.methods))

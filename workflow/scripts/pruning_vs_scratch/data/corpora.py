@@ -110,7 +110,7 @@ class Sources:
         return (document for document in read_hub(source, place) if is_selected(document.id, selected))
 
     def _say_what_is_left_out(self, name: str, folder: Path) -> None:
-        """Name once what a folder holds that is no text."""
+        """Log once which files of a folder are not text."""
         if name in self._files_left_out:
             return
         found = self._files_left_out[name] = list_folder(folder).left_out

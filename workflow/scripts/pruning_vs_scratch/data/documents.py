@@ -32,7 +32,7 @@ LINE_DIGITS = 9
 ARROW = ".arrow"
 PARQUET = ".parquet"
 COMPRESSED_BYTES = 1 << 12
-"""Of a zstd stream that are decompressed at once: they can stand for 30,000 times as many."""
+"""Bytes of a zstd stream that are decompressed at once; they can expand to 30,000 times as many."""
 MOST_TEXT = 1 << 32
 """Bytes of all members that are read of an archive, which are held in memory together."""
 LONGEST_LINE = 1 << 28
@@ -79,7 +79,7 @@ class LeftOut:
         self.lines[name] = self.lines.get(name, 0) + 1
 
     def check(self, name: str, lines: int) -> None:
-        """At the end of a file that has so many lines."""
+        """Check the count at the end of a file with this many lines."""
         found = self.lines.get(name, 0)
         if found > self.share * lines:
             raise UserError(

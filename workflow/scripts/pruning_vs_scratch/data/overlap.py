@@ -1,6 +1,6 @@
 """Keeping training text out of held-out text.
 
-A paragraph of held-out text is dropped when it takes part in a run of n words that stands in the training text too.
+A paragraph of held-out text is dropped when it takes part in a run of n words that is also in the training text.
 Words are compared in lower case without punctuation. Rules:
 
 - A paragraph ends at a blank line. Inside such a block an indented line also starts one: epics print a book of
@@ -88,7 +88,7 @@ def held_out_runs(documents: Iterable[Document], hasher: RunHasher) -> Hashes:
 
 
 def shared_runs(held_out: Iterable[Document], reference: Iterable[Document], hasher: RunHasher) -> Hashes:
-    """Sorted hashes of the held-out runs that also stand in the reference documents."""
+    """Sorted hashes of the held-out runs that are also in the reference documents."""
     known = held_out_runs(held_out, hasher)
     found = np.zeros(len(known), dtype=bool)
     for document in reference:
@@ -154,7 +154,7 @@ def _block_without_touched(block: str, touched_in: Touched, report: OverlapRepor
 
 
 def _joined(paragraphs: list[str], dropped: list[bool]) -> str:
-    """The paragraphs that stay; a blank line stands where others are gone."""
+    """The paragraphs that are kept, with a blank line in place of dropped ones."""
     text = ""
     gap = False
     for paragraph, gone in zip(paragraphs, dropped, strict=True):

@@ -40,7 +40,7 @@ class Reading(Section):
         return -(-parent // self.passes) + -(-(sequences - parent) // self.passes)
 
     def passes_that_suffice(self, sequences: int, windows: int) -> int | None:
-        """The least number of passes by which a text of so many windows serves; None if no number does."""
+        """The least number of passes for which a text with this many windows suffices; None if there is none."""
         if windows < 2:
             return None
         passes = max(self.passes, sequences // windows)
@@ -49,7 +49,7 @@ class Reading(Section):
         return passes
 
     def positions(self, sequences: Indices, windows: int, seed: int) -> Indices:
-        """Positions of some sequences in a text of so many windows.
+        """Positions of some sequences in a text with this many windows.
 
         Raises:
             ValueError: a sequence is outside of what the text holds in its passes.

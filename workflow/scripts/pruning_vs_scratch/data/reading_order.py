@@ -22,7 +22,7 @@ class Block:
     tokens: int
 
     def windows(self, width: int) -> int:
-        """Windows of so many tokens; what is over at the end is in none."""
+        """Number of windows of this many tokens; the rest at the end is in none."""
         return self.tokens // width
 
     def seed(self, seed: int) -> int:

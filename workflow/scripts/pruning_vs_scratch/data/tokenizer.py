@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 LFS_POINTER = b"version https://git-lfs"
-"""How a file begins that stands for one that Git LFS was not asked for."""
+"""Start of a Git LFS pointer, a placeholder for a file that was not fetched."""
 SEPARATOR = "<|endoftext|>"
 """Stands before each document in the token stream; also BOS, EOS and padding."""
 END_OF_TEXT = (SEPARATOR, "<|end_of_text|>")
 """Tokens that end a document wherever a vocabulary has them: of a model tuned for chats, EOS ends a turn."""
 LONGEST_REASON = 200
-"""Characters of what a library says that are told."""
+"""Characters of a library's message that are shown."""
 TEXTS_AT_ONCE = 256
 """Texts that are tokenised together."""
 
@@ -76,7 +76,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     """Load the fast tokenizer of a folder, without transformers; the separator's name in a text is plain text.
 
     A truncation, padding or dropout of merges that is stored with it says how somebody once fed a model, and has no say
-    in how text is read: documents would end after so many tokens, or become other tokens each time, without a word.
+    in how text is read: documents would silently be truncated, or become different tokens each time.
 
     Raises:
         UserError: there is no tokenizer, or it cannot be read.
@@ -130,7 +130,7 @@ def _read_plainly(tokenizer: Tokenizer) -> None:
 
 
 class Encoder:
-    """The tokenizer of a folder and its separator of documents, with so many threads.
+    """The tokenizer of a folder and its document separator, with a number of threads.
 
     The number of threads holds for the whole process, from its first text on.
 
@@ -157,7 +157,7 @@ class Encoder:
 
 
 def separator_of(folder: Path) -> int | None:
-    """The token that stands before each document: the tokenizer's end-of-text token; None if it has none.
+    """The token before each document: the tokenizer's end-of-text token; None if it has none.
 
     Raises:
         UserError: there is no tokenizer.

@@ -185,7 +185,7 @@ class TokenStore:
         path = self.folder / shard["file"]
         expected = shard["tokens"] * self.dtype.itemsize
         found = path.stat().st_size if path.exists() else 0
-        again = f"delete {self.folder} and run again to tokenise the corpus anew"
+        again = f"delete {self.folder} and run again to tokenise the corpus again"
         if found != expected:
             raise UserError(f"token shard {path} is truncated: {found} of {expected} bytes; {again}")
         if self._hashed and sha256_of_file(path) != shard["sha256"]:

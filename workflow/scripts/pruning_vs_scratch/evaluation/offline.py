@@ -1,4 +1,4 @@
-"""Evaluation reads frozen data only: no network, and no file beside those of the study."""
+"""Evaluation reads frozen data only: no network, and no files other than the study's."""
 
 import os
 import sys

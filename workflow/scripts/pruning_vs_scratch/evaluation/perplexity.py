@@ -42,7 +42,7 @@ class CorpusReading:
         return max(0, (tokens - self.width) // (self.stride or self.width) + 1)
 
     def tokens_for(self, windows: int) -> int:
-        """How many tokens so many windows take."""
+        """Number of tokens that this many windows take."""
         return (windows - 1) * (self.stride or self.width) + self.width
 
 
@@ -108,7 +108,7 @@ def leading_windows(
 
 
 def _own_tokens(store: TokenStore | TokenArray, wanted: int, separator: int) -> NDArray[np.int64]:
-    """The first tokens that are no separators, as many as wanted or there are; no more is read than that takes."""
+    """The first tokens that are not separators, up to the wanted number; no more is read than necessary."""
     own, start = np.empty(0, dtype=np.int64), 0
     while len(own) < wanted and start < len(store):
         tokens = store.read(start, min(start + wanted - len(own), len(store)))

@@ -18,7 +18,7 @@ CLEAR_PEAK = "5"
 
 @dataclass(frozen=True)
 class Measurement:
-    """The median of some measurements, and how far they lie apart."""
+    """The median of some measurements, and their range."""
 
     metric: str
     value: float
@@ -55,7 +55,7 @@ def measure(load: Callable[[], Any], settings: SpeedConfig, device: torch.device
 
 @torch.inference_mode()
 def _once(model: Any, prompt: torch.Tensor, new_tokens: int, device: torch.device) -> tuple[float, float]:
-    """Seconds of the prefill and of the generation of so many tokens, each the likeliest one."""
+    """Seconds of the prefill and of the greedy generation of a number of tokens."""
     times = [_now(device)]
     state = model(input_ids=prompt, use_cache=True, logits_to_keep=1)
     token = state.logits[:, -1:].argmax(dim=-1)

@@ -13,8 +13,8 @@ THREAD_TOKENS = 4096
 MOST_THREADS = 8
 LEAST_TOKENS = 65_536
 """Of a step: a GPU takes no fewer, eight of the paper's windows. 64 GPUs share the paper's step so."""
-GPUS_A_NODE = 8
-CORES_A_GPU = 8
+GPUS_PER_NODE = 8
+CORES_PER_GPU = 8
 """Assumed, for jobs on text."""
 
 
@@ -51,7 +51,7 @@ class Machine:
     @property
     def cores(self) -> int:
         """CPU cores for jobs on text."""
-        return CORES_A_GPU * self.count if self.has_gpus else self.count
+        return CORES_PER_GPU * self.count if self.has_gpus else self.count
 
     def processes(self, batch_tokens: int) -> int:
         """That train a run: a power of two, each with enough tokens of a step."""
@@ -64,8 +64,8 @@ class Machine:
         return _power_of_two_in(min(self.count, MOST_THREADS, batch_tokens // THREAD_TOKENS))
 
     def nodes(self, processes: int) -> int:
-        """Machines that so many processes need."""
-        return math.ceil(processes / GPUS_A_NODE)
+        """Machines needed for this many processes."""
+        return math.ceil(processes / GPUS_PER_NODE)
 
     def rate(self, work: Work, params: int) -> Rate:
         """How fast one device is.

@@ -63,7 +63,7 @@ class BlockwiseModel:
         """A checkpoint folder; in low memory each block is read from disk when its turn comes, and not kept.
 
         Raises:
-            UserError: the folder is no complete safetensors checkpoint of a supported architecture.
+            UserError: the folder is not a complete safetensors checkpoint of a supported architecture.
         """
         check_checkpoint(folder)
         source: TensorSource = CheckpointTensors(folder)

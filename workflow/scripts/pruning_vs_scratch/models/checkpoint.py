@@ -78,7 +78,7 @@ def load_llama(folder: Path, device: torch.device = CPU, dtype: torch.dtype = to
 
 
 def check_checkpoint(folder: Path) -> None:
-    """Refuse a folder that is no complete safetensors checkpoint of a supported architecture.
+    """Refuse a folder that is not a complete safetensors checkpoint of a supported architecture.
 
     Raises:
         UserError: says which file or architecture is the trouble.

@@ -62,7 +62,7 @@ def forget_peak_memory(device: torch.device) -> None:
 def keep_freed_memory() -> None:
     """Let glibc keep the memory of freed tensors for the next ones, where it is the allocator.
 
-    Else every large activation of a step is mapped anew and its pages are cleared: a tenth of a step's time on a CPU.
+    Else every large activation of a step is mapped again and its pages are cleared: a tenth of a step's time on a CPU.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

@@ -154,7 +154,7 @@ def shape_of(config: Any) -> ModelShape:
 
 
 def block_index(block: torch.nn.Module) -> int:
-    """Where a decoder block stands in its model."""
+    """Index of a decoder block in its model."""
     attention: Any = block.self_attn
     return int(attention.layer_idx)
 

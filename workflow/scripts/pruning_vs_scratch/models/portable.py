@@ -20,7 +20,7 @@ HEADS = "num_attention_heads"
 NEW_TOKENIZER_CLASS, TOKENIZER_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
 """One class: its name in transformers 5 alone, and that in both versions."""
 OUTSIDE_OF_SCALING = ("rope_theta", "partial_rotary_factor")
-"""Rotary settings that transformers 4 reads beside ``rope_scaling``, not in it."""
+"""Rotary settings that transformers 4 reads next to ``rope_scaling``, not in it."""
 
 
 def write_config(config: Any, folder: Path) -> None:

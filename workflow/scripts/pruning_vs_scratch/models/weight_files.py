@@ -42,6 +42,6 @@ def weight_map(index: Path) -> dict[str, str]:
     for weight, file in files.items():
         if Path(file).name != file or not file.endswith(".safetensors"):
             raise UserError(
-                f"{index} says {file!r} of {weight}, which is no .safetensors file beside it; fetch it again"
+                f"{index} says {file!r} of {weight}, which is not a .safetensors file next to it; fetch it again"
             )
     return files

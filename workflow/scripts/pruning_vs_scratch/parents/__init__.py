@@ -1,1 +1,1 @@
-"""Checkpoints that others trained: fetched, checked, and adopted as the parent of a study."""
+"""Published checkpoints: fetched, checked, and adopted as the parent of a study."""

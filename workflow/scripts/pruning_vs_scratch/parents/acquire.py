@@ -1,4 +1,4 @@
-"""Acquiring a checkpoint that others trained: from its source to a checked folder that no later step changes."""
+"""Acquiring a published checkpoint: from its source to a checked folder that no later step changes."""
 
 import os
 import shutil
@@ -18,10 +18,10 @@ from pruning_vs_scratch.study.checkpoints import Content
 def acquire(source: CheckpointSource, content: Content, package: Path | None, out: Path) -> dict[str, Any]:
     """Write a checkpoint, or its tokenizer alone, as a folder; returns the size and hash of each file.
 
-    What a download that was cut left lies in ``OUT.partial`` and is gone on with.
+    An interrupted download leaves ``OUT.partial`` and resumes from it.
 
     Raises:
-        UserError: it cannot be had, is not what is pinned, or is no plain Llama in safetensors.
+        UserError: it cannot be had, is not what is pinned, or is not a plain Llama in safetensors.
     """
     partial = out.with_name(f"{out.name}.partial")
     shared = exclusive(partial) if isinstance(source, HubCheckpoint) else nullcontext()  # studies share it

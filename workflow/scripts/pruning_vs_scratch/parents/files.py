@@ -43,7 +43,7 @@ def shards_of(index: Path, names: Collection[str], label: str) -> list[str]:
     """The files that an index names.
 
     Raises:
-        UserError: one of them is missing, or lies outside of the checkpoint.
+        UserError: one of them is missing, or is outside the checkpoint.
     """
     shards = sorted(set(weight_map(index).values()))
     for shard in shards:
@@ -61,7 +61,7 @@ def small_files(names: Collection[str], content: Content, label: str) -> list[st
     if TOKENIZER_FILE not in names:
         raise UserError(f"{label} has no {TOKENIZER_FILE}: its tokenizer must be a fast one, as transformers saves it")
     if content == "model" and CONFIG_FILE not in names:
-        raise UserError(f"{label} has no {CONFIG_FILE}: it is no checkpoint")
+        raise UserError(f"{label} has no {CONFIG_FILE}: it is not a checkpoint")
     wanted = TOKENIZER_FILES if content == "tokenizer" else (CONFIG_FILE, GENERATION_FILE, *TOKENIZER_FILES)
     return [name for name in wanted if name in names]
 

@@ -19,7 +19,7 @@ def take(source: PathCheckpoint, content: Content, folder: Path) -> list[str]:
     """Fill an empty folder with the files of a checkpoint, and return their names.
 
     Raises:
-        UserError: the folder is missing or is no complete checkpoint in safetensors, or the disk is too small.
+        UserError: the folder is missing or is not a complete checkpoint in safetensors, or the disk is too small.
     """
     names = _names(source, content)
     link_or_copy(Path(source.path), names, folder, source.label)

@@ -81,7 +81,7 @@ def read_facts(file: Path, label: str) -> dict[str, Any]:
         reader = GGUFReader(file)
         architecture = reader.fields["general.architecture"].contents()
     except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
-        raise UserError(f"{label} is no GGUF file that can be read ({error}): fetch it again") from error
+        raise UserError(f"{label} is not a readable GGUF file ({error}): fetch it again") from error
     if architecture != ARCHITECTURE:
         raise UserError(f"{label} is a GGUF of architecture {architecture!r}; only {ARCHITECTURE!r} can be pruned")
     return {

@@ -25,7 +25,7 @@ class Load:
     gpus: int = 0
     """Held for all that time."""
     cores: int = 1
-    """CPU cores that it keeps busy; beside GPUs they are not counted."""
+    """CPU cores that it keeps busy; not counted with GPUs."""
 
     @property
     def gpu_hours(self) -> float:

@@ -53,7 +53,7 @@ class JobGraph:
         self.jobs: list[Job] = [job for job in dict.fromkeys(self._makers.values()) if job in needed]
 
     def needs(self, job: Job) -> list[Job]:
-        """The jobs that make a job's inputs; an input that nothing makes is there already."""
+        """The jobs that make a job's inputs; an input that no job makes already exists."""
         return list(dict.fromkeys(self._makers[path] for path in sorted(job.inputs) if path in self._makers))
 
     @cached_property

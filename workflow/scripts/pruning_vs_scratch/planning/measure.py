@@ -38,7 +38,7 @@ def measured_rates(study: Study, ledger: pd.DataFrame, device: str) -> list[Rate
 
 
 def merged(earlier: Iterable[Rate], new: Sequence[Rate]) -> list[Rate]:
-    """A table in which a new measurement of a device, precision and work stands for all earlier ones of it."""
+    """A table in which a new measurement of a device, precision and work replaces all earlier ones of it."""
     measured = {_key(rate) for rate in new}
     return [*(rate for rate in earlier if _key(rate) not in measured), *new]
 

@@ -39,7 +39,7 @@ class Plan:
     ) -> None:
         self.study = study
         self.devices = study.config.cluster.devices if devices is None else devices
-        """How many there are; None if nobody says."""
+        """Number of devices; None if unknown."""
         self.device = device
         self.graph = job_graph(study, figures, pages)
         estimator = Estimator(study, throughput, device)

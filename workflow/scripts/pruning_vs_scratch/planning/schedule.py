@@ -1,4 +1,4 @@
-"""How long a study takes on so many devices: its jobs as a scheduler would start them, and their longest chain."""
+"""How long a study takes on a number of devices: its jobs as a scheduler starts them, and their longest chain."""
 
 from collections.abc import Mapping
 

@@ -16,9 +16,9 @@ STATE_TENSORS = 3
 """Weights and two moments of AdamW, in fp32."""
 SCORE_BYTES = 8
 """A score of a block, channel or window, in a file of scores."""
-TEXT_BYTES_A_TOKEN = 4
+TEXT_BYTES_PER_TOKEN = 4
 """English text by a large vocabulary; a small one has shorter tokens."""
-COMPRESSED_BYTES_A_TOKEN = 1.5
+COMPRESSED_BYTES_PER_TOKEN = 1.5
 """The same as .jsonl.zst with some facts of each page: DCLM's files hold 144M tokens in 190 MB."""
 
 
@@ -45,12 +45,12 @@ def _kinds(study: Study) -> Iterator[FileKind]:
     if source is not None:
         files = sum(len(part.files) for part in study.text.parts.values())
         yield FileKind(
-            "downloaded training text", files, int(COMPRESSED_BYTES_A_TOKEN * files * source.tokens_per_file),
-            f"compressed, at {COMPRESSED_BYTES_A_TOKEN:g} bytes a token",
+            "downloaded training text", files, int(COMPRESSED_BYTES_PER_TOKEN * files * source.tokens_per_file),
+            f"compressed, at {COMPRESSED_BYTES_PER_TOKEN:g} bytes per token",
         )  # fmt: skip
     yield FileKind(
-        "documents", len(tokens) * copies, TEXT_BYTES_A_TOKEN * copies * total,
-        f"at {TEXT_BYTES_A_TOKEN} bytes a token; " + ("frozen and extracted" if copies > 1 else "extracted"),
+        "documents", len(tokens) * copies, TEXT_BYTES_PER_TOKEN * copies * total,
+        f"at {TEXT_BYTES_PER_TOKEN} bytes per token; " + ("frozen and extracted" if copies > 1 else "extracted"),
     )  # fmt: skip
     width = token_dtype(study.config.tokenizer.vocab_size).itemsize
     needed = sum(tokens_of(study, corpus) for corpus in study.text.corpora)

@@ -10,7 +10,7 @@ from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.load import records
 
 LEAST_HOURS = 0.01
-"""Half a minute: less is not told."""
+"""Half a minute; shorter times are not shown."""
 BYTE_UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
@@ -70,7 +70,7 @@ def span(value: float) -> str:
 
 
 def _spent(value: float) -> str:
-    """Hours of devices in a cell: nothing below what is told."""
+    """Device hours of a cell; empty below the shown minimum."""
     return hours(value) if value >= LEAST_HOURS else ""
 
 

@@ -26,7 +26,7 @@ AUTO: tuple[Precision, ...] = ("bf16", "fp32")
 
 
 class Rate(Section):
-    """One row: what a device sustains at a kind of work, for models of so many parameters."""
+    """One row: the sustained throughput of a device for a kind of work and a model size."""
 
     device: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
     """A GPU such as h100, or cpu: one core."""

@@ -1,4 +1,4 @@
-"""Draw studies of several sizes beside each other, from archives or result folders, with the paper's numbers.
+"""Draw studies of several sizes side by side, from archives or result folders, with the paper's numbers.
 
 Says how well a fit over the smaller studies predicts the largest. Needs neither torch nor a model.
 """

@@ -16,7 +16,7 @@ EXAMPLES = """  pvs ladder --hours 24 --gpus 8 --device h100
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("--params", metavar="N", help="the rung nearest to so many parameters, such as 45M or 1.1B")
+    parser.add_argument("--params", metavar="N", help="the rung nearest to this many parameters, such as 45M or 1.1B")
     parser.add_argument("--gpus", type=positive_integer, default=8, help="devices; CPU cores for cpu (default: 8)")
     parser.add_argument("--device", default="h100", help="device of the throughput table (default: h100)")
     parser.add_argument("--hours", type=positive_number, help="mark what fits, and recommend the largest")

@@ -17,7 +17,7 @@ VERBS = {
     "check": "check a study's configuration, and whether a cluster can run it",
     "report": "make the report of a finished study",
     "figures": "make tables, claims and figures of archived studies again",
-    "compare": "draw studies of several sizes beside each other",
+    "compare": "draw studies of several sizes side by side",
     "recommend": "prune or train from scratch? Answer for a budget and a ratio",
     "archive": "write a finished study as one file",
     "verify": "check every file of a finished study against its hash",

@@ -33,7 +33,7 @@ def add_throughput(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Print the plan, and write it beside the results."""
+    """Print the plan, and write it next to the results."""
     from pruning_vs_scratch.figures import plan as figure
     from pruning_vs_scratch.figures.catalogue import figures_of
     from pruning_vs_scratch.figures.save import write

@@ -26,7 +26,7 @@ def study_of(names: Sequence[str]) -> Study:
 
 
 def paths_of(names: Sequence[str]) -> Paths:
-    """Where the results of a study lie; without its configuration, its name is enough.
+    """The results folder of a study; its name is enough without its configuration.
 
     Raises:
         UserError: there is no such study, or no results of it.

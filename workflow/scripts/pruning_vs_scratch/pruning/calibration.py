@@ -108,7 +108,7 @@ class CalibrationStream:
             yield entering, leaving
 
     def release(self) -> None:
-        """Give back the memory of the hidden states; what was counted stays."""
+        """Free the memory of the hidden states; the counts stay."""
         self.hidden = self.hidden.new_empty(0)
 
     @torch.no_grad()
@@ -188,7 +188,7 @@ def _host_buffer(
 
 @contextmanager
 def observing_inputs(observers: dict[nn.Module, Observer]) -> Iterator[None]:
-    """While open, each module's input is shown to its observer."""
+    """While open, each module's input is passed to its observer."""
     handles = [
         module.register_forward_pre_hook(lambda _, positional, see=observer: see(positional[0]))
         for module, observer in observers.items()
@@ -202,7 +202,7 @@ def observing_inputs(observers: dict[nn.Module, Observer]) -> Iterator[None]:
 
 @contextmanager
 def observing_outputs(observers: dict[nn.Module, Observer]) -> Iterator[None]:
-    """While open, each module's output is shown to its observer."""
+    """While open, each module's output is passed to its observer."""
     handles = [
         module.register_forward_hook(lambda _, __, output, see=observer: see(output))
         for module, observer in observers.items()

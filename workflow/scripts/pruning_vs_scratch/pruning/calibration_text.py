@@ -16,7 +16,7 @@ from pruning_vs_scratch.pruning.request import USUAL_LENGTH, USUAL_SEQUENCES, Ca
 from pruning_vs_scratch.study import ModelShape
 
 NO_PLAIN_TEXT = (".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".gz", ".zst", ".xz", ".bz2", ".zip", ".tar")
-"""Ends of names of files whose bytes are no prose; JSON, above all, would be read with its markup and no complaint."""
+"""Suffixes of files that are not prose. JSON in particular would otherwise be read silently with its markup."""
 
 
 def calibration_windows(request: CalibratedRequest, shape: ModelShape, positions: int) -> Windows:
@@ -96,7 +96,7 @@ def _tokenised(files: Sequence[Path], tokenizer_folder: Path, threads: int | Non
             continue
         if file.name.lower().endswith(NO_PLAIN_TEXT):
             raise UserError(
-                f"--calibration {file} is no plain text: give text, or a document a line under the key text "
+                f"--calibration {file} is not plain text: give text, or one document per line under the key text "
                 f"({', '.join(LINE_KINDS)})"
             )
         try:

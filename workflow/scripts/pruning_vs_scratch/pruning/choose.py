@@ -37,7 +37,7 @@ from pruning_vs_scratch.training.world import World
 
 @dataclass(frozen=True)
 class Choice:
-    """What a method made of a checkpoint."""
+    """A method's result for a checkpoint."""
 
     model: BlockwiseModel
     """What the blocks are cut from."""
@@ -58,7 +58,7 @@ class Chooser:
     model: BlockwiseModel
     spec: PruningSpec
     folder: Path
-    """Folder for files beside the weights."""
+    """Folder for files next to the weights."""
     model_sha256: str
     """The checkpoint's hash, by which its scores are known."""
 

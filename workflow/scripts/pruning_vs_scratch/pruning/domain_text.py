@@ -23,7 +23,7 @@ class DomainText:
         return {**self.loader.state, "references": self.references}
 
     def restore(self, state: dict[str, dict[str, float]]) -> None:
-        """Go on from a state."""
+        """Resume from a state."""
         self.loader.restore(state)
         self.references = state["references"]
 

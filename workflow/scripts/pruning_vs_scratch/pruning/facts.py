@@ -26,7 +26,7 @@ Reads = Literal["calibration", "training", "nothing"]
 
 
 class NoOptions(Section):
-    """A method that leaves nothing to choose."""
+    """Options of a method without options."""
 
 
 class MaskLearningOptions(Section):
@@ -35,17 +35,17 @@ class MaskLearningOptions(Section):
     tokens: PositiveInt | None = None
     """Mask-learning budget; a multiple of its global batch. Required when the method is used."""
     global_batch_size: PositiveInt = 32
-    """Sequences a step."""
+    """Sequences per step."""
     micro_batch_size: PositiveInt = 32
     """Sequences run through the model together; divides the global batch."""
     weight_learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-4
-    """Of the weights, meanwhile."""
+    """Learning rate of the weights during mask learning."""
     weight_decay: Annotated[float, Field(ge=0)] | None = None
-    """Of the weights, meanwhile; the training's unless given (the original of Sheared-LLaMA: 0)."""
+    """Weight decay of the weights during mask learning; the training's unless given (Sheared-LLaMA: 0)."""
     schedule: RelativeSchedule = CosineSchedule()
-    """Of both learning rates."""
+    """Schedule of both learning rates."""
     checkpoint_every_steps: PositiveInt = 100
-    """Save resume state each this many steps."""
+    """Save resume state every this many steps."""
     domain_update_steps: PositiveInt = 50
     """With several domains: steps between updates of their proportions (dynamic batch loading)."""
     domain_sequences: PositiveInt = 32
@@ -157,7 +157,7 @@ class MethodFacts:
     ratio_decides: Callable[[Options], bool] = lambda _options: False
     """Whether the ratio alone decides the shape (``shape_at``), so that a target can only agree."""
     least_layers: int = 1
-    """Blocks that it always leaves."""
+    """Fewest blocks that it leaves."""
     problem: Callable[[Options, str], str | None] = lambda _options, _pattern: None
     """What is wrong with the options for a sparsity pattern ('dense' for other methods), after the option's key."""
 
@@ -210,7 +210,7 @@ def activation_in_fp32(shape: "ModelShape", text: Text, weights: WeightBytes) ->
 
 
 def candidates_flops(shape: "ModelShape", layers: int, candidates: Sequence[Candidate], text: Text) -> int:
-    """FLOPs of the losses of candidates in a model of so many blocks, as pruning/depth_losses.py takes them.
+    """FLOPs of the losses of candidates in a model with this many blocks, as pruning/depth_losses.py takes them.
 
     The whole model's states go as far as the last candidate begins; each candidate moves on behind its run.
     """

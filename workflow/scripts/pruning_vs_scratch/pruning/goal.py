@@ -16,7 +16,7 @@ SHAPE_KEYS = ("layers", "hidden_size", "ffn_size", "heads", "kv_heads")
 
 
 def wanted_target(request: PruningRequest, parent: ModelShape, options: Any) -> Target:
-    """The target of a request, which the method with its options can make of the parent.
+    """The target of a request, checked against what the method can make of the parent.
 
     Raises:
         UserError: they ask for nothing, or for what cannot be.
@@ -74,12 +74,12 @@ def _checked_ratio(request: PruningRequest) -> float:
     if request.ratio is None:
         raise UserError("say how much to prune: --ratio, --pattern, --shape or --target")
     if not 0 < request.ratio < 1:
-        raise UserError(f"--ratio {request.ratio:g} must lie between 0 and 1")
+        raise UserError(f"--ratio {request.ratio:g} must be between 0 and 1")
     return request.ratio
 
 
 def named_shape(words: Sequence[str], parent: ModelShape) -> ModelShape:
-    """The parent's shape with what words such as 'layers=16' or 'heads=20,kv_heads=5' change.
+    """The parent's shape, changed by words such as 'layers=16' or 'heads=20,kv_heads=5'.
 
     Raises:
         UserError: a key is not known, or its value is not a whole number above 0.
@@ -128,7 +128,7 @@ def _check_reachable(request: PruningRequest, parent: ModelShape, target: Target
         group = parent.heads // parent.kv_heads
         raise UserError(
             f"{asking} asks for {target.shape.heads} heads in {target.shape.kv_heads} key-value groups; "
-            f"whole groups of {group} query heads go, so that leaves {target.shape.kv_heads * group} heads"
+            f"whole groups of {group} query heads are dropped, which leaves {target.shape.kv_heads * group} heads"
         )
     if target.shape.hidden_size < parent.hidden_size and target.shape.hidden_size % target.shape.heads:
         raise UserError(

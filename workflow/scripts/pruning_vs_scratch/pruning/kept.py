@@ -19,7 +19,7 @@ class Kept:
     ffn: list[torch.Tensor] | None = None
     """Neurons of the feed-forward layer, for each kept block."""
     heads: list[torch.Tensor] | None = None
-    """Query heads, for each kept block; a key-value head stays as long as one of its query heads does."""
+    """Query heads, for each kept block; a key-value head stays if any of its query heads does."""
     added: tuple[str, ...] = ()
     """Biases that the pruned model has beyond the parent's: ``attention_bias``, ``mlp_bias``."""
 
@@ -34,7 +34,7 @@ class Kept:
         return {name: value for name, value in values.items() if value is not None}
 
     def dropped(self, parent: ModelShape) -> dict[str, list[int]]:
-        """The parent's blocks that go."""
+        """The parent's blocks that are removed."""
         return {} if self.blocks is None else {"blocks": sorted(set(range(parent.layers)) - set(self.blocks))}
 
     @classmethod

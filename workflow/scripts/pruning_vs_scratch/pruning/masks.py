@@ -20,14 +20,14 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import canonical_json
 from pruning_vs_scratch.models.tensors import load_tensors, save_tensors
 
-BITS_A_BYTE = 8
+BITS_PER_BYTE = 8
 SHAPES = "shapes"
 """The metadata entry with the shapes of the masks."""
 
 
 @dataclass(frozen=True)
 class PackedMask:
-    """A boolean mask as it is stored: its bits in row-major order, eight a byte, the first in the lowest bit."""
+    """A boolean mask as it is stored: its bits in row-major order, eight per byte, the first in the lowest bit."""
 
     bits: torch.Tensor
     """Flat uint8; of a file, a view that is read when its rows are asked for."""
@@ -49,8 +49,8 @@ class PackedMask:
         return self._entries(first * row, end * row).view(end - first, *self.shape[1:])
 
     def _entries(self, first: int, end: int) -> torch.Tensor:
-        whole_bytes, before = first // BITS_A_BYTE, first % BITS_A_BYTE
-        packed = self.bits[whole_bytes : math.ceil(end / BITS_A_BYTE)].numpy()
+        whole_bytes, before = first // BITS_PER_BYTE, first % BITS_PER_BYTE
+        packed = self.bits[whole_bytes : math.ceil(end / BITS_PER_BYTE)].numpy()
         flat = np.unpackbits(packed, count=before + end - first, bitorder="little")
         return torch.from_numpy(flat[before:].view(bool))
 
@@ -67,7 +67,7 @@ def write_masks(masks: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def pack_mask(mask: torch.Tensor) -> torch.Tensor:
-    """A boolean mask as flat uint8, eight entries a byte."""
+    """A boolean mask as flat uint8, eight entries per byte."""
     return torch.from_numpy(np.packbits(mask.cpu().numpy().reshape(-1), bitorder="little"))
 
 
@@ -182,6 +182,6 @@ def _packed_mask(bits: torch.Tensor, shape: list[int]) -> PackedMask:
         raise ValueError(f"a {bits.dtype} tensor of {bits.ndim} dimensions")
     if any(not isinstance(size, int) or size < 0 for size in shape):
         raise ValueError(f"a mask of shape {shape}")
-    if len(bits) != math.ceil(math.prod(shape) / BITS_A_BYTE):
-        raise ValueError(f"{BITS_A_BYTE * len(bits)} bits for a mask of shape {shape}")
+    if len(bits) != math.ceil(math.prod(shape) / BITS_PER_BYTE):
+        raise ValueError(f"{BITS_PER_BYTE * len(bits)} bits for a mask of shape {shape}")
     return PackedMask(bits, tuple(shape))

@@ -16,7 +16,7 @@ from pruning_vs_scratch.pruning.facts import FP32_BYTES, MethodFacts, Text, Weig
 from pruning_vs_scratch.pruning.placement import Buffers, side_by_side
 from pruning_vs_scratch.study.shape import ModelShape
 
-MASK_ENTRIES_A_BYTE = 8
+MASK_ENTRIES_PER_BYTE = 8
 BF16_BYTES = 2
 GIB = 1 << 30
 
@@ -86,7 +86,7 @@ def pruning_memory(
 def _states(
     shape: ModelShape, facts: MethodFacts, text: Text, means: Means, goals: Sequence[ModelShape], options: Any
 ) -> _States:
-    """Where hidden states and blocks lie, as pruning/calibration.py and pruning/depth_losses.py decide it."""
+    """Where hidden states and blocks are stored, as decided by pruning/calibration.py and pruning/depth_losses.py."""
     buffers = means.buffers if means.gpu else Buffers(means.buffers.host)
     window = text.length * shape.hidden_size * means.weights.computed
     batch, hidden = window * min(text.batch_size, text.sequences), window * text.sequences
@@ -138,5 +138,5 @@ def _writing_bytes(shape: ModelShape, weights: WeightBytes, *, sparse: bool) -> 
     waiting = min(SHARD_BYTES, shape.params_total * weights.stored)
     written = shape.embedding_params * (weights.stored + probe) + waiting
     block = shape.block_params * (2 * weights.stored + FP32_BYTES)
-    masks = shape.block_linear_params * (MASK_ENTRIES_A_BYTE + shape.layers) // MASK_ENTRIES_A_BYTE if sparse else 0
+    masks = shape.block_linear_params * (MASK_ENTRIES_PER_BYTE + shape.layers) // MASK_ENTRIES_PER_BYTE if sparse else 0
     return written + block + masks

@@ -93,7 +93,7 @@ class SparseMethod:
     prune: Callable[[Tensors, torch.Tensor | None, PruningSpec], dict[str, PrunedLayer]]
     """Prunes the weights (by name) that read one input, given its statistic."""
     statistic: Callable[[], Statistic] | None = None
-    """Made anew for each input; a method without one reads no text."""
+    """Created for each input; a method without one reads no text."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,10 @@ class Learned:
     """What mask learning leaves: weights with the soft masks folded in, and what stays of them."""
 
     weights: Tensors
-    """Of the whole model, on the CPU."""
+    """Weights of the whole model, on the CPU."""
     kept: Kept
     spent: dict[str, Any]
-    """What it cost, as fields of the ledger."""
+    """The cost, as fields of the ledger."""
     open_shares: dict[str, float]
     """By dimension, the expected share of open masks at the end, before exactly the target's counts are kept."""
 

@@ -1,4 +1,4 @@
-"""Where hidden states of calibration text lie, and the blocks that they pass through. Arithmetic only: no torch."""
+"""Where hidden states of calibration text and their blocks are stored. Arithmetic only: no torch."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ class Buffers:
     """How many bytes hidden states may take."""
 
     host: int
-    """Beyond it, those of the text lie in a file."""
+    """Limit on the host; beyond it, states of the text are kept in a file."""
     device: int = 0
     """Of a GPU, together with blocks that stay there; 0 where blocks run on the CPU."""
 
     def keep_on_device(self, states: int) -> bool:
-        """Whether states of so many bytes stay on the device between two blocks."""
+        """Whether states of this size stay on the device between two blocks."""
         return 0 < states <= self.device
 
 

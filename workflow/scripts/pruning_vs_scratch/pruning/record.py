@@ -1,4 +1,4 @@
-"""pruning.json: what a pruning step kept, and how it chose, beside the checkpoint that it made."""
+"""pruning.json: what a pruning step kept and how it chose, next to the checkpoint that it made."""
 
 from pathlib import Path
 from typing import Any

@@ -39,7 +39,7 @@ class CalibratedRequest:
     threads: int | None
     """CPU threads; None for all cores."""
     low_memory: bool
-    """Whether each block is read from disk when its turn comes."""
+    """Whether each block is read from disk when it is needed."""
     host_buffer_gib: float
     """Hidden states held in memory; what exceeds them waits in a file."""
     device_buffer_gib: float
@@ -114,11 +114,11 @@ class PruningRequest(CalibratedRequest):
     """Target file of a study."""
     pattern: Literal["2:4", "4:8"] | None
     scores: Path | None
-    """Scores of a scoring step, which stand in for calibration text."""
+    """Scores of a scoring step, which replace calibration text."""
     mask_learning: Mapping[str, Any] | None
     """Token plan of mask learning in a study."""
     saving: Mapping[str, Any]
-    """When mask learning saves its state, where the plan does not say."""
+    """When mask learning saves its state, if not set in the plan."""
     domains: Mapping[str, float]
     """Proportions of the domains that masks are learned on."""
     validation: Path | None

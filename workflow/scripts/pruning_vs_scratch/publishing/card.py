@@ -95,7 +95,7 @@ def _head(subject: Subject) -> Iterator[str]:
 
 
 def _tokens(count: float) -> str:
-    """A number of tokens; that of a published parent may be known to nobody."""
+    """A number of tokens; that of a published parent may be unknown."""
     return "not known" if pd.isna(count) else f"{int(count):,}"
 
 

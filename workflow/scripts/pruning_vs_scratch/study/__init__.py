@@ -1,4 +1,4 @@
-"""From a configuration to runs, token plans and files: everything the workflow asks."""
+"""From a configuration to runs, token plans and files: everything that the workflow needs."""
 
 from pruning_vs_scratch.study.plan import PruningPlan, TrainingPlan
 from pruning_vs_scratch.study.runs import Pair, Run

@@ -1,4 +1,4 @@
-"""Candidates of a shape search: the parent pruned to each shape, and that retrained on the search's budget."""
+"""Candidates of a shape search: the parent pruned to each shape, then retrained on the search's budget."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from pruning_vs_scratch.study.targets import Target, parent_shape
 
 @dataclass(frozen=True)
 class Candidate:
-    """One shape that is tried."""
+    """One candidate shape."""
 
     target: str
-    """The target that is searched."""
+    """The searched target."""
     pruned: Run
     """The parent, pruned to the shape."""
     run: Run
-    """That model, retrained; its validation loss counts."""
+    """The retrained model, whose validation loss is compared."""
 
 
 def candidate_runs(config: StudyConfig, expansion: Expansion) -> Iterator[Candidate]:

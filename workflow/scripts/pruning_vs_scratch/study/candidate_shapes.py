@@ -1,4 +1,4 @@
-"""The shapes that a search tries for a width ratio: given, or solved."""
+"""The shapes that a search tries for a width ratio: given or computed."""
 
 import math
 
@@ -49,7 +49,7 @@ def _solved(search: ShapeSearchConfig, parent: ModelShape, ratio: float, widths:
     )
     raise UserError(
         f"shape_search.ratios.{search.ratios.index(ratio)}: a search needs two shapes of the size that {ratio:g} "
-        f"leaves, {left:,.0f} decoder parameters, and {len(widths.fitting)} of this parent lie within "
+        f"leaves, {left:,.0f} decoder parameters, and {len(widths.fitting)} of this parent are within "
         f"shape_search.tolerance = {search.tolerance:g}. Nearest: {nearest}. Choose another ratio, or a tolerance of "
         f"{enough:g} or more"
     )

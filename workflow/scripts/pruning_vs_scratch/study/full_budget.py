@@ -1,14 +1,14 @@
 """How many tokens a baseline of the full budget reads.
 
-Exactly, those of its pipeline: parent, retraining and pruning, in whole batches. Methods of one shape that read a
-little more or less in pruning would then each need a baseline as long as a pretraining. So a pipeline whose pruning
-reads at most a share ``tolerance`` of what parent and retraining read gets all that this share allows, however little
-its pruning read. All such pipelines of one target, retraining budget and seed have the same baseline.
+An exact match reads the tokens of its pipeline: parent, retraining and pruning, in whole batches. Methods of one shape
+that read slightly different amounts in pruning would then each need a baseline as long as a pretraining. So a pipeline
+whose pruning reads at most a share ``tolerance`` of the tokens of parent and retraining gets all that this share
+allows, however little its pruning read. All such pipelines of one target, retraining budget and seed share a baseline.
 
-That depends on nothing but the pipeline itself: the order of the matrix and the other methods in it change nothing,
-and a method that joins a finished study leaves the baselines of the others as they are. Nothing can drift: a baseline
-reads no less than any of its pipelines, and at most ``tolerance`` more than the least of them. The price is that this
-little more is trained where no other method shares it, too.
+The result depends only on the pipeline itself, not on the order of the matrix or its other methods, and a method added
+to a finished study leaves the other baselines unchanged. Nothing can drift: a baseline reads no less than any of its
+pipelines, and at most ``tolerance`` more than the smallest of them. The cost is that the small excess is also trained
+if no other method shares it.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def least_budget(spent: int, batch: int) -> int:
 
 def most_budget(spent: int, batch: int, tolerance: float) -> int:
     """The most whole batches within the tolerance of what was read; those of ``least_budget`` if there are none."""
-    # The tolerance as it was written: binary fractions would lose a batch now and then.
+    # The tolerance in decimal, as written: binary fractions would occasionally lose a batch.
     allowed = int(spent * (1 + Fraction(str(tolerance))))
     return max(allowed // batch * batch, least_budget(spent, batch))
 
@@ -37,18 +37,18 @@ def full_budget(before: int, pruning: int, batch: int, tolerance: float) -> int:
         before: tokens of the parent and of retraining.
         pruning: tokens that all pruning steps read.
         batch: tokens of a global batch.
-        tolerance: share of ``before`` that is made no difference of; 0 gives what was read, in whole batches.
+        tolerance: share of ``before`` that is ignored; 0 gives the tokens read, in whole batches.
     """
     return max(most_budget(before, batch, tolerance), least_budget(before + pruning, batch))
 
 
 def check_apart(baselines: Mapping[int, str], batch: int, tolerance: float) -> None:
-    """Make sure that no baseline is given what the next longer retraining is to have.
+    """Ensure that no baseline reaches the tokens of the next longer retraining.
 
     Args:
         baselines: of one target, the name of a full-budget baseline by the tokens of its parent and retraining.
         batch: tokens of a global batch.
-        tolerance: the share that is made no difference of.
+        tolerance: the share that is ignored.
 
     Raises:
         UserError: the tolerance reaches from one to another; both are named.

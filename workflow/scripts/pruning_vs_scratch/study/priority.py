@@ -1,4 +1,4 @@
-"""Operations of the training of runs, and which of those that are ready goes first. No torch here."""
+"""Operations of training runs, and the order in which ready runs start. No torch here."""
 
 from collections.abc import Mapping
 
@@ -25,15 +25,16 @@ def training_flops(runs: Runs, name: str) -> int:
 
 
 def priority_of(runs: Runs, name: str) -> int:
-    """Scheduling priority of a run: what many wait for (parents, and candidates of a search), then the longest.
+    """Scheduling priority of a run: first those that many wait for (parents, and candidates of a search), then the
+    longest.
 
-    A trunk is as long as what hangs on it.
+    A trunk counts as long as the runs that depend on it.
     """
     awaited = runs[name].role in ("parent", "candidate")
     return _flops_to_the_end(runs, name) // 10**6 * (1000 if awaited else 1)
 
 
 def _flops_to_the_end(runs: Runs, name: str) -> int:
-    """FLOPs of a run, and if it is a trunk, of the longest chain of runs that go on from it."""
+    """FLOPs of a run and, for a trunk, of the longest chain of runs that continue from it."""
     following = [_flops_to_the_end(runs, run.name) for run in runs.values() if run.trunk == name]
     return training_flops(runs, name) + max(following, default=0)

@@ -1,11 +1,11 @@
-"""How many processes train each run of a study, so that it fills a number of devices in the shortest time. No torch.
+"""How many processes train each run, so that a study takes the shortest time on a number of devices. No torch.
 
-Every run takes the fewest processes with which it ends within one and the same time; of all such times one is chosen
+Every run takes the fewest processes with which it ends within a common time limit; this limit is chosen
 by the schedule of the whole study (Turek, Wolf and Yu, "Approximate algorithms for scheduling parallelizable tasks",
-1992). So runs are about equally long, and none is left alone at the end.
+1992). So runs take about equally long, and none is left alone at the end.
 
-A run's time is taken for its operations divided by its processes: what their communication costs is not known
-beforehand. It is less with fewer, so the longest of the times is chosen with which the study is hardly longer.
+A run's time is estimated as its operations divided by its processes; the cost of communication is not known
+beforehand. Fewer processes communicate less, so the longest limit that hardly lengthens the study is chosen.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +15,9 @@ from functools import cached_property
 from pruning_vs_scratch.study.scheduling import Takes, Waiting
 
 MOST_LIMITS = 100
-"""Times that are tried, of a study with many different runs."""
+"""Time limits that are tried for a study with many different runs."""
 LONGER = 0.05
-"""Share by which the study may take longer than it has to, for the sake of fewer processes a run."""
+"""Share by which the study may take longer than necessary, in exchange for fewer processes per run."""
 DEVICES = "devices"
 
 
@@ -27,13 +27,13 @@ class TimedStep:
 
     name: str
     needs: tuple[str, ...]
-    """Steps before it, which come first in the study."""
+    """Steps that it depends on, which come first in the study."""
     seconds: Mapping[int, float]
-    """By each number of processes that it may take, ascending; one, for a step with no choice."""
+    """Seconds by number of processes, ascending; a single entry for a step without a choice."""
 
 
 class Filling:
-    """The choice for the steps of a study, each behind those that it needs, on a number of devices."""
+    """The choice for the steps of a study, each listed after its dependencies, on a number of devices."""
 
     def __init__(self, steps: Sequence[TimedStep], devices: int) -> None:
         self._steps = steps
@@ -48,16 +48,16 @@ class Filling:
         return next(allotment for seconds, allotment in reversed(found) if seconds <= (1 + LONGER) * shortest)
 
     def seconds(self, allotment: Mapping[str, int]) -> float:
-        """Until the last step ends, with so many processes by step."""
+        """Time until the last step ends, with these processes by step."""
         takes = {
             step.name: Takes(step.seconds[allotment[step.name]], DEVICES, allotment[step.name]) for step in self._steps
         }
         return self._waiting.makespan(takes, {DEVICES: self._devices})
 
     def _within_one_time(self) -> Iterator[dict[str, int]]:
-        """For each of some ascending times, the fewest processes with which a step takes no longer, or else its most.
+        """For each of some ascending time limits, the fewest processes that meet it, else the step's maximum.
 
-        With the longest of them, every step takes its fewest.
+        With the longest limit, every step takes its minimum.
         """
         times = sorted({seconds for step in self._steps for seconds in step.seconds.values()}, reverse=True)
         for limit in reversed(times[:: -(-len(times) // MOST_LIMITS)]):

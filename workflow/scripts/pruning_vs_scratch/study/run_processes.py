@@ -45,12 +45,12 @@ class RunProcesses:
     @cached_property
     def _filling(self) -> Filling:
         """The choice of ``training.processes: auto`` for the runs of this study."""
-        assert self._config.cluster.devices is not None, "the configuration asks for devices beside auto"
+        assert self._config.cluster.devices is not None, "the configuration requires devices with auto"
         return Filling([self._step(run) for run in self._in_order], self._config.cluster.devices)
 
     @property
     def _in_order(self) -> list[Run]:
-        """All runs, trunks, trials and candidates, each behind those that it starts from."""
+        """All runs, trunks, trials and candidates, each after those that it starts from."""
         order: dict[str, Run] = {}
 
         def visit(name: str) -> None:

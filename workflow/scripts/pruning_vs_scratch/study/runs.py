@@ -29,13 +29,13 @@ class Run:
     mask: str | None = None
     """Pruned run whose mask this one keeps; None for dense models."""
     redrawn: str | None = None
-    """Pruned run whose embeddings and norms this one starts from, with its other weights drawn anew."""
+    """Pruned run whose embeddings and norms this one starts from, with all other weights redrawn."""
     rewound: str | None = None
-    """Pruned run that this one is cut like, with the initial weights of the parent."""
+    """Pruned run whose structure this one has, with the initial weights of the parent."""
     trunk: str | None = None
-    """Trunk whose state this run goes on from: the first steps of its plan, which it shares with other runs."""
+    """Trunk whose state this run continues from: the first steps of its plan, shared with other runs."""
     tokens_parent: int | None = 0
-    """Tokens that the starting weights were pretrained on; None where their publisher does not say."""
+    """Tokens that the starting weights were pretrained on; None if unknown."""
     tokens_prune: int = 0
     """Tokens read by all pruning steps, before any retraining."""
 

@@ -1,4 +1,4 @@
-"""How long jobs take that wait for each other and share what there is: list scheduling (Graham, 1966). No torch."""
+"""Duration of jobs with dependencies and shared resources: list scheduling (Graham, 1966). No torch."""
 
 import heapq
 from collections.abc import Hashable, Mapping, Sequence
@@ -14,19 +14,19 @@ class Takes:
 
     seconds: float
     kind: str
-    """Of what there is: gpus, say."""
+    """Amounts by resource, such as gpus."""
     number: int
-    """A job that asks for more than there are takes all."""
+    """A job that requests more than there is gets all of it."""
 
 
 @dataclass(frozen=True)
 class Waiting(Generic[J]):
-    """Jobs, each behind those that it needs, and which these are."""
+    """Jobs, each listed after its dependencies, with these dependencies."""
 
     needs: Mapping[J, Sequence[J]]
 
     def behind(self, seconds: Mapping[J, float]) -> dict[J, float]:
-        """Of each job, the seconds of the longest chain that begins with it."""
+        """For each job, the seconds of the longest chain that begins with it."""
         found = dict(seconds)
         for job in reversed(list(self.needs)):
             for needed in self.needs[job]:
@@ -34,7 +34,7 @@ class Waiting(Generic[J]):
         return found
 
     def makespan(self, takes: Mapping[J, Takes], there_are: Mapping[str, int]) -> float:
-        """Seconds until the last job ends, if of the jobs that are ready those start first that most work waits for."""
+        """Seconds until the last job ends, if ready jobs with the most dependent work start first."""
         behind = self.behind({job: each.seconds for job, each in takes.items()})
         waiting = {job: len(needed) for job, needed in self.needs.items()}
         followers: dict[J, list[J]] = {job: [] for job in self.needs}

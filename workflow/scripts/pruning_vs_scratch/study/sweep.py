@@ -22,7 +22,7 @@ class Trial:
     side: Side
     """Whether it starts from pruned weights or from random ones."""
     on: str
-    """The pruned model that it stands for."""
+    """The pruned model that it represents."""
     peak_learning_rate: float
     run: Run
 
@@ -61,7 +61,7 @@ def trials_of(config: StudyConfig, expansion: Expansion) -> Iterator[Trial]:
     """All trials of a study; none without a sweep.
 
     Raises:
-        UserError: a pruned model of the sweep is not in the matrix, or a run has no trial that stands for it.
+        UserError: a pruned model of the sweep is not in the matrix, or no trial represents a run.
     """
     if config.sweep is None:
         return

@@ -34,9 +34,9 @@ class StudyText:
         source = config.corpus.numbered_source
         self._parted = None if source is None else PartedSource(source, config.corpus.splits)
         self._texts: dict[str, PartedText] = {} if self._parted is None else self._needed_texts(self._parted)
-        """By run, the parts that it reads: only those, so that the text of a larger budget is nothing to it."""
+        """By run, only the parts that it reads, so that it does not depend on the text of a larger budget."""
         self.parts: dict[str, Part] = {} if self._parted is None else self._parted.parts(self._texts.values())
-        """Parts of the training text that the budgets need, by name; none where one process reads all of it."""
+        """Parts of the training text that the budgets need, by name; empty if one process reads all of it."""
 
     @property
     def corpora(self) -> list[str]:
@@ -45,7 +45,7 @@ class StudyText:
 
     @property
     def extracted_corpora(self) -> list[str]:
-        """Corpora of which there is a file of documents: all but a training text that is tokenised in parts."""
+        """Corpora with a file of documents: all but a training text that is tokenised in parts."""
         return [corpus for corpus in self.corpora if not (self.parts and corpus == "train")]
 
     def domains_of(self, corpus: str) -> list[tuple[str, list[str]]]:
@@ -55,7 +55,7 @@ class StudyText:
         return [(name, domain.include) for name, domain in self._config.corpus.domains.items()]
 
     def windows_needed(self, corpus: str) -> list[tuple[int, int]]:
-        """How many windows of which length the study reads of a corpus."""
+        """Number and length of the windows that the study reads of a corpus."""
         training, evaluation = self._config.training, self._config.evaluation.perplexity
         requests, needs = corpus_requests(self._config), []
         if corpus == "train":
@@ -78,9 +78,9 @@ class StudyText:
 
     @property
     def needs(self) -> dict[str, list[tuple[int, int]]]:
-        """How many sequences of which length the study reads of every corpus but a training text in parts.
+        """Number and length of the sequences that the study reads of every corpus but a training text in parts.
 
-        Of such a text, each joined text is checked by itself.
+        Each joined text of such a training text is checked separately.
         """
         needs = {corpus: self.windows_needed(corpus) for corpus in self.extracted_corpora}
         if "train" in needs:
@@ -98,35 +98,35 @@ class StudyText:
 
     @property
     def acquired_parts(self) -> dict[str, Path]:
-        """Where the files of each part lie once they are fetched."""
+        """Where the files of each part are once they are fetched."""
         source = self._config.corpus.numbered_source
         return {name: self._paths.frozen(source.key) / name for name in self.parts} if source is not None else {}
 
     @property
     def first_part(self) -> Path:
-        """Where the part lies that a tokenizer is trained on; a larger budget leaves it as it is."""
+        """Path of the part that a tokenizer is trained on; a larger budget does not change it."""
         return next(iter(self.acquired_parts.values()))
 
     @property
     def held_out_parts(self) -> list[str]:
-        """Parts of whose documents some are held out."""
+        """Parts with held-out documents."""
         return self._parted.held_out if self._parted is not None else []
 
     @cached_property
     def joined(self) -> dict[str, list[str]]:
-        """By the name of a text that is joined of parts, the parts."""
+        """Parts by the name of the text that is joined from them."""
         parted = self._parted
         return {} if parted is None else {text.name: parted.names(text) for text in dict.fromkeys(self._texts.values())}
 
     def joined_needs(self, text: str) -> list[tuple[int, int]]:
-        """How many sequences of which length runs read of a joined text."""
+        """Number and length of the sequences that runs read of a joined text."""
         runs = [name for name, needed in self._texts.items() if needed.name == text]
         if self._reading.passes > 1:  # all read the same text, masks from its end on
             return [(self.training_sequences, self._config.training.sequence_length)]
         return [(max(self._plans[name].window_end for name in runs), self._config.training.sequence_length)]
 
     def joined_tokens(self, text: str) -> int:
-        """Tokens that a joined text holds by the source's ``tokens_per_file``."""
+        """Tokens of a joined text, estimated by the source's ``tokens_per_file``."""
         assert self._parted is not None
         return self._parted.tokens(next(needed for needed in self._texts.values() if needed.name == text))
 
@@ -139,6 +139,6 @@ class StudyText:
             learns, width = plan.phase == "prune", plan.sequence_length + 1
             first, last = (plan.window_start, plan.sequences) if learns else (plan.window_end, 0)
             ends[name] = first * width, last * width
-        # All together may need more files than there are, where each alone does not.
+        # Together they may need more files than exist, even if each alone does not.
         parted.text(*map(max, zip(*ends.values(), strict=True)))
         return {name: parted.text(first, last) for name, (first, last) in ends.items()}

@@ -15,9 +15,9 @@ STATE_BYTES = 16
 """Of a parameter: its weight, gradient and two moments of AdamW, in fp32."""
 
 FREE = 0.1
-"""Share of a device's memory that no estimate may claim: fragments, the libraries' buffers, the CUDA context."""
+"""Reserved share of a device's memory: fragments, the libraries' buffers, the CUDA context."""
 RECOMPUTING = (None, 8, 4, 3, 2, 1)
-"""Which blocks may be run again, from none to all, for a plan that leaves the choice to the memory."""
+"""Which blocks may be recomputed, from none to all, if the choice depends on memory."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class MicroBatch:
     """How a process runs its sequences through the model."""
 
     tokens: int
-    """Tokens at a time."""
+    """Tokens processed together."""
     logits: int
     """Tokens whose logits are held at once."""
     recomputed_every: int | None
-    """Each n-th block is run again in the backward pass; None for none."""
+    """Every n-th block is recomputed in the backward pass; None for none."""
     masked: bool = False
     """Whether masks of channels, neurons and heads are learned along the way."""
 
@@ -39,13 +39,13 @@ class TrainingMemory:
     """Bytes on one device at the worst moment of a step."""
 
     state: int
-    """This process's part of weights, gradients and moments."""
+    """This process's shard of weights, gradients and moments."""
     weights: int
     """Copies of weights in the precision of products, and weights gathered from the other processes."""
     activations: int
     """What the blocks keep for the backward pass."""
     working: int
-    """What comes and goes on top: logits, gradients that are being added up, a block that is run again."""
+    """Temporary memory: logits, gradients being accumulated, a recomputed block."""
 
     @property
     def total(self) -> int:
@@ -62,9 +62,9 @@ def chosen_recomputing(
     device_bytes: int | None,
     masked: bool = False,
 ) -> int | None:
-    """Each how many blocks one is run again: as the plan says, or as rarely as a device's memory allows.
+    """Interval of recomputed blocks: as set in the plan, or as large as a device's memory allows.
 
-    None for never. On a CPU, whose memory is None, a plan that leaves it open runs none again.
+    None: no block is recomputed. On a CPU, whose memory is None, auto recomputes none.
     """
     wanted = plan.activation_checkpointing
     if wanted != "auto":
@@ -81,14 +81,14 @@ def chosen_recomputing(
 def memory_of_plan(
     shape: ModelShape, plan: TrainingPlan, every: int | None, *, shards: int, in_bf16: bool, masked: bool = False
 ) -> TrainingMemory:
-    """Memory of a step of a plan, if each ``every``-th block is run again."""
+    """Memory of a step of a plan, if every ``every``-th block is recomputed."""
     tokens = plan.micro_batch_size * plan.sequence_length
     batch = MicroBatch(tokens, min(tokens, plan.loss_chunk_tokens or tokens), every, masked)
     return training_memory(shape, batch, shards=shards, in_bf16=in_bf16)
 
 
 def training_memory(shape: ModelShape, batch: MicroBatch, *, shards: int, in_bf16: bool) -> TrainingMemory:
-    """Memory of a training step of a model that is cut among ``shards`` processes; one alone holds it whole."""
+    """Memory of a training step of a model sharded over ``shards`` processes; a single process holds it whole."""
     head = shape.vocab_size * shape.hidden_size
     width = HALF if in_bf16 and shards > 1 else FULL
     if shards > 1:

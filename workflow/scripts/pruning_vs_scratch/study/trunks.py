@@ -1,4 +1,4 @@
-"""Shared trunks: runs of one start that differ in their budget only train the steps before the decay once."""
+"""Shared trunks: runs with the same start that differ only in budget train the steps before the decay once."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -13,11 +13,11 @@ Runs = dict[str, Run]
 
 
 def with_trunks(runs: Mapping[str, Run]) -> tuple[Runs, Runs]:
-    """The runs, each with the trunk that it goes on from if there is one, and the trunks.
+    """The runs, each with the trunk that it continues from if there is one, and the trunks.
 
-    The trunks of one start are a chain: that of the smallest budget ends where its decay begins, and the next goes on
-    from there. Every budget has a trunk, the largest too, so that a larger one can be added later at little cost. A
-    start with a single budget has none.
+    The trunks of one start form a chain: that of the smallest budget ends where its decay begins, and the next
+    continues from there. Every budget has a trunk, including the largest, so that a larger one can be added later at
+    little cost. A start with a single budget has none.
     """
     joined, trunks = dict(runs), Runs()
     for group in _of_one_start(runs.values()):
@@ -30,7 +30,7 @@ def with_trunks(runs: Mapping[str, Run]) -> tuple[Runs, Runs]:
 
 
 def _of_one_start(runs: Iterable[Run]) -> list[list[Run]]:
-    """Runs that share everything but their budget, where there are several and the schedule has a trunk."""
+    """Groups of runs that share everything but their budget, if the schedule has a trunk."""
     groups: dict[Run, list[Run]] = defaultdict(list)
     for run in runs:
         if run.plan is not None and isinstance(run.plan.schedule, WsdSchedule):
@@ -40,7 +40,7 @@ def _of_one_start(runs: Iterable[Run]) -> list[list[Run]]:
 
 
 def _trunk(run: Run, before: Run | None) -> Run:
-    """The trunk of a run: the one before where it ends at the same step, else one that goes on from that."""
+    """The trunk of a run: the previous one if it ends at the same step, else one that continues from it."""
     plan = _plan(run)
     assert isinstance(plan.schedule, WsdSchedule)
     steps = plan.schedule.decay_start(plan.steps)

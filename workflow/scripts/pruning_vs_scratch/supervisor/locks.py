@@ -30,7 +30,7 @@ class CutShort(UserError):
 
 @contextmanager
 def only_one_run(say: Callable[[str], None]) -> Iterator[tuple[TextIO, bool]]:
-    """Hold the folder's lock, which Snakemake is to inherit: as long as either lives, no other run begins.
+    """Hold the folder's lock, which Snakemake is to inherit: while either lives, no other run begins.
 
     Also says whether the Snakemake of the run before is known to be gone without having ended by itself.
 

@@ -107,7 +107,7 @@ class StudyRun:
         return warm_interpreter(SOCKET) if is_warm else contextlib.nullcontext({})
 
     def _progress(self, start: float) -> Progress:
-        """What is to be done; a step takes so many seconds to start."""
+        """The work to do; a step takes this many seconds to start."""
         guesses = job_seconds(self.study, start)
         slots = None if self.profile else max(1, self.cores // threads_of_training(self.study))
         return Progress(guesses, set(guesses) - finished_jobs(self.study), slots)

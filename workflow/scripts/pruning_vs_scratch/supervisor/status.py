@@ -16,7 +16,7 @@ KINDS = {"Train": "trained", "Score": "scored", "Prune": "pruned", "Evaluate": "
 
 
 def status(study: Study, cores: int) -> str:
-    """What is done, what is at work, and about how long is left on so many cores."""
+    """What is done, what is running, and about how long is left on a number of cores."""
     return "".join(f"{line}\n" for line in _lines(study, cores))
 
 
@@ -43,7 +43,7 @@ def _lines(study: Study, cores: int) -> Iterator[str]:
 
 
 def _pace(study: Study, guesses: dict[str, Guess]) -> float:
-    """How much longer the trained runs took than was guessed; 1 as long as there are none."""
+    """How much longer the trained runs took than estimated; 1 until there are any."""
     taken = guessed = 0.0
     for name in study.trained_by_plan:
         if (manifest := study.paths.manifest(name)).exists() and f"Train {name}" in guesses:

@@ -1,4 +1,4 @@
-"""What a shape search found: the validation loss of every candidate, and the shape that each ratio gets."""
+"""Results of a shape search: the validation loss of every candidate, and the shape chosen for each ratio."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ Searches = Mapping[str, Mapping[str, Target]]
 
 
 def search_table(paths: Paths, searches: Searches) -> pd.DataFrame:
-    """A row a candidate (load.COLUMNS); the loss of one that diverged is infinite, and one of each target is chosen.
+    """One row per candidate (load.COLUMNS). Diverged candidates have infinite loss; one per target is chosen.
 
     The lowest loss is chosen; of equal ones the first candidate, which is the one nearest to the parent's proportions
     where they were solved.
@@ -41,7 +41,7 @@ def search_table(paths: Paths, searches: Searches) -> pd.DataFrame:
 
 
 def searches_of(study: Study) -> dict[str, dict[str, Target]]:
-    """What a study searches; nothing if it has no search."""
+    """The searched targets of a study; empty without a search."""
     searches: dict[str, dict[str, Target]] = {name: {} for name in study.searched_targets}
     for candidate in study.candidates.values():
         searches[candidate.target][candidate.run.name] = candidate.run.target
@@ -49,7 +49,7 @@ def searches_of(study: Study) -> dict[str, dict[str, Target]]:
 
 
 def made_shape(study: Study, run: Run) -> ModelShape:
-    """The shape that a run really has: that of its target's file where it was searched.
+    """The actual shape of a run: that of its target's file if it was searched.
 
     Raises:
         UserError: the search has not chosen yet.

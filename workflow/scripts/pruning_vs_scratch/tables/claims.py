@@ -1,16 +1,16 @@
 """The paper's claims C1 to C4 as tests with a verdict.
 
-How a verdict comes about, for every claim alike:
+Every verdict is reached in the same way:
 
 1. A claim is a family of comparisons. Each has an effect and a direction that the claim predicts.
 2. Its p-value is twice the smaller of two one-sided p-values: one for the claim's direction, one against it.
 3. Holm's correction over the family turns p-values into simultaneous decisions: "as claimed", "against", "open".
 4. The claim is contradicted if any comparison contradicts it, supported if all support it, else inconclusive.
 
-C4 is about the finest and the coarsest granularity, and about a trend between them; what lies between is shown, but not
-judged by itself.
+C4 is about the finest and the coarsest granularity, and about a trend between them; granularities in between are shown
+but not judged individually.
 
-The claims say "every", so one comparison against them is enough, and the effect that is reported is the one that
+The claims say "every", so one comparison against them is enough to contradict them. The reported effect is the one that
 supports the claim least.
 """
 
@@ -56,13 +56,13 @@ FINENESS = ("depth", "width", "N:M", "unstructured")
 """Granularities from the coarsest to the finest."""
 COARSEST, FINEST = FINENESS[0], FINENESS[-1]
 _NO_EQUAL = "the study compares nothing at equal training budgets"
-_NO_BUDGETS = "a trend needs at least two budgets of one method and ratio, and the study has none such"
-_NO_RATIOS = "a trend needs at least two ratios of one method at one budget, and the study has none such"
+_NO_BUDGETS = "a trend needs at least two budgets of one method and ratio, which the study does not have"
+_NO_RATIOS = "a trend needs at least two ratios of one method at one budget, which the study does not have"
 
 
 @dataclass(frozen=True)
 class BudgetStep:
-    """The change of a gap from one budget to the next, in nats per token and doubling."""
+    """The change of a gap from one budget to the next, in nats per token per doubling."""
 
     start: int
     end: int
@@ -88,7 +88,7 @@ class Contrast:
     premise: bool = True
     """False if there is no advantage to begin with, so that it cannot shrink."""
     steps: tuple[BudgetStep, ...] = ()
-    """Of a trend over budgets: the change between neighbours."""
+    """Changes between neighbouring budgets, for a trend over budgets."""
 
     @property
     def p_value(self) -> float:
@@ -117,7 +117,7 @@ class Claim:
     confidence: float
     falsification: dict[str, str] | None = None
     shown: tuple[Contrast, ...] = ()
-    """Comparisons about which the claim says nothing."""
+    """Comparisons that the claim says nothing about."""
 
     @property
     def weakest(self) -> Contrast:
@@ -182,9 +182,9 @@ def test_name(seeds: int) -> str:
 
 
 def coverage(seeds: int) -> str:
-    """What the intervals speak of."""
+    """What the intervals cover."""
     if seeds == 1:
-        return "evaluation sequences only: with one seed, nothing is known of how another seed would do"
+        return "evaluation sequences only: with one seed, seed variance is not estimated"
     return f"evaluation sequences and {seeds} seeds, each a whole pipeline with its own parent"
 
 
@@ -211,16 +211,16 @@ def within(label: str, estimate: Estimate, runs: tuple[str, ...], margin: float)
 
 
 def not_judged(label: str, estimate: Estimate, runs: tuple[str, ...]) -> Contrast:
-    """A gap about which the claim says nothing; its p-values are about zero."""
+    """A gap that the claim says nothing about; its p-values test against zero."""
     return Contrast(label, GAP, "–", estimate, p_above(estimate, 0.0), p_below(estimate, 0.0), estimate.mean, runs)
 
 
 def state_claims(
     study: str, groups: Sequence[GapGroup], settings: ClaimsConfig, times_read: float = 1.0
 ) -> dict[str, Any]:
-    """All claims of a study, for claims.json. They are about single methods: chains are shown, but not judged.
+    """All claims of a study, for claims.json. They are about single methods: chains are shown but not judged.
 
-    ``times_read`` is how often training text was read at most.
+    ``times_read`` is the largest number of times that training text was read.
 
     Raises:
         UserError: budgets or ratios of one method were run with different seeds.
@@ -262,7 +262,7 @@ def _budget_trend(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
 
 
 def _steps(members: Sequence[GapGroup]) -> tuple[BudgetStep, ...]:
-    """Between neighbouring budgets, so that a trend which ends is seen."""
+    """Changes between neighbouring budgets, which show if a trend ends."""
     return steps_between({group.budget: float(group.differences.mean()) for group in members})
 
 
@@ -325,7 +325,7 @@ def _kind(group: GapGroup) -> str:
 
 
 def kind_of(granularity: str, pattern: str) -> str:
-    """What of FINENESS a granularity with its pattern is."""
+    """The member of FINENESS for a granularity and its pattern."""
     if granularity != "sparse":
         return granularity
     return "N:M" if ":" in pattern else "unstructured"
@@ -351,7 +351,7 @@ def _rise(members: Sequence[GapGroup], settings: ClaimsConfig) -> Contrast:
 
 
 def _parts(decisions: Sequence[Decision], finest: int, coarsest: int) -> str:
-    """How the parts of the claim fare, each by itself."""
+    """The result of each part of the claim."""
     cuts = (decisions[:finest], decisions[finest : finest + coarsest], decisions[finest + coarsest :])
     kept, matched, rising = (f"{part.count('as claimed')} of {len(part)}" for part in cuts)
     return (
@@ -365,21 +365,21 @@ def _missing_granularity(full: Sequence[GapGroup]) -> str:
     if not kinds:
         return "the study has no scratch baselines at the full pipeline budget"
     if FINEST not in kinds:
-        return "the study has no unstructured sparse model at the full pipeline budget, and the claim is about those"
+        return "the study has no unstructured sparse model at the full pipeline budget, which the claim is about"
     if COARSEST not in kinds:
-        return "the study has no depth model at the full pipeline budget, and the claim is about those"
+        return "the study has no depth model at the full pipeline budget, which the claim is about"
     return ""
 
 
 def _falsification(matched: Sequence[Contrast], missing: str, settings: ClaimsConfig) -> dict[str, str]:
-    """The paper's condition as written; met only if every single gap is shown to lie below the margin."""
+    """The paper's condition as written; met only if every gap is shown to be below the margin."""
     margin = f"{settings.equivalence_margin:g} nats per token"
     if missing:
         return {"condition": FALSIFIER, "met": "undecided", "reason": missing}
     _, decisions = _decisions(matched, settings)
     below_margin, above_margin = decisions.count("as claimed"), decisions.count("against")
     counts = (
-        f"of {len(decisions)} gaps, {below_margin} are shown to lie below the margin of {margin} and "
+        f"of {len(decisions)} gaps, {below_margin} are shown to be below the margin of {margin} and "
         f"{above_margin} above it"
     )
     met = "yes" if below_margin == len(decisions) else "no" if above_margin else "undecided"
@@ -446,7 +446,7 @@ def _decisions(
 
 
 def _judge(name: str, comparisons: Sequence[Contrast], settings: ClaimsConfig, lacking: str) -> Claim:
-    """Verdict on a family; ``lacking`` says what the study has not got for one, if anything."""
+    """Verdict on a family; ``lacking`` names what the study lacks for one, if anything."""
     adjusted, decisions = _decisions(comparisons, settings)
     verdict, reason = _verdict(decisions, comparisons)
     if lacking:
@@ -456,13 +456,13 @@ def _judge(name: str, comparisons: Sequence[Contrast], settings: ClaimsConfig, l
 
 def _verdict(decisions: Sequence[Decision], comparisons: Sequence[Contrast]) -> tuple[Verdict, str]:
     claimed, against = decisions.count("as claimed"), decisions.count("against")
-    reason = f"{claimed} of {len(decisions)} comparisons go as claimed, {against} go against it"
+    reason = f"{claimed} of {len(decisions)} comparisons support it, {against} contradict it"
     undecided = len(decisions) - claimed - against
     if undecided:
-        reason += f", {undecided} stay open"
+        reason += f", {undecided} are undecided"
     absent = sum(not comparison.premise for comparison in comparisons)
     if absent:
-        reason += f"; in {absent} there is no advantage to begin with"
+        reason += f"; {absent} have no advantage to begin with"
     if against:
         return "contradicted", reason
     return ("inconclusive" if undecided else "supported"), reason

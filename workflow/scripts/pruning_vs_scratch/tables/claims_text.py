@@ -7,7 +7,7 @@ from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.claims import GAP
 
 P_FLOOR = 0.0001
-"""p-values below are shown as an inequality."""
+"""Smaller p-values are shown as an inequality."""
 
 QUANTITIES = {
     "C1": "gaps",
@@ -19,7 +19,7 @@ QUANTITIES = {
 
 
 def claims_markdown(claims: dict[str, Any]) -> str:
-    """The text of claims.md, from the value that claims.json holds."""
+    """The text of claims.md, from the content of claims.json."""
     lines = [f"# What the numbers say: study {claims['study']}", "", *_conventions(claims)]
     for claim in claims["claims"]:
         lines += ["", *_section(claim)]
@@ -30,19 +30,19 @@ def _conventions(claims: dict[str, Any]) -> Iterator[str]:
     known = [claim for claim in claims["claims"] if claim["comparisons"]]
     yield (
         f"Losses are mean nats per token on the corpus `{claims['dataset']}`. A gap is the loss of the model trained "
-        "from scratch minus the loss of the pruned and retrained model: where it is positive, pruning is better. "
+        "from scratch minus the loss of the pruned and retrained model; if it is positive, pruning is better. "
         f"Two models count as matched if their losses differ by less than {claims['margin']:g}."
     )
     yield ""
     yield (
-        "The paper's own numbers are read in the same way, but have no intervals. Each has its grade in parentheses; "
-        "points are of mean accuracy."
+        "The paper's own numbers are interpreted in the same way, but have no intervals. Each has its grade in "
+        "parentheses; points are points of mean accuracy."
     )
     if claims["times_read"] > 1:
         yield ""
         yield (
-            f"Text was read more than once: up to {claims['times_read']:.1f} times in a run (`tokens_distinct` in "
-            "ledger.csv). Budgets count every reading."
+            f"Text was read more than once: up to {claims['times_read']:.1f} times per run (`tokens_distinct` in "
+            "ledger.csv). Budgets count every pass."
         )
     if not known:
         return
@@ -50,7 +50,7 @@ def _conventions(claims: dict[str, Any]) -> Iterator[str]:
     yield (
         f"Intervals are at {known[0]['confidence']:.0%} for each comparison alone, from {known[0]['sequences']} "
         f"sequences that every run was evaluated on, taken as independent. They cover {known[0]['covers']}. "
-        "Decisions hold for all comparisons of a claim together (Holm). "
+        "Decisions hold for all comparisons of a claim jointly (Holm). "
         'A claim that says "every" is contradicted by one comparison against it, and supported only if all agree.'
     )
 
@@ -116,7 +116,7 @@ def steps_text(steps: Sequence[Mapping[str, Any]]) -> str:
 
 
 def p_text(p: float | None) -> str:
-    """A p-value for people; a dash for what is not judged."""
+    """A p-value as text; a dash if it is not judged."""
     if p is None:
         return "–"
     return f"< {P_FLOOR:g}" if p < P_FLOOR else f"{p:.4f}"

@@ -34,30 +34,30 @@ CrossoverStatus = Literal["before the data", "within the data", "beyond the data
 
 @dataclass(frozen=True, eq=False)
 class GapFit:
-    """The gap of a method at a ratio: what two laws leave between them. ``extra`` is what scratch reads beside it."""
+    """The gap of a method at a ratio: the difference of two laws. ``extra`` is what scratch reads in addition."""
 
     sides: Sides
     point: tuple[PowerLaws, PowerLaws]
-    """Of scratch and of the retrained models, through their mean losses."""
+    """Laws of scratch and of the retrained models, through their mean losses."""
     drawn: tuple[PowerLaws, PowerLaws]
-    """A law of each per resample."""
+    """One law of each side per resample."""
 
     def gap(self, tokens: float, extra: int = 0) -> float:
-        """The fitted gap where retraining takes some tokens."""
+        """The fitted gap at some retraining tokens."""
         return float(_difference(self.point, tokens, extra)[0])
 
     def interval(self, tokens: float, confidence: float, extra: int = 0) -> tuple[float, float]:
-        """Of the fitted gap."""
+        """The interval of the fitted gap."""
         return interval(_difference(self.drawn, tokens, extra), confidence)
 
     def beyond(self, tokens: float, extra: int = 0) -> float:
-        """By which factor a budget lies outside of those that were run, on the worse side; 1 inside."""
+        """Factor by which a budget is outside the range that was run, on the worse side; 1 inside."""
         ranges = ((self.sides.retrained.tokens, tokens), (self.sides.scratch.tokens, tokens + extra))
         return max(1.0, *(max(asked / run[-1], run[0] / asked) for run, asked in ranges))
 
     @property
     def reach(self) -> tuple[float, float]:
-        """The least and the largest equal budget of which something is stated."""
+        """The smallest and the largest equal budget with a statement."""
         series = (self.sides.retrained.tokens, self.sides.scratch.tokens)
         return max(tokens[0] for tokens in series) / FAR, min(tokens[-1] for tokens in series) * FAR
 
@@ -74,12 +74,12 @@ def _difference(laws: tuple[PowerLaws, PowerLaws], tokens: float, extra: int) ->
 
 
 def study_misfit(sides: Sequence[Sides]) -> Misfit | None:
-    """What the laws of a study leave over, those of scratch and of retrained models together."""
+    """Residuals of a study's laws, those of scratch and of retrained models together."""
     return pooled_misfit([series for side in sides for series in (side.scratch, side.retrained)])
 
 
 def fit_gap(sides: Sides, misfit: Misfit | None) -> GapFit | None:
-    """The laws of both sides; None where one has fewer than three budgets."""
+    """The laws of both sides; None if one has fewer than three budgets."""
     series = (sides.scratch, sides.retrained)
     if not all(models.has_law for models in series):
         return None
@@ -97,7 +97,7 @@ class Crossover:
     low: float | None = None
     high: float | None = None
     reason: str = ""
-    """Why it is not determined."""
+    """Reason, if it is not determined."""
 
     def __str__(self) -> str:
         """For people."""
@@ -154,7 +154,7 @@ def _status(point: float, budgets: Sequence[int]) -> CrossoverStatus:
 
 
 def crossover_table(groups: Sequence[GapGroup], runs: pd.DataFrame, settings: ClaimsConfig) -> pd.DataFrame:
-    """A row per budget that was run, and per point of the fitted curve (load.COLUMNS)."""
+    """One row per budget that was run and per point of the fitted curve (load.COLUMNS)."""
     found = all_sides(groups, runs)
     misfit = study_misfit(found)
     rows = [row for sides in found if sides.equal for row in _rows(sides, misfit, settings)]

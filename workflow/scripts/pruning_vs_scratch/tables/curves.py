@@ -14,7 +14,7 @@ KINDS = {"training": "loss", "validation": "validation_loss"}
 
 
 def curve_table(study: Study) -> pd.DataFrame:
-    """A row per run, kind and point (load.COLUMNS).
+    """One row per run, kind and point (load.COLUMNS).
 
     Raises:
         UserError: the record of a run is missing or damaged.
@@ -31,7 +31,7 @@ def _curves(study: Study, run: str) -> pd.DataFrame:
         records["tokens"] = records.groupby("step")["tokens"].transform("max")
         return pd.concat([thinned(_of_kind(records, key)).assign(run=run, kind=kind) for kind, key in KINDS.items()])
     except (ValueError, KeyError, OSError) as error:
-        raise UserError(f"cannot read {path} ({error}): delete it, and its run is made again") from error
+        raise UserError(f"cannot read {path} ({error}): delete it to make its run again") from error
 
 
 def _of_kind(records: pd.DataFrame, key: str) -> pd.DataFrame:
@@ -40,6 +40,6 @@ def _of_kind(records: pd.DataFrame, key: str) -> pd.DataFrame:
 
 
 def thinned(curve: pd.DataFrame, points: int = POINTS) -> pd.DataFrame:
-    """A curve of at most some points: means of the tokens and losses of neighbouring steps."""
+    """A curve with a limited number of points: means of the tokens and losses of neighbouring steps."""
     bins = np.arange(len(curve)) * points // max(len(curve), points)
     return curve.groupby(bins).mean()

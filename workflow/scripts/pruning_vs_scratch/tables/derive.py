@@ -16,7 +16,7 @@ from pruning_vs_scratch.tables.write import write_csv
 
 
 def derive_claims(results: Path, study: str, settings: ClaimsConfig) -> None:
-    """Write what follows from the losses to the tables of a results folder, and claims.json and claims.md to it."""
+    """Write claims.json and claims.md to a results folder, and the tables that follow from losses to its tables."""
     tables = Tables(results / "tables")
     groups = gap_groups(tables, settings.dataset)
     stated = state_claims(study, groups, settings, times_read(tables.runs))

@@ -44,12 +44,12 @@ class GapGroup:
 
     @property
     def series(self) -> str:
-        """Method and pattern, for people."""
+        """Readable label of method and pattern."""
         return series_label(self.method, self.pattern)
 
     @property
     def label(self) -> str:
-        """The whole comparison, for people."""
+        """Readable label of the whole comparison."""
         return f"{self.series} {self.ratio:g}, {token_label(self.budget)} tokens"
 
 
@@ -94,7 +94,7 @@ def _group(key: Any, rows: pd.DataFrame, losses: pd.DataFrame) -> GapGroup:
 
 
 def loss_matrix(tables: Tables, dataset: str, names: Sequence[str]) -> pd.DataFrame:
-    """Losses of the named runs on one corpus: a row per run, a column per evaluation sequence.
+    """Losses of the named runs on one corpus: one row per run, one column per evaluation sequence.
 
     Raises:
         UserError: a run was not evaluated, lacks sequences, or has losses that are not finite.
@@ -128,7 +128,7 @@ def _loss_problems(losses: pd.DataFrame, dataset: str, names: Sequence[str]) -> 
 
 
 def gap_table(groups: Sequence[GapGroup], settings: ClaimsConfig) -> pd.DataFrame:
-    """A row per comparison, in their order: losses, gap, intervals, unadjusted two-sided p-value (load.COLUMNS)."""
+    """One row per comparison, in order: losses, gap, intervals, unadjusted two-sided p-value (load.COLUMNS)."""
     rows = [_gap_row(group, settings) for group in groups]
     return pd.DataFrame(rows, columns=list(COLUMNS["gaps.csv"]))
 

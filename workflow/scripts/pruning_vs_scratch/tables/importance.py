@@ -1,4 +1,4 @@
-"""What structured methods thought of the parent's blocks, and which blocks went: for figures, without the models."""
+"""Scores of the parent's blocks by structured methods, and the removed blocks: for figures, without the models."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +17,13 @@ from pruning_vs_scratch.tables.load import COLUMNS
 from pruning_vs_scratch.tables.statistics import Matrix
 
 LOW, HIGH = 10, 90
-"""Percentiles that stand for the range of the channels of a block."""
+"""Percentiles that represent the range of the channels of a block."""
 
 Row = dict[str, Any]
 
 
 def importance_table(study: Study) -> pd.DataFrame:
-    """A row per pruned parent, measure and block (load.COLUMNS). Methods that score no blocks are not in it.
+    """One row per pruned parent, measure and block (load.COLUMNS). Methods that do not score blocks are left out.
 
     Raises:
         UserError: a record or scores are missing or damaged.
@@ -53,7 +53,7 @@ def _block_rows(scores: BlockScores, path: Path) -> Iterator[Row]:
     dropped = record["dropped"]["blocks"]
     name = scores.name.format(dropped=len(dropped))
     if name not in record["scores"]:
-        raise UserError(f"{path} holds no scores {name!r}: delete its folder, and the run is pruned again")
+        raise UserError(f"{path} holds no scores {name!r}: delete its folder to prune the run again")
     values = dict(enumerate(record["scores"][name]))
     for block in range(record["parent"]["layers"]):
         found = values.get(block)
@@ -75,4 +75,4 @@ def _scores(path: Path, name: str) -> Matrix:
             found: Matrix = file.get_tensor(name)
             return found
     except (SafetensorError, OSError) as error:
-        raise UserError(f"cannot read {name} of {path} ({error}): delete it, and the run is scored again") from error
+        raise UserError(f"cannot read {name} of {path} ({error}): delete it to score the run again") from error

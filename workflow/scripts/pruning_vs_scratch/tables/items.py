@@ -1,4 +1,4 @@
-"""Per-item scores of tasks: what is quoted of them, how many items are independent, and what guessing scores."""
+"""Per-item scores of tasks: the quoted metric, the number of independent items, and the chance level."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ from pruning_vs_scratch.tables.statistics import Matrix, by_cluster, error_of_me
 TASK_MEAN = "task_mean"
 """Data set name of the mean over tasks, the paper's headline figure."""
 HEADLINE = "accuracy"
-"""Its metric: of each task the score that the paper quotes, acc or acc_norm."""
+"""Its metric: for each task the score that the paper quotes, acc or acc_norm."""
 CHANCE = "chance"
-"""Run and role of the rows that say what guessing scores."""
+"""Run and role of the rows with the chance level."""
 
 
 def with_labels(items: pd.DataFrame) -> pd.DataFrame:
@@ -26,7 +26,7 @@ def with_labels(items: pd.DataFrame) -> pd.DataFrame:
 
 
 def headline_items(items: pd.DataFrame) -> pd.DataFrame:
-    """The items under the metric that is quoted of each task."""
+    """The items under each task's quoted metric."""
     return items[items["metric"] == items["task"].map(headline_metric)]
 
 
@@ -38,7 +38,7 @@ def mean_accuracy(items: pd.DataFrame) -> pd.Series:
 
 
 def task_rows(items: pd.DataFrame) -> pd.DataFrame:
-    """A row a run, task, shots and metric: dataset, metric, value, stderr, n, split. Errors are over clusters."""
+    """One row per run, task, shots and metric: dataset, metric, value, stderr, n, split. Errors are over clusters."""
     rows = []
     for (run, dataset, metric), group in with_labels(items).groupby(["run", "dataset", "metric"], sort=False):
         scores = group["score"].to_numpy(dtype=float)
@@ -50,7 +50,7 @@ def task_rows(items: pd.DataFrame) -> pd.DataFrame:
 
 
 def task_mean_rows(items: pd.DataFrame) -> pd.DataFrame:
-    """A row a run: the unweighted mean over tasks, zero-shot. Tasks are fixed, so errors add up over them."""
+    """One row per run: the unweighted mean over tasks, zero-shot. Tasks are fixed, so errors add up over them."""
     rows = task_rows(headline_items(items[items["shots"] == 0]))
     rows["variance"] = rows["stderr"] ** 2
     mean = rows.groupby("run", sort=False).agg(
@@ -61,7 +61,7 @@ def task_mean_rows(items: pd.DataFrame) -> pd.DataFrame:
 
 
 def chance_rows(items: pd.DataFrame) -> pd.DataFrame:
-    """What guessing scores on each task, and on their mean; the same for every run."""
+    """The chance level of each task and of their mean; the same for every run."""
     guesses = with_labels(items[items["run"] == items["run"].iloc[0]])
     rows = guesses.groupby(["dataset", "metric"], sort=False).agg(
         value=("chance", "mean"), n=("chance", "size"), split=("split", "first")

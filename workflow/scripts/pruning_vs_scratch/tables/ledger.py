@@ -1,4 +1,4 @@
-"""ledger.csv: a row a run and phase, and the check that every compared pair is matched."""
+"""ledger.csv: one row per run and phase, and the check that every compared pair is matched."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, fields
@@ -18,7 +18,7 @@ Rows = dict[str, dict[Any, Any]]
 
 
 def ledger_table(study: Study) -> pd.DataFrame:
-    """What each run reports of itself in its manifest; trunks come last."""
+    """The rows that runs report in their manifests; trunks come last."""
     paths = map(study.paths.manifest, study.recorded_runs)
     rows = [LedgerRow.of(read_manifest(path), path) for path in paths]
     return pd.DataFrame([row.to_dict() for row in rows], columns=[field.name for field in fields(LedgerRow)])
@@ -47,7 +47,7 @@ def verified_pairs(study: Study, ledger: pd.DataFrame) -> pd.DataFrame:
 
 
 def _short_runs(ledger: pd.DataFrame) -> list[str]:
-    # A trial may diverge: its own table says so.
+    # A trial may diverge; its own table records it.
     short = ledger[(ledger["tokens_seen"] != ledger["tokens_planned"]) & ~ledger["phase"].isin(TRIAL_PHASES)]
     return [
         f"{row.run} ({row.phase}) saw {row.tokens_seen} of {row.tokens_planned} planned tokens"
@@ -56,7 +56,7 @@ def _short_runs(ledger: pd.DataFrame) -> list[str]:
 
 
 def _trunk_differences(run: Run, rows: Rows) -> list[str]:
-    """A run saw in trunks what its trunk saw, from the same start by the same recipe; without a trunk, nothing."""
+    """A run's trunk tokens are those that its trunk saw, from the same start by the same recipe; else none."""
     row, trunk = rows[run.name], rows.get(str(run.trunk), {"run": "no trunk", "tokens_seen": 0})
     expected = {"tokens_trunk": trunk["tokens_seen"]}
     if run.trunk is not None:
@@ -69,14 +69,14 @@ def _trunk_differences(run: Run, rows: Rows) -> list[str]:
 
 
 def _rates_apart(study: Study, pair: Pair) -> bool:
-    """Whether the configuration gives the sides of a pair learning rates of their own: by a sweep, or by rules."""
+    """Whether the configuration sets separate learning rates for the sides of a pair, by a sweep or by rules."""
     if study.config.sweep is not None and study.config.sweep.by_side:
         return True
     return _planned_rate(study, pair.retrained) != _planned_rate(study, pair.scratch)
 
 
 def _unplanned_rates(study: Study, pair: Pair, rows: Rows) -> list[str]:
-    """Where rules tell the sides of a pair apart, each has the learning rate of its rule, and no other."""
+    """If rules give the sides of a pair different learning rates, each side has exactly its rule's rate."""
     sides = (pair.retrained, pair.scratch)
     planned = {name: _planned_rate(study, name) for name in sides}
     if len(set(planned.values())) == 1:

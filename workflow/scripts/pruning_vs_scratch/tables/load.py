@@ -11,9 +11,9 @@ from pruning_vs_scratch.cli import refuse_elsewhere
 from pruning_vs_scratch.errors import UserError
 
 GROUP = ("setting", "method", "granularity", "pattern", "ratio", "budget")
-"""What one comparison is; its seeds are averaged."""
+"""Columns that identify a comparison; its seeds are averaged."""
 SKIPPING_ZEROS = "_skipping_zeros"
-"""How metrics of speed end that are measured of a 2:4 model with kernels for it."""
+"""Suffix of the speed metrics of a 2:4 model that are measured with 2:4 kernels."""
 
 COLUMNS = {
     "runs.csv": (
@@ -54,7 +54,7 @@ COLUMNS = {
     "reported.csv": ("figure", "setting", "method", "ratio", "budget_b", "quantity", "value", "precision"),
     "efficiency.csv": ("run", "metric", "value"),
 }  # fmt: skip
-"""The columns that readers here rely on."""
+"""The columns that readers rely on."""
 
 
 @dataclass(frozen=True)
@@ -67,73 +67,73 @@ class Tables:
 
     folder: Path
     methods: frozenset[str] | None = None
-    """Those of the study's methods that are seen; None: all."""
+    """Methods of the study to include; all if None."""
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """A row per run: role, target, parameters, tokens."""
+        """One row per run: role, target, parameters, tokens."""
         return self._read("runs.csv")
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
-        """A row per matched pair (study.runs.Pair)."""
+        """One row per matched pair (study.runs.Pair)."""
         return self._read("pairs.csv")
 
     @cached_property
     def losses(self) -> pd.DataFrame:
-        """A row per run, corpus and evaluation sequence: mean nats per token."""
+        """One row per run, corpus and evaluation sequence: mean nats per token."""
         return self._read("losses.parquet")
 
     @cached_property
     def items(self) -> pd.DataFrame:
-        """A row per run, task, metric, shots and item: score 0 or 1. Empty if the study evaluates no tasks."""
+        """One row per run, task, metric, shots and item: score 0 or 1. Empty if the study evaluates no tasks."""
         if not (self.folder / "items.parquet").exists():
             return pd.DataFrame(columns=list(COLUMNS["items.parquet"]))
         return self._read("items.parquet")
 
     @cached_property
     def gaps(self) -> pd.DataFrame:
-        """A row per comparison, seeds averaged, in the order in which to show them (tables.gaps)."""
+        """One row per comparison, seeds averaged, in the order in which to show them (tables.gaps)."""
         return self._read("gaps.csv")
 
     @cached_property
     def crossover(self) -> pd.DataFrame:
-        """A row per method, ratio and budget that was run, and per point of its fitted curve (tables.crossover)."""
+        """One row per method, ratio and budget that was run, and per point of its fitted curve (tables.crossover)."""
         return self._read("crossover.csv")
 
     @cached_property
     def transfer(self) -> pd.DataFrame:
-        """A row per method, ratio and budget: what the pruned start is worth in tokens (tables.transfer)."""
+        """One row per method, ratio and budget: what the pruned start is worth in tokens (tables.transfer)."""
         return self._read("transfer.csv")
 
     @cached_property
     def task_gaps(self) -> pd.DataFrame:
-        """A row per comparison and task: accuracy of pruned minus scratch (tables.task_gaps)."""
+        """One row per comparison and task: accuracy of pruned minus scratch (tables.task_gaps)."""
         return self._read("task_gaps.csv")
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """A row per trained run, kind of loss and point of its curve (tables.curves)."""
+        """One row per trained run, kind of loss and point of its curve (tables.curves)."""
         return self._read("curves.parquet")
 
     @cached_property
     def importance(self) -> pd.DataFrame:
-        """A row per pruned parent, measure and block (tables.importance)."""
+        """One row per pruned parent, measure and block (tables.importance)."""
         return self._read("importance.parquet")
 
     @cached_property
     def shape_search(self) -> pd.DataFrame:
-        """A row per candidate of a shape search (tables.chosen_shapes); none without a search."""
+        """One row per candidate of a shape search (tables.chosen_shapes); none without a search."""
         return self._read("shape_search.csv")
 
     @cached_property
     def reported(self) -> pd.DataFrame:
-        """A row per number of the paper: budgets in billions of tokens (tables.reported)."""
+        """One row per number of the paper, with budgets in billions of tokens (tables.reported)."""
         return self._read("reported.csv")
 
     @cached_property
     def efficiency(self) -> pd.DataFrame:
-        """A row per run and metric: size and cost. It lies with the results, one folder up."""
+        """One row per run and metric: size and cost. The file is one folder up, with the results."""
         return self._read("efficiency.csv", self.folder.parent)
 
     def _read(self, name: str, folder: Path | None = None) -> pd.DataFrame:
@@ -151,7 +151,7 @@ class Tables:
         return table if self.methods is None or name == "reported.csv" else self._seen(table)
 
     def _seen(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The rows of the chosen methods, and those of no method, such as the parent."""
+        """The rows of the chosen methods, and those without a method, such as the parent's."""
         if "method" not in table.columns:
             return table
         return table[table["method"].isna() | table["method"].isin(self.methods or ())].reset_index(drop=True)
@@ -163,6 +163,6 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def times_read(runs: pd.DataFrame) -> float:
-    """How often the run that repeated its training text most read it on average: 1 where each text was read once."""
+    """Largest average number of times that any run read its training text; 1 without repetition."""
     trained = runs[runs["tokens_distinct"] > 0]
     return float((trained["tokens_train"] / trained["tokens_distinct"]).max()) if len(trained) else 1.0

@@ -38,11 +38,11 @@ PAGE = """<!doctype html>
 {body}</body>
 </html>
 """
-"""The policy makes a browser refuse whatever the page might ask for, should a name in a table look like a picture."""
+"""The policy makes a browser refuse anything the page might request, such as a name that looks like an image."""
 
 
 def page(markdown: str) -> str:
-    """An HTML page of a Markdown text whose first line is its heading; HTML in the text is shown as it stands."""
+    """An HTML page of a Markdown text whose first line is its heading; HTML in the text is shown verbatim."""
     title = markdown.partition("\n")[0].lstrip("# ")
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
     return PAGE.format(title=escape(title), style=STYLE, body=body)

@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike
 from pruning_vs_scratch.tables.statistics import Matrix
 
 PARAMETERS = 3
-"""Numbers that a law has: with as many budgets it meets every loss, and nothing says whether it holds."""
+"""Parameters of a law. With this many budgets it fits every loss exactly, and the fit cannot be checked."""
 EXPONENTS = np.geomspace(0.01, 4.0, 80)
 REFINEMENTS = (np.geomspace(0.92, 1.08, 25), np.geomspace(0.993, 1.007, 11))
-"""Around the best exponent so far, each closer than the last."""
+"""Grids around the best exponent so far, each finer than the last."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class PowerLaws:
     """Laws of shape (laws,): L(D) = floor + scale (D / unit)^-exponent."""
 
     unit: float
-    """Tokens; the geometric mean of the budgets, for precision."""
+    """Unit of tokens: the geometric mean of the budgets, for precision."""
     floor: Matrix
     scale: Matrix
     exponent: Matrix
@@ -35,7 +35,7 @@ class PowerLaws:
         return self.floor + self.scale * (tokens / self.unit) ** -self.exponent
 
     def tokens(self, losses: ArrayLike) -> Matrix:
-        """Budgets at which losses of shape (laws,) are reached; infinite where a law's floor lies above its loss."""
+        """Budgets at which losses of shape (laws,) are reached; infinite if a law's floor is above its loss."""
         above = np.asarray(losses, dtype=float) - self.floor
         reached = (above > 0) & (self.scale > 0)
         share = np.where(reached, above, 1.0) / np.where(reached, self.scale, 1.0)
@@ -63,7 +63,7 @@ def fit_power_laws(tokens: ArrayLike, losses: ArrayLike) -> PowerLaws:
 
 
 def _best_of(budgets: Matrix, losses: Matrix, unit: float, exponents: Matrix) -> PowerLaws:
-    """The law of each row of losses whose exponent leaves the least over.
+    """The law of each row of losses, with the exponent of the smallest residuals.
 
     ``exponents`` has shape (laws, exponents), or (1, exponents) where all laws try the same.
     """

@@ -1,4 +1,4 @@
-"""Where a study's numbers come from: code, hardware and versions of each phase, with its time and memory."""
+"""Origin of a study's numbers: code, hardware, versions, time and memory of each phase."""
 
 import pandas as pd
 
@@ -8,13 +8,13 @@ from pruning_vs_scratch.tables.times import COLUMNS as TIMES
 from pruning_vs_scratch.tables.times import Manifest, phase_manifests, times_row
 
 HARDWARE = ("machine", "processor", "cores", "cpu_capability", "gpus")
-"""Facts of the hardware that are kept; a number of threads is a setting of the study."""
+"""Hardware facts that are kept; the number of threads is a setting of the study."""
 COLUMNS = (*TIMES, "source_hash", *HARDWARE)
-"""The columns before those of the versions, one a package."""
+"""The columns before the version columns (one per package)."""
 
 
 def provenance_table(study: Study) -> pd.DataFrame:
-    """A row a phase and environment (COLUMNS, and a version a package), in the order of the pipeline.
+    """One row per phase and environment (COLUMNS, and one version per package), in the order of the pipeline.
 
     An environment is the code, the hardware and the versions: a phase whose jobs ran in several has several rows.
     """

@@ -1,4 +1,4 @@
-"""Prune or train from scratch, for a budget and a ratio: what a study's results say, and how far they reach."""
+"""Prune or train from scratch, for a budget and a ratio: a study's answer, and how far it can be trusted."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -29,11 +29,11 @@ class Answer:
     """The ratio that was run."""
     remark: str
     gap: float | None = None
-    """Loss of scratch minus that of pruned, in nats per token, measured or fitted; None where nothing is known."""
+    """Loss of scratch minus that of pruned, in nats per token, measured or fitted; None if unknown."""
     low: float | None = None
     high: float | None = None
     beyond: float = 1.0
-    """How many times the asked budget lies outside of those that were run; 1 inside."""
+    """Factor by which the requested budget is outside the range that was run; 1 inside."""
 
 
 def answers(
@@ -59,7 +59,7 @@ def answers(
     if not asked:
         kind = "an equal budget" if parent_is_there else "the full pipeline budget"
         raise UserError(
-            f"the study has nothing to answer from: it needs a comparison at {kind} (matrix: retrain, full)"
+            f"the study has no results to answer from: it needs a comparison at {kind} (matrix: retrain, full)"
         )
     gaps = tables.gaps.set_index(list(GROUP))
     given = [
@@ -73,7 +73,7 @@ def answers(
 
 
 def _near(asked: Sequence[Sides], ratio: float) -> Iterator[tuple[Sides, bool]]:
-    """Of each method those at the ratio, or at its neighbours on both sides; else the nearest, which says nothing."""
+    """For each method, the sides at the ratio or its neighbours; else the nearest, without advice."""
     for method in dict.fromkeys((sides.method, sides.pattern) for sides in asked):
         members = sorted((s for s in asked if (s.method, s.pattern) == method), key=lambda sides: sides.ratio)
         below, above = ([s for s in members if s.ratio <= ratio][-1:], [s for s in members if s.ratio >= ratio][:1])
@@ -148,14 +148,14 @@ def recommendation(
     parent: int | None,
     is_there: bool,
 ) -> str:
-    """The answer in words: one line a method, then how far it can be trusted.
+    """The answer in words: one line per method, then how far it can be trusted.
 
     ``parent`` and ``studied_parent`` are in tokens; None where nobody says how many.
     """
     setting = (
-        "It is there; both sides train on"
+        "It exists; both sides train on"
         if is_there
-        else "It is still to be trained, and scratch may use its tokens too; retraining takes"
+        else "It must still be trained, and scratch may use its tokens too; retraining takes"
     )
     of_parent = token_label(parent) if parent else "unknown"
     lines = [
@@ -197,13 +197,13 @@ def _reach(found: Sequence[Answer], ratio: float, parents: str | None) -> Iterat
     """
     beyond = max(answer.beyond for answer in found)
     if beyond > 1:
-        far = f" Nothing is said beyond a factor of {FAR:g}." if beyond > FAR else ""
-        yield f"The budget lies outside of those that were run by a factor of up to {beyond:.3g}.{far}"
+        far = f" There is no advice beyond a factor of {FAR:g}." if beyond > FAR else ""
+        yield f"The budget is outside the range that was run by a factor of up to {beyond:.3g}.{far}"
     if parents is None:
-        yield "Nobody says what the study's parent was trained on, so it cannot be compared with yours."
+        yield "The training tokens of the study's parent are unknown, so it cannot be compared with yours."
     elif parents != "1":
         yield f"The study's parent was trained on {parents} times the tokens of yours."
     others = sorted({answer.ratio for answer in found} - {ratio})
     if others:
         yield f"Ratio {ratio:g} was not run for every method; the nearest were {', '.join(f'{r:g}' for r in others)}."
-    yield "Models of another size, text or tokenizer than the study's may behave otherwise."
+    yield "Models with a different size, text or tokenizer may behave differently."

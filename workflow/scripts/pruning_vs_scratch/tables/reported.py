@@ -26,7 +26,7 @@ SIDES = {
     "parent": "parent, unpruned",
     "meta_parent": "released Llama-3.1-8B, unpruned",
 }
-"""Whose number it is (column setting). Models that nobody pruned have no method."""
+"""The side that a number belongs to (column setting). Unpruned models have no method."""
 UNPRUNED = ("parent", "meta_parent")
 BILLION = 10**9
 """The unit of budgets there."""
@@ -38,7 +38,7 @@ SERIES = re.compile(r"^(?P<method>.*?)(?:_(?P<pattern>\d+of\d+|unstructured))?$"
 
 
 def reported_table(path: Path) -> pd.DataFrame:
-    """The rows of a file of reported numbers; budgets are in billions of tokens, NaN where nobody says.
+    """The rows of a file of reported numbers; budgets are in billions of tokens, NaN if unknown.
 
     Raises:
         UserError: it is missing or no CSV, or a line holds something else than a number with its grade, or repeats one;
@@ -52,7 +52,7 @@ def reported_table(path: Path) -> pd.DataFrame:
         row = cells | {"method": cells["method"] or None} | {name: float(cells[name] or "nan") for name in NUMBERS}
         what = tuple(str(row[name]) for name in COLUMN_NAMES if name not in ("value", "precision"))
         if what in lines:
-            raise UserError(f"{path}, line {line}: says again what line {lines[what]} says; keep one of them")
+            raise UserError(f"{path}, line {line}: repeats line {lines[what]}; keep one of them")
         lines[what] = line
         rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMN_NAMES))
@@ -103,7 +103,7 @@ def with_patterns(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_graded(rows: pd.DataFrame, what: list[str]) -> pd.DataFrame:
-    """The rows by grade, best first, and of those that agree in the columns ``what`` the first."""
+    """The rows by grade, best first, keeping the first of those that agree in the columns ``what``."""
     by_grade = rows.sort_values("precision", key=lambda grades: grades.map(list(GRADES).index), kind="stable")
     return by_grade.drop_duplicates(what)
 
@@ -114,5 +114,5 @@ def reported_parent(rows: pd.DataFrame) -> float:
 
 
 def worst_grade(grades: Iterable[str]) -> str:
-    """The grade of a number that was computed from others."""
+    """The grade of a number computed from others."""
     return max(grades, key=list(GRADES).index)

@@ -1,4 +1,4 @@
-"""The paper's claims read off its own reported numbers, as they are read off a study's, but without intervals."""
+"""The paper's claims applied to its own reported numbers, as to a study's, but without intervals."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,31 +17,31 @@ from pruning_vs_scratch.tables.reported import BILLION, best_graded, reported_pa
 from pruning_vs_scratch.tables.statistics import slope_weights
 
 QUANTITIES = r"val_loss|avg_acc|\w+_ppl"
-"""Numbers over all of a corpus, or over all tasks; single tasks are too near to guessing."""
+"""Numbers over a whole corpus or all tasks; single tasks are too close to chance."""
 WHAT = ["method", "pattern", "ratio", "budget", "quantity"]
 POINTS = "points"
-"""Of accuracy."""
+"""Unit of accuracies."""
 LISTED = 8
-"""As many numbers that go as claimed are listed."""
+"""Most supporting numbers that are listed."""
 
 Standing = Literal["as claimed", "against", "not judged"]
 
 
 @dataclass(frozen=True)
 class Number:
-    """One number of the paper, or computed from some, with what it says about a claim."""
+    """One number of the paper, or derived from its numbers, with its result for a claim."""
 
     text: str
     standing: Standing
     grade: str
 
     def __str__(self) -> str:
-        """For people."""
+        """The number with its grade in parentheses."""
         return f"{self.text} ({self.grade})"
 
 
 def with_reported(claims: dict[str, Any], reported: pd.DataFrame) -> dict[str, Any]:
-    """The content of claims.json, with what the paper's own numbers give for each claim, as ``reported``."""
+    """The content of claims.json, with the result of the paper's own numbers for each claim as ``reported``."""
     texts = {name: _reading(numbers) for name, numbers in _numbers(reported, claims["margin"]).items()}
     return claims | {"claims": [claim | {"reported": texts[claim["id"]]} for claim in claims["claims"]]}
 
@@ -61,8 +61,8 @@ def _numbers(reported: pd.DataFrame, margin: float) -> dict[str, list[Number]]:
 def reported_gaps(reported: pd.DataFrame, setting: Literal["equal", "full"]) -> pd.DataFrame:
     """Gaps by the tokens of retraining, positive where pruning is better: in nats, or in points of accuracy.
 
-    A gap that its source states counts if its grade is better than that of the difference of both sides. Methods of
-    packages that are not installed have no granularity here, and are left out.
+    A gap stated by its source is used if its grade is better than that of the difference of both sides. Methods of
+    packages that are not installed have no granularity here and are left out.
     """
     rows = with_patterns(reported[reported["quantity"].str.fullmatch(QUANTITIES)])
     rows = rows[rows["method"].isin(list(methods()))]
@@ -113,7 +113,7 @@ def _ratio_trend(rows: pd.DataFrame) -> Number:
 
 
 def _vanished(row: dict[str, Any], margin: float) -> Number:
-    """The margin is in nats; of accuracies it says nothing."""
+    """The margin is in nats and does not apply to accuracies."""
     if _unit(row) == POINTS:
         return _number(row, "not judged")
     return _number(row, _sign(margin - abs(row["gap"])))
@@ -168,10 +168,10 @@ def _unit(row: dict[str, Any]) -> str:
 
 
 def _reading(numbers: Sequence[Number]) -> str:
-    """The verdict that these numbers would have, how many go which way, and which do; where many do, only how many."""
+    """The verdict that these numbers would give, with the counts, and the numbers themselves unless there are many."""
     judged = [number for number in numbers if number.standing != "not judged"]
     if not judged:
-        return "nothing is known"
+        return "no numbers reported"
     claimed, against, others = (
         [number for number in numbers if number.standing == standing] for standing in get_args(Standing)
     )

@@ -1,4 +1,4 @@
-"""Losses, drawn again: the noise of the evaluation, and what the laws of a study leave over.
+"""Resampled losses: the noise of the evaluation, and the residuals of a study's laws.
 
 Sequences are resampled, the same ones for all models. What is left between the losses and their laws, pooled over a
 study, stands for the noise of single training runs and for laws that do not hold. It is added to every loss, with a
@@ -21,7 +21,7 @@ FAR = 2.0
 
 @dataclass(frozen=True)
 class Misfit:
-    """What the laws of a study leave over: a standard deviation in nats with its degrees of freedom."""
+    """Residuals of a study's laws: a standard deviation in nats with its degrees of freedom."""
 
     deviation: float
     degrees: int
@@ -30,7 +30,7 @@ class Misfit:
 def pooled_misfit(series: Sequence[Series]) -> Misfit | None:
     """The misfit of the laws with more budgets than parameters; None without one.
 
-    Of laws that share runs, as those of two methods with the same target do, the first counts.
+    Of laws that share runs, such as those of two methods with the same target, only the first counts.
     """
     counted: set[str] = set()
     squares, degrees = 0.0, 0
@@ -43,7 +43,7 @@ def pooled_misfit(series: Sequence[Series]) -> Misfit | None:
 
 
 class Noise:
-    """Resamples of models that were evaluated on the same sequences. Each model is to be drawn once."""
+    """Resamples of models that were evaluated on the same sequences. Each model must be drawn only once."""
 
     def __init__(self, sequences: int, misfit: Misfit | None) -> None:
         """Draw the sequences and the spreads of all resamples."""

@@ -13,7 +13,7 @@ from pruning_vs_scratch.tables.statistics import error_of_mean
 
 
 def results_table(study: Study, runs: pd.DataFrame, losses: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
-    """The run's columns, then dataset, metric, value, stderr, n, split; and what guessing scores, as run "chance".
+    """The run's columns, then dataset, metric, value, stderr, n, split; and the chance level as run "chance".
 
     Raises:
         UserError: a run was not evaluated.
@@ -27,7 +27,7 @@ def results_table(study: Study, runs: pd.DataFrame, losses: pd.DataFrame, items:
         parts += [task_rows(items), task_mean_rows(items)]
         guesses.append(chance_rows(items))
     table = runs.merge(pd.concat(parts, ignore_index=True), on="run", how="left", validate="one_to_many")
-    # Guessing has no parameters, reads no tokens, and is the same for every seed.
+    # The chance level has no parameters or tokens, and is the same for every seed.
     counts = {name: 0 for name in runs.columns if pd.api.types.is_integer_dtype(runs[name])}
     guessing = pd.concat(guesses, ignore_index=True).assign(run=CHANCE, role=CHANCE, **counts)
     table = pd.concat([table, guessing], ignore_index=True)
@@ -64,7 +64,7 @@ def _loss_rows(losses: pd.DataFrame) -> pd.DataFrame:
 
 
 def _labelled(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """With the metric's name, which says where text is read as the paper's released code reads it."""
+    """Add the metric's name, which marks text that is read as in the paper's released code."""
     return scores.assign(metric=np.where(scores["mode"] == "authors", f"{metric}_authors", metric))
 
 

@@ -18,9 +18,9 @@ MEASURED_COLUMNS = ("metric", "value", "low", "high", "n", "hardware")
 
 
 def run_table(study: Study) -> pd.DataFrame:
-    """One row a run; its columns open results.csv and efficiency.csv too.
+    """One row per run; results.csv and efficiency.csv begin with the same columns.
 
-    Where nobody says what a published parent was trained on, tokens_parent and tokens_total are empty.
+    If the training tokens of a published parent are unknown, tokens_parent and tokens_total are empty.
     """
     parents = {run.seed: run for run in study.runs.values() if run.role == "parent"}
     table = pd.DataFrame([_run_row(study, run, parents[run.seed]) for run in study.runs.values()])
@@ -104,5 +104,5 @@ def _checkpoint_bytes(study: Study, run: Run) -> int:
         return int(read_manifest(path)["facts"]["checkpoint_bytes"])
     except KeyError as error:
         raise UserError(
-            f"{path} does not say how large the weights are: an older version wrote it; delete its folder, run again"
+            f"{path} does not record the size of the weights: it is from an older version; delete its folder, run again"
         ) from error

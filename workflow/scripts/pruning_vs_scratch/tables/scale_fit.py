@@ -18,7 +18,7 @@ LEAST_STUDIES = 3
 
 @dataclass(frozen=True)
 class ScaleFit:
-    """What was fitted, or why nothing was; errors are root mean squares over the points of the study left out."""
+    """The fit, or why there is none; errors are root mean squares over the points of the study left out."""
 
     reason: str = ""
     left_out: str = ""
@@ -27,7 +27,7 @@ class ScaleFit:
     by_share: float = np.nan
     """c: change when retraining reads e times as large a share."""
     points: int = 0
-    """Of the study left out, as far as they are predicted."""
+    """Predicted points of the study left out."""
     error: float = np.nan
     error_without_size: float = np.nan
 
@@ -42,12 +42,12 @@ def fit_scales(rows: pd.DataFrame) -> tuple[ScaleFit, pd.DataFrame]:
     rows = rows[rows["value"].notna()]
     none = rows.iloc[:0].assign(predicted=np.nan, without_size=np.nan)
     if rows["study"].nunique() < LEAST_STUDIES:
-        return ScaleFit(f"it takes {LEAST_STUDIES} studies"), none
+        return ScaleFit(f"a fit needs {LEAST_STUDIES} studies"), none
     largest = rows["params"].max()
     judged, fitted = rows[rows["params"] == largest], rows[rows["params"] < largest]
     left_out = ", ".join(judged["study"].unique())
     if fitted["params"].nunique() < LEAST_STUDIES - 1:
-        return ScaleFit("it takes three sizes of the parent", left_out), none
+        return ScaleFit("a fit needs three sizes of the parent", left_out), none
     design = _design(fitted)
     if np.linalg.matrix_rank(design) < design.shape[1]:
         return ScaleFit("the smaller studies have too few budgets", left_out), none
@@ -60,7 +60,7 @@ def fit_scales(rows: pd.DataFrame) -> tuple[ScaleFit, pd.DataFrame]:
     )
     reached = judged["predicted"].notna()
     if not reached.any():
-        return ScaleFit(f"the largest study's R/P lies beyond {FAR:g} times that of the others", left_out), none
+        return ScaleFit(f"the largest study's R/P is beyond {FAR:g} times that of the others", left_out), none
     return ScaleFit(
         "", left_out, float(coefficients[1]), float(coefficients[2]), int(reached.sum()),
         _root_mean_square(judged["predicted"] - judged["value"]),

@@ -1,4 +1,4 @@
-"""Studies of several sizes beside each other: gaps at equal budgets, and what pruned starts are worth."""
+"""Studies of several sizes side by side: gaps at equal budgets, and the worth of pruned starts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -25,16 +25,16 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class Scale:
-    """A study among others."""
+    """One of several studies."""
 
     study: str
     params: int
-    """Of the parent."""
+    """Parameters of the parent."""
     tokens: int | None
-    """That the parent read; None where nobody says."""
+    """Tokens that the parent was trained on; None if unknown."""
     tables: Tables
     source: Path
-    """Where it was read, for messages."""
+    """Where the study was read from, for messages."""
 
 
 def read_scale(results: Path, source: Path) -> Scale:
@@ -51,7 +51,7 @@ def read_scale(results: Path, source: Path) -> Scale:
     costs = tables.efficiency
     sizes = costs.loc[(costs["metric"] == "params_nonzero") & costs["run"].isin(parents), "value"]
     if sizes.empty:
-        raise UserError(f"{source} does not say how large its parent is: run the study up to its tables again")
+        raise UserError(f"{source} does not record the size of its parent: run the study up to its tables again")
     study = str(read_study_file(results / "config.yaml").get("study"))
     return Scale(study, int(sizes.max()), parent_tokens(runs), tables, source)
 
@@ -97,7 +97,7 @@ def scale_points(scales: Sequence[Scale], methods: Sequence[str], reported: pd.D
 
 
 def scale_fits(points: pd.DataFrame) -> pd.DataFrame:
-    """A row per measure and family: what fits to all studies but the largest say of that one."""
+    """One row per measure and family: predictions for the largest study by fits to all the others."""
     studies = points[points["study"] != PAPER]
     keys = ["measure", *FAMILY, "method", "ratio"]
     rows: list[dict[str, Any]] = [

@@ -19,11 +19,11 @@ class Series:
     """Models of one kind, trained on several budgets; seeds are averaged."""
 
     tokens: tuple[int, ...]
-    """Budgets, rising."""
+    """Budgets in ascending order."""
     losses: Matrix
-    """Shape (budgets, sequences)."""
+    """Losses of shape (budgets, sequences)."""
     runs: tuple[str, ...]
-    """The run that stands for each budget, of the first seed."""
+    """The run of the first seed for each budget."""
 
     @property
     def law(self) -> PowerLaws:
@@ -32,12 +32,12 @@ class Series:
 
     @property
     def has_law(self) -> bool:
-        """Whether its budgets fix one."""
+        """Whether its budgets determine a law."""
         return len(self.tokens) >= PARAMETERS
 
     @property
     def checks_law(self) -> bool:
-        """Whether its budgets are more than a law has parameters, so that they say how well it holds."""
+        """Whether it has more budgets than a law has parameters, so that the fit can be checked."""
         return len(self.tokens) > PARAMETERS
 
 
@@ -50,16 +50,16 @@ class Sides:
     pattern: str
     ratio: float
     retrained: Series
-    """By the tokens of retraining."""
+    """The pruned models by retraining tokens."""
     scratch: Series
     """The target from scratch, at equal and at full budgets."""
     equal: tuple[GapGroup, ...]
     """Comparisons at equal budgets, by budget."""
     full: tuple[GapGroup, ...]
     seeds: int
-    """The fewest of a budget."""
+    """Smallest number of seeds of any budget."""
     extra: int | None
-    """Tokens that a full budget has beside those of retraining; None without one."""
+    """Tokens of a full budget beyond retraining; None without one."""
 
     @property
     def label(self) -> str:

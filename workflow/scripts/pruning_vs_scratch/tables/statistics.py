@@ -53,7 +53,7 @@ def estimate_mean(values: Matrix, precision: Precision) -> Estimate:
 
     One seed: BCa bootstrap over sequences; the interval says nothing about other seeds.
     Several seeds: t interval from crossed random effects, so that it covers other seeds and other sequences.
-    Resampling two or three seeds is no substitute: where seeds matter most, such 95 % intervals hold the truth
+    Resampling two or three seeds is not a substitute: where seeds matter most, such 95 % intervals hold the truth
     in 75 to 80 % of simulations, and these in about 90 %.
 
     Raises:
@@ -119,12 +119,12 @@ def t_quantile(probability: float, degrees: float) -> float:
 
 
 def _t_below(value: float, degrees: float) -> float:
-    """Probability that Student's t lies below a value."""
+    """Probability that Student's t is below a value."""
     return float(special.stdtr(degrees, value))
 
 
 def _bootstrap_interval(strata: Sequence[Matrix], precision: Precision) -> tuple[float, float]:
-    """Of the mean of the strata's means; each is resampled by itself."""
+    """Bootstrap of the mean of the strata's means; each stratum is resampled separately."""
     varying = [values for values in strata if np.ptp(values) > 0]
     fixed = sum(float(values[0]) for values in strata if np.ptp(values) == 0)
     if not varying:  # nothing to resample, and BCa is not defined
@@ -134,7 +134,7 @@ def _bootstrap_interval(strata: Sequence[Matrix], precision: Precision) -> tuple
         found: Matrix = (sum(sample.mean(axis=axis) for sample in samples) + fixed) / len(strata)
         return found
 
-    # Half a second, which figures and tables have no need of.
+    # The import takes half a second and is not needed by figures and tables.
     from scipy.stats import bootstrap
 
     interval = bootstrap(
@@ -151,9 +151,9 @@ def _bootstrap_interval(strata: Sequence[Matrix], precision: Precision) -> tuple
 
 
 def by_cluster(values: Matrix, clusters: ArrayLike) -> Matrix:
-    """One value a cluster in place of one an item, shape (seeds, clusters), with the same mean for every seed.
+    """One value per cluster instead of one per item, shape (seeds, clusters), with the same mean for every seed.
 
-    Items that share a passage are no independent ones. A cluster's value is the mean plus the cluster's influence on
+    Items that share a passage are not independent. A cluster's value is the mean plus the cluster's influence on
     it (the linearised ratio of sums, as in Cameron & Miller, "A practitioner's guide to cluster-robust inference",
     2015), so that intervals over these values are intervals over clusters, whatever their sizes. Where every item is
     a cluster, the values stay.
@@ -166,7 +166,7 @@ def by_cluster(values: Matrix, clusters: ArrayLike) -> Matrix:
 
 
 def p_above(estimate: Estimate, bound: float) -> float:
-    """One-sided p-value of a t test: small if the mean lies above the bound."""
+    """One-sided p-value of a t test: small if the mean is above the bound."""
     distance = estimate.mean - bound
     if estimate.standard_error == 0:
         return float(distance <= 0)
@@ -174,7 +174,7 @@ def p_above(estimate: Estimate, bound: float) -> float:
 
 
 def p_below(estimate: Estimate, bound: float) -> float:
-    """One-sided p-value of a t test: small if the mean lies below the bound."""
+    """One-sided p-value of a t test: small if the mean is below the bound."""
     distance = estimate.mean - bound
     if estimate.standard_error == 0:
         return float(distance >= 0)
@@ -187,7 +187,7 @@ def p_different(estimate: Estimate) -> float:
 
 
 def p_equivalent(estimate: Estimate, margin: float) -> float:
-    """Two one-sided tests (TOST, Schuirmann 1987): small if the mean lies between -margin and +margin."""
+    """Two one-sided tests (TOST, Schuirmann 1987): small if the mean is between -margin and +margin."""
     return max(p_above(estimate, -margin), p_below(estimate, margin))
 
 

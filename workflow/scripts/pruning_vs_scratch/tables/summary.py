@@ -1,4 +1,4 @@
-"""What a person reads in the terminal when a study is done."""
+"""The summary shown in the terminal when a study is done."""
 
 import textwrap
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ ROW = ("granularity", "method", "pattern", "ratio", "budget")
 def summary(
     tables: Tables, claims: dict[str, Any], times: pd.DataFrame, figures: Path, report: Path, seconds: float | None
 ) -> str:
-    """Verdicts, the main table, accuracies if there are any, and where to look next; lines of at most 110 signs."""
+    """Verdicts, the main table, accuracies if any, and where to look next, in lines of at most 110 characters."""
     lines = [
         f"Study {claims['study']}: prune, or train from scratch?",
         "",
@@ -40,7 +40,7 @@ def summary(
 
 
 def summary_of(paths: Paths, report: Path, seconds: float | None) -> str:
-    """The summary of a finished study, which took so many seconds in this run."""
+    """The summary of a finished study; ``seconds`` is the time that this run took."""
     times = pd.read_csv(paths.results / "times.csv")
     return summary(
         Tables(paths.tables), read_json(paths.results / "claims.json"), times, paths.figures, report, seconds
@@ -48,7 +48,7 @@ def summary_of(paths: Paths, report: Path, seconds: float | None) -> str:
 
 
 def _phases(times: pd.DataFrame) -> str:
-    """'retrain 3 min 2 s, prune 40 s', the longest first; jobs run beside each other."""
+    """'retrain 3 min 2 s, prune 40 s', the longest first; jobs run in parallel."""
     longest_first = times.sort_values("seconds", ascending=False, kind="stable")
     seconds = dict(zip(longest_first["phase"], longest_first["seconds"], strict=True))
     return ", ".join(f"{phase} {duration(spent)}" for phase, spent in seconds.items() if spent >= 1)
@@ -72,7 +72,7 @@ def _verdict_lines(claims: dict[str, Any]) -> Iterator[str]:
 
 def _loss_lines(gaps: pd.DataFrame) -> Iterator[str]:
     if gaps.empty:
-        yield "The study compares no pair of runs."
+        yield "The study has no pairs of runs to compare."
         return
     first = gaps.iloc[0]
     seeds = f"{first['seeds']} seed" + ("s" if first["seeds"] > 1 else "")

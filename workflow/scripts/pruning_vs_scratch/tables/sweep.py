@@ -1,4 +1,4 @@
-"""What a sweep found: the validation loss of every trial, and the learning rates that it chose."""
+"""Results of a sweep: the validation loss of every trial, and the chosen learning rates."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ COLUMNS = ("side", "on", "peak_lr", "validation_loss", "tokens_seen", "flops", "
 
 
 def sweep_table(study: Study) -> pd.DataFrame:
-    """A row a trial; the loss of one that diverged is infinite.
+    """One row per trial; diverged trials have infinite loss.
 
     Raises:
         UserError: the study has no sweep.

@@ -1,6 +1,6 @@
 """How long each phase of a study took, from the manifests of its steps.
 
-Manifests know what Snakemake's benchmarks do not: training says how long all attempts took, also those that were cut.
+Manifests know what Snakemake's benchmarks do not: training records the time of all attempts, also interrupted ones.
 Starting Python, tables, figures and the report are not in it: a few seconds each.
 """
 
@@ -24,7 +24,7 @@ PHASES = {
 
 
 def times_table(study: Study) -> pd.DataFrame:
-    """A row a phase: number of jobs, their seconds together and of the longest, most memory that one process took.
+    """One row per phase: number of jobs, their total and longest seconds, and peak memory of one process.
 
     Jobs may have run at the same time. A manifest that was deleted with what it describes is left out.
     """
@@ -33,7 +33,7 @@ def times_table(study: Study) -> pd.DataFrame:
 
 
 def phase_manifests(study: Study) -> dict[str, list[Manifest]]:
-    """The manifests that there are, by phase in the order of the pipeline."""
+    """The existing manifests by phase, in the order of the pipeline."""
     found: dict[str, list[Manifest]] = {}
     for phase, path in manifest_paths(study):
         if path.exists():
@@ -42,7 +42,7 @@ def phase_manifests(study: Study) -> dict[str, list[Manifest]]:
 
 
 def times_row(phase: str, manifests: list[Manifest]) -> dict[str, Any]:
-    """What some jobs of a phase took (COLUMNS)."""
+    """Time and memory of the jobs of a phase (COLUMNS)."""
     seconds = [_seconds(manifest) for manifest in manifests]
     return {
         "phase": phase,
@@ -67,7 +67,7 @@ def manifest_paths(study: Study) -> Iterator[tuple[str, Path]]:
         ("download", paths.download(f"{source.file}.manifest.json")) for source in study.sources.downloads.values()
     )
     yield from (("download", manifest_of(paths.frozen(key))) for key in study.sources.frozen)
-    # A local folder is no download, and its name here follows from where it lies on this machine.
+    # A local folder is not a download, and its name here depends on its location on this machine.
     remote = [key for key, acquisition in study.sources.acquisitions.items() if acquisition.source.kind != "path"]
     yield from (("download", manifest_of(paths.checkpoint(key))) for key in remote)
     yield from (("download", manifest_of(part)) for part in study.text.acquired_parts.values())

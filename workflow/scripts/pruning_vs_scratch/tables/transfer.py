@@ -1,4 +1,4 @@
-"""What a pruned start is worth in tokens of training from scratch.
+"""The worth of a pruned start in tokens of training from scratch.
 
 A pruned model that was retrained on R tokens has some loss. D* is how many tokens the same target needs from random
 weights to reach it, and D_T = D* - R the effective tokens transferred (Hernandez et al., "Scaling Laws for Transfer",
@@ -38,7 +38,7 @@ REPORTED_COLUMNS = (
 
 @dataclass(frozen=True)
 class Worth:
-    """D* with its interval; None where it is open."""
+    """D* with its interval; None if open."""
 
     status: TransferStatus
     tokens: float | None
@@ -68,7 +68,7 @@ def worths(sides: Sides, misfit: Misfit | None, confidence: float) -> list[Worth
 
 
 def _bounded(point: float, resampled: Matrix, budgets: Sequence[int], confidence: float) -> Worth:
-    """A point and its interval, as far as they lie within reach of the data."""
+    """A point and its interval, as far as they are within reach of the data."""
     least, most = budgets[0] / FAR, budgets[-1] * FAR
     low, high = interval(resampled, confidence)
     return Worth(
@@ -88,7 +88,7 @@ def _status(point: float, budgets: Sequence[int]) -> TransferStatus:
 
 
 def _between(scratch: Series, above: Matrix, resampled: Matrix, confidence: float) -> Worth:
-    """Two budgets fix no law: D* lies between them if scratch passes the loss there, and the interval is no narrower.
+    """D* of two budgets, without a law: between them if scratch passes the loss there; the interval is no narrower.
 
     ``above``, of shape (2,), is how far scratch lies above the pruned model; ``resampled`` has shape (resamples, 2).
     """
@@ -104,7 +104,7 @@ def _between(scratch: Series, above: Matrix, resampled: Matrix, confidence: floa
 
 
 def transfer_table(groups: Sequence[GapGroup], runs: pd.DataFrame, settings: ClaimsConfig) -> pd.DataFrame:
-    """A row per method, pattern, ratio and retraining budget (load.COLUMNS); open ends are empty."""
+    """One row per method, pattern, ratio and retraining budget (load.COLUMNS); open ends are empty."""
     found = all_sides(groups, runs)
     misfit = pooled_misfit([sides.scratch for sides in found])
     rows = [row for sides in found for row in _rows(sides, misfit, parent_tokens(runs), settings)]
@@ -112,7 +112,7 @@ def transfer_table(groups: Sequence[GapGroup], runs: pd.DataFrame, settings: Cla
 
 
 def parent_tokens(runs: pd.DataFrame) -> int | None:
-    """What the parent was trained on, here or by its publisher; None where nobody says."""
+    """Tokens that the parent was trained on, here or by its publisher; None if unknown."""
     tokens = runs["tokens_parent"].max()
     return int(tokens) if pd.notna(tokens) and tokens > 0 else None
 

@@ -1,4 +1,4 @@
-"""Writing tables, whole or not at all."""
+"""Atomic writing of tables."""
 
 from pathlib import Path
 

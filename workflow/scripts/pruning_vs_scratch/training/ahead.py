@@ -1,4 +1,4 @@
-"""Batches read ahead: the next step's while the model works on this one's."""
+"""Batches read ahead: the next step's while the model processes this one's."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -55,7 +55,7 @@ def _attend(
     scaling: float,
     **_unused: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Transformers' form of it: shape (sequences, length, heads, channels), and no weights."""
+    """The same in transformers' interface: shape (sequences, length, heads, channels), without weights."""
     return causal_attention(query, key, value, scaling, attention_mask).transpose(1, 2).contiguous(), None
 
 

@@ -10,7 +10,7 @@ from pruning_vs_scratch.config.precision import Precision
 from pruning_vs_scratch.errors import UserError
 
 LONG_RUN_FLOPS = {"cpu": 6e13, "cuda": 1e16}
-"""Of a run that is compiled without being asked: ten minutes on a CPU of 100 GFLOP/s; on a GPU, a minute or two."""
+"""Operations of a run that auto compiles: ten minutes on a CPU of 100 GFLOP/s; on a GPU, a minute or two."""
 
 
 def pays(flops: float, device: torch.device, precision: Precision) -> bool:

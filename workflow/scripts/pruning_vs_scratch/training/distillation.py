@@ -22,7 +22,7 @@ TeacherStates = tuple[torch.Tensor, torch.Tensor]
 
 
 class Teacher:
-    """A model that another one learns from: frozen, and sharded as the student is."""
+    """A model that another one learns from: frozen, and sharded like the student."""
 
     def __init__(self, model: Any, world: World, precision: Precision) -> None:
         self.config = model.config

@@ -52,18 +52,18 @@ Masking = Callable[[LlamaForCausalLM], AbstractContextManager[object]]
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a step would take on each GPU."""
+    """Estimated memory and time of a step on each GPU."""
 
     expected: TrainingMemory
     """The estimate, by part."""
     peak_bytes: int
-    """What was counted."""
+    """Peak bytes counted."""
     every: int | None
-    """Each how many blocks one is run again."""
+    """Interval of recomputed blocks."""
     micro_batches: int
-    """Of a process, in a step."""
+    """Micro-batches of a process per step."""
     seconds: dict[str, float]
-    """Of a step at the roofline: operations by what bounds them, and exchanges by where."""
+    """Seconds of a step at the roofline: operations by what bounds them, and exchanges by where."""
 
     def told(self, gpu: Gpu, model_flops: int) -> str:
         """The run for people; ``model_flops`` are those of a step on one GPU (Throughput counts the same)."""
@@ -77,7 +77,7 @@ class DryRun:
 
     @property
     def step_seconds(self) -> float:
-        """The shortest that a step can be."""
+        """The shortest possible time of a step."""
         computing = self.seconds[PRODUCTS] + self.seconds[TRAFFIC]
         return max(computing, self.seconds[IN_NODE], self.seconds[BETWEEN_NODES])
 

@@ -10,11 +10,11 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.llama import BLOCK_PREFIX
 
 MULTIPLE = 16
-"""Of both sizes of a weight, which the kernels ask for."""
+"""Both sizes of a weight must be a multiple of this for the kernels."""
 
 
 def use_float8(llama: Any, device: torch.device, precision: Precision) -> None:
-    """Let the blocks' linear layers multiply in float8; weights, and all else, stay as they are.
+    """Let the blocks' linear layers multiply in float8; weights and everything else are unchanged.
 
     A CPU only imitates the rounding.
 

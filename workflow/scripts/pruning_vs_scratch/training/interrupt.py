@@ -1,4 +1,4 @@
-"""Stopping in good order: a signal or the end of a job's time becomes a request, answered between two steps."""
+"""Graceful stops: a signal or the end of a job's time becomes a request, handled between two steps."""
 
 import signal
 import time
@@ -32,7 +32,7 @@ class StopRequest:
 
     @property
     def reason(self) -> str | None:
-        """What asks for the stop: the first signal that came, or the time; None as long as there is neither."""
+        """The reason for the stop: the first signal received, or the time; None until there is one."""
         if self._signal is not None:
             return self._signal.name
         return "the end of the job's time" if self._at is not None and time.time() >= self._at else None

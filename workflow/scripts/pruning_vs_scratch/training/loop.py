@@ -56,25 +56,25 @@ TOKENS_IN_CACHE = 256
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a finished run reports."""
+    """The report of a finished run."""
 
     tokens_seen: int
     tokens_trunk: int
-    """How many of the tokens were seen in shared trunks."""
+    """Tokens seen in shared trunks."""
     tokens_distinct: int
-    """How many of the tokens were seen for the first time."""
+    """Tokens seen for the first time."""
     steps: int
     seconds: float
     """Wall time of the loop over all attempts, shared trunks included."""
     seconds_trunk: float
-    """How much of it was spent in shared trunks."""
+    """Wall time spent in shared trunks."""
     validation_loss: float | None
     """Nats per token on the validation split, at the end; None for a plan without validation."""
     precision: str
 
 
 class Trainer:
-    """Carries out a training task by its plan.
+    """Executes a training task by its plan.
 
     ``separator`` is the token that begins each document, for a plan whose attention ends there. ``teacher`` is the
     Llama that a plan with distillation learns from. ``trunk`` is the state of a shared trunk: the run resumes from it.
@@ -170,7 +170,7 @@ class Trainer:
                 self.saves.check()
                 if self.plan.validation is not None and self._is_due(self.plan.validation.every_steps):
                     self.validate()
-                # What one process wants, all do after the same step.
+                # If one process wants to stop, all stop after the same step.
                 reason = stop.reason
                 stops, is_late = self.world.sums(reason is not None, self._is_late())
                 if stops and self.world.is_first:
@@ -248,28 +248,28 @@ class Trainer:
         losses = self.world.gathered(self._sequence_losses(self._share_of_windows(windows)))
         let_go(self.whole)
         self.model.train()
-        # Window i lies with process i modulo their number.
+        # Window i belongs to process i modulo the number of processes.
         return float(losses.T.flatten()[: len(windows)].mean())
 
     def write_state(self, folder: Path) -> None:
-        """Write the state as an output of its own, from which other runs go on."""
+        """Write the state as a separate output that other runs resume from."""
         self._complete_state()
         write_state(folder, self.state, state_tensors(self.model, self.optimizer), self.world, spec=self.spec)
 
     def save(self) -> None:
-        """Write resume state, or have it written beside the training."""
+        """Write resume state, now or in the background."""
         assert_masked(self.model, self.masks)
         self._complete_state()
         self.saves.save(self.state, state_tensors(self.model, self.optimizer))
         self.saved = time.monotonic()
 
     def record(self, values: dict[str, Any]) -> None:
-        """Write down what a step was; once for all processes."""
+        """Record a step, once for all processes."""
         if self.metrics is not None:
             self.metrics.add(values)
 
     def _complete_state(self) -> None:
-        """Have the state say where reading stands and what was recorded so far; the first process writes it."""
+        """Store the reading position and the metrics so far in the state; the first process writes it."""
         self.state.loader = self.task.loader_state
         if self.metrics is not None:
             self.state.metrics = self.metrics.saved()
@@ -356,7 +356,7 @@ class Trainer:
         tokens = self.state.step * self.plan.global_batch_size * self.plan.sequence_length
         if trunk is not None and (self.state.step > self.plan.steps or self.state.tokens_seen != tokens):
             raise UserError(
-                f"the state in {trunk} (step {self.state.step}, {self.state.tokens_seen} tokens) is no beginning of "
+                f"the state in {trunk} (step {self.state.step}, {self.state.tokens_seen} tokens) is not a beginning of "
                 f"run {self.plan.run}: {self.plan.steps} steps of {self.plan.global_batch_size} sequences of "
                 f"{self.plan.sequence_length} tokens"
             )

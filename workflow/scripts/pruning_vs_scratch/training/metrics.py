@@ -1,4 +1,4 @@
-"""metrics.jsonl, one record a step, and a progress line for whoever reads the log."""
+"""metrics.jsonl, with one record per step, and progress lines in the log."""
 
 import hashlib
 import json
@@ -129,7 +129,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _recorded_in(trunk: Path) -> FileFacts | None:
-    """The metrics that the state of a trunk was saved with. What is wrong with that state is told when it is loaded."""
+    """The metrics that the state of a trunk was saved with. Damage to that state is reported when it is loaded."""
     try:
         return read_state_file(trunk).metrics
     except Damage:

@@ -20,7 +20,7 @@ Loss = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 def fitting_passes(tokens: int, parameters: Sequence[torch.Tensor], device: torch.device) -> int:
-    """How many parts of a micro-batch of some tokens are worked on at the same time."""
+    """How many parts of a micro-batch are processed at the same time."""
     if device.type != "cpu":
         return 1
     in_memory = MOST_GRADIENT_BYTES // sum(p.numel() * p.element_size() for p in parameters)

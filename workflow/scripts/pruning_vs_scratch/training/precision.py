@@ -1,4 +1,4 @@
-"""Which arithmetic the forward pass uses."""
+"""The arithmetic of the forward pass."""
 
 from contextlib import AbstractContextManager, nullcontext
 

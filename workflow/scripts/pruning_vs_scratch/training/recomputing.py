@@ -1,4 +1,4 @@
-"""Which decoder blocks are run again in the backward pass, so that their activations need not be kept.
+"""Which decoder blocks are recomputed in the backward pass, so that their activations need not be kept.
 
 Chen et al., "Training Deep Nets with Sublinear Memory Cost", 1604.06174.
 """
@@ -31,10 +31,10 @@ def recompute_blocks(
 
 
 def told(expected: TrainingMemory, every: int | None, device_bytes: int) -> str:
-    """What memory is expected, for people."""
+    """The expected memory, as text."""
     blocks = {None: "no block", 1: "every block"}.get(every, f"one block in {every}")
     return (
         f"expects {expected.total / 1e9:.1f} of {device_bytes / 1e9:.0f} GB on each device (state "
         f"{expected.state / 1e9:.1f}, copies of weights {expected.weights / 1e9:.1f}, activations "
-        f"{expected.activations / 1e9:.1f}, other {expected.working / 1e9:.1f}), {blocks} run again"
+        f"{expected.activations / 1e9:.1f}, other {expected.working / 1e9:.1f}), {blocks} recomputed"
     )

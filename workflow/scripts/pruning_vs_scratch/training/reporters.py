@@ -1,4 +1,4 @@
-"""Live curves in TensorBoard or Weights & Biases, beside metrics.jsonl. Off unless asked for; keys stay in the
+"""Live curves in TensorBoard or Weights & Biases, besides metrics.jsonl. Off unless asked for; keys stay in the
 environment, where these libraries look for them."""
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ class Reporter(Protocol):
         """Take a record; its ``step`` is the abscissa of all its other values."""
 
     def close(self) -> None:
-        """Hand over what is still held back."""
+        """Flush buffered values."""
 
 
 @contextmanager
@@ -58,7 +58,7 @@ class TensorBoard:
                 self._writer.add_scalar(name, value, int(record["step"]))
 
     def close(self) -> None:
-        """Write what is still held back."""
+        """Flush buffered values."""
         if self._writer is not None:
             self._writer.close()
 

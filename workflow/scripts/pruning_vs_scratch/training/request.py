@@ -1,4 +1,4 @@
-"""What one training step is asked to do: its plan, what it starts from, and where everything is. No torch."""
+"""The request for one training step: its plan, its starting point, and all paths. No torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from pruning_vs_scratch.study.plan import TrainingPlan
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """A plan and the files that it is carried out with.
+    """A plan and the files that it uses.
 
     The weights that a run starts from are those of one of ``target``, ``model``, ``redraw_linears`` and
     ``redraw_linears_and_head``.
@@ -37,7 +37,7 @@ class TrainingRequest:
     redraw_linears: Path | None = None
     """Checkpoint: its weights, with the linear layers of its blocks redrawn."""
     redraw_linears_and_head: Path | None = None
-    """The same, with its output projection redrawn too (the authors)."""
+    """Checkpoint: its weights, with those linear layers and its output projection redrawn (the authors)."""
     like: Path | None = None
     """Checkpoint: random weights take over all but the target's shape."""
     cut_like: Path | None = None
@@ -51,7 +51,7 @@ class TrainingRequest:
     state_metrics: Path | None = None
     """metrics.jsonl of that trunk, which opens this run's."""
     report_to: tuple[ReporterName, ...] = ()
-    """Where metrics are shown, beside the file."""
+    """Where metrics are shown besides the file."""
 
     @property
     def checkpoint(self) -> Path | None:

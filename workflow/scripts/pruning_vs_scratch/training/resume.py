@@ -77,7 +77,7 @@ def load_state(
 
 
 def states(folder: Path) -> list[Path]:
-    """The complete states of a run in the order of their steps; one that is being written has another name."""
+    """The complete states of a run by step; a state that is still being written has a different name."""
     return sorted(folder.glob("step-*"))
 
 
@@ -130,7 +130,7 @@ def _hashed_files(folder: Path, world: World) -> dict[str, FileFacts]:
 
 
 def _undamaged(folder: Path, world: World, then: str) -> StateFile:
-    """What a state's file says, if all files are as they were written; each process looks at a share of them.
+    """The content of a state's file, if all files are unchanged; each process checks a share of them.
 
     Raises:
         UserError: in every process, if one of them found damage.
@@ -154,7 +154,7 @@ def _refusal(folder: Path, damage: Damage, then: str) -> UserError:
 
 
 def _require_whole(folder: Path, model: nn.Module) -> None:
-    """Check that the files can be read and hold every tensor, before torch meets the trouble in its own way.
+    """Check that the files can be read and hold every tensor, before torch fails with a less clear error.
 
     Raises:
         Damage: names the file or the tensor.

@@ -1,4 +1,4 @@
-"""How states are written: at once, or from a copy in host memory by a thread beside the training."""
+"""How states are written: at once, or in the background by a thread from a copy in host memory."""
 
 import copy
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,7 +36,7 @@ class Saves:
 
 
 class SavesBeside(Saves):
-    """Writes each state in a thread, from a copy in host memory (pinned, beside a GPU), one at a time.
+    """Writes each state in a thread, from a copy in host memory (pinned, with a GPU), one at a time.
 
     A state gets its final name only once it is complete, so a run killed in between resumes from the previous one. The
     threads of several processes use a group of their own, so that their collectives never meet those of training.

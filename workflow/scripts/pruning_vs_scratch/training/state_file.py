@@ -1,4 +1,4 @@
-"""state.json of a training state: the counters, the hashes of the files beside it, and one of itself."""
+"""state.json of a training state: the counters, the hashes of the other files, and a hash of itself."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -22,17 +22,17 @@ class TrainState:
     seconds: float = 0.0
     """Wall time over all attempts."""
     tokens_trunk: int = 0
-    """How many of the tokens were seen in shared trunks, before this run went on from there."""
+    """Tokens seen in shared trunks, before this run continued from there."""
     seconds_trunk: float = 0.0
-    """How much of the wall time was spent there."""
+    """Wall time spent in shared trunks."""
     loader: dict[str, Any] = field(default_factory=dict)
-    """State of a loader whose batches are no pure function of the step."""
+    """State of a loader whose batches are not a pure function of the step."""
     metrics: FileFacts | None = None
     """The metrics of all steps up to this one."""
 
 
 class StateFile(BaseModel):
-    """What the file says. A state of an earlier version of this project has no hashes."""
+    """The content of the file. A state of an earlier version of this project has no hashes."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 

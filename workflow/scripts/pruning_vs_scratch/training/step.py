@@ -59,7 +59,7 @@ def _train_and_record(request: TrainingRequest, world: World) -> None:
     spec_hash = sha256_of_value({"plan": plan.spec, "inputs": manifest.inputs})
     with resume_state(request.work, plan.run, spec_hash) as work:
         if is_made(request.manifest, [request.out, request.metrics], spec_hash):
-            log.info("run %s is trained already, by another job", plan.run)
+            log.info("run %s was already trained by another job", plan.run)
             world.from_first(None)
             return
         trainer, result = _trained(request, world, world.from_first(work))

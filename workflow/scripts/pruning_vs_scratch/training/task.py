@@ -1,4 +1,4 @@
-"""What a training loop trains, and what one kind of training does in its own way."""
+"""What a training loop trains, and the parts that differ between kinds of training."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -25,7 +25,7 @@ class TrainingTask:
     def __init__(self, plan: TrainingPlan, model: nn.Module, windows: Windows) -> None:
         self.plan = plan
         self.model = model
-        """What is trained: all that resume state holds."""
+        """The trained module: everything that resume state holds."""
         self.windows = windows
 
     @property
@@ -40,7 +40,7 @@ class TrainingTask:
 
     @property
     def loader_state(self) -> dict[str, Any]:
-        """What resume state keeps of the order in which text is read: nothing where the plan says it all."""
+        """State of the reading order for resuming; empty if the plan determines the order."""
         return {}
 
     def begin(self, loader_state: dict[str, Any], mean_loss: MeanLoss) -> None:

@@ -1,4 +1,4 @@
-"""How well training uses the machine: tokens and operations a second, share of the peak, memory."""
+"""How well training uses the machine: tokens and operations per second, share of the peak, memory."""
 
 import torch
 

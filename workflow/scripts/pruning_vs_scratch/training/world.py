@@ -28,7 +28,7 @@ TRAINING = timedelta(minutes=30)
 
 @dataclass(frozen=True)
 class World:
-    """What a process knows of its peers. Every method but ``is_first`` has to be called by all of them."""
+    """What a process knows about its peers. Every method except ``is_first`` must be called by all of them."""
 
     device: torch.device
     rank: int = 0
@@ -68,7 +68,7 @@ class World:
             distributed.all_reduce(tensor, group=self.group)
 
     def gathered(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Tensors of one shape on the CPU, one a process, in the order of ranks: shape (processes, ...)."""
+        """Tensors of one shape on the CPU, one per process, in the order of ranks: shape (processes, ...)."""
         parts = [torch.empty_like(tensor) for _ in range(self.size)]
         if self.size == 1:
             return tensor[None]
@@ -84,7 +84,7 @@ class World:
         return found
 
     def from_first(self, value: Value) -> Value:
-        """The first process's value; those of the others are not looked at."""
+        """The first process's value; those of the others are ignored."""
         if self.size == 1:
             return value
         values = [value]
@@ -110,7 +110,7 @@ class World:
             distributed.barrier(group=self.group)
 
     def apart(self) -> "World":
-        """The same processes in a group of their own, for a thread beside the one that trains."""
+        """The same processes in a separate group, for a thread other than the one that trains."""
         return self if self.size == 1 else replace(self, group=distributed.new_group(backend="gloo", timeout=TRAINING))
 
     def wait_at_most(self, duration: timedelta) -> None:

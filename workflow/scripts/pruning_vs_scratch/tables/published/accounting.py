@@ -1,4 +1,4 @@
-"""What every comparison cost: the tokens and operations of each side, and what the full budget is made of."""
+"""The cost of every comparison: tokens and operations of each side, and the components of the full budget."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from pruning_vs_scratch.tables.published.stored import MISSING, Published, Store
 
 
 def make(stored: Stored) -> Published:
-    """A row per compared pair, with the tokens that the ledger counted; those of a published parent may be unknown."""
+    """One row per compared pair, with the tokens from the ledger; those of a published parent may be unknown."""
     ledger = stored.ledger.set_index("run")
     runs = stored.tables.runs.set_index("run")
     rows = [_row(pair, ledger, runs) for pair in records(stored.tables.pairs)]

@@ -25,7 +25,7 @@ class ReportFolder(StrEnum):
 
 @dataclass(frozen=True)
 class ReportPage:
-    """What the report shows as a page: ``name`` is that of its file, ``caption`` what stands under its i."""
+    """A page of the report: ``name`` names its file, ``caption`` is shown under its info icon."""
 
     name: str
     folder: ReportFolder
@@ -41,7 +41,7 @@ class TableModule(Protocol):
 
 @dataclass(frozen=True)
 class PrintedTable(ReportPage):
-    """A table that is printed, and shown as a page; its module has its name."""
+    """A table that is printed and shown as a page; its module has the same name."""
 
     def make(self, stored: "Stored") -> "Published":
         """The table of a finished study; pandas is imported for it."""
@@ -53,12 +53,12 @@ PUBLISHED: dict[str, PrintedTable] = {
     for table in (
         PrintedTable(
             "verdicts", ReportFolder.CLAIMS,
-            "What each claim says, its verdict and the reason, and what the paper's own numbers give when they are "
-            "read in the same way, one line per claim.",
+            "Each claim, its verdict and the reason, and the result of the paper's own numbers under the same test, "
+            "one line per claim.",
         ),
         PrintedTable(
             "overview", ReportFolder.ACCOUNTING,
-            "The study in figures: parent, methods, budgets, seeds, models, and what all of it read and took.",
+            "The study in numbers: parent, methods, budgets, seeds, models, and total tokens, operations and time.",
         ),
         PrintedTable(
             "main", ReportFolder.TABLES,
@@ -67,38 +67,38 @@ PUBLISHED: dict[str, PrintedTable] = {
         ),
         PrintedTable(
             "transfer", ReportFolder.TABLES,
-            "Tokens of training from scratch that a pruned start is worth, of this study and computed from the losses "
-            "that the paper reports. Those of the paper have no intervals; the grade says how sure its numbers are.",
+            "Tokens of training from scratch that a pruned start is worth, for this study and computed from the losses "
+            "reported in the paper. The paper's values have no intervals; the grade shows how reliable they are.",
         ),
         PrintedTable(
             "tasks", ReportFolder.TABLES,
-            "Accuracy of every model on each task, beside guessing and the parent. After ± stands the standard error "
+            "Accuracy of every model on each task, next to chance and the parent. After ± is the standard error "
             "over items.",
         ),
         PrintedTable(
             "efficiency", ReportFolder.TABLES,
-            "Size and cost of each shape and mask, and what was measured on this machine. A baseline from scratch has "
-            "those of the pruned model of its target.",
+            "Size and cost of each shape and mask, and measurements on this machine. A baseline from scratch has the "
+            "same values as the pruned model of its target.",
         ),
         PrintedTable(
             "reported", ReportFolder.TABLES,
-            "The paper's table of perplexities, beside the same three models of this study. The two differ in model, "
-            "text and tokens by orders of magnitude: compare which is better, not the values. The paper gives no "
-            "intervals; the grade says how sure its number is.",
+            "The paper's table of perplexities, next to the same three models of this study. The two differ in model, "
+            "text and tokens by orders of magnitude: compare the order, not the values. The paper gives no "
+            "intervals; the grade shows how reliable each number is.",
         ),
         PrintedTable(
             "reported_numbers", ReportFolder.TABLES,
             "Every number of the paper and of its authors that is known here (config/reported.csv), with its grade: "
-            "labelled ones are printed by their source, others were read off a plot, are quoted by others, or stand in "
-            "a script of the authors from before the paper.",
+            "labelled ones are printed by their source; the others were read off a plot, are quoted by other authors, "
+            "or come from a script of the authors from before the paper.",
         ),
         PrintedTable(
-            "hyperparameters", ReportFolder.PROVENANCE, "What training and pruning were told, and what was searched."
+            "hyperparameters", ReportFolder.PROVENANCE, "Settings of training and pruning, and what was searched."
         ),
         PrintedTable(
             "accounting", ReportFolder.ACCOUNTING,
-            "Tokens and operations of both sides of every compared pair, as the training loop counted them, and what "
-            "the full budget is made of.",
+            "Tokens and operations of both sides of every compared pair, as counted by the training loop, and the "
+            "components of the full budget.",
         ),
         PrintedTable(
             "provenance", ReportFolder.PROVENANCE,

@@ -1,4 +1,4 @@
-"""The table of size and speed: a row per shape or mask, as its runs share them."""
+"""The table of size and speed: one row per shape or mask, shared by its runs."""
 
 from collections.abc import Collection
 
@@ -39,7 +39,7 @@ def make(stored: Stored) -> Published:
 
 
 def _row(rows: pd.DataFrame, there_is: Collection[str]) -> dict[str, str]:
-    """A model's cells of what there is of any model."""
+    """The cells that every model has."""
     first, values = rows.iloc[0], rows.set_index("metric")["value"]
     cells = {
         "model": "parent" if first["role"] == "parent" else series_label(first["method"], first["pattern"]),

@@ -24,7 +24,7 @@ OPTIMIZER = {
 
 
 def make(stored: Stored) -> Published:
-    """Name, value and search range of everything that training and pruning were told."""
+    """Name, value and search range of every setting of training and pruning."""
     config, used = stored.config, stored.ledger.dropna(subset=["peak_lr"])
     trained = used[~used["phase"].isin(TRIAL_PHASES)]
     rows = [
@@ -60,7 +60,7 @@ def _searched(config: StudyConfig) -> str:
 
 
 def _shapes(search: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """The shapes that a search chose, and all that it tried."""
+    """The shapes that a search chose, and all the shapes it tried."""
     words = search.apply(lambda row: f"{row['hidden_size']}/{row['ffn_size']}/{row['heads']}", axis=1)
     return [
         (f"hidden size/neurons/heads of {name}", words[rows.index[rows["chosen"]]].item(), ", ".join(words[rows.index]))
@@ -69,7 +69,7 @@ def _shapes(search: pd.DataFrame) -> list[tuple[str, str, str]]:
 
 
 def _pruning(config: StudyConfig) -> list[tuple[str, Any]]:
-    """What the methods of the study were told, calibration text first."""
+    """Settings of the study's methods, calibration text first."""
     calibration = config.pruning.calibration
     methods = sorted({method for block in config.matrix for method in block.methods})
     text = f"{calibration.sequences} x {calibration.sequence_length} tokens"

@@ -1,4 +1,4 @@
-"""The main table: pruned against scratch, at equal tokens and with the whole pipeline's."""
+"""The main table: pruned against scratch, at equal tokens and at the whole pipeline's tokens."""
 
 import pandas as pd
 
@@ -14,7 +14,7 @@ ACCURACIES = ("accuracy_retrained", "accuracy_scratch", "difference", "differenc
 
 
 def make(stored: Stored) -> Published:
-    """A row per method, pattern, ratio and budget: losses, gaps and mean accuracies in both settings."""
+    """One row per method, pattern, ratio and budget: losses, gaps and mean accuracies in both settings."""
     numbers = _both_settings(stored)
     printed = pd.DataFrame(
         {
@@ -38,7 +38,7 @@ def make(stored: Stored) -> Published:
 
 
 def _both_settings(stored: Stored) -> pd.DataFrame:
-    """A row per comparison, with the columns of either setting side by side."""
+    """One row per comparison, with the columns of both settings side by side."""
     gaps = stored.tables.gaps[["setting", *ROW, *LOSSES]]
     means = stored.tables.task_gaps
     means = means[means["dataset"] == TASK_MEAN].rename(columns={"low": "difference_low", "high": "difference_high"})

@@ -1,4 +1,4 @@
-"""The table that says what a study is: its models, tokens and seeds."""
+"""The table that summarises a study: its models, tokens and seeds."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from pruning_vs_scratch.tables.summary import duration
 
 
 def make(stored: Stored) -> Published:
-    """A row a fact, counted from the stored tables."""
+    """One row per fact, counted from the stored tables."""
     runs, pairs, ledger = stored.tables.runs, stored.tables.pairs, stored.ledger
     series = pairs.drop_duplicates(["method", "pattern"])
     full = ledger[ledger["run"].isin(pairs.loc[pairs["setting"] == "full", "scratch"])]
@@ -38,9 +38,9 @@ def make(stored: Stored) -> Published:
 
 
 def _parent(runs: pd.DataFrame) -> str:
-    """What the parent was trained on, here or by its publisher; that may be known to nobody."""
+    """The tokens that the parent was trained on, here or by its publisher, if known."""
     known = runs.loc[runs["role"] == "retrained", "tokens_parent"].dropna()
-    return f"trained on {_tokens(known)} tokens" if len(known) else "published, on how many tokens is not known"
+    return f"trained on {_tokens(known)} tokens" if len(known) else "published, number of training tokens unknown"
 
 
 def _tokens(counts: pd.Series) -> str:

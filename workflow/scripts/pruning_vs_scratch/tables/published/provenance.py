@@ -9,11 +9,11 @@ from pruning_vs_scratch.tables.published.stored import Published, Stored
 from pruning_vs_scratch.tables.summary import duration
 
 HASH_SIGNS = 12
-"""Signs of the code's hash that are printed; the .csv has all."""
+"""Printed digits of the code's hash; the .csv has all."""
 
 
 def make(stored: Stored) -> Published:
-    """A row a phase and environment."""
+    """One row per phase and environment."""
     numbers = stored.provenance
     printed = pd.DataFrame(
         {
@@ -27,7 +27,7 @@ def make(stored: Stored) -> Published:
         }
     )
     title = (
-        "Where the numbers come from: time of each phase (jobs may have run beside each other), "
+        "Where the numbers come from: time of each phase (jobs may have run in parallel), "
         "most resident memory of one process, hardware, and hash of the code"
     )
     return Published(title, numbers, printed)

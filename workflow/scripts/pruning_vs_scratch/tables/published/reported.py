@@ -1,4 +1,4 @@
-"""The paper's table of perplexities, beside the same three models of the study."""
+"""The paper's table of perplexities, next to the same three models of the study."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from pruning_vs_scratch.tables.published.stored import MISSING, Published, Store
 from pruning_vs_scratch.tables.reported import BILLION
 
 FIGURE = "table2"
-"""The paper's table, as config/reported.csv names it: one method at one ratio."""
+"""The paper's table as named in config/reported.csv: one method at one ratio."""
 MODELS = {
     "scratch, equal": "from scratch, same tokens",
     "pruned": "pruned and retrained",
@@ -24,11 +24,11 @@ STUDY = ("study_tokens", "study_perplexity", "study_low", "study_high")
 COMPARISON = ["method", "ratio", "budget"]
 
 Perplexities = dict[str, dict[str, Any]]
-"""Columns of a source by the model (MODELS)."""
+"""Columns of a source by model (MODELS)."""
 
 
 def make(stored: Stored) -> Published:
-    """A row a model. The study's are those of the paper's method or, without it, of its first that prunes depth."""
+    """One row per model. The study's rows use the paper's method or, without it, the study's first depth method."""
     rows = stored.tables.reported
     rows = rows[rows["figure"] == FIGURE]
     if rows.empty:
@@ -38,10 +38,10 @@ def make(stored: Stored) -> Published:
     paper, study = _paper(rows), _study(chosen, stored.tables.runs)
     numbers = pd.DataFrame([{"model": name, **paper[key], **study.get(key, {})} for key, name in MODELS.items()])
     numbers = numbers.reindex(columns=["model", *PAPER, *STUDY])
-    named = f"{_named(chosen)} in this study" if len(chosen) else "none of this study, which prunes no depth"
+    named = f"{_named(chosen)} in this study" if len(chosen) else "none of this study, which has no depth pruning"
     title = (
-        f"Perplexity of {series_label(method, '')} at ratio {ratio:g} in the paper's table 2, beside {named}; they "
-        "differ in model, text and tokens by orders of magnitude: compare which is better, not the values"
+        f"Perplexity of {series_label(method, '')} at ratio {ratio:g} in the paper's table 2, next to {named}; they "
+        "differ in model, text and tokens by orders of magnitude: compare the order, not the values"
     )
     return Published(title, numbers, _printed(numbers, stored.config.claims.dataset))
 
@@ -57,7 +57,7 @@ def _paper(rows: pd.DataFrame) -> Perplexities:
 
 
 def _comparison(gaps: pd.DataFrame, method: str, ratio: float) -> pd.DataFrame:
-    """The rows of one comparison: as near to the paper's as there is, with a full budget, on the most tokens."""
+    """The rows of the comparison closest to the paper's, preferably with a full budget and on the most tokens."""
     rows = gaps[(gaps["granularity"] == "depth") & gaps["gap"].notna()]
     if rows.empty:
         return rows
@@ -80,7 +80,7 @@ def _study(chosen: pd.DataFrame, runs: pd.DataFrame) -> Perplexities:
 
 
 def _perplexity(row: dict[str, Any], side: str, tokens: pd.Series) -> dict[str, float]:
-    """Of the mean loss of all seeds in nats per token, with its interval."""
+    """Perplexity of the mean loss over all seeds in nats per token, with its interval."""
     losses = [row[f"loss_{side}{end}"] for end in ("", "_low", "_high")]
     return dict(zip(STUDY, (tokens[row[side].split(";")[0]], *np.exp(losses)), strict=True))
 

@@ -13,7 +13,7 @@ KINDS = {"ppl": "perplexity, {}", "acc": "accuracy (%), {}"}
 
 
 def make(stored: Stored) -> Published:
-    """A row a number, in the order of the file."""
+    """One row per number, in the order of the file."""
     rows = with_patterns(stored.tables.reported)
     numbers = rows.assign(tokens=rows["budget_b"] * BILLION).rename(columns={"figure": "source", "precision": "grade"})
     columns = ["source", "quantity", "method", "pattern", "ratio", "setting", "tokens", "value", "grade"]
@@ -33,7 +33,7 @@ def make(stored: Stored) -> Published:
         }
     )
     meanings = "; ".join(f"{grade}: {meaning}" for grade, meaning in GRADES.items())
-    return Published(f"What the paper and its authors report, a row a number ({meanings})", numbers[columns], printed)
+    return Published(f"Numbers of the paper and its authors, one per row ({meanings})", numbers[columns], printed)
 
 
 def _quantity(name: str) -> str:

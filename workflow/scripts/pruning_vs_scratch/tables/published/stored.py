@@ -1,4 +1,4 @@
-"""What printed tables are made from, and how they are written."""
+"""Inputs of the printed tables, and how the tables are written."""
 
 import re
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from pruning_vs_scratch.tables.write import write_csv
 
 MISSING = "–"
 NUMBER = re.compile(rf"{MISSING}$|[+-]?\d")
-"""How a cell begins that holds a number, perhaps with a unit or an interval, or none."""
+"""Start of a cell with a number, perhaps with a unit or an interval, or with a dash."""
 
 LONG_CELL = 50
-"""Signs beyond which a cell is text that LaTeX breaks."""
+"""Characters beyond which LaTeX wraps a cell's text."""
 LONG_COLUMN, LONG_COLUMNS = 0.3, 0.7
-"""Widest such column, and all of them together, as shares of a line."""
+"""Largest width of one such column and of all of them together, as shares of a line."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Stored:
 
     @cached_property
     def config(self) -> StudyConfig:
-        """The whole configuration, as it was run."""
+        """The whole configuration as it was run."""
         path = self.folder / "config.yaml"
         if not path.exists():
             refuse_elsewhere(path)
@@ -81,7 +81,7 @@ class Stored:
 
 
 def rates_apart(stored: Stored) -> pd.DataFrame:
-    """The pairs whose sides have peak learning rates of their own: the stored pairs, with both rates."""
+    """The stored pairs whose two sides have different peak learning rates, with both rates."""
     rates = stored.ledger.set_index("run")["peak_lr"]
     pairs = stored.tables.pairs
     sides = {f"peak_lr_{side}": pairs[side].map(rates) for side in ("retrained", "scratch")}
@@ -99,7 +99,7 @@ class Published:
 
     @property
     def alignments(self) -> list[str]:
-        """'right' for each column of nothing but numbers, 'left' for text."""
+        """'right' for each column with only numbers, 'left' for text."""
         columns = [self.printed[name].astype(str) for name in self.printed]
         return [
             "right" if cells.str.match(NUMBER).all() and not long else "left"
@@ -108,7 +108,7 @@ class Published:
 
     @property
     def long(self) -> list[bool]:
-        """Which columns have text that is to be broken."""
+        """Which columns have text that must be wrapped."""
         return [bool(self.printed[name].astype(str).str.len().max() > LONG_CELL) for name in self.printed]
 
 

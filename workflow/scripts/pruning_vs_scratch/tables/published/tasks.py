@@ -32,7 +32,7 @@ def _is_quoted(dataset: str, metric: str) -> bool:
 
 
 def _label(row: dict[str, Any]) -> str:
-    """Method and pattern; of a baseline that several methods share, its granularity."""
+    """Method and pattern, or the granularity for a baseline that several methods share."""
     return series_label(row["method"], row["pattern"]) if isinstance(row["method"], str) else str(row["granularity"])
 
 

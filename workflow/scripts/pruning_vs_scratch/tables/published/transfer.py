@@ -1,4 +1,4 @@
-"""The table of what pruned starts are worth in tokens from scratch: the study's, then those of the paper's losses."""
+"""The table of the worth of pruned starts in tokens from scratch: the study's, then from the paper's losses."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ COLUMNS = [
 
 
 def make(stored: Stored) -> Published:
-    """A row per source, method, ratio and retraining budget."""
+    """One row per source, method, ratio and retraining budget."""
     study = stored.tables.transfer.assign(source="study", grade="measured")
     paper = reported_transfer(stored.tables.reported).assign(source="paper")
     parts = [part.reindex(columns=COLUMNS) for part in (study, paper) if len(part)]
@@ -38,8 +38,8 @@ def make(stored: Stored) -> Published:
         }
     )
     title = (
-        "Tokens of training from scratch that reach the loss of a pruned and retrained model; what they exceed "
-        "those of retraining by, as a share of the parent's tokens"
+        "Tokens of training from scratch that reach the loss of a pruned and retrained model, and their excess over "
+        "the retraining tokens as a share of the parent's tokens"
     )
     return Published(title, numbers, printed)
 

@@ -15,11 +15,11 @@ COLUMNS = {
 
 
 def make(stored: Stored) -> Published:
-    """One row per claim: what it says, whether the study's numbers support it, why, and what the paper's own give."""
+    """One row per claim: its statement, the verdict, the reason, and the result on the paper's own numbers."""
     rows = [{heading: claim[key] for key, heading in COLUMNS.items()} for claim in stored.claims["claims"]]
     table = pd.DataFrame(rows, columns=list(COLUMNS.values()))
     title = (
-        "The paper's claims in this study, and in the paper's own numbers, which have no intervals (points: of mean "
-        "accuracy)"
+        "The paper's claims in this study and in the paper's own numbers, which have no intervals (points: points of "
+        "mean accuracy)"
     )
     return Published(title, table, table)

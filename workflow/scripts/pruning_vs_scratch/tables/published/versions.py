@@ -5,7 +5,7 @@ from pruning_vs_scratch.tables.published.stored import Published, Stored
 
 
 def make(stored: Stored) -> Published:
-    """A row a package and version, with the phases that ran with it."""
+    """One row per package and version, with the phases that used it."""
     wide = stored.provenance
     packages = [name for name in wide if name not in COLUMNS]
     long = wide.melt(id_vars="phase", value_vars=packages, var_name="package", value_name="version").dropna()
