@@ -80,14 +80,14 @@ bench: $(VENV)/run.done ## Speed and memory of our pruning and training beside o
 gpu-proof: $(VENV)/run.done ## Measure the GPU path on one GPU in ten minutes: training, pruning, evaluation, a small study
 	@$(BIN)/python tests/bench/gpu.py
 
-lock: ## Write requirements.lock anew from the newest versions that pyproject.toml allows
+lock: ## Regenerate requirements.lock from the newest versions that pyproject.toml allows
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/pip install --quiet '.[dev,float8,tensorboard,wandb]'
 	$(VENV)-lock/bin/python workflow/scripts/maintain/write_lock.py
 	rm -rf $(VENV)-lock
 
-schema: $(VENV)/run.done ## Write workflow/schemas/study.schema.json anew from the typed configuration
+schema: $(VENV)/run.done ## Regenerate workflow/schemas/study.schema.json from the typed configuration
 	@$(BIN)/python workflow/scripts/maintain/write_schema.py
 
 clean: ## Delete the environment and everything the studies made, downloads included; figures/reference stays

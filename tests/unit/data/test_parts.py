@@ -72,8 +72,8 @@ def test_names_are_numbered_as_a_shell_would(ranges: list[tuple[int, int, int]])
 @pytest.mark.parametrize(
     ("files", "text"),
     [
-        ("pages.jsonl", "give a range of numbers"),
-        ("p_{3..1}.jsonl", "give a range of numbers"),
+        ("pages.jsonl", "give an ascending range of numbers"),
+        ("p_{3..1}.jsonl", "give an ascending range of numbers"),
         ("../p_{0..1}.jsonl", "without . and .."),
         ("/p_{0..1}.jsonl", "without . and .."),
         ("p_{0..1}.csv", "should match pattern"),

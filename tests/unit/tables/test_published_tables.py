@@ -146,7 +146,7 @@ def test_the_overview_says_what_is_known_of_a_published_parents_tokens(stored: S
     file = stored.folder / "tables/runs.csv"
     runs = pd.read_csv(file)
     runs.loc[runs["role"] == "parent", "tokens_train"] = 0
-    for tokens, said in ((10**12, "trained on 1T tokens"), (None, "published, on how many tokens is not known")):
+    for tokens, said in ((10**12, "trained on 1T tokens"), (None, "published, number of training tokens unknown")):
         runs.loc[runs["role"] == "retrained", "tokens_parent"] = tokens
         runs.to_csv(file, index=False)
         facts = PUBLISHED["overview"].make(Stored(stored.folder)).printed.set_index("fact")["value"]

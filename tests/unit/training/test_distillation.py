@@ -93,7 +93,7 @@ def test_every_weight_gets_the_gradient_of_the_definition(tied: bool, chunk: int
 def test_a_step_minimises_it_and_records_both_losses(tmp_path: Path) -> None:
     store, large = random_store(tmp_path), teacher()
     trainer = make_trainer(store, tmp_path / "work", teacher=large, micro_batch_size=2, **KD)
-    batch = torch.from_numpy(trainer.windows.read(np.arange(8, 12)))
+    batch = torch.from_numpy(trainer.task.windows.read(np.arange(8, 12)))
     student = random_llama(SHAPE, LENGTH, 0)
     logits, taught = (model(input_ids=batch[:, :-1]).logits.flatten(0, 1).detach() for model in (student, large))
     before = {name: tensor.clone() for name, tensor in large.named_parameters()}

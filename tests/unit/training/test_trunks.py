@@ -146,7 +146,7 @@ def test_a_state_that_is_no_beginning_of_the_plan_is_refused(case: str, store: T
 def test_a_state_that_counts_other_tokens_than_its_steps_hold_is_refused(store: TokenStore, tmp_path: Path) -> None:
     trunk = trained_trunk(store, tmp_path / "trunk", 4)
     change_counters(trunk / "state", tokens_seen=255)
-    with pytest.raises(UserError, match="no beginning"):
+    with pytest.raises(UserError, match="not a beginning"):
         begin(store, tmp_path / "run", trunk, **plan_values(LONG))
 
 
