@@ -157,6 +157,7 @@ def test_a_wrong_file_that_is_there_already_is_left_alone(index: Index, tmp_path
     assert out.read_bytes() == b"the user's own"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["truncated", "gone", "empty"])
 def test_a_failed_download_says_what_to_do(index: Index, tmp_path: Path, mode: str) -> None:
     index.mode = mode

@@ -35,6 +35,7 @@ def test_a_figure_without_data_says_so(figure_tables: dict[str, Tables], name: s
     assert NOTHING[name, study] in words(drawn(name, figure_tables[study]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_comparisons_without_a_value_are_left_out_and_counted(figure_tables: dict[str, Tables], name: str) -> None:
     tables = figure_tables["holes"]

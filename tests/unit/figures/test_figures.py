@@ -35,6 +35,7 @@ def case(request: pytest.FixtureRequest, figure_tables: dict[str, Tables]) -> tu
     return drawn(name, figure_tables[study], size), study
 
 
+@pytest.mark.slow
 def test_no_text_is_clipped_hidden_or_too_small(case: tuple[Figure, str]) -> None:
     figure, _ = case
     boxes = texts(figure)
@@ -131,6 +132,7 @@ def test_a_figure_without_data_says_so(figure_tables: dict[str, Tables]) -> None
     assert "This study has no baselines at the full budget." in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "study"), [("token_budget", "no_full"), ("full_budget", "one_ratio"), ("ratio", "no_full")]
 )
@@ -170,6 +172,7 @@ def test_the_guide_to_results_lists_the_figures_in_their_order() -> None:
     assert re.findall(r"^\| `figures/demo/(\w+)\.\*`", guide, re.MULTILINE) == list(FIGURES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_reads_the_tables_that_its_entry_names(
     figure_tables: dict[str, Tables], name: str, monkeypatch: pytest.MonkeyPatch

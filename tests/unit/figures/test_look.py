@@ -116,6 +116,7 @@ def test_chosen_methods_keep_the_colours_that_they_have_beside_all(
     assert not same_color(usual.colour, style.COLOURS[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_can_be_drawn_of_one_method(figure_tables: dict[str, Tables], tmp_path: Path, name: str) -> None:
     Restyle((name,), ("shortgpt",), look=Look(font="monospace")).draw(

@@ -329,6 +329,7 @@ def test_the_study_of_one_gpu_is_a_rung_of_the_ladder() -> None:
         assert Price(parent, "core", machine(1, device)).hours < hours
 
 
+@pytest.mark.slow
 def test_the_question_is_answered_in_ten_seconds() -> None:
     """Of a processor; what can be run in a day on eight GPUs."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

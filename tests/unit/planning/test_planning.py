@@ -313,6 +313,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_plan_and_its_figure_and_prints_it(folder: Path) -> None:
     result = call(folder, "paper")
     assert result.returncode == 0, result.stderr
@@ -353,6 +354,7 @@ runpy.run_module("pruning_vs_scratch", run_name="__main__")
 OWN_BUDGET = {"study": "own", "parent": {"tokens": 1000}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

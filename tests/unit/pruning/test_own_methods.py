@@ -44,6 +44,7 @@ def write_broken(own: Path, facts: str | None) -> None:
         path.write_text(facts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "facts", "message"),
     [

@@ -66,6 +66,7 @@ def test_blocks_that_stay_on_the_gpu_are_read_once(monkeypatch: pytest.MonkeyPat
     assert times_read(monkeypatch, device_buffer_bytes=0) == [3] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("device_bytes", "kind"), [(5 * 16 * 24 * 2, "cuda"), (5 * 16 * 24 * 2 - 1, "cpu"), (0, "cpu")]
 )

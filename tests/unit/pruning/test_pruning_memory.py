@@ -169,6 +169,7 @@ def test_a_card_holds_each_method_and_the_estimates_are_near(paper: Setting, met
     assert found.host == pytest.approx(expected.host, rel=NEAR)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["shortgpt", "minitron_width", "flap", "wanda", "sparsegpt"])
 def test_fp32_fits_where_it_is_asked_for(paper: Setting, method: str) -> None:
     pattern = "unstructured" if facts_of(method).granularity == "sparse" else "dense"

@@ -212,6 +212,7 @@ def unknown(tmp_path: Path) -> Tables:
     return Tables(tmp_path / "tables")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_is_drawn_where_nobody_says_the_parents_tokens(unknown: Tables, name: str) -> None:
     texts = " ".join(text.get_text() for text in drawn(name, unknown).findobj(Text))
@@ -228,6 +229,7 @@ def test_models_are_compared_by_the_tokens_since_an_unknown_pretraining(unknown:
     assert data.loc[data["role"] == "parent", "front_params_nonzero"].all()
 
 
+@pytest.mark.slow
 def test_advice_from_an_unknown_parent_says_that_it_cannot_be_compared(unknown: Tables, tmp_path: Path) -> None:
     (tmp_path / "results/mine").mkdir(parents=True)
     (tmp_path / "tables").rename(tmp_path / "results/mine/tables")

@@ -331,6 +331,7 @@ def test_every_budget_of_every_method_is_compared(study: Study) -> None:
     assert {(p.seed, p.method, p.pattern, p.budget, p.setting) for p in study.pairs} == wanted
 
 
+@pytest.mark.slow
 def test_planning_and_drawing_import_no_torch() -> None:
     packages = [
         "study",

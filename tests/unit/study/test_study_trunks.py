@@ -169,6 +169,7 @@ def test_a_start_costs_its_longest_run_and_the_decays_of_the_others(both: tuple[
     assert sum(spent.values()) <= sum(training_flops(off.recorded_runs, name) for name in off.trained_runs)
 
 
+@pytest.mark.slow
 @given(wsd_studies())
 def test_trunks_are_made_and_recorded_but_neither_evaluated_nor_compared(both: tuple[Study, Study]) -> None:
     study = both[0]

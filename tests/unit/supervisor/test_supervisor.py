@@ -181,6 +181,7 @@ ENDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ENDS)
 def test_the_error_says_how_snakemake_ended(case: str, tmp_path: Path) -> None:
     code, message = ENDS[case]

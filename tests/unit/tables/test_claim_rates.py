@@ -160,6 +160,7 @@ def test_a_claim_that_just_fails_in_one_place_is_rarely_decided(claim: str, gap:
     assert rates["contradicted"] <= MOST_ERRORS, rates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap", [at_full("N:M", -0.05), at_full("width", 0.1)])
 def test_granularities_between_the_finest_and_the_coarsest_do_not_decide(gap: Gap) -> None:
     assert verdict_rates(gap, seeds=1)["C4"]["supported"] >= LEAST_POWER

@@ -78,6 +78,7 @@ def width_keeps_advantage(setting: str, granularity: str, ratio: float, budget: 
     return 0.1 if (setting, granularity) == ("full", "width") else paper_gap(setting, granularity, ratio, budget)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gap", "contradicted"),
     [

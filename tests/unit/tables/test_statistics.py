@@ -66,6 +66,7 @@ def test_an_interval_over_clusters_covers_where_one_over_items_does_not() -> Non
     assert hits["items"] / 400 < 0.85
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_the_interval_of_a_mean_over_tasks_covers_it_near_the_nominal_rate(seeds: int) -> None:
     """Tasks of different size and spread, with true differences of their own; seeds differ too."""

@@ -116,6 +116,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     return stored(tmp_path_factory.mktemp("study") / "tables")
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_true_tokens_as_often_as_it_says() -> None:
     """Runs and sequences are noisy; the misfit is pooled over the four targets of a study."""
     truth, hits = 150_000, 0

@@ -319,6 +319,7 @@ def exported(world: World, tokens: Path, work: Path, folder: Path) -> dict[str, 
     return values(made.model)
 
 
+@pytest.mark.slow
 def test_shards_are_written_as_one_plain_checkpoint(tokens: Path, tmp_path: Path) -> None:
     written = run_together(2, exported, tokens, tmp_path / "work", tmp_path / "model")[1]
     model = load_llama(tmp_path / "model")
@@ -335,6 +336,7 @@ def refused(world: World, tokens: Path, work: Path) -> str:
     return str(found.value)
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_lists_the_numbers_of_processes_that_can(tokens: Path, tmp_path: Path) -> None:
     for message in run_together(3, refused, tokens, tmp_path):
         assert "run a-run: 3 processes cannot share a global batch of 4 sequences in micro-batches of 1" in message

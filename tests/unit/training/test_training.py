@@ -218,6 +218,7 @@ def test_a_run_cut_in_a_later_pass_over_its_text_and_resumed_equals_an_uninterru
     assert untimed_metrics(resumed) == untimed_metrics(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True], ids=["dense", "sparse"])
 @pytest.mark.parametrize("stop_after", [1, 3, 5, 11])
 def test_a_run_that_was_cut_and_resumed_equals_an_uninterrupted_one(
@@ -238,6 +239,7 @@ def test_a_run_that_was_cut_and_resumed_equals_an_uninterrupted_one(
     assert untimed_metrics(resumed) == untimed_metrics(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize("stop_in", [1, 5, 12], ids=["first step", "validated step", "last step"])
 def test_a_stop_signal_is_answered_after_its_step_and_the_run_goes_on_from_there(
