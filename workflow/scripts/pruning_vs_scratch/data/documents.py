@@ -24,10 +24,12 @@ import zstandard
 from pruning_vs_scratch.cli import relative_name
 from pruning_vs_scratch.config.corpus import DocumentSet, PathSource
 from pruning_vs_scratch.data.columns import require_text_column, rows_of, text_of_row
-from pruning_vs_scratch.data.folders import FILE_KINDS, is_selected, list_folder
+from pruning_vs_scratch.data.folders import FILE_KINDS, LINE_KINDS, is_selected, list_folder
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import MIB
 
+NO_PLAIN_TEXT = (".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".gz", ".zst", ".xz", ".bz2", ".zip", ".tar")
+"""Ends of names of files whose bytes are not prose; JSON, above all, would be read with its markup and no complaint."""
 LINE_DIGITS = 9
 ARROW = ".arrow"
 PARQUET = ".parquet"
@@ -163,6 +165,23 @@ def read_lines(path: Path) -> Iterator[Document]:
         UserError: the file is damaged, or a line is not a JSON object with the text.
     """
     return _file_documents(path, path.name, "text", LeftOut(0))
+
+
+def read_plain_text(path: Path, option: str) -> str:
+    """A file of prose that an option of a command names, as one text.
+
+    Raises:
+        UserError: the file is of another kind, or cannot be read as text.
+    """
+    if path.name.lower().endswith(NO_PLAIN_TEXT):
+        raise UserError(
+            f"{option} {path} is not plain text: give text, or one document per line under the key text "
+            f"({', '.join(LINE_KINDS)})"
+        )
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path} as text: {error}") from error
 
 
 def write_documents(path: Path, documents: Iterable[Document]) -> None:

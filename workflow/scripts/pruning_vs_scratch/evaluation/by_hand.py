@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from pruning_vs_scratch.config.precision import WantedPrecision
-from pruning_vs_scratch.data.documents import read_lines
+from pruning_vs_scratch.data.documents import read_lines, read_plain_text
 from pruning_vs_scratch.data.folders import LINE_KINDS
 from pruning_vs_scratch.data.tokenizer import Encoder
 from pruning_vs_scratch.data.tokens import TokenStore, write_tokens
@@ -106,17 +106,14 @@ class OwnEvaluation:
 
 
 def _texts(file: Path) -> Sequence[str]:
-    """The documents of a file.
+    """The documents of a file of JSON lines, or a text as one.
 
     Raises:
         UserError: it cannot be read as text or JSON lines.
     """
     if file.name.endswith(LINE_KINDS):
         return [document.text for document in read_lines(file)]
-    try:
-        return [file.read_text(encoding="utf-8")]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {file} as text: {error}") from error
+    return [read_plain_text(file, "--text")]
 
 
 def _summary(scores: Path, names: Sequence[str]) -> pd.DataFrame:

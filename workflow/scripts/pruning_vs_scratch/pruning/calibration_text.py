@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pruning_vs_scratch.data.documents import read_lines
+from pruning_vs_scratch.data.documents import read_lines, read_plain_text
 from pruning_vs_scratch.data.folders import LINE_KINDS
 from pruning_vs_scratch.data.tokenizer import Encoder, load_tokenizer
 from pruning_vs_scratch.data.tokens import INDEX, TokenArray, TokenStore
@@ -14,9 +14,6 @@ from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.pruning.request import USUAL_LENGTH, USUAL_SEQUENCES, CalibratedRequest
 from pruning_vs_scratch.study import ModelShape
-
-NO_PLAIN_TEXT = (".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".gz", ".zst", ".xz", ".bz2", ".zip", ".tar")
-"""Suffixes of files that are not prose. JSON in particular would otherwise be read silently with its markup."""
 
 
 def calibration_windows(request: CalibratedRequest, shape: ModelShape, positions: int) -> Windows:
@@ -94,15 +91,7 @@ def _tokenised(files: Sequence[Path], tokenizer_folder: Path, threads: int | Non
             texts = (document.text for document in read_lines(file))
             pieces += [np.asarray(ids, dtype=np.int64) for ids in encoder.encode(texts)]
             continue
-        if file.name.lower().endswith(NO_PLAIN_TEXT):
-            raise UserError(
-                f"--calibration {file} is not plain text: give text, or one document per line under the key text "
-                f"({', '.join(LINE_KINDS)})"
-            )
-        try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"cannot read {file} as text: {error}") from error
+        text = read_plain_text(file, "--calibration")
         pieces.append(np.asarray(tokenizer.encode(text).ids, dtype=np.int64))
     if not pieces:
         raise UserError(f"{', '.join(map(str, files))} hold no text")
