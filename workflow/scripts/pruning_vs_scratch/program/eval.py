@@ -1,6 +1,7 @@
-"""Score checkpoints of your own: loss on text of yours, accuracy on lm-eval tasks whose data sets are frozen.
+"""Score checkpoints of your own: loss on your text, accuracy on lm-eval tasks whose data sets were saved locally.
 
-Checkpoints of one call share a tokenizer. OUT holds the loss of each window and the score of each item.
+Checkpoints of one call share a tokenizer. A row per checkpoint is printed; OUT holds the loss of each window and the
+score of each item.
 """
 
 import argparse

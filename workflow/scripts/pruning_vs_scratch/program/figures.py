@@ -1,4 +1,4 @@
-"""Make the tables, claims and figures of archives again from their records, and compare them with the archived ones.
+"""Redraw the tables, claims and figures of archives from their records, and compare them with the archived copies.
 
 Needs neither torch nor a model. The files go to figures/redrawn/STUDY.
 """
@@ -21,7 +21,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="a .tar.zst that pvs archive wrote, or the folder it was unpacked to (default: all of figures/reference)",
     )  # fmt: skip
     parser.add_argument(
-        "--figure", nargs="+", choices=sorted(FIGURES), help="draw only these (default: those of the study)"
+        "--figure",
+        nargs="+",
+        choices=sorted(FIGURES),
+        metavar="FIGURE",
+        help=f"draw only these (default: those of the study): {', '.join(FIGURES)}",
     )
     parser.add_argument("--methods", nargs="+", default=(), metavar="METHOD", help="show only these (default: all)")
     add_look(parser)

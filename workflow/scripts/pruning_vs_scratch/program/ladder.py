@@ -17,13 +17,22 @@ EXAMPLES = """  pvs ladder --hours 24 --gpus 8 --device h100
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("--params", metavar="N", help="the rung nearest to this many parameters, such as 45M or 1.1B")
-    parser.add_argument("--gpus", type=positive_integer, default=8, help="devices; CPU cores for cpu (default: 8)")
-    parser.add_argument("--device", default="h100", help="device of the throughput table (default: h100)")
+    parser.add_argument(
+        "--gpus",
+        "--devices",
+        type=positive_integer,
+        default=8,
+        metavar="N",
+        help="how many; cores for cpu (default: 8)",
+    )
+    parser.add_argument(
+        "--device", default="h100", help="device to plan for: a100, cpu, h100, or one of your own (default: h100)"
+    )
     parser.add_argument("--hours", type=positive_number, help="mark what fits, and recommend the largest")
     matrix = parser.add_mutually_exclusive_group()
     matrix.add_argument(
         "--core", action="store_const", const="core", dest="matrix",
-        help="only the smallest matrix that decides all claims (default: both)",
+        help="only the smallest matrix that decides all claims (without --core or --full: both)",
     )  # fmt: skip
     matrix.add_argument("--full", action="store_const", const="full", dest="matrix", help="only the paper's matrix")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the rung as config/NAME.yaml")

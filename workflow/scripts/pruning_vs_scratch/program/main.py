@@ -11,17 +11,17 @@ from pruning_vs_scratch import cli
 
 VERBS = {
     "run": "run a study, with progress and the time left",
-    "status": "say how far a study is",
+    "status": "show the progress of a study",
     "plan": "say what a study would cost, without running it",
     "ladder": "say which studies of the paper's proportions fit your hours, and write one",
     "check": "check a study's configuration, and whether a cluster can run it",
     "report": "make the report of a finished study",
-    "figures": "make tables, claims and figures of archived studies again",
+    "figures": "redraw tables, claims and figures of archived studies",
     "compare": "draw studies of several sizes side by side",
     "recommend": "prune or train from scratch? Answer for a budget and a ratio",
     "archive": "write a finished study as one file",
     "verify": "check every file of a finished study against its hash",
-    "rates": "take the speeds that a finished study measured into your throughput table",
+    "rates": "add the speeds that a finished study measured to your throughput table",
     "prune": "prune a checkpoint of your own",
     "eval": "score checkpoints of your own",
     "export": "export a finished run as a folder for the Hugging Face hub",
@@ -52,8 +52,8 @@ def program(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pvs",
         description="Small LLMs: prune a large model, or train a small one from scratch?",
-        epilog="pvs VERB --help has options and examples. A STUDY is named by its name (mini: config/mini.yaml), by "
-        "its file, or by several of them, each over the ones before; none is the demo.",
+        epilog="pvs VERB --help has options and examples. STUDY is a name (mini means config/mini.yaml) or a YAML "
+        "file. Of several, later ones override earlier ones. Without one, it is the demo.",
     )
     shtab.add_argument_to(parser, "--print-completion", help="print a script that completes verbs and options")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")

@@ -17,9 +17,12 @@ EXAMPLES = """  pvs plan --devices 2               the demo, on two cores of thi
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     add_study(parser)
-    parser.add_argument("--device", help="device of the throughput table (default: cluster.device of the study)")
     parser.add_argument(
-        "--devices", type=positive_integer, help="how many there are, CPU cores for cpu (default: cluster.devices)"
+        "--device",
+        help="device to plan for: a100, cpu, h100, or one of your own (default: cluster.device of the study)",
+    )
+    parser.add_argument(
+        "--devices", type=positive_integer, metavar="N", help="how many; cores for cpu (default: cluster.devices)"
     )
     add_throughput(parser)
 
@@ -27,8 +30,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def add_throughput(parser: argparse.ArgumentParser) -> None:
     """Add the option that names throughput tables."""
     parser.add_argument(
-        "--throughput", type=Path, nargs="+", default=[USER, SHIPPED],
-        help=f"throughput tables, the first that has a row counts (default: {USER} {SHIPPED})",
+        "--throughput", type=Path, nargs="+", default=[USER, SHIPPED], metavar="FILE",
+        help=f"throughput tables; the first with a matching row is used (default: {USER} {SHIPPED})",
     )  # fmt: skip
 
 

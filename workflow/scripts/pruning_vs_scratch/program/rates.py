@@ -1,4 +1,4 @@
-"""Take the speeds that a finished study measured into your own throughput table, by which later studies are planned."""
+"""Add the speeds that a finished study measured to your own throughput table, which ``pvs plan`` then uses."""
 
 import argparse
 import sys

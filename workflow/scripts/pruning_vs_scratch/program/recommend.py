@@ -1,4 +1,4 @@
-"""Prune or train from scratch? Answers for a budget and a ratio from a finished study, with how far they reach."""
+"""Prune or train from scratch? Answers for a budget and a ratio from a finished study, and how far they reach."""
 
 import argparse
 import sys
@@ -15,10 +15,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     add_study(parser)
     parser.add_argument(
-        "--tokens", type=token_count, required=True, help="tokens of training that you can spend, such as 131072 or 50B"
+        "--tokens",
+        type=token_count,
+        required=True,
+        metavar="N",
+        help="tokens of training that you can spend, such as 131072 or 50B",
     )
-    parser.add_argument("--ratio", type=share, required=True, help="share of the parent that is to go, such as 0.5")
-    parser.add_argument("--parent", type=token_count, help="tokens of your parent (default: the study's parent's)")
+    parser.add_argument(
+        "--ratio",
+        type=share,
+        required=True,
+        metavar="R",
+        help="share of the decoder's parameters to remove, such as 0.5",
+    )
+    parser.add_argument(
+        "--parent",
+        type=token_count,
+        metavar="N",
+        help="tokens that your parent was trained on (default: as in the study)",
+    )
     parser.add_argument(
         "--train-parent", action="store_true", help="the parent is still to be trained: scratch may use its tokens too"
     )

@@ -1,4 +1,4 @@
-"""Say how far a study is: which steps are done, whether a run is at work on it, and about how long is left."""
+"""Show the progress of a study: which steps are done, whether a run is at work, and about how long is left."""
 
 import argparse
 import os
@@ -16,7 +16,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     add_study(parser)
     parser.add_argument(
-        "--cores", type=positive_integer, default=os.cpu_count(), help="cores that the time left is for (default: all)"
+        "--cores",
+        type=positive_integer,
+        default=os.cpu_count(),
+        help="cores to assume for the time left (default: all)",
     )
 
 

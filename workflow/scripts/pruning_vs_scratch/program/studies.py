@@ -12,8 +12,9 @@ from pruning_vs_scratch.study.paths import Paths
 def add_study(parser: argparse.ArgumentParser) -> None:
     """Add the names of a study."""
     parser.add_argument(
-        "study", nargs="*", metavar="STUDY", help=f"name or file; several go over each other (default: {DEFAULT_STUDY})"
-    )
+        "study", nargs="*", metavar="STUDY",
+        help=f"name or YAML file; later ones override earlier ones (default: {DEFAULT_STUDY})",
+    )  # fmt: skip
 
 
 def study_of(names: Sequence[str]) -> Study:

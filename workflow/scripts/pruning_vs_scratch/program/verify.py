@@ -1,4 +1,5 @@
-"""Check every artifact of a finished study against the manifest that its step wrote, and each step against the last.
+"""Check every artifact of a finished study against the manifest that its step wrote, and each
+step's inputs against the outputs of the step before it.
 
 Weights, text and scores are read and hashed whole.
 """
