@@ -55,7 +55,7 @@ def test_a_dead_process_ends_those_of_the_other_node(cluster: Cluster, local: Pa
     log = (folder / f"results/smoke/logs/train/{run}.log").read_text()
     errors = [line for line in log.splitlines() if line.startswith("error: ")]
     assert errors == ["error: process 1 was killed by SIGKILL; the run's last saved state is kept, and the same "
-                      "command goes on"]  # fmt: skip
+                      "command resumes"]  # fmt: skip
     assert "Traceback" not in log
     shown = study.log.read_text()
     assert errors[0] in shown

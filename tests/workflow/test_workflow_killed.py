@@ -43,7 +43,7 @@ def test_a_study_that_is_killed_in_every_way_goes_on_to_the_same_results(
     child.kill()
     printed, said = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "an earlier run was killed; going on where it stopped" in printed
+    assert "an earlier run was killed; this one resumes where it stopped" in printed
     assert "Snakemake was killed by signal 9 (SIGKILL)" in said
     assert "Traceback" not in said
     assert abandoned_jobs(folder) == []
@@ -60,7 +60,7 @@ def test_a_study_that_is_killed_in_every_way_goes_on_to_the_same_results(
     assert list((folder / ".snakemake/locks").iterdir())
     again = run_study(folder)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "an earlier run was killed; going on where it stopped" in again.stdout
+    assert "an earlier run was killed; this one resumes where it stopped" in again.stdout
     assert results_of(folder) == results_of(finished[0])
 
 

@@ -64,7 +64,7 @@ def test_processes_that_are_stopped_or_killed_leave_one_message_and_go_on(prepar
     assert killed.returncode == 1
     errors = [line for line in log.splitlines() if line.startswith("error: ")]
     assert errors == ["error: process 1 was killed by SIGKILL; the run's last saved state is kept, and the same "
-                      "command goes on"]  # fmt: skip
+                      "command resumes"]  # fmt: skip
     assert "Traceback" not in log
 
     subprocess.run(command, check=True, capture_output=True)

@@ -165,7 +165,7 @@ def test_a_dry_run_says_what_a_step_would_take_and_writes_nothing(prepared: Path
     found = subprocess.run([*command, "--processes=4"], check=True, capture_output=True, text=True).stdout
     memory, step = found.splitlines()
     assert re.fullmatch(
-        r"run a-run: expects 0\.0 of 80 GB on each device \(state .*\), no block run again; 0\.0 GB counted.*", memory
+        r"run a-run: expects 0\.0 of 80 GB on each device \(state .*\), no block recomputed; 0\.0 GB counted.*", memory
     )
     assert re.match(r"a step of 1 micro-batches takes at least \S+ s, which is 0% of the peak \(matrix products", step)
     assert list(tmp_path.iterdir()) == []
