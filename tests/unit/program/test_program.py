@@ -165,7 +165,19 @@ def test_the_loss_on_a_text_is_that_of_its_windows(checkpoints: tuple[Path, Path
         assert shown is not None, done.stdout
         assert float(shown[1]) == pytest.approx(expected, abs=1e-3)
     assert {file.name for file in (tmp_path / "scores").iterdir()} == {"losses.parquet", "items.parquet"}
-    assert not (tmp_path / "scores.work").exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_folder_of_other_files_is_not_replaced(checkpoints: tuple[Path, Path], tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("years of work")
+    taken = pvs(REPOSITORY, "eval", checkpoints[0], "--text", text, "--out", tmp_path / "mine")
+    assert taken.stderr == "error: --out mine exists and is not an evaluation; choose another folder, or delete it\n"
+    around = pvs(REPOSITORY, "eval", checkpoints[0], "--text", text, "--out", tmp_path)
+    assert "which this command reads; choose another folder" in around.stderr
+    assert (tmp_path / "mine/thesis.txt").read_text() == "years of work"
+    assert text.exists()
 
 
 def test_nothing_to_score_on_and_other_tokenizers_are_refused(checkpoints: tuple[Path, Path], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,21 @@ def atomic_directory(path: Path) -> Iterator[Path]:
                 _flush_to_disk(path.parent)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_replaceable(out: Path, marker: str, what: str, inputs: Iterable[Path]) -> None:
+    """Refuse a folder to write that holds something other than what an earlier call wrote there.
+
+    ``marker`` is a file that every ``what`` has.
+
+    Raises:
+        UserError: the folder holds one of the inputs, or exists and is not empty and has no marker.
+    """
+    for path in inputs:
+        if path.resolve().is_relative_to(out.resolve()):
+            raise UserError(f"--out {out.name} holds {path}, which this command reads; choose another folder")
+    if out.exists() and not (out / marker).exists() and any(out.iterdir()):
+        raise UserError(f"--out {out.name} exists and is not {what}; choose another folder, or delete it")
 
 
 def _remove_abandoned(path: Path) -> None:

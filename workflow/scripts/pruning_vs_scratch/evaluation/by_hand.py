@@ -17,11 +17,13 @@ from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.evaluation.request import EvaluationRequest
 from pruning_vs_scratch.evaluation.step import evaluate
-from pruning_vs_scratch.files import TOKENIZER_FILE, sha256_of_file
+from pruning_vs_scratch.files import TOKENIZER_FILE, require_replaceable, sha256_of_file
 from pruning_vs_scratch.study.evaluation import CorpusRequest, TaskRequest
 from pruning_vs_scratch.tables.items import mean_accuracy
 
 SHARD_TOKENS = 1 << 24
+SCORES_FILE = "losses.parquet"
+"""A file that every evaluation writes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +46,17 @@ class OwnEvaluation:
         """Score all checkpoints; a row per checkpoint, with its loss in nats per token and its accuracies.
 
         Raises:
-            UserError: nothing is asked, the tokenizers differ, or a file cannot be read.
+            UserError: nothing is asked, the tokenizers differ, a file cannot be read, or ``out`` holds other files.
         """
         if not self.text and not self.tasks:
             raise UserError("say what to score on: --text, --task, or both")
         names = [folder.resolve().name for folder in self.checkpoints]
         if len(set(names)) < len(names):
             raise UserError(f"two checkpoints have one name ({', '.join(names)}): rename a folder, or score them apart")
-        work = self.out.parent / f"{self.out.name}.work"
+        inputs = (*self.checkpoints, *self.text, *(path for _, path in self.tasks))
+        require_replaceable(self.out, SCORES_FILE, "an evaluation", inputs)
+        # Hidden, so that no folder of the user's has its name: it is removed at the end.
+        work = self.out.parent / f".{self.out.name}.eval"
         corpora = {"text": self._windows(work / "tokens" / "text")} if self.text else {}
         evaluate(
             EvaluationRequest(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pruning_vs_scratch.config.precision import WantedPrecision
 from pruning_vs_scratch.config.pruning import USUAL_PRECISION
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.files import PRUNING_FILE
+from pruning_vs_scratch.files import PRUNING_FILE, require_replaceable
 
 USUAL_SEQUENCES = 128
 USUAL_LENGTH = 2048
@@ -149,10 +149,4 @@ class PruningRequest(CalibratedRequest):
         Raises:
             UserError: names the folder.
         """
-        for path in self.inputs.values():
-            if path.resolve().is_relative_to(self.out):
-                raise UserError(f"--out {self.out.name} holds {path}, which this command reads; choose another folder")
-        if self.out.exists() and not (self.out / PRUNING_FILE).exists() and any(self.out.iterdir()):
-            raise UserError(
-                f"--out {self.out.name} exists and is not a pruned checkpoint; choose another folder, or delete it"
-            )
+        require_replaceable(self.out, PRUNING_FILE, "a pruned checkpoint", self.inputs.values())
