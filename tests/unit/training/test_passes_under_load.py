@@ -17,8 +17,8 @@ from pruning_vs_scratch.config.training import DistillationConfig
 from pruning_vs_scratch.training import loop, passes
 from training_world import half_mask, make_trainer, random_store, weights
 
-REPETITIONS = 6
-"""Of each of the seven kinds of runs: 42 in all."""
+REPETITIONS = 15
+"""Of each of the seven kinds of runs: 105 in all."""
 BUSY_PROCESSES = 3
 
 
