@@ -289,7 +289,7 @@ def test_the_text_says_how_far_it_reaches(tmp_path: Path) -> None:
     text = recommendation(
         found, 4 * BUDGETS[-1], 0.6, study="demo", studied_parent=PARENT_TOKENS, parent=2 * PARENT_TOKENS, is_there=True
     )
-    assert "outside the range that was run by a factor of up to 4. There is no advice beyond a factor of 2." in text
+    assert "up to 4 times outside the range that was run. Beyond 2 times there is no advice." in text
     assert "Ratio 0.6 was not run for every method; the nearest were 0.5, 0.75" in text
     assert "The study's parent was trained on 0.5 times the tokens of yours." in text
     assert len([row for row in text.splitlines() if " not determined " in row]) == len(found)

@@ -16,12 +16,12 @@ log = logging.getLogger(__name__)
 
 
 class Count:
-    """Counts to ``total`` while entered; ``task`` says what is done."""
+    """Counts blocks to ``total`` while entered; ``task`` says what is done."""
 
-    def __init__(self, task: str, total: int, unit: str = "block") -> None:
-        self._task, self._total, self._unit = task, total, unit
+    def __init__(self, task: str, total: int) -> None:
+        self._task, self._total = task, total
         self._done = 0
-        self._bar = tqdm(total=total, desc=task, unit=unit) if sys.stderr.isatty() else None
+        self._bar = tqdm(total=total, desc=task, unit="block") if sys.stderr.isatty() else None
         self._said = time.monotonic()
 
     def __enter__(self) -> "Count":
@@ -40,7 +40,7 @@ class Count:
             self._bar.update()
         elif time.monotonic() - self._said >= SECONDS_BETWEEN_LINES:
             self._said = time.monotonic()
-            log.info("%s: %d of %d %ss", self._task, self._done, self._total, self._unit)
+            log.info("%s: %d of %d blocks", self._task, self._done, self._total)
 
 
 def counted(items: Sequence[T], task: str) -> Iterator[T]:

@@ -49,7 +49,7 @@ def study_files(names: Sequence[str], folder: Path = Path("config")) -> list[Pat
     """The files of a study: the default study's, then the named overlays, by file or as NAME.yaml.
 
     Raises:
-        UserError: there is no such study; lists the existing ones.
+        UserError: a study does not exist; the message lists those that do.
     """
     base = folder / "config.yaml"
     if not base.exists():

@@ -1,4 +1,4 @@
-"""Numbers, intervals and counts in words, for the sentences above figures."""
+"""Numbers, intervals and counts in words, for the sentences above figures and on the report."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,7 @@ def intervals(rows: pd.DataFrame, value: str = "gap") -> list[Interval]:
 
 
 def mean(rows: pd.DataFrame, value: str = "gap") -> Interval:
-    """The mean value, with an interval that is no narrower than that of the mean: the means of the ends."""
+    """The mean value and the mean ends of its intervals, which are at least as far apart as those of the mean."""
     return Interval(*(float(rows[column].mean(skipna=False)) for column in (value, "low", "high")))
 
 
@@ -72,10 +72,10 @@ def tally(found: Sequence[Interval], noun: str = " comparisons") -> str:
     return f"pruned leads in {pruned or 'none'} of {count}{noun}, scratch in {scratch or 'none'}"
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Iterable[str], conjunction: str = "and") -> str:
     """'depth, width and sparse'."""
     *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
+    return f"{', '.join(others)} {conjunction} {last}" if others else last
 
 
 def named(names: Sequence[str], many: str) -> str:
@@ -83,9 +83,14 @@ def named(names: Sequence[str], many: str) -> str:
     return listed(names) if len(names) <= MOST_NAMES and len(set(names)) == len(names) else many
 
 
+def inflected(noun: str, count: int) -> str:
+    """'seed' of one, 'seeds' of more."""
+    return noun if count == 1 else f"{noun}s"
+
+
 def plural(count: int, noun: str) -> str:
     """'1 seed', '2 seeds'."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return f"{count} {inflected(noun, count)}"
 
 
 def capital(sentence: str) -> str:

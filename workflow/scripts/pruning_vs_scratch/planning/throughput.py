@@ -95,7 +95,7 @@ class ThroughputTable:
             return f"{text}: {hint} with rates: {', '.join(sorted(devices))}"
         rows = [rate for rate in self.rates if (rate.device, rate.work) == (device, work)]
         has = ", ".join(_span(rate) for rate in rows) or "nothing of this work"
-        return f"{text}; for this device it has: {has}. Add a row, or measure: pvs rates STUDY --device DEVICE"
+        return f"{text}; rates for this device: {has}. Add a row, or measure: pvs rates STUDY --device DEVICE"
 
 
 def _span(rate: Rate) -> str:

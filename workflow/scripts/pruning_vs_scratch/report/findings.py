@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from pruning_vs_scratch.figures.words import plural
 from pruning_vs_scratch.report.grids import Grid, comparisons_grid
 from pruning_vs_scratch.tables.claims import Verdict
 from pruning_vs_scratch.tables.claims_text import falsification_text, range_of_effects, sentence
@@ -88,7 +89,7 @@ def _found(claim: dict[str, Any]) -> str:
     decisions = [row["decision"] for row in claim["comparisons"]]
     if not decisions:
         return sentence(claim["reason"])
-    text = f"{FOUND[claim['id']]} in {decisions.count('as claimed')} of {_counted(len(decisions), 'comparison')}"
+    text = f"{FOUND[claim['id']]} in {decisions.count('as claimed')} of {plural(len(decisions), 'comparison')}"
     if against := decisions.count("against"):
         text += f"; {against} {'contradicts' if against == 1 else 'contradict'} this"
     if undecided := decisions.count("open"):
@@ -96,10 +97,6 @@ def _found(claim: dict[str, Any]) -> str:
     if absent := sum(not row["premise"] for row in claim["comparisons"]):
         text += f"; in {absent} there is no advantage to begin with"
     return sentence(text)
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _with_interval(claim: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from pruning_vs_scratch.figures.words import inflected, listed
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.gaps import series_label
 from pruning_vs_scratch.tables.published.stored import Stored
@@ -19,13 +20,15 @@ def setting(stored: Stored) -> tuple[str, str]:
     budgets = f"Both sides of a pair read {_tokens(pairs['budget'], 'or')} tokens"
     if count := full["tokens_seen"].nunique():
         is_or_are = "is" if count == 1 else "are"
-        budgets += f"; the full {_plural('budget', count)} of scratch {is_or_are} {_tokens(full['tokens_seen'])} tokens"
+        budgets += (
+            f"; the full {inflected('budget', count)} of scratch {is_or_are} {_tokens(full['tokens_seen'])} tokens"
+        )
     seeds = sorted(runs["seed"].unique())
     return (
         f"The parent{_size(stored)} {trained}. It is pruned by "
-        f"{_listed(map(series_label, series['method'], series['pattern']))} at "
-        f"{_plural('ratio', pairs['ratio'].nunique())} {_listed(f'{x:g}' for x in sorted(pairs['ratio'].unique()))}.",
-        f"{budgets}. {_plural('Seed', len(seeds))}: {_listed(map(str, seeds))}. Losses are in nats per token on the "
+        f"{listed(map(series_label, series['method'], series['pattern']))} at "
+        f"{inflected('ratio', pairs['ratio'].nunique())} {listed(f'{x:g}' for x in sorted(pairs['ratio'].unique()))}.",
+        f"{budgets}. {inflected('Seed', len(seeds))}: {listed(map(str, seeds))}. Losses are in nats per token on the "
         f"corpus {stored.claims['dataset']}.",
     )
 
@@ -40,14 +43,5 @@ def _size(stored: Stored) -> str:
     return f" of {f'{count:,}' if count < 10**6 else token_label(count)} parameters"
 
 
-def _tokens(counts: Iterable[float], last: str = "and") -> str:
-    return _listed((token_label(int(count)) for count in sorted(set(counts))), last)
-
-
-def _listed(words: Iterable[str], last: str = "and") -> str:
-    *others, final = words
-    return f"{', '.join(others)} {last} {final}" if others else final
-
-
-def _plural(word: str, count: int) -> str:
-    return word if count == 1 else f"{word}s"
+def _tokens(counts: Iterable[float], conjunction: str = "and") -> str:
+    return listed((token_label(int(count)) for count in sorted(set(counts))), conjunction)

@@ -197,8 +197,8 @@ def _reach(found: Sequence[Answer], ratio: float, parents: str | None) -> Iterat
     """
     beyond = max(answer.beyond for answer in found)
     if beyond > 1:
-        far = f" There is no advice beyond a factor of {FAR:g}." if beyond > FAR else ""
-        yield f"The budget is outside the range that was run by a factor of up to {beyond:.3g}.{far}"
+        far = f" Beyond {FAR:g} times there is no advice." if beyond > FAR else ""
+        yield f"The budget is up to {beyond:.3g} times outside the range that was run.{far}"
     if parents is None:
         yield "The training tokens of the study's parent are unknown, so it cannot be compared with yours."
     elif parents != "1":

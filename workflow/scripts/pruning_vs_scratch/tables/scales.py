@@ -60,7 +60,7 @@ def sorted_scales(scales: Sequence[Scale]) -> list[Scale]:
     """The studies by size.
 
     Raises:
-        UserError: a study stands twice.
+        UserError: a study is listed twice.
     """
     first: dict[str, Scale] = {}
     for scale in scales:
