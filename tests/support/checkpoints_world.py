@@ -23,8 +23,8 @@ from models import SHAPE, randomised
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.data.tokenizer import save_tokenizer, train_bpe
 from pruning_vs_scratch.files import write_json
-from pruning_vs_scratch.models.checkpoint import save_llama
-from pruning_vs_scratch.models.llama import llama_config
+from pruning_vs_scratch.models.checkpoint import save_model
+from pruning_vs_scratch.models.decoder import config_of
 
 VOCABULARY = 260
 POSITIONS = 512
@@ -37,7 +37,7 @@ TEXT = "the cat sat on the mat and that is that"
 
 def published_llama(scaled: bool = False) -> LlamaForCausalLM:
     """A random Llama with room for 512 positions, and the rotary scaling of Llama 3.1 if asked."""
-    config = llama_config(PUBLISHED, POSITIONS)
+    config = config_of(PUBLISHED, POSITIONS)
     if scaled:
         config.rope_parameters = config.rope_parameters | ROPE | {"original_max_position_embeddings": 64}
     return randomised(LlamaForCausalLM(config))
@@ -47,7 +47,7 @@ def write_published(folder: Path, model: Any = None, dtype: torch.dtype = torch.
     """A checkpoint with its tokenizer, as published: by default in bf16."""
     folder.mkdir(parents=True)
     save_tokenizer(train_bpe([TEXT] * 3, VOCABULARY), folder / "made")
-    save_llama((model or published_llama()).to(dtype), folder, folder / "made")
+    save_model((model or published_llama()).to(dtype), folder, folder / "made")
     for file in (folder / "made").iterdir():
         file.unlink()
     (folder / "made").rmdir()

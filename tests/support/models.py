@@ -11,7 +11,7 @@ import torch
 from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedModel
 
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.llama import BLOCK_PREFIX, llama_config, shape_of, with_shape
+from pruning_vs_scratch.models.decoder import BLOCK_PREFIX, config_of, shape_of, with_shape
 from pruning_vs_scratch.models.tensors import HeldTensors
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
 from pruning_vs_scratch.pruning.catalogue import facts_of, implementation_of, methods
@@ -65,12 +65,12 @@ AMPLE = 1 << 30
 
 def tiny_llama(seed: int = 0, **changes: Any) -> LlamaForCausalLM:
     """A random Llama of ``SHAPE`` with some changes; no weight, norm or bias is at a neutral value."""
-    return randomised(LlamaForCausalLM(llama_config(replace(SHAPE, **changes), positions=64)), seed)
+    return randomised(LlamaForCausalLM(config_of(replace(SHAPE, **changes), positions=64)), seed)
 
 
 def tiny_mistral(sliding_window: int | None = 4, **changes: Any) -> MistralForCausalLM:
     """A random Mistral of ``SHAPE`` with some changes, that looks back a few tokens only."""
-    values = llama_config(replace(SHAPE, **changes), positions=64).to_dict()
+    values = config_of(replace(SHAPE, **changes), positions=64).to_dict()
     names = (
         "vocab_size", "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads",
         "num_key_value_heads", "head_dim", "tie_word_embeddings", "rope_parameters", "rms_norm_eps", "dtype",

@@ -20,7 +20,7 @@ from pruning_vs_scratch.data.tokenizer import save_tokenizer, train_bpe
 from pruning_vs_scratch.data.tokens import write_tokens
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import sha256_of_file, write_json
-from pruning_vs_scratch.models.checkpoint import save_llama
+from pruning_vs_scratch.models.checkpoint import save_model
 from pruning_vs_scratch.study import Target
 
 SCRIPTS = REPOSITORY / "workflow" / "scripts"
@@ -51,7 +51,7 @@ class World:
     def save(self, model: Any) -> None:
         """Make a model the parent."""
         self.model.mkdir(exist_ok=True)
-        save_llama(model, self.model, self.tokenizer)
+        save_model(model, self.model, self.tokenizer)
 
     def write_calibration(self, tokens: int, vocab_size: int = VOCABULARY) -> None:
         """Write random token shards."""

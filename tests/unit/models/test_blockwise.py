@@ -14,8 +14,8 @@ from models import VARIANTS, blockwise, held, logits_of, same_tensors, tiny_llam
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import write_json
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.checkpoint import load_llama
-from pruning_vs_scratch.models.llama import weight_shapes
+from pruning_vs_scratch.models.checkpoint import load_model
+from pruning_vs_scratch.models.decoder import weight_shapes
 from pruning_vs_scratch.models.tensors import INDEX_FILE, SINGLE_FILE, CheckpointTensors, CheckpointWriter, HeldTensors
 
 CPU = torch.device("cpu")
@@ -164,7 +164,7 @@ def test_a_quantised_checkpoint_is_refused(tmp_path: Path) -> None:
 
 readers = pytest.mark.parametrize(
     "read",
-    [load_llama, partial(BlockwiseModel.open, device=CPU), partial(BlockwiseModel.open, device=CPU, low_memory=True)],
+    [load_model, partial(BlockwiseModel.open, device=CPU), partial(BlockwiseModel.open, device=CPU, low_memory=True)],
     ids=["whole", "in memory", "low memory"],
 )
 
@@ -196,7 +196,7 @@ def test_a_tied_checkpoint_may_hold_its_embedding_twice(read: Any, tmp_path: Pat
     name, folder = "model.embed_tokens.weight", saved(tiny_llama(), tmp_path / "model")
     rewritten(folder, lambda weights: weights.update({"lm_head.weight": weights[name].clone()}))
     read(folder)
-    model: Any = load_llama(folder)
+    model: Any = load_model(folder)
     assert model.lm_head.weight is model.model.embed_tokens.weight
 
 

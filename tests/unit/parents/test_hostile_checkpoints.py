@@ -19,14 +19,14 @@ from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.data.tokenizer import load_transformers_tokenizer, separator_of, take_tokenizer
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.checkpoint import load_llama
+from pruning_vs_scratch.models.checkpoint import load_model
 from pruning_vs_scratch.parents.files import refuse_remote_code, shards_of
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 WEIGHTS, SHARD, INDEX = "model.safetensors", "model-00001-of-00001.safetensors", "model.safetensors.index.json"
 OTHER_FORMS = ["[]", "null", "3", '"text"', "{", "[" * 10_000]
 LOADERS: list[Callable[[Path], Any]] = [
-    load_llama,
+    load_model,
     lambda folder: BlockwiseModel.open(folder, torch.device("cpu")).block_tensors(0),
 ]
 

@@ -147,7 +147,7 @@ def checkpoints(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_the_loss_on_a_text_is_that_of_its_windows(checkpoints: tuple[Path, Path], tmp_path: Path) -> None:
     from pruning_vs_scratch.data.tokenizer import SEPARATOR, load_tokenizer
-    from pruning_vs_scratch.models.checkpoint import load_llama
+    from pruning_vs_scratch.models.checkpoint import load_model
 
     done = pvs(
         REPOSITORY, "eval", *checkpoints, "--text", tmp_path / "text.txt", "--sequence-length", "16",
@@ -159,7 +159,7 @@ def test_the_loss_on_a_text_is_that_of_its_windows(checkpoints: tuple[Path, Path
     tokens = [tokenizer.token_to_id(SEPARATOR), *text]
     windows = [tokens[start : start + 17] for start in range(0, len(tokens) - 16, 17)]
     for folder in checkpoints:
-        model = load_llama(folder)
+        model = load_model(folder)
         expected = np.mean([plain_loss(model, window, 16) for window in windows])
         shown = re.search(rf"^{folder.name} +(\S+)$", done.stdout, re.MULTILINE)
         assert shown is not None, done.stdout

@@ -24,7 +24,7 @@ from models import (
     tiny_mistral,
 )
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.models.llama import LINEAR_NAMES
+from pruning_vs_scratch.models.decoder import LINEAR_NAMES
 from pruning_vs_scratch.pruning.calibration import CalibrationStream, observing_inputs, observing_outputs
 
 KINDS: dict[str, Any] = {

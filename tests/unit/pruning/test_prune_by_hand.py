@@ -18,8 +18,8 @@ from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.data.tokenizer import Encoder, load_tokenizer, separator_of
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.models.checkpoint import load_llama
-from pruning_vs_scratch.models.llama import shape_of
+from pruning_vs_scratch.models.checkpoint import load_model
+from pruning_vs_scratch.models.decoder import shape_of
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.masks import read_masks
 from pruning_vs_scratch.pruning.record import cut_like, earlier_step
@@ -37,7 +37,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def pruned_shape(world: World) -> Any:
-    return shape_of(load_llama(world.out).config)
+    return shape_of(load_model(world.out).config)
 
 
 # What is asked for
@@ -188,7 +188,7 @@ def test_windows_are_read_as_they_are(world: World) -> None:
     from pruning_vs_scratch.pruning.methods.shortgpt import method as shortgpt
 
     windows = torch.from_numpy(np.load(world.array))
-    stream = CalibrationStream(blockwise(load_llama(world.model)), windows, 5, 1 << 30, world.folder, whole=True)
+    stream = CalibrationStream(blockwise(load_model(world.model)), windows, 5, 1 << 30, world.folder, whole=True)
     expected = shortgpt.score(stream, [], NoOptions())["block_influence"].tolist()
     assert world.summary()["scores"]["block_influence"] == pytest.approx(expected, abs=1e-6)
 
@@ -263,8 +263,8 @@ def test_a_second_step_remembers_the_first_and_both_can_be_repeated(world: World
     other = tiny_llama(seed=7, vocab_size=VOCABULARY)
     expected = cut_model(cut_model(other, kept[0]), kept[1])
     assert same_tensors(weights_of(cut_like(other, world.out)), weights_of(expected))
-    parent = load_llama(world.folder / "parent")
-    assert same_tensors(weights_of(cut_like(parent, second)), weights_of(load_llama(second)))
+    parent = load_model(world.folder / "parent")
+    assert same_tensors(weights_of(cut_like(parent, second)), weights_of(load_model(second)))
 
 
 def test_a_checkpoint_that_was_not_pruned_cannot_be_cut_like(world: World) -> None:

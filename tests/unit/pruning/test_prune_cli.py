@@ -18,8 +18,8 @@ from pruning_vs_scratch.data.tokenizer import save_tokenizer, train_bpe
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import RECORDS, file_facts, sha256_of_file, sha256_of_path, write_json
 from pruning_vs_scratch.ledger import LedgerRow
-from pruning_vs_scratch.models.checkpoint import load_llama
-from pruning_vs_scratch.models.llama import shape_of
+from pruning_vs_scratch.models.checkpoint import load_model
+from pruning_vs_scratch.models.decoder import shape_of
 from pruning_vs_scratch.pruning.masks import read_masks
 from pruning_vs_scratch.study import Target
 from pruning_world import LENGTH, PARENT, SCRIPTS, SEQUENCES, USER, VOCABULARY, WINDOWS, World, weight_files
@@ -67,15 +67,15 @@ def test_the_checkpoint_is_complete_and_of_the_target_shape(pruned: Callable[[Ca
     written = {file.name for file in world.out.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "pruning.json"} <= written
     assert ("mask.safetensors" in written) == case.is_sparse
-    assert shape_of(load_llama(world.out).config) == case.target(PARENT).shape
+    assert shape_of(load_model(world.out).config) == case.target(PARENT).shape
     assert sha256_of_file(world.out / "tokenizer.json") == sha256_of_file(world.tokenizer / "tokenizer.json")
 
 
 @pytest.mark.parametrize("case", [WANDA, MAGNITUDE], ids=str)
 def test_the_mask_beside_the_weights_is_theirs(pruned: Callable[[Case], World], case: Case) -> None:
     world = pruned(case)
-    masks, weights = read_masks(world.out / "mask.safetensors"), weights_of(load_llama(world.out))
-    parent = weights_of(load_llama(world.model))
+    masks, weights = read_masks(world.out / "mask.safetensors"), weights_of(load_model(world.out))
+    parent = weights_of(load_model(world.model))
     expected = {name: w * masks[name] if name in masks else w for name, w in parent.items()}
     assert same_tensors(weights, expected)
     dropped = sum(int((~mask).sum()) for mask in masks.values())
@@ -105,7 +105,7 @@ def test_pruning_json_says_what_was_chosen_and_by_what(pruned: Callable[[Case], 
 
 def test_the_kept_blocks_in_pruning_json_are_those_of_the_checkpoint(world: World) -> None:
     world.prune(SHORTGPT)
-    parent, pruned = weights_of(load_llama(world.model)), weights_of(load_llama(world.out))
+    parent, pruned = weights_of(load_model(world.model)), weights_of(load_model(world.out))
     for position, block in enumerate(world.summary()["kept"]["blocks"]):
         name = "model.layers.{}.mlp.up_proj.weight"
         assert torch.equal(pruned[name.format(position)], parent[name.format(block)])
@@ -348,9 +348,9 @@ def test_a_checkpoint_that_does_not_read_as_it_was_written_is_never_left(
 
 def test_a_failure_leaves_the_older_output_as_it_was(world: World) -> None:
     world.prune(WANDA)
-    before, logits = sha256_of_path(world.out), logits_of(load_llama(world.out))
+    before, logits = sha256_of_path(world.out), logits_of(load_model(world.out))
     world.write_calibration(LENGTH)
     with pytest.raises(UserError, match="are missing"):
         world.prune(SHORTGPT)
     assert sha256_of_path(world.out) == before
-    assert torch.equal(logits_of(load_llama(world.out)), logits)
+    assert torch.equal(logits_of(load_model(world.out)), logits)

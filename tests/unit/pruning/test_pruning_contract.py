@@ -32,7 +32,7 @@ from models import (
 )
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.llama import LINEAR_NAMES, shape_of
+from pruning_vs_scratch.models.decoder import LINEAR_NAMES, shape_of
 from pruning_vs_scratch.models.skeleton import Skeleton
 from pruning_vs_scratch.pruning.catalogue import facts_of, methods
 from pruning_vs_scratch.pruning.masks import read_masks

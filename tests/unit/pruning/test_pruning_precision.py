@@ -15,8 +15,8 @@ from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.models import device as devices
 from pruning_vs_scratch.models.attention import attend
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
+from pruning_vs_scratch.models.decoder import config_of, weight_shapes
 from pruning_vs_scratch.models.device import compute_dtype
-from pruning_vs_scratch.models.llama import llama_config, weight_shapes
 from pruning_vs_scratch.models.skeleton import Skeleton
 from pruning_world import World
 
@@ -111,7 +111,7 @@ def peak_of_a_block(dtype: torch.dtype) -> int:
     shape = replace(
         SHAPE, vocab_size=1024, layers=1, hidden_size=4096, ffn_size=14336, heads=32, kv_heads=8, head_dim=128
     )
-    config = llama_config(shape, positions=8192)
+    config = config_of(shape, positions=8192)
     outside, inside = weight_shapes(config)
     with FakeMemory() as memory, torch.no_grad():
         skeleton = Skeleton(config, {name: torch.empty(size) for name, size in outside.items()}, GPU, dtype)

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from models import SHAPE, VARIANTS, keep_all, logits_of, same_tensors, tiny_llama, tiny_mistral, weights_of
-from pruning_vs_scratch.models.checkpoint import save_llama
-from pruning_vs_scratch.models.llama import shape_of
+from pruning_vs_scratch.models.checkpoint import save_model
+from pruning_vs_scratch.models.decoder import shape_of
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.surgery import cut_model, head_channels, kept_blocks, kept_kv_heads, kept_shape
 
@@ -220,7 +220,7 @@ def test_tied_embeddings_stay_one_tensor_and_are_cut_once(tmp_path: Path) -> Non
     pruned = cut_model(model, WIDTH)
     assert pruned.lm_head.weight is pruned.model.embed_tokens.weight
     assert torch.equal(pruned.lm_head.weight, model.model.embed_tokens.weight[:, HIDDEN])
-    save_llama(pruned, tmp_path, tokenizer=tmp_path)
+    save_model(pruned, tmp_path, tokenizer=tmp_path)
     stored = load_file(tmp_path / "model.safetensors")
     assert "model.embed_tokens.weight" in stored
     assert "lm_head.weight" not in stored
@@ -333,7 +333,7 @@ def test_the_model_that_is_cut_is_left_alone(variant: str, training: bool) -> No
 @pytest.mark.parametrize("variant", ["tied", "untied", "biased"])
 def test_an_exported_model_loads_as_a_plain_checkpoint_with_equal_logits(variant: str, tmp_path: Path) -> None:
     pruned = cut_model(tiny_llama(**VARIANTS[variant]), DEPTH_AND_WIDTH)
-    save_llama(pruned, tmp_path, tokenizer=tmp_path)
+    save_model(pruned, tmp_path, tokenizer=tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path, local_files_only=True).eval()
     assert type(loaded) is LlamaForCausalLM
     assert torch.equal(logits_of(loaded), logits_of(pruned))
@@ -343,7 +343,7 @@ def test_an_exported_configuration_keeps_what_pruning_does_not_touch(tmp_path: P
     model = tiny_llama(attention_bias=True, norm_eps=3e-6, rope_theta=500_000.0)
     model.config.update({"eos_token_id": 7, "max_position_embeddings": 321, "attention_dropout": 0.25})
     before = model.config.to_dict()
-    save_llama(cut_model(model, WIDTH), tmp_path, tokenizer=tmp_path)
+    save_model(cut_model(model, WIDTH), tmp_path, tokenizer=tmp_path)
     after = json.loads((tmp_path / "config.json").read_text())
     changed = {"hidden_size": 12, "intermediate_size": 30, "num_attention_heads": 4}
     assert after["head_dim"] == SHAPE.head_dim

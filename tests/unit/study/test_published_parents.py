@@ -20,7 +20,7 @@ from pruning_vs_scratch.data.tokenizer import load_tokenizer, separator_of, take
 from pruning_vs_scratch.data.tokens import TokenStore, token_dtype, write_tokens
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.figures.catalogue import FIGURES
-from pruning_vs_scratch.models.llama import llama_config, random_like, random_llama, shape_of, with_shape
+from pruning_vs_scratch.models.decoder import config_of, random_like, random_model, shape_of, with_shape
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.checkpoints import Acquisition
 from pruning_vs_scratch.study.command_lines import tokenizer_options
@@ -155,8 +155,8 @@ def test_random_weights_like_a_parent_share_its_rotary_scaling_and_positions() -
 
 def test_random_weights_like_our_own_models_are_the_same_weights() -> None:
     shape = TRAINED_SHAPE
-    ours = random_llama(shape, 64, seed=5).state_dict()
-    like = random_like(with_shape(llama_config(shape, 64), shape), shape, seed=5).state_dict()
+    ours = random_model(shape, 64, seed=5).state_dict()
+    like = random_like(with_shape(config_of(shape, 64), shape), shape, seed=5).state_dict()
     assert ours.keys() == like.keys()
     assert all(torch.equal(ours[name], like[name]) for name in ours)
 

@@ -15,7 +15,7 @@ from models import tiny_llama
 from pruning_vs_scratch.config.training import DistillationConfig
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.models.llama import random_llama
+from pruning_vs_scratch.models.decoder import random_model
 from pruning_vs_scratch.study import ModelShape, Study
 from pruning_vs_scratch.study.inputs import starting_point
 from pruning_vs_scratch.training.accounting import training_fields
@@ -34,7 +34,7 @@ KD = {"distillation": DistillationConfig(temperature=2.0, weight=0.7), "window_e
 
 def teacher() -> Any:
     """A model that is larger than the student."""
-    return random_llama(TEACHER, LENGTH, 5)
+    return random_model(TEACHER, LENGTH, 5)
 
 
 def oracle(logits: torch.Tensor, taught: torch.Tensor, targets: torch.Tensor, kd: DistillationConfig) -> torch.Tensor:
@@ -94,7 +94,7 @@ def test_a_step_minimises_it_and_records_both_losses(tmp_path: Path) -> None:
     store, large = random_store(tmp_path), teacher()
     trainer = make_trainer(store, tmp_path / "work", teacher=large, micro_batch_size=2, **KD)
     batch = torch.from_numpy(trainer.task.windows.read(np.arange(8, 12)))
-    student = random_llama(SHAPE, LENGTH, 0)
+    student = random_model(SHAPE, LENGTH, 0)
     logits, taught = (model(input_ids=batch[:, :-1]).logits.flatten(0, 1).detach() for model in (student, large))
     before = {name: tensor.clone() for name, tensor in large.named_parameters()}
     trainer.train_step()

@@ -10,7 +10,7 @@ import torch
 from models import tiny_llama
 from pruning_vs_scratch.data.tokens import TokenStore, write_tokens
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.models.checkpoint import load_llama
+from pruning_vs_scratch.models.checkpoint import load_model
 from pruning_vs_scratch.training.export import write_checkpoint
 from pruning_vs_scratch.training.float8 import use_float8
 from training_world import ALONE, make_trainer, random_store, untimed_metrics
@@ -56,9 +56,9 @@ def test_what_was_trained_is_a_plain_checkpoint(tmp_path: Path) -> None:
     trainer = make_trainer(random_store(tmp_path), tmp_path / "work", precision="bf16", float8=True)
     trainer.train_step()
     (tmp_path / "model").mkdir()
-    write_checkpoint(trainer.llama, tmp_path / "model", ALONE)
-    loaded = dict(load_llama(tmp_path / "model").named_parameters())
-    assert all(torch.equal(loaded[name], value) for name, value in trainer.llama.named_parameters())
+    write_checkpoint(trainer.decoder, tmp_path / "model", ALONE)
+    loaded = dict(load_model(tmp_path / "model").named_parameters())
+    assert all(torch.equal(loaded[name], value) for name, value in trainer.decoder.named_parameters())
 
 
 def test_it_needs_bf16(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from models import (
     tiny_mistral,
 )
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.llama import shape_of
+from pruning_vs_scratch.models.decoder import shape_of
 from pruning_vs_scratch.pruning.depth_losses import losses
 from pruning_vs_scratch.pruning.methods.minitron_depth import method as minitron_depth
 from pruning_vs_scratch.pruning.methods.minitron_depth.facts import MinitronDepthOptions, candidates_of

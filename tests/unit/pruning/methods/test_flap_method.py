@@ -24,8 +24,8 @@ from models import (
     tiny_mistral,
 )
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.models.checkpoint import load_llama
-from pruning_vs_scratch.models.llama import random_llama, shape_of
+from pruning_vs_scratch.models.checkpoint import load_model
+from pruning_vs_scratch.models.decoder import random_model, shape_of
 from pruning_vs_scratch.models.portable import read_config, write_config
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.method import PruningSpec, options_of
@@ -185,10 +185,10 @@ def test_heads_that_do_not_divide_the_hidden_size_are_written_and_read_again(
     pruned.export(tmp_path / "out")
     assert "its heads (5)" in caplog.text
     assert json.loads((tmp_path / "out" / "config.json").read_text())["num_attention_heads"] == 5
-    again = load_llama(tmp_path / "out").eval()
+    again = load_model(tmp_path / "out").eval()
     assert shape_of_model(again) == shape
     assert torch.equal(logits_of(again), logits_of(pruned.model(model)))
-    scratch = random_llama(shape, positions=64, seed=1)
+    scratch = random_model(shape, positions=64, seed=1)
     write_config(scratch.config, tmp_path)
     assert shape_of(read_config(tmp_path)) == shape_of_model(scratch) == shape
     with pytest.raises(Exception, match="not a multiple of the number of attention heads"):
@@ -198,7 +198,7 @@ def test_heads_that_do_not_divide_the_hidden_size_are_written_and_read_again(
 def test_baselines_have_the_same_biases_at_zero() -> None:
     pruned = Case("flap").prune(tiny_llama())
     rewound = cut_model(tiny_llama(seed=7), pruned.kept)
-    scratch = random_llama(pruned.shape, positions=64, seed=3)
+    scratch = random_model(pruned.shape, positions=64, seed=3)
     for model in (rewound, scratch):
         assert shape_of_model(model) == pruned.shape
         biases = {name: tensor for name, tensor in model.named_parameters() if name.endswith(".bias")}
@@ -210,7 +210,7 @@ def test_baselines_have_the_same_biases_at_zero() -> None:
 def test_the_authors_shape_has_the_weights_of_their_checkpoints() -> None:
     shape = ModelShape(128256, 32, 4096, 6528, 32, 8, 128, False, 5e5, 1e-5)
     with torch.device("meta"):
-        model = random_llama(replace(shape, heads=20, kv_heads=5), positions=64, seed=0)
+        model = random_model(replace(shape, heads=20, kv_heads=5), positions=64, seed=0)
     assert sum(weight.numel() for weight in model.parameters()) == 4_456_714_240
 
 

@@ -24,7 +24,7 @@ from models import (
     tiny_mistral,
     weights_of,
 )
-from pruning_vs_scratch.models.llama import LINEAR_NAMES
+from pruning_vs_scratch.models.decoder import LINEAR_NAMES
 from pruning_vs_scratch.pruning.method import PrunedLayer, PruningSpec, SparseMethod
 from pruning_vs_scratch.pruning.methods.magnitude.facts import MagnitudeOptions
 from pruning_vs_scratch.pruning.methods.magnitude.method import magnitude_mask

@@ -12,11 +12,12 @@ import yaml
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
-from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from pruning_vs_scratch.config.hub_tasks import hub_task
 from pruning_vs_scratch.config.strict_yaml import read_yaml
 from pruning_vs_scratch.errors import UserError, nearest
+from pruning_vs_scratch.models.decoder import CausalLM
 from pruning_vs_scratch.plain_names import plainly_named
 from pruning_vs_scratch.study.evaluation import TaskRequest
 from pruning_vs_scratch.tables import load as tables
@@ -37,7 +38,7 @@ class SharedHarness(HFLM):  # type: ignore[misc] # lm_eval has no types
     lm-eval draws few-shot examples item by item, so every process must build the requests of all items.
     """
 
-    def __init__(self, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, batch_size: int, world: World):
+    def __init__(self, model: CausalLM, tokenizer: PreTrainedTokenizerBase, batch_size: int, world: World):
         super().__init__(
             pretrained=model,
             tokenizer=tokenizer,

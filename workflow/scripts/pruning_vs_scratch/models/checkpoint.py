@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from pruning_vs_scratch.data.tokenizer import copy_tokenizer
@@ -19,7 +19,7 @@ from pruning_vs_scratch.files import (
     read_json_object,
 )
 from pruning_vs_scratch.models.config_checks import require_sizes, unreadable
-from pruning_vs_scratch.models.llama import one_block_llama
+from pruning_vs_scratch.models.decoder import CausalLM, one_block_model
 from pruning_vs_scratch.models.portable import read_config, refuse_two_rotations
 from pruning_vs_scratch.models.tensors import CheckpointTensors, stored_dtypes, writing_tensors
 from pruning_vs_scratch.models.weight_files import say_which_weights, weight_entry, weight_map
@@ -32,7 +32,7 @@ SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM")
 """Architectures of one form: grouped-query attention, gated feed-forward, RMSNorm, rotary positions."""
 
 
-def load_llama(folder: Path, device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
+def load_model(folder: Path, device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> CausalLM:
     """Load a checkpoint onto a device; each weight is cast as it is read, and none waits on the host in fp32.
 
     The rotary frequencies stay in fp32 whatever the dtype, as transformers has them.
@@ -62,7 +62,7 @@ def load_llama(folder: Path, device: torch.device = CPU, dtype: torch.dtype = to
         raise UserError(
             f"weights of the checkpoint {folder} have other shapes than its {CONFIG_FILE} says; fetch it again"
         ) from error
-    model: LlamaForCausalLM
+    model: CausalLM
     model, report = loaded
     tied = {OUTPUT} if model.config.tie_word_embeddings else set()
     missing = sorted(set(report["missing_keys"]) - tied)
@@ -123,7 +123,7 @@ def _require_known_settings(folder: Path) -> None:
     """
     config = read_config(folder)
     try:
-        one_block_llama(config)
+        one_block_model(config)
     except Exception as error:  # the library has no class of its own for it
         raise unreadable(folder, error) from error
 
@@ -148,7 +148,7 @@ def _refuse_own_output(folder: Path) -> None:
         )
 
 
-def save_llama(model: LlamaForCausalLM, folder: Path, tokenizer: Path) -> None:
+def save_model(model: CausalLM, folder: Path, tokenizer: Path) -> None:
     """Write a complete checkpoint, tokenizer included, into an existing folder."""
     with writing_tensors(folder):
         model.save_pretrained(folder)

@@ -8,7 +8,7 @@ from torch import nn
 from torch.func import functional_call
 
 from pruning_vs_scratch.models.attention import use_fused_attention
-from pruning_vs_scratch.models.llama import one_block_llama
+from pruning_vs_scratch.models.decoder import one_block_model
 from pruning_vs_scratch.models.tensors import Tensors
 
 
@@ -23,7 +23,7 @@ class Skeleton:
     """
 
     def __init__(self, config: Any, outside: Tensors, device: torch.device, dtype: torch.dtype) -> None:
-        self._model = one_block_llama(config, dtype)
+        self._model = one_block_model(config, dtype)
         self._model.load_state_dict(_converted(outside, dtype), strict=False, assign=True)
         if config.tie_word_embeddings:
             self._model.tie_weights()

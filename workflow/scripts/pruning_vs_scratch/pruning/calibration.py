@@ -16,7 +16,7 @@ from torch import nn
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.llama import LINEAR_NAMES, block_index, block_linear
+from pruning_vs_scratch.models.decoder import LINEAR_NAMES, block_index, block_linear
 from pruning_vs_scratch.pruning.facts import LOSS_TOKENS
 from pruning_vs_scratch.pruning.finished_losses import FinishedLosses
 from pruning_vs_scratch.pruning.placement import Buffers, pinned_bytes

@@ -9,8 +9,8 @@ import torch
 
 from pruning_vs_scratch.files import MASK_FILE
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.checkpoint import load_llama
-from pruning_vs_scratch.models.llama import BLOCK_PREFIX, with_shape
+from pruning_vs_scratch.models.checkpoint import load_model
+from pruning_vs_scratch.models.decoder import BLOCK_PREFIX, with_shape
 from pruning_vs_scratch.models.portable import write_config
 from pruning_vs_scratch.models.skeleton import Skeleton
 from pruning_vs_scratch.models.tensors import CheckpointWriter, Tensors
@@ -91,7 +91,7 @@ def _reloaded_logits(folder: Path, tokens: torch.Tensor, *, low_memory: bool) ->
     """Logits of a written checkpoint: by transformers alone, or block by block where memory is short."""
     if not low_memory:
         with torch.no_grad():
-            found: torch.Tensor = load_llama(folder).eval()(input_ids=tokens, use_cache=False).logits
+            found: torch.Tensor = load_model(folder).eval()(input_ids=tokens, use_cache=False).logits
             return found
     written = BlockwiseModel.open(folder, torch.device("cpu"), low_memory=True)
     probe = Probe(written.config, written.outside)

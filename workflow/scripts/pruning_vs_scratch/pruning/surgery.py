@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from transformers import LlamaForCausalLM
 
-from pruning_vs_scratch.models.llama import BLOCK_PREFIX, LINEARS_WITH_BIAS, shape_of, with_shape
+from pruning_vs_scratch.models.decoder import BLOCK_PREFIX, LINEARS_WITH_BIAS, CausalLM, shape_of, with_shape
 from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.study.shape import ModelShape
@@ -72,14 +71,14 @@ def _added_biases(cut: Tensors, kept: Kept) -> Tensors:
     return {f"{name}.bias": torch.zeros_like(cut[f"{name}.weight"][:, 0]) for name in modules}
 
 
-def cut_model(model: LlamaForCausalLM, kept: Kept) -> LlamaForCausalLM:
+def cut_model(model: CausalLM, kept: Kept) -> CausalLM:
     """A whole model cut to what is kept; the given one is left as it is."""
     shape, tensors = shape_of(model.config), model.state_dict()
     cut = cut_outside({name: t for name, t in tensors.items() if not name.startswith(BLOCK_PREFIX)}, kept)
     for position, index in enumerate(kept_blocks(shape, kept)):
         block = cut_block(model.model.layers[index].state_dict(), kept, position, shape)
         cut |= {f"{BLOCK_PREFIX}{position}.{name}": tensor for name, tensor in block.items()}
-    smaller: LlamaForCausalLM = type(model)(with_shape(model.config, kept_shape(shape, kept)))
+    smaller: CausalLM = type(model)(with_shape(model.config, kept_shape(shape, kept)))
     smaller.load_state_dict(cut)
     smaller.train(model.training)
     return smaller

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from transformers import LlamaForCausalLM
 
 from pruning_vs_scratch.config.precision import Precision
 from pruning_vs_scratch.config.training import DistillationConfig
+from pruning_vs_scratch.models.decoder import CausalLM
 from pruning_vs_scratch.training.loss import LossAndGradient, cross_entropy, last_hidden_states, summed_in_chunks
 from pruning_vs_scratch.training.precision import as_multiplied
 from pruning_vs_scratch.training.sharding import distributed_model, let_go
@@ -40,7 +40,7 @@ class Teacher:
 
 
 def distilled_loss_sums(
-    model: LlamaForCausalLM,
+    model: CausalLM,
     inputs: torch.Tensor,
     targets: torch.Tensor,
     teacher: TeacherStates,
@@ -81,5 +81,5 @@ def distillation(
     return (total, plain), (1 - weight) * gradient + weight * temperature * softened
 
 
-def _states(model: LlamaForCausalLM, inputs: torch.Tensor, separator: int | None) -> TeacherStates:
+def _states(model: CausalLM, inputs: torch.Tensor, separator: int | None) -> TeacherStates:
     return as_multiplied(last_hidden_states(model, inputs, separator)), as_multiplied(model.lm_head.weight.detach())

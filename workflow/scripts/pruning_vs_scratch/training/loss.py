@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 from torch.nn import LinearCrossEntropyOptions, functional
-from transformers import LlamaForCausalLM
 
+from pruning_vs_scratch.models.decoder import CausalLM
 from pruning_vs_scratch.training.precision import as_multiplied
 
 
@@ -20,7 +20,7 @@ def token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return flat.view(targets.shape)
 
 
-def last_hidden_states(model: LlamaForCausalLM, inputs: torch.Tensor, separator: int | None = None) -> torch.Tensor:
+def last_hidden_states(model: CausalLM, inputs: torch.Tensor, separator: int | None = None) -> torch.Tensor:
     """What the output projection reads for tokens of shape (sequences, length), shape (sequences, length, hidden).
 
     With a ``separator``, documents that share a window do not see each other.
@@ -31,7 +31,7 @@ def last_hidden_states(model: LlamaForCausalLM, inputs: torch.Tensor, separator:
 
 
 def loss_sum(
-    model: LlamaForCausalLM,
+    model: CausalLM,
     inputs: torch.Tensor,
     targets: torch.Tensor,
     chunk: int | None = None,
@@ -139,7 +139,7 @@ class _SummedInChunks(torch.autograd.Function):
 
 @torch.no_grad()
 def sequence_losses(
-    model: LlamaForCausalLM,
+    model: CausalLM,
     windows: torch.Tensor,
     batch_size: int,
     chunk: int | None = None,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_vs_scratch.models.llama import block_index, block_linear
+from pruning_vs_scratch.models.decoder import block_index, block_linear
 from pruning_vs_scratch.pruning.calibration import CalibrationStream, observing_inputs
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.method import PruningSpec, Scores, StructuredMethod

@@ -14,15 +14,14 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
-from transformers import LlamaForCausalLM
 
-from pruning_vs_scratch.models.llama import BLOCK_PREFIX
+from pruning_vs_scratch.models.decoder import BLOCK_PREFIX, CausalLM
 from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import Masks
 
 
 @contextmanager
-def masking(model: LlamaForCausalLM, masks: Masks) -> Iterator[None]:
+def masking(model: CausalLM, masks: Masks) -> Iterator[None]:
     """While open, the model's forward pass runs with the masks, and gradients flow to them.
 
     With gradient checkpointing the backward pass has to run inside, too, because it repeats the forward pass.
@@ -44,7 +43,7 @@ def folded(tensors: Tensors, masks: Masks, tied: bool) -> Tensors:
     return {name: _times(tensor, *_row_and_column_masks(name, masks, tied)) for name, tensor in tensors.items()}
 
 
-def _hooks(model: LlamaForCausalLM, masks: Masks) -> Iterator[RemovableHandle]:
+def _hooks(model: CausalLM, masks: Masks) -> Iterator[RemovableHandle]:
     """Put one hook after the other on the model."""
     if masks.hidden is not None:
         yield _scale_output(model.model.embed_tokens, masks.hidden)

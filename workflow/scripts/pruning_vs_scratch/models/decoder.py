@@ -1,14 +1,25 @@
-"""Llama models from shapes, and shapes from models."""
+"""Decoder-only models from shapes, and shapes from models."""
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.portable import HEADS, has_uneven_heads
 from pruning_vs_scratch.study.shape import ModelShape
+
+if TYPE_CHECKING:
+
+    class CausalLM(PreTrainedModel):
+        """A decoder-only language model, with what transformers does not declare for all families."""
+
+        model: Any
+        lm_head: torch.nn.Linear
+
+else:
+    CausalLM = PreTrainedModel
 
 LINEAR_NAMES = (
     "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
@@ -23,7 +34,7 @@ BLOCK_PREFIX = "model.layers."
 """How the names of a block's weights begin in a checkpoint; its index follows."""
 
 
-def llama_config(shape: ModelShape, positions: int, separator: int = 0) -> LlamaConfig:
+def config_of(shape: ModelShape, positions: int, separator: int = 0) -> LlamaConfig:
     """The Hugging Face configuration of a shape, for sequences of up to ``positions`` tokens.
 
     ``separator`` is the token that stands between documents.
@@ -52,7 +63,7 @@ def llama_config(shape: ModelShape, positions: int, separator: int = 0) -> Llama
     return config
 
 
-def one_block_llama(config: Any, dtype: torch.dtype = torch.float32) -> Any:
+def one_block_model(config: Any, dtype: torch.dtype = torch.float32) -> Any:
     """A model of a configuration with a single block, whose weights have shapes but no values."""
     one_block = copy.deepcopy(config)
     one_block.update({"num_hidden_layers": 1})
@@ -65,7 +76,7 @@ def weight_shapes(config: Any) -> tuple[dict[str, torch.Size], dict[str, torch.S
 
     A tied output projection is the embedding and has no weight of its own.
     """
-    model = one_block_llama(config)
+    model = one_block_model(config)
     block = {name: tensor.shape for name, tensor in model.model.layers[0].state_dict().items()}
     outside = {name: t.shape for name, t in model.state_dict().items() if not name.startswith(BLOCK_PREFIX)}
     if config.tie_word_embeddings:
@@ -99,10 +110,11 @@ def with_shape(config: Any, shape: ModelShape) -> Any:
     return changed
 
 
-def random_llama(shape: ModelShape, positions: int, seed: int, separator: int = 0) -> LlamaForCausalLM:
+def random_model(shape: ModelShape, positions: int, seed: int, separator: int = 0) -> CausalLM:
     """A model with fresh random weights, the same for the same shape and seed."""
     torch.manual_seed(seed)
-    return LlamaForCausalLM(llama_config(shape, positions, separator))
+    model: CausalLM = AutoModelForCausalLM.from_config(config_of(shape, positions, separator), dtype=torch.float32)
+    return model
 
 
 def random_like(config: Any, shape: ModelShape, seed: int) -> Any:
@@ -111,7 +123,7 @@ def random_like(config: Any, shape: ModelShape, seed: int) -> Any:
     return AutoModelForCausalLM.from_config(with_shape(config, shape), dtype=torch.float32, trust_remote_code=False)
 
 
-def empty_llama(config: Any) -> Any:
+def empty_model(config: Any) -> Any:
     """A model of a configuration whose weights have no values yet, and so take no memory before they get them."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
@@ -122,7 +134,7 @@ def empty_llama(config: Any) -> Any:
     return model
 
 
-def with_linears_of(model: LlamaForCausalLM, other: LlamaForCausalLM, *, head: bool = False) -> LlamaForCausalLM:
+def with_linears_of(model: CausalLM, other: CausalLM, *, head: bool = False) -> CausalLM:
     """A model in place, with the linear layers of its blocks, biases included, replaced by those of another.
 
     With ``head`` the output projection is replaced too; where it is tied, that is the embedding.

@@ -23,9 +23,9 @@ from mask_goals import (
     tensors_of,
 )
 from models import VARIANTS
-from pruning_vs_scratch.models.llama import llama_config
+from pruning_vs_scratch.models.decoder import config_of
 from pruning_vs_scratch.pruning.kept import Kept
-from pruning_vs_scratch.pruning.methods.sheared_llama.masked_llama import folded, masking
+from pruning_vs_scratch.pruning.methods.sheared_llama.masked_model import folded, masking
 from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import Masks
 from pruning_vs_scratch.pruning.surgery import cut_model, kept_shape
 from pruning_vs_scratch.study.shape import ModelShape
@@ -47,11 +47,11 @@ def randomised(model: Any) -> Any:
 
 
 def tiny_llama(**changes: Any) -> LlamaForCausalLM:
-    return randomised(LlamaForCausalLM(llama_config(replace(PARENT, **changes), positions=64)))
+    return randomised(LlamaForCausalLM(config_of(replace(PARENT, **changes), positions=64)))
 
 
 def tiny_mistral() -> MistralForCausalLM:
-    values = llama_config(PARENT, positions=64).to_dict()
+    values = config_of(PARENT, positions=64).to_dict()
     names = (
         "vocab_size", "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads",
         "num_key_value_heads", "head_dim", "tie_word_embeddings", "rope_parameters", "rms_norm_eps",
