@@ -25,7 +25,7 @@ FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
     },
     {
         "configuration": (
-            "config", "pruning.catalogue", "pruning.facts", "pruning.methods.*.facts", "pruning.methods.flap.counts",
+            "config", "families", "pruning.catalogue", "pruning.facts", "pruning.methods.*.facts", "pruning.methods.flap.counts",
             "study.shape",
         ),
     },

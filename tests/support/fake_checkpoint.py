@@ -9,8 +9,9 @@ import torch
 
 from fake_memory import GPU
 from pruning_vs_scratch.config.precision import WantedPrecision
+from pruning_vs_scratch.families.parts import BLOCK_PREFIX
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.decoder import BLOCK_PREFIX, config_of, weight_shapes
+from pruning_vs_scratch.models.decoder import config_of, weight_shapes
 from pruning_vs_scratch.models.tensors import DTYPES, Tensors
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
 from pruning_vs_scratch.study import ModelShape

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models import SHAPE, Case, tiny_llama
+from models import SHAPE, Case, tiny_model
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.data.tokenizer import save_tokenizer, train_bpe
@@ -46,7 +46,7 @@ class World:
         self.write_calibration(WINDOWS * (LENGTH + 1))
         self.text.write_text("the cat sat on the mat and that is that " * 8)
         np.save(self.array, random_tokens(SEQUENCES * (LENGTH + 1)).reshape(SEQUENCES, -1))
-        self.save(tiny_llama(vocab_size=VOCABULARY))
+        self.save(tiny_model(vocab_size=VOCABULARY))
 
     def save(self, model: Any) -> None:
         """Make a model the parent."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models import Case, logits_of, same_tensors, tiny_llama, weights_of
+from models import Case, logits_of, same_tensors, tiny_model, weights_of
 from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.data.tokenizer import save_tokenizer, train_bpe
@@ -247,7 +247,7 @@ def test_a_missing_weight_is_named(world: World, name: str) -> None:
 
 
 def test_a_missing_output_projection_is_refused_unless_it_is_the_embedding(world: World) -> None:
-    world.save(tiny_llama(vocab_size=VOCABULARY, tie_embeddings=False))
+    world.save(tiny_model(vocab_size=VOCABULARY, tie_embeddings=False))
     world.change_weights(lambda weights: weights.pop("lm_head.weight"))
     world.assert_refused(r"lacks 1 weights, first lm_head\.weight", WANDA, replace_shape(WANDA, tie_embeddings=False))
 
@@ -323,7 +323,7 @@ def test_a_target_of_another_kind_of_method_is_refused(world: World) -> None:
 
 
 def test_a_matrix_that_does_not_divide_into_groups_is_refused(world: World) -> None:
-    world.save(tiny_llama(vocab_size=VOCABULARY, ffn_size=38))
+    world.save(tiny_model(vocab_size=VOCABULARY, ffn_size=38))
     target = replace_shape(MAGNITUDE, ffn_size=38)
     world.assert_refused("38 columns does not divide into groups of 4 for 2:4", MAGNITUDE, target)
 

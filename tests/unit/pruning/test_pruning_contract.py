@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from models import (
     IMPLEMENTATIONS,
+    PLAIN,
     SHAPE,
     SPARSE,
     STRUCTURED,
@@ -26,13 +27,13 @@ from models import (
     same_tensors,
     shape_of_model,
     stream_of,
-    tiny_llama,
-    tiny_mistral,
+    tiny_model,
     weights_of,
 )
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.families.parts import LINEAR_NAMES
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.decoder import LINEAR_NAMES, shape_of
+from pruning_vs_scratch.models.decoder import shape_of
 from pruning_vs_scratch.models.skeleton import Skeleton
 from pruning_vs_scratch.pruning.catalogue import facts_of, methods
 from pruning_vs_scratch.pruning.masks import read_masks
@@ -69,19 +70,13 @@ ONCE_PER_METHOD = [
     case for case in EVERY_METHOD if case.pattern != "2:4" and (not case.options or case.method == "wanda")
 ]
 
-ON_A_MISTRAL = [
-    *(case for case in ONCE_PER_METHOD if case.method != "flap"),
-    Case("flap", options={"biases": "none", "variance": "paper"}),
-]
-"""Mistral has no biases."""
-
 each_method = pytest.mark.parametrize("case", EVERY_METHOD, ids=str)
 once_a_method = pytest.mark.parametrize("case", ONCE_PER_METHOD, ids=str)
 
 
 def on_some_variant(cases: list[Case]) -> pytest.MarkDecorator:
     """Each case on one kind of model, each kind with many cases."""
-    kinds = [list(VARIANTS)[(i + i // 4) % 4] for i in range(len(cases))]
+    kinds = [list(PLAIN)[(i + i // 4) % 4] for i in range(len(cases))]
     pairs = zip(cases, kinds, strict=True)
     return pytest.mark.parametrize(
         ("case", "variant"), [pytest.param(*pair, id=" ".join(map(str, pair))) for pair in pairs]
@@ -98,7 +93,7 @@ def outcome_of(case_and_variant: str) -> Outcome:
     """A method on a kind of model, run once for all tests that only look at the outcome."""
     cases = {str(case): case for case in [*STRUCTURED_CASES, *SPARSE_CASES]}
     case, variant = case_and_variant.split("/")
-    return cases[case].prune(tiny_llama(**VARIANTS[variant]))
+    return cases[case].prune(tiny_model(**VARIANTS[variant]))
 
 
 def saved(model: Any, folder: Path, **options: Any) -> Path:
@@ -148,7 +143,7 @@ def test_a_method_that_stores_scores_says_how_many(case: Case) -> None:
 
 @on_some_variant([*STRUCTURED_CASES, *STRUCTURED_CASES[:3]])
 def test_a_structured_method_meets_the_target_shape(case: Case, variant: str) -> None:
-    model = tiny_llama(**VARIANTS[variant])
+    model = tiny_model(**VARIANTS[variant])
     goal = case.target(shape_of_model(model)).shape
     pruned = case.prune(model)
     smaller = LlamaForCausalLM(pruned.model(model).config)
@@ -187,7 +182,7 @@ def expected_counts(mask: torch.Tensor, case: Case) -> set[int]:
 
 @on_some_variant(SPARSE_CASES)
 def test_a_sparse_method_changes_nothing_that_its_mask_does_not_name(case: Case, variant: str) -> None:
-    before = dict(tiny_llama(**VARIANTS[variant]).named_parameters())
+    before = dict(tiny_model(**VARIANTS[variant]).named_parameters())
     pruned = outcome_of(f"{case}/{variant}")
     after = pruned.weights
     assert after.keys() == before.keys()
@@ -202,7 +197,7 @@ def test_a_sparse_method_changes_nothing_that_its_mask_does_not_name(case: Case,
 def test_a_matrix_that_does_not_divide_into_groups_is_refused() -> None:
     for method in SPARSE:
         with pytest.raises(UserError, match="38 columns does not divide into groups of 4 for 2:4"):
-            Case(method, 0.5, "2:4").prune(tiny_llama(ffn_size=38))
+            Case(method, 0.5, "2:4").prune(tiny_model(ffn_size=38))
 
 
 # What is written
@@ -228,27 +223,12 @@ def assert_written_as_pruned(model: Any, case: Case, folder: Path) -> None:
 def test_a_checkpoint_that_transformers_loads_has_the_pruned_blocks_logits(
     case: Case, variant: str, tmp_path: Path
 ) -> None:
-    assert_written_as_pruned(tiny_llama(**VARIANTS[variant]), case, tmp_path)
-
-
-@pytest.mark.parametrize("case", ON_A_MISTRAL, ids=str)
-def test_a_mistral_is_pruned_to_a_mistral(case: Case, tmp_path: Path) -> None:
-    model = tiny_mistral()
-    assert not torch.allclose(logits_of(model)[:, -1], logits_of(tiny_mistral(sliding_window=None))[:, -1])
-    assert_written_as_pruned(model, case, tmp_path)
-    config = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert (config["architectures"], config["sliding_window"]) == (["MistralForCausalLM"], 4)
-
-
-def test_biases_that_a_mistral_has_no_room_for_are_refused(tmp_path: Path) -> None:
-    pruned = Case("flap").prune(opened(saved(tiny_mistral(), tmp_path / "parent")))
-    with pytest.raises(UserError, match=r"a mistral model has no biases in its linear layers \(attention_bias\)"):
-        pruned.export(tmp_path / "out")
+    assert_written_as_pruned(tiny_model(**VARIANTS[variant]), case, tmp_path)
 
 
 @once_a_method
 def test_a_bf16_checkpoint_stays_bf16(case: Case, tmp_path: Path) -> None:
-    parent = saved(tiny_llama(**VARIANTS["biased"]).bfloat16(), tmp_path / "parent")
+    parent = saved(tiny_model(**VARIANTS["biased"]).bfloat16(), tmp_path / "parent")
     pruned = case.prune(opened(parent))
     pruned.export(tmp_path / "out")
     stored = load_file(tmp_path / "out" / "model.safetensors")
@@ -264,7 +244,7 @@ def test_a_bf16_checkpoint_stays_bf16(case: Case, tmp_path: Path) -> None:
 
 @once_a_method
 def test_little_memory_gives_the_same_bytes(case: Case, tmp_path: Path) -> None:
-    model = tiny_llama(tie_embeddings=False)
+    model = tiny_model(tie_embeddings=False)
     whole, sharded = saved(model, tmp_path / "whole"), saved(model, tmp_path / "sharded", max_shard_size="20KB")
     assert len(list(sharded.glob("*.safetensors"))) > 3
     case.prune(opened(whole)).export(tmp_path / "usual")
@@ -277,7 +257,7 @@ def test_little_memory_gives_the_same_bytes(case: Case, tmp_path: Path) -> None:
 
 @each_method
 def test_two_runs_are_the_same_bit_for_bit(case: Case) -> None:
-    first, second = outcome_of(f"{case}/tied"), case.prune(tiny_llama())
+    first, second = outcome_of(f"{case}/tied"), case.prune(tiny_model())
     assert same_outcome(first, second)
     assert same_tensors(first.scores, second.scores)
 
@@ -292,7 +272,7 @@ each_method_with_text = pytest.mark.parametrize("case", [*filter(reads_text, ONC
 @each_method_with_text
 @pytest.mark.parametrize("batch_size", [1, 5])
 def test_the_batch_size_does_not_change_what_is_kept(case: Case, batch_size: int) -> None:
-    usual, other = outcome_of(f"{case}/tied"), case.prune(tiny_llama(), batch_size)
+    usual, other = outcome_of(f"{case}/tied"), case.prune(tiny_model(), batch_size)
     if case.method in UPDATING:
         assert same_tensors(other.masks, usual.masks)
         assert other.kept.to_dict() == usual.kept.to_dict()
@@ -303,7 +283,7 @@ def test_the_batch_size_does_not_change_what_is_kept(case: Case, batch_size: int
 
 @on_some_variant(ONCE_PER_METHOD)
 def test_the_parent_is_left_alone(case: Case, variant: str, tmp_path: Path) -> None:
-    model = tiny_llama(**VARIANTS[variant])
+    model = tiny_model(**VARIANTS[variant])
     before, config, logits = weights_of(model), model.config.to_dict(), logits_of(model)
     case.prune(model).export(tmp_path / "out")
     assert same_tensors(weights_of(model), before)
@@ -313,7 +293,7 @@ def test_the_parent_is_left_alone(case: Case, variant: str, tmp_path: Path) -> N
 
 @once_a_method
 def test_no_hook_stays_on_any_block(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, handed_out = blockwise(tiny_llama()), []
+    model, handed_out = blockwise(tiny_model()), []
     hand_out = Skeleton.block
 
     def remembered(self: Skeleton, tensors: Tensors, index: int) -> torch.nn.Module:
@@ -333,7 +313,7 @@ def test_no_hook_stays_on_any_block(case: Case, monkeypatch: pytest.MonkeyPatch)
 @once_a_method
 @pytest.mark.parametrize(("damaged", "low_memory"), [(math.nan, False), (-math.inf, True)])
 def test_a_damaged_weight_is_named(case: Case, damaged: float, low_memory: bool, tmp_path: Path) -> None:
-    model = tiny_llama()
+    model = tiny_model()
     with torch.no_grad():
         model.model.layers[2].mlp.up_proj.weight[3, 4] = damaged
     with pytest.raises(UserError, match=r"model\.layers\.2\.mlp\.up_proj\.weight of .* holds NaN or inf"):
@@ -342,7 +322,7 @@ def test_a_damaged_weight_is_named(case: Case, damaged: float, low_memory: bool,
 
 @each_method_with_text
 def test_weights_that_overflow_are_an_error_that_names_the_block(case: Case) -> None:
-    model = tiny_llama()
+    model = tiny_model()
     with torch.no_grad():
         model.model.layers[2].mlp.up_proj.weight.fill_(1e30)
         model.model.layers[2].mlp.gate_proj.weight.fill_(1e30)
@@ -355,7 +335,7 @@ WITH_STATISTICS = [name for name, method in SPARSE.items() if method.statistic i
 
 @pytest.mark.parametrize("method", WITH_STATISTICS)
 def test_statistics_that_overflow_are_an_error_that_names_the_layer(method: str) -> None:
-    model = tiny_llama()
+    model = tiny_model()
     with torch.no_grad():
         model.model.layers[1].mlp.up_proj.weight.mul_(1e22)
         model.model.layers[1].mlp.down_proj.weight.mul_(1e-22)
@@ -380,7 +360,7 @@ PASSES = {
 
 @pytest.mark.parametrize("method", PASSES)
 def test_the_work_that_is_counted_is_the_blocks_that_ran(method: str) -> None:
-    stream = stream_of(tiny_llama())
+    stream = stream_of(tiny_model())
     case = Case(method, 0.5, "unstructured" if method in SPARSE else "dense")
     spec = case.spec(SHAPE)
     if method in STRUCTURED:

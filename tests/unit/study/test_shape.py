@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaForCausalLM
 
-from models import SHAPE, Case, random_windows, tiny_llama
+from models import SHAPE, Case, random_windows, tiny_model
 from pruning_vs_scratch.config.model import DepthTarget, ShapeConfig, WidthTarget
 from pruning_vs_scratch.models.decoder import config_of, random_model, shape_of
 from pruning_vs_scratch.study import ModelShape, Target
@@ -140,4 +140,4 @@ def test_a_random_model_has_its_shape_and_is_the_same_for_the_same_seed() -> Non
     assert shape_of(random_model(SHAPE, 64, 1).config) == SHAPE
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
-    assert sum(p.numel() for p in tiny_llama().parameters()) == SHAPE.params_total
+    assert sum(p.numel() for p in tiny_model().parameters()) == SHAPE.params_total

@@ -5,10 +5,11 @@ from typing import Any
 
 from pruning_vs_scratch.config.model import WidthTarget
 from pruning_vs_scratch.config.study import StudyConfig
+from pruning_vs_scratch.families.facts import ATTENTION_BIAS, FFN_BIAS
 from pruning_vs_scratch.pruning import catalogue
 from pruning_vs_scratch.pruning.catalogue import facts_of
 
-BIASES = ("attention_bias", "mlp_bias")
+BIASES = (ATTENTION_BIAS, FFN_BIAS)
 NUMBERS = ("hidden_size", "ffn_size", "heads", "kv_heads", "layers")
 OTHERS = "the width methods without a shape of their own"
 

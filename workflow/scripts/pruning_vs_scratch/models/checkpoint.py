@@ -10,6 +10,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from pruning_vs_scratch.data.tokenizer import copy_tokenizer
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.families.parts import EMBEDDING, OUTPUT
 from pruning_vs_scratch.files import (
     CONFIG_FILE,
     GENERATION_FILE,
@@ -19,14 +20,14 @@ from pruning_vs_scratch.files import (
     read_json_object,
 )
 from pruning_vs_scratch.models.config_checks import require_sizes, unreadable
-from pruning_vs_scratch.models.decoder import CausalLM, one_block_model
+from pruning_vs_scratch.models.decoder import CausalLM, one_block_of_each
 from pruning_vs_scratch.models.portable import read_config, refuse_two_rotations
 from pruning_vs_scratch.models.tensors import CheckpointTensors, stored_dtypes, writing_tensors
 from pruning_vs_scratch.models.weight_files import say_which_weights, weight_entry, weight_map
 
 disable_progress_bar()
 
-EMBEDDING, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
+EMBEDDING_WEIGHT, OUTPUT_WEIGHT = f"{EMBEDDING}.weight", f"{OUTPUT}.weight"
 CPU = torch.device("cpu")
 SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM")
 """Architectures of one form: grouped-query attention, gated feed-forward, RMSNorm, rotary positions."""
@@ -64,7 +65,7 @@ def load_model(folder: Path, device: torch.device = CPU, dtype: torch.dtype = to
         ) from error
     model: CausalLM
     model, report = loaded
-    tied = {OUTPUT} if model.config.tie_word_embeddings else set()
+    tied = {OUTPUT_WEIGHT} if model.config.tie_word_embeddings else set()
     missing = sorted(set(report["missing_keys"]) - tied)
     if missing:
         raise UserError(f"the checkpoint {folder} lacks {len(missing)} weights, first {missing[0]}; fetch it again")
@@ -123,7 +124,7 @@ def _require_known_settings(folder: Path) -> None:
     """
     config = read_config(folder)
     try:
-        one_block_model(config)
+        one_block_of_each(config)
     except Exception as error:  # the library has no class of its own for it
         raise unreadable(folder, error) from error
 
@@ -137,14 +138,15 @@ def _refuse_own_output(folder: Path) -> None:
         UserError: the stored output projection is not the embedding.
     """
     tensors = CheckpointTensors(folder)
-    if EMBEDDING not in tensors.names:
-        raise UserError(f"the checkpoint {folder} lacks 1 weights, first {EMBEDDING}; fetch it again")
-    if OUTPUT not in tensors.names:
+    if EMBEDDING_WEIGHT not in tensors.names:
+        raise UserError(f"the checkpoint {folder} lacks 1 weights, first {EMBEDDING_WEIGHT}; fetch it again")
+    if OUTPUT_WEIGHT not in tensors.names:
         return
-    if not torch.equal(*tensors.read([EMBEDDING, OUTPUT]).values()):
+    if not torch.equal(*tensors.read([EMBEDDING_WEIGHT, OUTPUT_WEIGHT]).values()):
         raise UserError(
-            f"{folder / CONFIG_FILE} says tie_word_embeddings: true, but {OUTPUT} differs from {EMBEDDING}: say false "
-            f"to keep {OUTPUT}, or remove that weight to use the embedding in its place"
+            f"{folder / CONFIG_FILE} says tie_word_embeddings: true, but {OUTPUT_WEIGHT} differs from "
+            f"{EMBEDDING_WEIGHT}: say false to keep {OUTPUT_WEIGHT}, or remove that weight to use the embedding in its "
+            "place"
         )
 
 

@@ -1,12 +1,16 @@
 """Decoder-only models from shapes, and shapes from models."""
 
 import copy
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.families.catalogue import family_facts, family_of
+from pruning_vs_scratch.families.facts import ATTENTION_BIAS, FFN_BIAS
+from pruning_vs_scratch.families.parts import BLOCK_PREFIX, LINEAR_NAMES, OUTPUT
 from pruning_vs_scratch.models.portable import HEADS, has_uneven_heads
 from pruning_vs_scratch.study.shape import ModelShape
 
@@ -21,54 +25,61 @@ if TYPE_CHECKING:
 else:
     CausalLM = PreTrainedModel
 
-LINEAR_NAMES = (
-    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-    "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
-)  # fmt: skip
-"""The linear layers of a decoder block, in the order of the forward pass."""
-LINEARS_BY_INPUT = (LINEAR_NAMES[:3], LINEAR_NAMES[3:4], LINEAR_NAMES[4:6], LINEAR_NAMES[6:])
-"""The same, grouped by the activation that they read: statistics of an input serve all of its readers."""
-LINEARS_WITH_BIAS = {"attention_bias": LINEAR_NAMES[:4], "mlp_bias": LINEAR_NAMES[4:]}
-"""Those that have biases, by the key of the configuration that says so."""
-BLOCK_PREFIX = "model.layers."
-"""How the names of a block's weights begin in a checkpoint; its index follows."""
+ALIKE = "full_attention"
+"""The layer type of blocks whose configuration names none."""
 
 
-def config_of(shape: ModelShape, positions: int, separator: int = 0) -> LlamaConfig:
+def config_of(shape: ModelShape, positions: int, separator: int = 0) -> Any:
     """The Hugging Face configuration of a shape, for sequences of up to ``positions`` tokens.
 
     ``separator`` is the token that stands between documents.
     """
     # transformers checks the heads of a configuration that it makes, though nothing depends on them (portable.py).
     uneven = has_uneven_heads(shape.hidden_size, shape.heads)
-    config = LlamaConfig(
-        vocab_size=shape.vocab_size,
-        num_hidden_layers=shape.layers,
-        hidden_size=shape.hidden_size,
-        intermediate_size=shape.ffn_size,
-        num_attention_heads=1 if uneven else shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        head_dim=shape.head_dim,
-        tie_word_embeddings=shape.tie_embeddings,
-        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
-        rms_norm_eps=shape.norm_eps,
-        attention_bias=shape.attention_bias,
-        mlp_bias=shape.mlp_bias,
-        max_position_embeddings=positions,
-        bos_token_id=separator,
-        eos_token_id=separator,
-        dtype="float32",
-    )
+    values: dict[str, Any] = {
+        "vocab_size": shape.vocab_size,
+        "num_hidden_layers": shape.layers,
+        "hidden_size": shape.hidden_size,
+        "intermediate_size": shape.ffn_size,
+        "num_attention_heads": 1 if uneven else shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "head_dim": shape.head_dim,
+        "tie_word_embeddings": shape.tie_embeddings,
+        "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
+        "rms_norm_eps": shape.norm_eps,
+        "max_position_embeddings": positions,
+        "bos_token_id": separator,
+        "eos_token_id": separator,
+        "dtype": "float32",
+    }
+    biases = {key: getattr(shape, key) for key in shape.facts.optional_biases}
+    config = AutoConfig.for_model(shape.facts.model_type, **values | biases | shape.facts.settings(shape))
     config.update({HEADS: shape.heads})
     return config
 
 
-def one_block_model(config: Any, dtype: torch.dtype = torch.float32) -> Any:
-    """A model of a configuration with a single block, whose weights have shapes but no values."""
-    one_block = copy.deepcopy(config)
-    one_block.update({"num_hidden_layers": 1})
+def layer_types(config: Any) -> list[str]:
+    """Of each block which tokens it sees, in the words of transformers; of most families all blocks are alike."""
+    found: list[str] | None = getattr(config, "layer_types", None)
+    return found or [ALIKE] * config.num_hidden_layers
+
+
+def one_block_of_each(config: Any, dtype: torch.dtype = torch.float32) -> Any:
+    """A model of a configuration with a single block of each layer type, whose weights have shapes but no values."""
+    kinds = list(dict.fromkeys(layer_types(config)))
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(one_block, dtype=dtype, trust_remote_code=False).eval()
+        return AutoModelForCausalLM.from_config(
+            _with_blocks(config, kinds), dtype=dtype, trust_remote_code=False
+        ).eval()
+
+
+def compute_buffers(model: Any) -> None:
+    """Give a model that was made without values what is computed, not stored: rotary frequencies, embedding scales."""
+    decoder = model.model
+    decoder.rotary_emb = type(decoder.rotary_emb)(model.config)
+    scale = getattr(decoder.embed_tokens, "scalar_embed_scale", None)
+    if scale is not None:
+        decoder.embed_tokens.embed_scale = torch.tensor(scale)
 
 
 def weight_shapes(config: Any) -> tuple[dict[str, torch.Size], dict[str, torch.Size]]:
@@ -76,37 +87,48 @@ def weight_shapes(config: Any) -> tuple[dict[str, torch.Size], dict[str, torch.S
 
     A tied output projection is the embedding and has no weight of its own.
     """
-    model = one_block_model(config)
+    model = one_block_of_each(config)
     block = {name: tensor.shape for name, tensor in model.model.layers[0].state_dict().items()}
     outside = {name: t.shape for name, t in model.state_dict().items() if not name.startswith(BLOCK_PREFIX)}
     if config.tie_word_embeddings:
-        outside.pop("lm_head.weight")
+        outside.pop(f"{OUTPUT}.weight")
     return outside, block
 
 
-def with_shape(config: Any, shape: ModelShape) -> Any:
+def with_shape(config: Any, shape: ModelShape, blocks: Sequence[int] | None = None) -> Any:
     """A copy of a configuration with another shape; all else (positions, rotary scaling, ...) stays.
+
+    ``blocks`` are those of the model that stay, each with its layer type; unless given, the first ones.
 
     Raises:
         UserError: the shape has biases, and models of this kind have none.
     """
-    changed = copy.deepcopy(config)
-    for key in LINEARS_WITH_BIAS:
-        if hasattr(config, key):
-            changed.update({key: getattr(shape, key)})
-        elif getattr(shape, key):
+    facts = family_facts(family_of(config.model_type))
+    for key in (ATTENTION_BIAS, FFN_BIAS):
+        if getattr(shape, key) and key not in facts.optional_biases:
             kind = config.model_type
             raise UserError(f"a {kind} model has no biases in its linear layers ({key}): choose options that add none")
+    kept = range(shape.layers) if blocks is None else blocks
+    changed = _with_blocks(config, [layer_types(config)[index] for index in kept])
+    changed.update({key: getattr(shape, key) for key in facts.optional_biases})
     changed.update(
         {
-            "num_hidden_layers": shape.layers,
             "hidden_size": shape.hidden_size,
             "intermediate_size": shape.ffn_size,
-            "num_attention_heads": shape.heads,
+            HEADS: shape.heads,
             "num_key_value_heads": shape.kv_heads,
             "head_dim": shape.head_dim,
         }
     )
+    return changed
+
+
+def _with_blocks(config: Any, kinds: Sequence[str]) -> Any:
+    """A copy of a configuration with blocks of these layer types."""
+    changed = copy.deepcopy(config)
+    changed.update({"num_hidden_layers": len(kinds)})
+    if getattr(config, "layer_types", None):
+        changed.update({"layer_types": list(kinds)})
     return changed
 
 
@@ -129,8 +151,7 @@ def empty_model(config: Any) -> Any:
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     model = model.to_empty(device="cpu")
     model.tie_weights()
-    # Its frequencies are computed, not stored.
-    model.model.rotary_emb = type(model.model.rotary_emb)(config)
+    compute_buffers(model)
     return model
 
 
@@ -148,7 +169,15 @@ def with_linears_of(model: CausalLM, other: CausalLM, *, head: bool = False) -> 
 
 
 def shape_of(config: Any) -> ModelShape:
-    """The shape of a Hugging Face Llama configuration."""
+    """The shape of a Hugging Face configuration.
+
+    Raises:
+        UserError: it is of no supported family.
+    """
+    family = family_of(config.model_type)
+    facts, rotation = family_facts(family), config.rope_parameters
+    if facts.rotates_by_layer_type:
+        rotation = rotation["full_attention"]
     return ModelShape(
         vocab_size=config.vocab_size,
         layers=config.num_hidden_layers,
@@ -156,12 +185,13 @@ def shape_of(config: Any) -> ModelShape:
         ffn_size=config.intermediate_size,
         heads=config.num_attention_heads,
         kv_heads=config.num_key_value_heads,
-        head_dim=config.head_dim,
+        head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
         tie_embeddings=config.tie_word_embeddings,
-        rope_theta=float(config.rope_parameters["rope_theta"]),
+        rope_theta=float(rotation["rope_theta"]),
         norm_eps=config.rms_norm_eps,
-        attention_bias=getattr(config, "attention_bias", False),
-        mlp_bias=getattr(config, "mlp_bias", False),
+        attention_bias=ATTENTION_BIAS in facts.optional_biases and config.attention_bias,
+        mlp_bias=FFN_BIAS in facts.optional_biases and config.mlp_bias,
+        family=family,
     )
 
 

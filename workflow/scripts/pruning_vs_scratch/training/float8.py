@@ -7,7 +7,7 @@ from torch import nn
 
 from pruning_vs_scratch.config.precision import Precision
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.models.decoder import BLOCK_PREFIX
+from pruning_vs_scratch.families.parts import BLOCK_PREFIX
 
 MULTIPLE = 16
 """Both sizes of a weight must be a multiple of this for the kernels."""

@@ -7,6 +7,7 @@ import torch
 from torch.nn import LinearCrossEntropyOptions, functional
 
 from pruning_vs_scratch.models.decoder import CausalLM
+from pruning_vs_scratch.models.output import capped, logit_cap, through_cap_
 from pruning_vs_scratch.training.precision import as_multiplied
 
 
@@ -43,12 +44,12 @@ def loss_sum(
     With ``chunk`` tokens, or ``fused``, no tensor of all logits is made: at a vocabulary of 128k they and their
     gradient take most of the memory of a step.
     """
-    hidden = last_hidden_states(model, inputs, separator)
+    hidden, cap = last_hidden_states(model, inputs, separator), logit_cap(model.config)
     if fused:
         return fused_loss_sum(hidden.flatten(0, 1), model.lm_head.weight, targets.flatten(), chunk)
     if chunk is None:
-        return token_losses(model.lm_head(hidden), targets).sum()
-    return chunked_loss_sum(hidden.flatten(0, 1), model.lm_head.weight, targets.flatten(), chunk)
+        return token_losses(capped(model.lm_head(hidden), cap), targets).sum()
+    return chunked_loss_sum(hidden.flatten(0, 1), model.lm_head.weight, targets.flatten(), chunk, cap)
 
 
 def fused_loss_sum(
@@ -68,12 +69,15 @@ def fused_loss_sum(
     return losses.float().sum()
 
 
-def chunked_loss_sum(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk: int) -> torch.Tensor:
+def chunked_loss_sum(
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk: int, cap: float | None = None
+) -> torch.Tensor:
     """Sum of the cross-entropies of the logits ``hidden @ weight.T``, made for ``chunk`` tokens at a time.
 
-    ``hidden`` has shape (tokens, hidden), ``weight`` (vocabulary, hidden) and ``targets`` (tokens,).
+    ``hidden`` has shape (tokens, hidden), ``weight`` (vocabulary, hidden) and ``targets`` (tokens,). ``cap`` bounds the
+    logits (models/output.py).
     """
-    return summed_in_chunks(hidden, weight, chunk, lambda logits, part: cross_entropy(logits, targets[part]))[0]
+    return summed_in_chunks(hidden, weight, chunk, lambda logits, part: cross_entropy(logits, targets[part]), cap)[0]
 
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> "LossAndGradient":
@@ -92,7 +96,7 @@ LossOfLogits = Callable[[torch.Tensor, slice], LossAndGradient]
 
 
 def summed_in_chunks(
-    hidden: torch.Tensor, weight: torch.Tensor, chunk: int, loss: LossOfLogits
+    hidden: torch.Tensor, weight: torch.Tensor, chunk: int, loss: LossOfLogits, cap: float | None = None
 ) -> tuple[torch.Tensor, ...]:
     """Sums of a loss over tokens whose logits ``hidden @ weight.T`` are made for ``chunk`` of them at a time.
 
@@ -100,14 +104,14 @@ def summed_in_chunks(
     its logits are there, so that nothing is computed twice (as in Hsu et al., "Liger Kernel", 2410.10989, section 3).
     Gradients flow from the first sum alone; the others have none.
     """
-    found: tuple[torch.Tensor, ...] = _SummedInChunks.apply(hidden, weight, chunk, loss)
+    found: tuple[torch.Tensor, ...] = _SummedInChunks.apply(hidden, weight, chunk, loss, cap)
     return found
 
 
 class _SummedInChunks(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, chunk: int, loss: LossOfLogits
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, chunk: int, loss: LossOfLogits, cap: float | None
     ) -> tuple[torch.Tensor, ...]:
         with_gradients = any(ctx.needs_input_grad)
         # Cast once, not for each chunk; and added up in fp32, though gathered weights are bf16.
@@ -117,13 +121,14 @@ class _SummedInChunks(torch.autograd.Function):
         totals = []
         for start in range(0, len(hidden), chunk):
             part = slice(start, min(start + chunk, len(hidden)))
-            sums, gradient = loss(functional.linear(states[part], head).float(), part)
+            logits = capped(functional.linear(states[part], head).float(), cap)
+            sums, gradient = loss(logits, part)
             totals.append(sums)
             if weight_gradient is not None:
-                gradient = gradient.to(head.dtype)
+                gradient = through_cap_(gradient, logits, cap).to(head.dtype)
                 hidden_gradients.append((gradient @ head).to(hidden.dtype))
                 weight_gradient += gradient.T @ states[part]
-            del gradient  # else it is held beside the next chunk's logits
+            del gradient, logits  # else they are held beside the next chunk's logits
         if weight_gradient is not None:
             ctx.save_for_backward(torch.cat(hidden_gradients), weight_gradient.to(weight.dtype))
         # Tensors of their own, not views of one: FSDP2 hangs its backward pass on them, which a view may lose.
@@ -132,9 +137,9 @@ class _SummedInChunks(torch.autograd.Function):
         return first, *others
 
     @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor, *_: Any) -> tuple[torch.Tensor, torch.Tensor, None, None]:
+    def backward(ctx: Any, upstream: torch.Tensor, *_: Any) -> tuple[torch.Tensor, torch.Tensor, None, None, None]:
         hidden_gradient, weight_gradient = ctx.saved_tensors
-        return hidden_gradient * upstream, weight_gradient * upstream, None, None
+        return hidden_gradient * upstream, weight_gradient * upstream, None, None, None
 
 
 @torch.no_grad()
@@ -151,14 +156,14 @@ def sequence_losses(
     With ``chunk`` tokens, the logits of no more than these are held at once. With ``scored`` tokens, only so many at
     the end of a window count; the others are context.
     """
-    device = next(model.parameters()).device
+    device, cap = next(model.parameters()).device, logit_cap(model.config)
     losses = []
     for batch in windows.split(batch_size):
         inputs, targets = batch[:, :-1].to(device), batch[:, 1:].to(device)
         hidden = last_hidden_states(model, inputs, separator)
         positions = max(1, chunk // len(batch)) if chunk else inputs.shape[1]
         parts = zip(hidden.split(positions, dim=1), targets.split(positions, dim=1), strict=True)
-        found = torch.cat([token_losses(model.lm_head(part), wanted) for part, wanted in parts], dim=1)
+        found = torch.cat([token_losses(capped(model.lm_head(part), cap), wanted) for part, wanted in parts], dim=1)
         losses.append(found[:, -(scored or found.shape[1]) :].double().mean(dim=1).cpu())
     return torch.cat(losses)
 

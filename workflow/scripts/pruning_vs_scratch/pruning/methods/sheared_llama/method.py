@@ -183,10 +183,10 @@ def learn(
     task = MaskLearning(plan, MaskedModel(decoder, masks), windows, spec.options, domains)
     result = Trainer(task, masks={}, validation=None, work=work, world=world).train()
     tensors: Tensors = {}
-    learned, tied = masks.deterministic(), decoder.config.tie_word_embeddings
+    learned = masks.deterministic()
     for name, tensor in whole_tensors(decoder):
         if world.is_first:
-            tensors |= folded({name: tensor.cpu()}, learned, tied)
+            tensors |= folded({name: tensor.cpu()}, learned, shape)
     if not world.is_first:
         return None
     shares = {name: share.item() for name, share in masks.expected_shares().items()}
