@@ -113,6 +113,47 @@ def test_other_architectures_are_refused(folder: Path, load: Callable[[Path], An
 
 @pytest.mark.parametrize("load", LOADERS)
 @pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (
+            {"architectures": ["Qwen3MoeForCausalLM"]},
+            "Qwen3MoeForCausalLM, a mixture of experts; supported: Llama",
+        ),
+        ({"architectures": ["Gemma3ForConditionalGeneration"]}, "or a model of images and text; supported: Llama"),
+        ({"architectures": ["T5ForConditionalGeneration"]}, "an encoder-decoder, or"),
+        (
+            {"architectures": ["LlamaForSequenceClassification"]},
+            "LlamaForSequenceClassification; supported: Llama",
+        ),
+        ({"architectures": ["Qwen3ForCausalLM"]}, "model_type is 'llama', but a Qwen3ForCausalLM has 'qwen3'"),
+        ({"model_type": "mixtral"}, "model_type is 'mixtral', but a LlamaForCausalLM has 'llama'"),
+        ({"auto_map": {"AutoModelForCausalLM": "modeling.Model"}}, "needs code of its own"),
+        ({"quantization_config": {"bits": 4}}, "is quantised"),
+        ({"gated_attention": True, "note": "x"}, "not known of Llama models: gated_attention, note; if they change"),
+    ],
+    ids=str,
+)
+def test_models_of_another_form_are_refused_and_told_why(
+    folder: Path, load: Callable[[Path], Any], values: dict[str, Any], reason: str
+) -> None:
+    change(folder / CONFIG, **values)
+    assert_refused(load, folder, reason)
+
+
+PUBLISHED_NOTES = {
+    "is_llama_config": True, "rope_interleaved": False, "transformers.js_config": {"dtype": "q4"},
+    "_name_or_path": "x", "torch_dtype": "bfloat16", "unsloth_fixed": True, "use_mrope": False, "rope_scaling": None,
+}  # fmt: skip
+
+
+def test_notes_that_change_no_model_are_taken(folder: Path) -> None:
+    change(folder / CONFIG, **PUBLISHED_NOTES)
+    for load in LOADERS:
+        load(folder)
+
+
+@pytest.mark.parametrize("load", LOADERS)
+@pytest.mark.parametrize(
     "values", [{"num_key_value_heads": 4}, {"vocab_size": VOCABULARY - 1}, {"head_dim": 4}], ids=str
 )
 def test_weights_of_other_shapes_than_the_configuration_says_are_refused(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 
 from models import (
     IMPLEMENTATIONS,
@@ -31,9 +31,10 @@ from models import (
     weights_of,
 )
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.families.catalogue import USUAL, families
 from pruning_vs_scratch.families.parts import LINEAR_NAMES
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.decoder import shape_of
+from pruning_vs_scratch.models.decoder import layer_types, shape_of, with_shape
 from pruning_vs_scratch.models.skeleton import Skeleton
 from pruning_vs_scratch.pruning.catalogue import facts_of, methods
 from pruning_vs_scratch.pruning.masks import read_masks
@@ -70,6 +71,26 @@ ONCE_PER_METHOD = [
     case for case in EVERY_METHOD if case.pattern != "2:4" and (not case.options or case.method == "wanda")
 ]
 
+BIASES_IN = {"mistral": "none", "qwen2": "none"}
+"""Those that FLAP can add in a family; in the others, those of attention."""
+
+
+def in_family(case: Case, family: str) -> Case:
+    """A case that models of a family have room for."""
+    if case.method != "flap":
+        return case
+    return Case("flap", options={"biases": BIASES_IN.get(family, "authors")})
+
+
+OTHER_FAMILIES = [family for family in families() if family != USUAL]
+each_method_in_each_family = pytest.mark.parametrize(
+    ("case", "family"),
+    [
+        pytest.param(in_family(case, family), family, id=f"{case.method} {family}")
+        for case in ONCE_PER_METHOD
+        for family in OTHER_FAMILIES
+    ],
+)
 each_method = pytest.mark.parametrize("case", EVERY_METHOD, ids=str)
 once_a_method = pytest.mark.parametrize("case", ONCE_PER_METHOD, ids=str)
 
@@ -143,10 +164,24 @@ def test_a_method_that_stores_scores_says_how_many(case: Case) -> None:
 
 @on_some_variant([*STRUCTURED_CASES, *STRUCTURED_CASES[:3]])
 def test_a_structured_method_meets_the_target_shape(case: Case, variant: str) -> None:
-    model = tiny_model(**VARIANTS[variant])
+    assert_target_met(tiny_model(**VARIANTS[variant]), case)
+
+
+@each_method_in_each_family
+def test_a_method_meets_its_target_in_every_family(case: Case, family: str) -> None:
+    model = tiny_model(**VARIANTS[family])
+    if not case.is_sparse:
+        assert_target_met(model, case)
+    else:
+        pruned = case.prune(model)
+        assert_share_zeroed(pruned, case)
+        assert_others_unchanged(dict(model.named_parameters()), pruned, case)
+
+
+def assert_target_met(model: Any, case: Case) -> None:
     goal = case.target(shape_of_model(model)).shape
     pruned = case.prune(model)
-    smaller = LlamaForCausalLM(pruned.model(model).config)
+    smaller = type(model)(pruned.model(model).config)
     expected = {name: tuple(w.shape) for name, w in smaller.named_parameters()}
     assert pruned.shape == goal != shape_of_model(model)
     assert {name: tuple(w.shape) for name, w in pruned.weights.items()} == expected
@@ -157,7 +192,10 @@ def test_a_structured_method_meets_the_target_shape(case: Case, variant: str) ->
 
 @on_some_variant(SPARSE_CASES)
 def test_a_sparse_method_zeroes_exactly_its_share_of_every_linear_layer(case: Case, variant: str) -> None:
-    pruned = outcome_of(f"{case}/{variant}")
+    assert_share_zeroed(outcome_of(f"{case}/{variant}"), case)
+
+
+def assert_share_zeroed(pruned: Outcome, case: Case) -> None:
     assert pruned.masks.keys() == {f"model.layers.{i}.{name}.weight" for i in range(4) for name in LINEAR_NAMES}
     for name, mask in pruned.masks.items():
         assert mask.dtype == torch.bool
@@ -183,7 +221,10 @@ def expected_counts(mask: torch.Tensor, case: Case) -> set[int]:
 @on_some_variant(SPARSE_CASES)
 def test_a_sparse_method_changes_nothing_that_its_mask_does_not_name(case: Case, variant: str) -> None:
     before = dict(tiny_model(**VARIANTS[variant]).named_parameters())
-    pruned = outcome_of(f"{case}/{variant}")
+    assert_others_unchanged(before, outcome_of(f"{case}/{variant}"), case)
+
+
+def assert_others_unchanged(before: Tensors, pruned: Outcome, case: Case) -> None:
     after = pruned.weights
     assert after.keys() == before.keys()
     assert not {"model.embed_tokens.weight", "lm_head.weight", "model.norm.weight"} & pruned.masks.keys()
@@ -224,6 +265,36 @@ def test_a_checkpoint_that_transformers_loads_has_the_pruned_blocks_logits(
     case: Case, variant: str, tmp_path: Path
 ) -> None:
     assert_written_as_pruned(tiny_model(**VARIANTS[variant]), case, tmp_path)
+
+
+@each_method_in_each_family
+def test_a_checkpoint_of_every_family_is_written_as_one_and_with_little_memory(
+    case: Case, family: str, tmp_path: Path
+) -> None:
+    model = tiny_model(**VARIANTS[family])
+    assert_written_as_pruned(model, case, tmp_path)
+    case.prune(opened(tmp_path / "parent", low_memory=True), buffer_bytes=4).export(
+        tmp_path / "little", low_memory=True
+    )
+    assert contents(tmp_path / "little") == contents(tmp_path / "out")
+
+
+@pytest.mark.parametrize("family", [family for family in OTHER_FAMILIES if families()[family].has_layer_types])
+@pytest.mark.parametrize("method", ["shortgpt", "minitron_depth", "sleb"])
+def test_a_block_that_stays_sees_the_tokens_that_it_saw(method: str, family: str, tmp_path: Path) -> None:
+    model = tiny_model(**VARIANTS[family])
+    assert len(set(layer_types(model.config))) == 2
+    pruned = Case(method).prune(model)
+    pruned.export(tmp_path / "out")
+    stored = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert stored["layer_types"] == [layer_types(model.config)[index] for index in pruned.kept.blocks]
+
+
+@pytest.mark.parametrize("family", OTHER_FAMILIES)
+def test_biases_that_a_family_has_no_room_for_are_refused(family: str) -> None:
+    config = tiny_model(**VARIANTS[family]).config
+    with pytest.raises(UserError, match=r"model has no biases in its linear layers \((attention|mlp)_bias\)"):
+        with_shape(config, Case("flap").target(shape_of(config)).shape)
 
 
 @once_a_method

@@ -69,6 +69,8 @@ class FamilyFacts:
     """Whether they differ in their rotary positions, too."""
     caps_attention: bool = False
     """Whether attention may cap its scores, so that no fused kernel serves and all scores are held."""
+    caps_logits: bool = False
+    """Whether logits may be capped."""
     divides_hidden_by_heads: bool = False
     """Whether transformers refuses a hidden size that is not a multiple of the heads, though nothing depends on it."""
     settings: Callable[["ModelShape"], dict[str, Any]] = _nothing

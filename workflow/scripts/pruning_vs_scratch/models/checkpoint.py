@@ -1,5 +1,6 @@
 """Plain Hugging Face checkpoints: safetensors only, no remote code."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from pruning_vs_scratch.data.tokenizer import copy_tokenizer
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.families.facts import FamilyFacts
 from pruning_vs_scratch.families.parts import EMBEDDING, OUTPUT
 from pruning_vs_scratch.files import (
     CONFIG_FILE,
@@ -19,7 +21,7 @@ from pruning_vs_scratch.files import (
     SINGLE_FILE,
     read_json_object,
 )
-from pruning_vs_scratch.models.config_checks import require_sizes, unreadable
+from pruning_vs_scratch.models.config_checks import require_family, require_known_keys, require_sizes, unreadable
 from pruning_vs_scratch.models.decoder import CausalLM, one_block_of_each
 from pruning_vs_scratch.models.portable import read_config, refuse_two_rotations
 from pruning_vs_scratch.models.tensors import CheckpointTensors, stored_dtypes, writing_tensors
@@ -29,8 +31,6 @@ disable_progress_bar()
 
 EMBEDDING_WEIGHT, OUTPUT_WEIGHT = f"{EMBEDDING}.weight", f"{OUTPUT}.weight"
 CPU = torch.device("cpu")
-SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM")
-"""Architectures of one form: grouped-query attention, gated feed-forward, RMSNorm, rotary positions."""
 
 
 def load_model(folder: Path, device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> CausalLM:
@@ -99,30 +99,24 @@ def check_checkpoint(folder: Path) -> None:
         if absent:
             raise UserError(f"the checkpoint {folder} lacks shards: {', '.join(absent)}; fetch it again")
     config = read_json_object(folder / CONFIG_FILE)
-    match config.get("architectures"):
-        case [str(architecture), *_] if architecture in SUPPORTED:
-            pass
-        case other:
-            found = other[0] if isinstance(other, list) and other else other or "unknown architecture"
-            raise UserError(f"{folder} is a {found}; supported: {', '.join(SUPPORTED)}")
-    if config.get("quantization_config"):
-        raise UserError(f"{folder} is quantised; prune the checkpoint that it was made of, or dequantise it first")
+    facts = require_family(config, folder)
     require_sizes(config, folder / CONFIG_FILE)
     refuse_two_rotations(config, folder)
-    _require_known_settings(folder)
+    _require_known_settings(config, facts, folder)
     if (folder / GENERATION_FILE).exists():
         read_json_object(folder / GENERATION_FILE)
     if config.get("tie_word_embeddings"):
         _refuse_own_output(folder)
 
 
-def _require_known_settings(folder: Path) -> None:
-    """Refuse a configuration that transformers makes no model of.
+def _require_known_settings(values: dict[str, Any], facts: FamilyFacts, folder: Path) -> None:
+    """Refuse a configuration that transformers makes no model of, or another one than is meant.
 
     Raises:
-        UserError: says what it stumbles over, such as a kind of rotary positions.
+        UserError: says what it stumbles over, such as a kind of rotary positions, or what it does not know.
     """
     config = read_config(folder)
+    require_known_keys(values, [field.name for field in fields(config)], facts, folder / CONFIG_FILE)
     try:
         one_block_of_each(config)
     except Exception as error:  # the library has no class of its own for it

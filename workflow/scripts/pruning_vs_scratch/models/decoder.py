@@ -11,7 +11,7 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.families.catalogue import family_facts, family_of
 from pruning_vs_scratch.families.facts import ATTENTION_BIAS, FFN_BIAS
 from pruning_vs_scratch.families.parts import BLOCK_PREFIX, LINEAR_NAMES, OUTPUT
-from pruning_vs_scratch.models.portable import HEADS, has_uneven_heads
+from pruning_vs_scratch.models.portable import FULL, HEADS, has_uneven_heads
 from pruning_vs_scratch.study.shape import ModelShape
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 else:
     CausalLM = PreTrainedModel
-
-ALIKE = "full_attention"
-"""The layer type of blocks whose configuration names none."""
 
 
 def config_of(shape: ModelShape, positions: int, separator: int = 0) -> Any:
@@ -61,7 +58,7 @@ def config_of(shape: ModelShape, positions: int, separator: int = 0) -> Any:
 def layer_types(config: Any) -> list[str]:
     """Of each block which tokens it sees, in the words of transformers; of most families all blocks are alike."""
     found: list[str] | None = getattr(config, "layer_types", None)
-    return found or [ALIKE] * config.num_hidden_layers
+    return found or [FULL] * config.num_hidden_layers
 
 
 def one_block_of_each(config: Any, dtype: torch.dtype = torch.float32) -> Any:
@@ -132,23 +129,28 @@ def _with_blocks(config: Any, kinds: Sequence[str]) -> Any:
     return changed
 
 
-def random_model(shape: ModelShape, positions: int, seed: int, separator: int = 0) -> CausalLM:
-    """A model with fresh random weights, the same for the same shape and seed."""
-    torch.manual_seed(seed)
-    model: CausalLM = AutoModelForCausalLM.from_config(config_of(shape, positions, separator), dtype=torch.float32)
+def model_of(config: Any) -> CausalLM:
+    """A model of a configuration in fp32, with the random weights that torch's seed gives it."""
+    model: CausalLM = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     return model
 
 
-def random_like(config: Any, shape: ModelShape, seed: int) -> Any:
+def random_model(shape: ModelShape, positions: int, seed: int, separator: int = 0) -> CausalLM:
+    """A model with fresh random weights, the same for the same shape and seed."""
+    torch.manual_seed(seed)
+    return model_of(config_of(shape, positions, separator))
+
+
+def random_like(config: Any, shape: ModelShape, seed: int) -> CausalLM:
     """A model with fresh random weights of a shape; all else (positions, rotary scaling, ...) is a configuration's."""
     torch.manual_seed(seed)
-    return AutoModelForCausalLM.from_config(with_shape(config, shape), dtype=torch.float32, trust_remote_code=False)
+    return model_of(with_shape(config, shape))
 
 
 def empty_model(config: Any) -> Any:
     """A model of a configuration whose weights have no values yet, and so take no memory before they get them."""
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+        model: Any = model_of(config)
     model = model.to_empty(device="cpu")
     model.tie_weights()
     compute_buffers(model)
@@ -177,7 +179,7 @@ def shape_of(config: Any) -> ModelShape:
     family = family_of(config.model_type)
     facts, rotation = family_facts(family), config.rope_parameters
     if facts.rotates_by_layer_type:
-        rotation = rotation["full_attention"]
+        rotation = rotation[FULL]
     return ModelShape(
         vocab_size=config.vocab_size,
         layers=config.num_hidden_layers,

@@ -23,6 +23,7 @@ from pruning_vs_scratch.errors import Diverged, Interrupted, UserError
 from pruning_vs_scratch.files import sha256_of_value
 from pruning_vs_scratch.models.decoder import shape_of
 from pruning_vs_scratch.models.device import forget_peak_memory
+from pruning_vs_scratch.models.output import logit_cap
 from pruning_vs_scratch.pruning.masks import PackedMask
 from pruning_vs_scratch.training.ahead import BatchesAhead
 from pruning_vs_scratch.training.attention import use_fastest_attention
@@ -106,6 +107,10 @@ class Trainer:
                 f"run {plan.run}: attention within documents needs a tokenizer with a separator of documents"
             )
         self.separator = separator if plan.attention == "document" else None
+        if plan.fused_loss and logit_cap(task.decoder.config) is not None:
+            raise UserError(
+                f"run {plan.run}: the fused loss cannot cap logits, as this model does: leave fused_loss out"
+            )
         if problem := sharing_problem(plan, world.size):
             raise UserError(f"run {plan.run}: {problem}")
         self.task = task

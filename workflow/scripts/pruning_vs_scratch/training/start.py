@@ -80,7 +80,6 @@ def _starting_weights(request: TrainingRequest) -> CausalLM:
         return with_linears_of(trained, drawn, head=head)
     shape = starting_shape(request)
     if request.like is not None:
-        found: CausalLM = random_like(read_config(request.like), shape, seed)
-        return found
+        return random_like(read_config(request.like), shape, seed)
     model = random_model(shape, request.plan.sequence_length, seed, separator_of(request.tokenizer) or 0)
     return model if request.cut_like is None else cut_like(model, request.cut_like)

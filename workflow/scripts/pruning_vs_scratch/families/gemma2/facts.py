@@ -30,6 +30,7 @@ FACTS = FamilyFacts(
     scales_embedding=True,
     has_layer_types=True,
     caps_attention=True,
+    caps_logits=True,
     divides_hidden_by_heads=True,
     settings=settings,
     supported=ONE_DIRECTION,
