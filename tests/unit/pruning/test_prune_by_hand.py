@@ -385,11 +385,11 @@ def test_a_quantised_checkpoint_is_refused(world: World) -> None:
     )
 
 
-@pytest.mark.parametrize(("architecture", "kind"), [("Qwen2ForCausalLM", "qwen2"), ("GPT2LMHeadModel", "gpt2")])
+@pytest.mark.parametrize(("architecture", "kind"), [("Phi3ForCausalLM", "phi3"), ("GPT2LMHeadModel", "gpt2")])
 def test_another_architecture_is_refused_with_what_is_supported(world: World, architecture: str, kind: str) -> None:
     world.change_config(architectures=[architecture], model_type=kind)
     message = world.message_by_hand("magnitude", "--ratio", 0.5)
-    assert f"is a {architecture}; supported: LlamaForCausalLM, MistralForCausalLM" in message
+    assert f"is a {architecture}; supported: LlamaForCausalLM, " in message
 
 
 def overflow(weights: dict[str, torch.Tensor]) -> None:

@@ -271,11 +271,11 @@ def test_a_weight_of_another_shape_is_named(world: World, case: Case) -> None:
     world.assert_refused(name, case)
 
 
-@pytest.mark.parametrize("architectures", [["Qwen2ForCausalLM"], ["LlamaForSequenceClassification"], None])
+@pytest.mark.parametrize("architectures", [["Phi3ForCausalLM"], ["LlamaForSequenceClassification"], None])
 def test_another_architecture_is_refused(world: World, architectures: list[str] | None) -> None:
     world.change_config(architectures=architectures)
     name = architectures[0] if architectures else "unknown"
-    world.assert_refused(f"is a {name}.*supported: LlamaForCausalLM, MistralForCausalLM", WANDA)
+    world.assert_refused(f"is a {name}.*supported: LlamaForCausalLM, .*MistralForCausalLM", WANDA)
 
 
 def test_tokens_of_another_tokenizer_are_refused(world: World) -> None:

@@ -117,7 +117,7 @@ def peak_of_a_block(dtype: torch.dtype) -> int:
         skeleton = Skeleton(config, {name: torch.empty(size) for name, size in outside.items()}, GPU, dtype)
         states, keywords = skeleton.first_inputs(torch.empty(1, 8192, dtype=torch.int64))
         block = skeleton.block({name: torch.empty(size) for name, size in inside.items()}, 0)
-        block(states.to(GPU), **keywords)
+        block(states.to(GPU), **keywords[skeleton.layer_types[0]])
     return memory.peak("cuda")
 
 
