@@ -43,7 +43,7 @@ def draw(tables: Tables, study: str) -> Figure:
             f"with its interval. Nothing is stated beyond {FAR:g} times the largest budget."
         )
         style.explain(figure, drawn, handles, note, columns=1)
-    style.name_study(figure, tables, study, findings.crossover(drawn))
+    style.name_study(figure, tables, study, findings.crossover(drawn), drawn[drawn["kind"] == "measured"])
     return figure
 
 

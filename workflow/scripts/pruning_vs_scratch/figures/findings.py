@@ -16,11 +16,25 @@ SETTINGS = {"equal": "at equal tokens", "full": "on the whole pipeline's tokens"
 
 
 def answer(drawn: pd.DataFrame) -> str:
-    """Who leads at equal tokens and by how much, and who leads on the whole pipeline's tokens."""
+    """Who leads at equal tokens and by how much, and at which granularities on the whole pipeline's tokens."""
     equal, full = (drawn[drawn["setting"] == setting] for setting in SETTINGS)
     parts = [_equal(equal)] if len(equal) else []
-    parts += [f"{SETTINGS['full']}, {words.tally(words.intervals(full))}"] if len(full) else []
+    parts += [f"{SETTINGS['full']}, {_by_granularity(full)}"] if len(full) else []
     return ". ".join(map(words.capital, parts))
+
+
+def _by_granularity(rows: pd.DataFrame) -> str:
+    """'pruned leads in sparse, scratch in depth': at which granularities which side leads with all methods."""
+    if rows["granularity"].nunique() == 1:
+        return words.tally(words.intervals(rows))
+    names: dict[int | None, list[str]] = {1: [], -1: [], 0: [], None: []}
+    for name, methods in rows.groupby("granularity", sort=False):
+        signs = {interval.sign for interval in words.intervals(methods)}
+        names[signs.pop() if len(signs) == 1 else None].append(str(name))
+    sides = {1: "pruned", -1: "scratch", 0: "neither side"}
+    first, *others = [f"{sides[sign]} {{}}in {words.listed(names[sign])}" for sign in sides if names[sign]] or [""]
+    divided = [f"methods disagree in {words.listed(names[None])}"] if names[None] else []
+    return ", ".join([*filter(None, [first.format("leads "), *(other.format("") for other in others)]), *divided])
 
 
 def _equal(rows: pd.DataFrame) -> str:
@@ -60,12 +74,18 @@ def token_budget(drawn: pd.DataFrame) -> str:
     if drawn.empty:
         return ""
     rows = drawn[drawn["budget"] == drawn["budget"].max()]
-    pruned, scratch = (float((rows[loss] - rows["loss_parent"]).mean()) for loss in ("loss_retrained", "loss_scratch"))
+    pruned, scratch = _from_parent(rows)
     average = "on average " if len(rows) > 1 else ""
     return (
         f"After {token_label(rows['budget'].iloc[0])} tokens, pruned models are {average}{_beside(pruned)} the parent, "
         f"scratch is {_beside(scratch)} it"
     )
+
+
+def _from_parent(rows: pd.DataFrame) -> tuple[float, float]:
+    """Mean distances of pruned models, and of scratch, from their parents."""
+    pruned, scratch = (float((rows[loss] - rows["loss_parent"]).mean()) for loss in ("loss_retrained", "loss_scratch"))
+    return pruned, scratch
 
 
 def _beside(distance: float) -> str:
@@ -75,47 +95,17 @@ def _beside(distance: float) -> str:
     return f"{words.number(abs(distance))} nats {'above' if distance > 0 else 'below'}"
 
 
-def full_budget(drawn: pd.DataFrame, labels: Sequence[str]) -> str:
-    """Which pruned models lead on the whole pipeline's tokens, by name where they are few."""
+def full_budget(drawn: pd.DataFrame) -> str:
+    """How near scratch on the whole pipeline's tokens comes to the parent, and how near pruned models come."""
     if drawn.empty:
         return ""
-    signs = [interval.sign for interval in words.intervals(drawn)]
-    names = {sign: [label for label, its in zip(labels, signs, strict=True) if its == sign] for sign in (1, -1, 0)}
-    return words.capital(f"{SETTINGS['full']}, {_leads(names)}")
-
-
-def _leads(names: Mapping[int, Sequence[str]]) -> str:
-    """'pruned leads with Wanda, scratch with Minitron-depth, neither side with FLAP'; by number where they are many."""
-    sides = {1: "pruned", -1: "scratch", 0: "neither side"}
-    told = [sign for sign in sides if names[sign]]
-    total = sum(map(len, names.values()))
-    if len(told) == 1:
-        every = "any of" if told == [0] else "all"
-        return f"{sides[told[0]]} leads with {names[told[0]][0] if total == 1 else f'{every} {total} models'}"
-    first, *others = told
-    parts = [f"{sides[first]} leads with {words.named(names[first], f'{len(names[first])} of {total} models')}"]
-    return ", ".join(
-        [*parts, *(f"{sides[sign]} with {words.named(names[sign], str(len(names[sign])))}" for sign in others)]
+    pruned, scratch = _from_parent(drawn)
+    average = "on average " if len(drawn) > 1 else ""
+    models = "pruned models are" if len(drawn) > 1 else "the pruned model is"
+    return (
+        f"{words.capital(SETTINGS['full'])}, scratch is {average}{_beside(scratch)} the parent; "
+        f"{models} {_beside(pruned)} it"
     )
-
-
-def granularity(drawn: pd.DataFrame) -> str:
-    """At which granularities which side leads with all methods, in each setting."""
-    parts = []
-    for setting, where in SETTINGS.items():
-        rows = drawn[drawn["setting"] == setting]
-        if len(rows):
-            parts.append(f"{where}, {_by_granularity(rows)}")
-    return ". ".join(map(words.capital, parts))
-
-
-def _by_granularity(rows: pd.DataFrame) -> str:
-    names: dict[int | None, list[str]] = {1: [], -1: [], 0: [], None: []}
-    for name, methods in rows.groupby("granularity", sort=False):
-        signs = {interval.sign for interval in words.intervals(methods)}
-        names[signs.pop() if len(signs) == 1 else None].append(str(name))
-    sides = {1: "pruned leads in {}", -1: "scratch leads in {}", 0: "neither side leads in {}", None: "{} is divided"}
-    return ", ".join(text.format(words.listed(names[sign])) for sign, text in sides.items() if names[sign])
 
 
 def ratio(drawn: pd.DataFrame) -> str:

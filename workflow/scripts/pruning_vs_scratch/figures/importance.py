@@ -56,7 +56,7 @@ def draw(tables: Tables, study: str) -> Figure:
         _draw_panel(axes, rows, looks)
     if panels:
         style.legend(figure, [look.marker_handle() for look in looks.values()], _note(drawn), 2)
-    style.name_study(figure, tables, study, findings.importance(drawn, _names(drawn)))
+    style.name_study(figure, tables, study, findings.importance(drawn, _names(drawn)), drawn)
     return figure
 
 

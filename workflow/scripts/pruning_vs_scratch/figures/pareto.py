@@ -100,8 +100,13 @@ def draw(tables: Tables, study: str) -> Figure:
             axes.set_xlabel(label if cost != "tokens_total" or _pretraining_is_known(tables) else WITHOUT_PRETRAINING)
         panels[0].set_ylabel(f"loss on {drawn['dataset'].iloc[0]} (nats per token)")
         style.legend(figure, _handles(drawn, styles), _note(drawn), columns=5)
-    style.name_study(figure, tables, study, findings.pareto(drawn, FRONTS))
+    style.name_study(figure, tables, study, findings.pareto(drawn, FRONTS), _budgets(drawn))
     return figure
+
+
+def _budgets(drawn: pd.DataFrame) -> pd.DataFrame:
+    """The budgets of retraining that are drawn."""
+    return drawn.assign(budget=drawn["tokens_train"].where(drawn["role"] == "retrained"))
 
 
 def _front() -> dict[str, Any]:

@@ -91,7 +91,7 @@ def draw(tables: Tables, study: str) -> Figure:
     if panels:
         style.log_axis(panels[0][0], drawn.loc[drawn["role"] != "parent", "tokens"])
         style.legend(figure, _handles(drawn), _note(drawn), 2 if len(panels) > 1 else 1)
-    style.name_study(figure, tables, study, findings.training_curves(drawn))
+    style.name_study(figure, tables, study, findings.training_curves(drawn), drawn)
     return figure
 
 
