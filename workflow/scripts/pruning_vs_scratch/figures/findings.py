@@ -4,10 +4,12 @@ Each function takes the data of its figure and returns '' if there are none.
 """
 
 from collections.abc import Mapping, Sequence
+from math import inf, nan
 
 import pandas as pd
 
 from pruning_vs_scratch.figures import words
+from pruning_vs_scratch.planning.text import hours
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.items import TASK_MEAN
 
@@ -127,7 +129,9 @@ def transfer(drawn: pd.DataFrame) -> str:
     rows = rows[rows["budget"] == rows["budget"].max()]
     known = rows["tokens_parent"].notna().all()
     worth = f"{words.span(rows['value'])} times the parent's tokens" if known else _tokens(rows["value"])
-    return f"With {token_label(rows['budget'].iloc[0])} tokens of retraining, a pruned start is worth {worth}"
+    count = ((drawn["source"] == "study") & (drawn["budget"] == rows["budget"].iloc[0])).sum()
+    where = f" (where it can be stated: {len(rows)} of {count})" if len(rows) < count else ""
+    return f"With {token_label(rows['budget'].iloc[0])} tokens of retraining, a pruned start is worth {worth}{where}"
 
 
 def _tokens(values: "pd.Series[float]") -> str:
@@ -245,9 +249,67 @@ def reported(drawn: pd.DataFrame) -> str:
     return words.capital("; ".join(parts))
 
 
+SHARED = ["granularity", "pattern", "method", "ratio", "share"]
+"""What the points of two studies have in common that are compared."""
+
+
+def scales(points: pd.DataFrame, sizes: Mapping[str, int]) -> str:
+    """How gap and worth change from the smallest parent to the largest that has points in common with it.
+
+    ``sizes`` gives the parameters of each study's parent; points are in common at the same share of its tokens, to two
+    digits.
+    """
+    found = points[points["study"].isin(sizes) & points["value"].notna()]
+    found = found.assign(share=[float(f"{share:.2g}") for share in found["share_retrained"]])
+    for smallest, largest in _apart(found, sizes):
+        pair = [found[found["study"] == study] for study in (smallest, largest)]
+        told = [
+            f"the mean {what} {words.change(*ends)}{unit}"
+            for measure, (what, unit) in SCALE_MEASURES.items()
+            if (ends := _of_both(*(rows[rows["measure"] == measure] for rows in pair)))
+        ]
+        if told:
+            sizes_told = " to ".join(token_label(sizes[study]) for study in (smallest, largest))
+            return f"From {sizes_told} parameters, at equal shares of tokens, {' and '.join(told)}"
+    return f"{words.capital(words.plural(len(sizes), 'study'))}: too little in common to say what size does"
+
+
+SCALE_MEASURES = {"gap": ("gap", " nats"), "share": ("worth of a pruned start", " times the parent's tokens")}
+
+
+def _apart(found: pd.DataFrame, sizes: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Pairs of studies of different sizes, those that are farthest apart first."""
+    studies = [study for study in sizes if study in set(found["study"])]
+    pairs = [(small, large) for small in studies for large in studies if sizes[small] < sizes[large]]
+    return sorted(pairs, key=lambda pair: sizes[pair[0]] / sizes[pair[1]])
+
+
+def _of_both(one: pd.DataFrame, other: pd.DataFrame) -> list[words.Interval]:
+    """The mean of each study over the points that both have; an open end has no bound. Without any, []."""
+    both = one.merge(other, on=SHARED, suffixes=("_one", "_other"))
+    if both.empty:
+        return []
+    bounds = {"value": nan, "low": -inf, "high": inf}
+    return [
+        words.Interval(*(float(both[f"{end}_{side}"].fillna(bound).mean()) for end, bound in bounds.items()))
+        for side in ("one", "other")
+    ]
+
+
+def plan(drawn: pd.DataFrame, unit: str, name: str, device: str) -> str:
+    """Which stage takes most of a study's hours, and how long its longest chain of jobs lasts.
+
+    ``unit`` is the column of hours, ``name`` what they are called.
+    """
+    total = drawn[unit].sum()
+    most = drawn.sort_values(unit).iloc[-1]
+    chain = f"the longest chain of jobs lasts {hours(drawn['chain_hours'].sum())} hours"
+    share = f"{most[unit] / total:.0%} of " if total else ""
+    return f"Stage {most['stage']} takes {share}{hours(total)} {name} on {device}; {chain}"
+
+
 def _way(values: Sequence[float]) -> str:
     """From the first to the last of some values without intervals."""
     if len(values) == 1:
         return f"is {words.number(values[0])}"
-    nan = float("nan")
     return words.change(*(words.Interval(float(values[end]), nan, nan) for end in (0, -1)))

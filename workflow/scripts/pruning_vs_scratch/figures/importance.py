@@ -11,6 +11,8 @@ from pruning_vs_scratch.tables.importance import HIGH, LOW
 from pruning_vs_scratch.tables.load import Tables
 
 PANEL_HEIGHT = 2.0
+DECADES = 20
+"""From this many times the median score on, ranges of channels are drawn on a logarithmic axis."""
 ROW_SHARE = 0.09
 """Height of a row of removed blocks, as a share of the panel's."""
 BLOCK = ["method", "ratio", "measure", "block"]
@@ -83,11 +85,19 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, looks: dict[float, style.SeriesS
         _draw_scores(axes, scores[scores["ratio"] == ratio], colour)
     _draw_removed(axes, rows[rows["removed"] > 0], looks)
     axes.set_title(_names(rows)[rows["method"].iloc[0]])
+    if _spans_decades(scores):
+        axes.set_yscale("log", nonpositive="clip")
     measure = rows["measure"].iloc[0]
     axes.set_ylabel(_axes_labels().get(measure, measure))
     axes.set_xlabel("block of the parent")
     axes.set_xlim(-0.6, rows["block"].max() + 0.6)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+
+
+def _spans_decades(scores: pd.DataFrame) -> bool:
+    """Whether a linear axis would show the ranges of a few blocks alone."""
+    ranges = scores[scores["high"] > scores["value"]]
+    return bool((scores["value"] > 0).all() and ranges["high"].max() > DECADES * scores["value"].median())
 
 
 def _draw_scores(axes: Axes, line: pd.DataFrame, colour: str) -> None:

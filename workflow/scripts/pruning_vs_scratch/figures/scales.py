@@ -8,14 +8,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import offset_copy
 
-from pruning_vs_scratch.figures import style, words
+from pruning_vs_scratch.figures import findings, style, words
 from pruning_vs_scratch.figures.transfer import LOOKS, MEANINGS, paper_look
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.reported import GRADES
 from pruning_vs_scratch.tables.scales import FAMILY, MEASURES, PAPER, Scale
 
 PANEL_HEIGHT, MARGIN = 2.1, 1.9
+ASIDE_POINTS = 3.0
+"""Sideways distance of neighbouring studies, so that their points do not overlap."""
+LINES = ("-", "--", "-.")
 PREDICTED_POINTS = 7.0
 """Size of a marker that no study has, and that is seen over one."""
 AXES_LABELS = {
@@ -44,12 +48,9 @@ def draw(scales: Sequence[Scale], points: pd.DataFrame, fits: pd.DataFrame) -> F
         figure = style.new_figure(1, PANEL_HEIGHT + MARGIN)
         style.say_nothing_to_draw(figure.subplots(), NOTHING)
         style.legend(figure, [], _note(scales, points, fits), 1)
-    style.head(figure, f"{_studies(len(scales))}, by the size of the parent")
+    sizes = {scale.study: scale.params for scale in scales}
+    style.head(figure, findings.scales(points, sizes), f"Studies by the size of the parent: {', '.join(sizes)}")
     return figure
-
-
-def _studies(count: int) -> str:
-    return "1 study" if count == 1 else f"{count} studies"
 
 
 def _looks(scales: Sequence[Scale], points: pd.DataFrame) -> Looks:
@@ -60,6 +61,7 @@ def _looks(scales: Sequence[Scale], points: pd.DataFrame) -> Looks:
             _label(scale, corpora.get(scale.study) if corpora.nunique() > 1 else None),
             style.COLOURS[i % len(style.COLOURS)],
             style.MARKERS[i % len(style.MARKERS)],
+            LINES[i % len(LINES)],
         )
         for i, scale in enumerate(scales)
     }
@@ -91,7 +93,8 @@ def _draw_panel(axes: Axes, measure: str, rows: pd.DataFrame, looks: Looks) -> N
         axes.axhline(height, **LOOKS[height])
     studies = rows[(rows["study"] != PAPER) & rows["value"].notna()]
     for study, line in studies.groupby("study", sort=False):
-        _draw_study(axes, line.sort_values("share_retrained"), looks[str(study)])
+        place = list(looks).index(str(study)) - (len(looks) - 1) / 2
+        _draw_study(axes, line.sort_values("share_retrained"), looks[str(study)], ASIDE_POINTS * place)
     paper = rows[rows["study"] == PAPER]
     axes.plot(paper["share_retrained"], paper["value"], **paper_look())
     axes.set_ylabel(AXES_LABELS[measure])
@@ -101,14 +104,18 @@ def _draw_panel(axes: Axes, measure: str, rows: pd.DataFrame, looks: Looks) -> N
         style.say_empty(axes, "no study states it")
 
 
-def _draw_study(axes: Axes, line: pd.DataFrame, look: style.SeriesStyle) -> None:
-    """Values with their intervals, of which an open end is not drawn, and what a fit to smaller studies predicts."""
+def _draw_study(axes: Axes, line: pd.DataFrame, look: style.SeriesStyle, aside: float) -> None:
+    """Values with their intervals, of which an open end is not drawn, and what a fit to smaller studies predicts.
+
+    ``aside`` is how many points all of it is moved to the right.
+    """
+    moved = offset_copy(axes.transData, fig=axes.get_figure(root=True), x=style.scaled(aside), units="points")
     low, high = line["low"].fillna(line["value"]), line["high"].fillna(line["value"])
-    axes.vlines(line["share_retrained"], low, high, color=look.colour)
-    axes.plot(line["share_retrained"], line["value"], color=look.colour, marker=look.marker)
+    axes.vlines(line["share_retrained"], low, high, color=look.colour, transform=moved)
+    axes.plot(line["share_retrained"], line["value"], transform=moved, **look.without_colour)
     predicted = line[line["predicted"].notna()]
     if len(predicted):
-        axes.plot(predicted["share_retrained"], predicted["predicted"], **_predicted(look))
+        axes.plot(predicted["share_retrained"], predicted["predicted"], transform=moved, **_predicted(look))
 
 
 def _predicted(look: style.SeriesStyle) -> dict[str, Any]:
@@ -125,7 +132,7 @@ def _share_axis(places: Sequence[Axes], shares: pd.Series) -> None:
 
 def _handles(points: pd.DataFrame, looks: Looks) -> list[Line2D]:
     drawn = points.loc[points["value"].notna(), "study"].unique()
-    handles = [look.handle() for study, look in looks.items() if study in drawn]
+    handles = [look.handle_without_colour() for study, look in looks.items() if study in drawn]
     predicted = points.loc[points["predicted"].notna(), "study"].unique()
     handles += [style.entry(f"{study}, predicted from the smaller", **_predicted(looks[study])) for study in predicted]
     paper = points[points["study"] == PAPER]
@@ -137,7 +144,7 @@ def _handles(points: pd.DataFrame, looks: Looks) -> list[Line2D]:
 
 def _note(scales: Sequence[Scale], points: pd.DataFrame, fits: pd.DataFrame) -> str:
     """What is drawn, and what is not."""
-    notes = ["Bars: intervals of each study; an open end is not drawn."]
+    notes = ["Bars: intervals of each study; an open end is not drawn. Studies stand a little beside each other."]
     if unknown := [scale.study for scale in scales if scale.tokens is None]:
         notes.append(f"Without a place, since their parents' tokens are not known: {', '.join(unknown)}.")
     studies = points[points["study"] != PAPER]
