@@ -139,29 +139,38 @@ def test_how_near_both_sides_come_to_the_parent(losses: list[tuple[float, float]
 
 
 @pytest.mark.parametrize(
-    ("gaps", "text"),
+    ("losses", "text"),
     [
-        ([0.1], "pruned leads with A"),
-        ([0.1, 0.2], "pruned leads with all 2 models"),
-        ([0.0, 0.0], "neither side leads with any of 2 models"),
-        ([0.1, -0.1, 0.0], "pruned leads with A, scratch with B, neither side with C"),
-        ([-0.1, 0.0], "scratch leads with A, neither side with B"),
-        ([0.1, 0.1, 0.1, 0.1, -0.1], "pruned leads with 4 of 5 models, scratch with E"),
+        ([(3.2, 3.1)], "scratch is 0.10 nats above the parent; the pruned model is 0.20 nats above it"),
+        ([(3.2, 2.9), (2.8, 2.7)], "scratch is on average 0.20 nats below the parent; pruned models are level with it"),
     ],
 )
-def test_who_leads_with_the_whole_pipelines_tokens(gaps: list[float], text: str) -> None:
-    rows = compared(*[("full", name, ONE, gap) for name, gap in zip("abcdef", gaps, strict=False)])
-    labels = [name.upper() for name in rows["method"]]
-    assert findings.full_budget(rows, labels) == f"On the whole pipeline's tokens, {text}"
+def test_how_near_scratch_on_the_whole_pipelines_tokens_comes(losses: list[tuple[float, float]], text: str) -> None:
+    rows = pd.DataFrame(losses, columns=["loss_retrained", "loss_scratch"]).assign(loss_parent=3.0)
+    assert findings.full_budget(rows) == f"On the whole pipeline's tokens, {text}"
+    assert findings.full_budget(rows.iloc[:0]) == ""
 
 
-def test_granularities_lead_all_alike_or_are_divided() -> None:
-    rows = compared(*[("full", name, ONE, gap) for name, gap in zip("abcde", (0.1, -0.1, -0.1, 0.1, 0.0), strict=True)])
+@pytest.mark.parametrize(
+    ("gaps", "text"),
+    [
+        ((0.1, -0.1, -0.1, 0.1, 0.0), "pruned leads in depth, scratch in width, methods disagree in sparse"),
+        ((-0.1, 0.0, 0.0, 0.1, 0.1), "pruned leads in sparse, scratch in depth, neither side in width"),
+        ((-0.1, -0.1, -0.1, -0.1, -0.1), "scratch leads in depth, width and sparse"),
+        ((0.0, 0.1, 0.1, 0.0, 0.0), "pruned leads in width, neither side in depth and sparse"),
+        ((0.0, 0.1, 0.0, 0.1, 0.0), "neither side leads in depth, methods disagree in width and sparse"),
+    ],
+)
+def test_the_answer_tells_at_which_granularities_a_side_leads(gaps: tuple[float, ...], text: str) -> None:
+    rows = compared(*[("full", name, ONE, gap) for name, gap in zip("abcde", gaps, strict=True)])
     rows["granularity"] = ["depth", "width", "width", "sparse", "sparse"]
-    assert findings.granularity(rows) == (
-        "On the whole pipeline's tokens, pruned leads in depth, scratch leads in width, sparse is divided"
-    )
-    assert findings.granularity(rows.iloc[:0]) == ""
+    assert findings.answer(rows) == f"On the whole pipeline's tokens, {text}"
+
+
+def test_where_all_methods_disagree_there_is_no_comma_before() -> None:
+    rows = compared(*[("full", name, ONE, gap) for name, gap in zip("abcd", (0.1, 0.0, 0.1, -0.1), strict=True)])
+    rows["granularity"] = ["depth", "depth", "width", "width"]
+    assert findings.answer(rows) == "On the whole pipeline's tokens, methods disagree in depth and width"
 
 
 def test_the_gap_against_the_ratio() -> None:
@@ -183,6 +192,8 @@ def test_what_a_pruned_start_is_worth() -> None:
     unknown = rows.assign(tokens_parent=nan, value=[nan, 20000.0, -3000.0, nan])
     assert findings.transfer(unknown) == f"{start} -3k to 20k tokens from scratch"
     assert "cannot be stated" in findings.transfer(rows.assign(value=nan))
+    partly = rows.assign(value=[9.0, 0.25, nan, nan])
+    assert findings.transfer(partly) == (f"{start} 0.25 times the parent's tokens (where it can be stated: 1 of 2)")
     assert findings.transfer(rows.iloc[:0]) == ""
 
 
@@ -237,41 +248,24 @@ def test_importance_names_the_blocks_that_all_depth_methods_remove() -> None:
     labels = {"a": "A", "b": "B"}
     assert findings.importance(rows, labels) == "At ratio 0.5, A and B both remove block 2"
     assert findings.importance(rows[rows["method"] == "a"], labels) == "At ratio 0.5, A removes blocks 1-2"
-    apart = rows[(rows["method"] == "b") | (rows["block"] < 2)]
-    assert findings.importance(apart, labels) == "At ratio 0.5, no block is removed by A and B alike"
-    disputed = rows.assign(seeds=1 + (rows["method"] == "a"))
-    assert findings.importance(disputed, labels) == "At ratio 0.5, B removes blocks 2-3"
-    assert findings.importance(rows.assign(removed=0), labels) == "Block 3 scores highest in 2 of 2 rankings"
-    assert findings.importance(rows.iloc[:0], labels) == ""
+    points = of_scales(*GAPS)
+    apart = points.assign(method=points["study"].map({"large": "other"}).fillna("m"))
+    told = findings.scales(apart, SIZES)
+    assert told == "From 1k to 2k parameters, the mean gap rises from 1.2 to 9.0 nats"
+    alone = of_scales(*GAPS[:2])
+    assert findings.scales(alone, {"small": 1000}) == "1 study: too little in common to say what size does"
+    assert findings.scales(alone.iloc[:0], SIZES) == "3 studies: too little in common to say what size does"
 
 
-def test_a_search_names_the_best_shape_of_each_ratio() -> None:
-    rows = pd.DataFrame({"ratio": [0.5, 0.5, 0.75], "hidden_size": [64, 72, 48], "validation_loss": [4.0, 4.25, 5.0]})
-    assert findings.shape_search(rows) == (
-        "The best hidden size is 64 at ratio 0.5 and 48 at ratio 0.75; shapes differ by up to 0.25 nats"
+def test_a_plan_names_its_dearest_stage_and_its_longest_chain() -> None:
+    stages = pd.DataFrame(
+        {"stage": ["text", "retrain", "scratch"], "gpu_hours": [0.0, 30.0, 90.0], "core_hours": [5.0, 0.0, 0.0],
+         "chain_hours": [1.0, 3.0, 0.0]}
+    )  # fmt: skip
+    assert findings.plan(stages, "gpu_hours", "GPU-hours", "h100") == (
+        "Stage scratch takes 75% of 120 GPU-hours on h100; the longest chain of jobs lasts 4 hours"
     )
-
-
-def test_fronts_are_counted_by_cost() -> None:
-    rows = pd.DataFrame({"role": ["retrained", "scratch", "parent"], "size": [True, True, False], "time": False})
-    assert findings.pareto(rows, {"size": "parameters", "time": "time"}) == (
-        "Pruned models on the front: 1 of 2 by parameters"
-    )
-    assert findings.pareto(rows.iloc[:0], {"size": "parameters"}) == ""
-
-
-def test_the_papers_gap_is_told_beside_the_studys() -> None:
-    rows = pd.DataFrame(
-        [("paper", "depth", 1, 0.4), ("paper", "depth", 9, 0.04), ("paper", "width", 1, 0.5),
-         ("paper", "width", 9, 0.1), ("study", "width", 2, 1.2)],
-        columns=["source", "panel", "budget", "value"],
-    ).assign(setting="gap")  # fmt: skip
-    assert findings.reported(rows) == (
-        "In the paper the width gap falls from 0.50 to 0.10 nats; in this study the width gap is 1.2 nats"
-    )
-    paper = rows[rows["source"] == "paper"]
-    assert findings.reported(paper) == "In the paper the depth gap falls from 0.40 to 0.040 nats"
-    assert findings.reported(rows.iloc[:0]) == ""
+    assert "Stage text takes 100% of 5 core-hours on cpu" in findings.plan(stages, "core_hours", "core-hours", "cpu")
 
 
 def test_sentences_need_no_matplotlib() -> None:

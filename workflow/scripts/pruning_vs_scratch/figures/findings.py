@@ -270,7 +270,7 @@ def scales(points: pd.DataFrame, sizes: Mapping[str, int]) -> str:
         ]
         if told:
             sizes_told = " to ".join(token_label(sizes[study]) for study in (smallest, largest))
-            return f"From {sizes_told} parameters, at equal shares of tokens, {' and '.join(told)}"
+            return f"From {sizes_told} parameters, {' and '.join(told)}"
     return f"{words.capital(words.plural(len(sizes), 'study'))}: too little in common to say what size does"
 
 

@@ -11,7 +11,7 @@ from pruning_vs_scratch.tables.importance import HIGH, LOW
 from pruning_vs_scratch.tables.load import Tables
 
 PANEL_HEIGHT = 2.0
-DECADES = 20
+DECADES = 10
 """From this many times the median score on, ranges of channels are drawn on a logarithmic axis."""
 ROW_SHARE = 0.09
 """Height of a row of removed blocks, as a share of the panel's."""
@@ -83,10 +83,11 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, looks: dict[float, style.SeriesS
     for ratio in scores["ratio"].unique():
         colour = looks[ratio].colour if several and ratio in looks else style.SCRATCH_COLOUR
         _draw_scores(axes, scores[scores["ratio"] == ratio], colour)
-    _draw_removed(axes, rows[rows["removed"] > 0], looks)
+    if rows["removed"].any():
+        _draw_removed(axes, rows[rows["removed"] > 0], looks)
     axes.set_title(_names(rows)[rows["method"].iloc[0]])
     if _spans_decades(scores):
-        axes.set_yscale("log", nonpositive="clip")
+        axes.set_yscale("log")
     measure = rows["measure"].iloc[0]
     axes.set_ylabel(_axes_labels().get(measure, measure))
     axes.set_xlabel("block of the parent")

@@ -120,6 +120,6 @@ def _arrow(axes: Axes, start: Text, end: Text) -> None:
 def _note(plan: Plan) -> str:
     kinds = ", ".join(dict.fromkeys(plan.rates["kind"]))
     return (
-        "An arrow: jobs of the right stage need files of the left. The longest chain lasts as long with any number of "
-        f"devices. Rates: {kinds}."
+        "An arrow: jobs of the right stage need files of the left. However many devices there are, the study takes at "
+        f"least as long as its longest chain. Rates: {kinds}."
     )

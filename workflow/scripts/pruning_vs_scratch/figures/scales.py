@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import offset_copy
 
 from pruning_vs_scratch.figures import findings, style, words
 from pruning_vs_scratch.figures.transfer import LOOKS, MEANINGS, paper_look
@@ -17,8 +16,8 @@ from pruning_vs_scratch.tables.reported import GRADES
 from pruning_vs_scratch.tables.scales import FAMILY, MEASURES, PAPER, Scale
 
 PANEL_HEIGHT, MARGIN = 2.1, 1.9
-ASIDE_POINTS = 3.0
-"""Sideways distance of neighbouring studies, so that their points do not overlap."""
+DODGE = 1.1
+"""Factor between neighbouring studies on the horizontal axis, so that their points do not overlap."""
 LINES = ("-", "--", "-.")
 PREDICTED_POINTS = 7.0
 """Size of a marker that no study has, and that is seen over one."""
@@ -94,7 +93,8 @@ def _draw_panel(axes: Axes, measure: str, rows: pd.DataFrame, looks: Looks) -> N
     studies = rows[(rows["study"] != PAPER) & rows["value"].notna()]
     for study, line in studies.groupby("study", sort=False):
         place = list(looks).index(str(study)) - (len(looks) - 1) / 2
-        _draw_study(axes, line.sort_values("share_retrained"), looks[str(study)], ASIDE_POINTS * place)
+        moved = line.assign(share_retrained=line["share_retrained"] * DODGE**place)
+        _draw_study(axes, moved.sort_values("share_retrained"), looks[str(study)])
     paper = rows[rows["study"] == PAPER]
     axes.plot(paper["share_retrained"], paper["value"], **paper_look())
     axes.set_ylabel(AXES_LABELS[measure])
@@ -104,18 +104,14 @@ def _draw_panel(axes: Axes, measure: str, rows: pd.DataFrame, looks: Looks) -> N
         style.say_empty(axes, "no study states it")
 
 
-def _draw_study(axes: Axes, line: pd.DataFrame, look: style.SeriesStyle, aside: float) -> None:
-    """Values with their intervals, of which an open end is not drawn, and what a fit to smaller studies predicts.
-
-    ``aside`` is how many points all of it is moved to the right.
-    """
-    moved = offset_copy(axes.transData, fig=axes.get_figure(root=True), x=style.scaled(aside), units="points")
+def _draw_study(axes: Axes, line: pd.DataFrame, look: style.SeriesStyle) -> None:
+    """Values with their intervals, of which an open end is not drawn, and what a fit to smaller studies predicts."""
     low, high = line["low"].fillna(line["value"]), line["high"].fillna(line["value"])
-    axes.vlines(line["share_retrained"], low, high, color=look.colour, transform=moved)
-    axes.plot(line["share_retrained"], line["value"], transform=moved, **look.without_colour)
+    axes.vlines(line["share_retrained"], low, high, color=look.colour)
+    axes.plot(line["share_retrained"], line["value"], **look.without_colour)
     predicted = line[line["predicted"].notna()]
     if len(predicted):
-        axes.plot(predicted["share_retrained"], predicted["predicted"], transform=moved, **_predicted(look))
+        axes.plot(predicted["share_retrained"], predicted["predicted"], **_predicted(look))
 
 
 def _predicted(look: style.SeriesStyle) -> dict[str, Any]:
@@ -144,7 +140,8 @@ def _handles(points: pd.DataFrame, looks: Looks) -> list[Line2D]:
 
 def _note(scales: Sequence[Scale], points: pd.DataFrame, fits: pd.DataFrame) -> str:
     """What is drawn, and what is not."""
-    notes = ["Bars: intervals of each study; an open end is not drawn. Studies stand a little beside each other."]
+    notes = ["Bars: intervals of each study; an open end is not drawn. Studies are shifted sideways."]
+    notes.append("The title compares the smallest study and the largest at the shares of tokens that both have.")
     if unknown := [scale.study for scale in scales if scale.tokens is None]:
         notes.append(f"Without a place, since their parents' tokens are not known: {', '.join(unknown)}.")
     studies = points[points["study"] != PAPER]
