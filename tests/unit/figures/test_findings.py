@@ -248,6 +248,70 @@ def test_importance_names_the_blocks_that_all_depth_methods_remove() -> None:
     labels = {"a": "A", "b": "B"}
     assert findings.importance(rows, labels) == "At ratio 0.5, A and B both remove block 2"
     assert findings.importance(rows[rows["method"] == "a"], labels) == "At ratio 0.5, A removes blocks 1-2"
+    apart = rows[(rows["method"] == "b") | (rows["block"] < 2)]
+    assert findings.importance(apart, labels) == "At ratio 0.5, no block is removed by A and B alike"
+    disputed = rows.assign(seeds=1 + (rows["method"] == "a"))
+    assert findings.importance(disputed, labels) == "At ratio 0.5, B removes blocks 2-3"
+    assert findings.importance(rows.assign(removed=0), labels) == "Block 3 scores highest in 2 of 2 rankings"
+    assert findings.importance(rows.iloc[:0], labels) == ""
+
+
+def test_a_search_names_the_best_shape_of_each_ratio() -> None:
+    rows = pd.DataFrame({"ratio": [0.5, 0.5, 0.75], "hidden_size": [64, 72, 48], "validation_loss": [4.0, 4.25, 5.0]})
+    assert findings.shape_search(rows) == (
+        "The best hidden size is 64 at ratio 0.5 and 48 at ratio 0.75; shapes differ by up to 0.25 nats"
+    )
+
+
+def test_fronts_are_counted_by_cost() -> None:
+    rows = pd.DataFrame({"role": ["retrained", "scratch", "parent"], "size": [True, True, False], "time": False})
+    assert findings.pareto(rows, {"size": "parameters", "time": "time"}) == (
+        "Pruned models on the front: 1 of 2 by parameters"
+    )
+    assert findings.pareto(rows.iloc[:0], {"size": "parameters"}) == ""
+
+
+def test_the_papers_gap_is_told_beside_the_studys() -> None:
+    rows = pd.DataFrame(
+        [("paper", "depth", 1, 0.4), ("paper", "depth", 9, 0.04), ("paper", "width", 1, 0.5),
+         ("paper", "width", 9, 0.1), ("study", "width", 2, 1.2)],
+        columns=["source", "panel", "budget", "value"],
+    ).assign(setting="gap")  # fmt: skip
+    assert findings.reported(rows) == (
+        "In the paper the width gap falls from 0.50 to 0.10 nats; in this study the width gap is 1.2 nats"
+    )
+    paper = rows[rows["source"] == "paper"]
+    assert findings.reported(paper) == "In the paper the depth gap falls from 0.40 to 0.040 nats"
+    assert findings.reported(rows.iloc[:0]) == ""
+
+
+def of_scales(*rows: tuple[str, str, float, float]) -> pd.DataFrame:
+    """Points by study, measure, share of tokens and value, with intervals of one half-width."""
+    points = pd.DataFrame(rows, columns=["study", "measure", "share_retrained", "value"])
+    points = points.assign(granularity="depth", pattern="dense", method="m", ratio=0.5)
+    return points.assign(low=points["value"] - 0.05, high=points["value"] + 0.05)
+
+
+SIZES = {"small": 1000, "middle": 2000, "large": 9000}
+GAPS = [
+    ("small", "gap", 0.05, 1.2), ("small", "gap", 0.25, 0.6), ("large", "gap", 0.0501, 1.0),
+    ("large", "gap", 0.25, 0.4), ("large", "gap", 1.0, -9.0), ("middle", "gap", 0.05, 9.0),
+    ("the paper", "gap", 0.05, 99.0),
+]  # fmt: skip
+
+
+def test_scales_are_compared_where_the_smallest_and_the_largest_have_points_in_common() -> None:
+    falls = "From 1k to 9k parameters, the mean gap falls from 0.90 to 0.70 nats"
+    assert findings.scales(of_scales(*GAPS), SIZES) == falls
+    worth = [("small", "share", 0.05, 0.5), ("large", "share", 0.05, 0.9)]
+    both = of_scales(*GAPS, *worth)
+    told = findings.scales(both, SIZES)
+    assert told.endswith("nats and the mean worth of a pruned start rises from 0.50 to 0.90 times the parent's tokens")
+    opened = both.assign(high=both["high"].where(both["measure"] == "gap"))
+    assert findings.scales(opened, SIZES).endswith("stays near 0.70 times the parent's tokens")
+
+
+def test_scales_without_points_in_common_are_passed_over() -> None:
     points = of_scales(*GAPS)
     apart = points.assign(method=points["study"].map({"large": "other"}).fillna("m"))
     told = findings.scales(apart, SIZES)
