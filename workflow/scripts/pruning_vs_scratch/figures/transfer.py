@@ -134,7 +134,7 @@ def _handles(drawn: pd.DataFrame, styles: style.Styles) -> list[Line2D]:
         ratios = ", ".join(f"{ratio:g}" for ratio in paper["ratio"].unique())
         handles.append(style.entry(f"the paper's Minitron, ratio {ratios}:\n{grades}", **paper_look()))
     if measured[list(ARROWS)].any(axis=None):
-        handles.append(style.entry("end of an interval not stated", color="black", **_arrow(ARROWS["open_high"])))
+        handles.append(style.entry("open end of an interval", color="black", **_arrow(ARROWS["open_high"])))
     lines = MEANINGS if measured["tokens_parent"].notna().all() else {0: MEANINGS[0]}
     return [*handles, *(style.entry(text, **LOOKS[height]) for height, text in lines.items())]
 
