@@ -176,6 +176,15 @@ def test_importance_draws_scores_and_the_blocks_that_go(figure_tables: dict[str,
         assert points(axes) == columns_of(rows, "block", "value")
 
 
+def test_scores_of_several_ratios_differ_without_colour(figure_tables: dict[str, Tables], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(figure_tables["whole"].folder, tmp_path / "tables"))
+    table = pd.read_parquet(folder / "importance.parquet")
+    scores = ["value", "low", "high"]
+    table.assign(**{name: table[name] * table["ratio"] for name in scores}).to_parquet(folder / "importance.parquet")
+    influence = drawn("importance", Tables(folder)).axes[0]
+    assert [container.lines[0].get_marker() for container in influence.containers] == ["o", "s"]
+
+
 def test_ranges_of_channels_far_above_most_scores_are_on_a_logarithmic_axis(
     figure_tables: dict[str, Tables], tmp_path: Path
 ) -> None:

@@ -193,7 +193,7 @@ def test_what_a_pruned_start_is_worth() -> None:
     assert findings.transfer(unknown) == f"{start} -3k to 20k tokens from scratch"
     assert "cannot be stated" in findings.transfer(rows.assign(value=nan))
     partly = rows.assign(value=[9.0, 0.25, nan, nan])
-    assert findings.transfer(partly) == (f"{start} 0.25 times the parent's tokens (where it can be stated: 1 of 2)")
+    assert findings.transfer(partly) == (f"{start} 0.25 times the parent's tokens (stated for 1 of 2 methods)")
     assert findings.transfer(rows.iloc[:0]) == ""
 
 

@@ -130,7 +130,7 @@ def transfer(drawn: pd.DataFrame) -> str:
     known = rows["tokens_parent"].notna().all()
     worth = f"{words.span(rows['value'])} times the parent's tokens" if known else _tokens(rows["value"])
     count = ((drawn["source"] == "study") & (drawn["budget"] == rows["budget"].iloc[0])).sum()
-    where = f" (where it can be stated: {len(rows)} of {count})" if len(rows) < count else ""
+    where = f" (stated for {len(rows)} of {count} methods)" if len(rows) < count else ""
     return f"With {token_label(rows['budget'].iloc[0])} tokens of retraining, a pruned start is worth {worth}{where}"
 
 

@@ -15,6 +15,8 @@ DECADES = 10
 """From this many times the median score on, ranges of channels are drawn on a logarithmic axis."""
 ROW_SHARE = 0.09
 """Height of a row of removed blocks, as a share of the panel's."""
+EVERY_RATIO = style.SeriesStyle("", style.SCRATCH_COLOUR, "o")
+"""How scores look that serve every ratio."""
 BLOCK = ["method", "ratio", "measure", "block"]
 """What is scored; seeds are averaged."""
 COLUMNS = [
@@ -81,8 +83,8 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, looks: dict[float, style.SeriesS
     scores = rows.dropna(subset="value").drop_duplicates(["block", "value"])
     several = scores["ratio"].nunique() > 1
     for ratio in scores["ratio"].unique():
-        colour = looks[ratio].colour if several and ratio in looks else style.SCRATCH_COLOUR
-        _draw_scores(axes, scores[scores["ratio"] == ratio], colour)
+        look = looks[ratio] if several and ratio in looks else EVERY_RATIO
+        _draw_scores(axes, scores[scores["ratio"] == ratio], look)
     if rows["removed"].any():
         _draw_removed(axes, rows[rows["removed"] > 0], looks)
     axes.set_title(_names(rows)[rows["method"].iloc[0]])
@@ -101,11 +103,11 @@ def _spans_decades(scores: pd.DataFrame) -> bool:
     return bool((scores["value"] > 0).all() and ranges["high"].max() > DECADES * scores["value"].median())
 
 
-def _draw_scores(axes: Axes, line: pd.DataFrame, colour: str) -> None:
+def _draw_scores(axes: Axes, line: pd.DataFrame, look: style.SeriesStyle) -> None:
     if line["seeds"].max() > 1:
-        style.band(axes, line["block"], line["lowest"], line["highest"], colour)
+        style.band(axes, line["block"], line["lowest"], line["highest"], look.colour)
     around = [line["value"] - line["low"], line["high"] - line["value"]]
-    axes.errorbar(line["block"], line["value"], yerr=around, color=colour, marker="o", linestyle="-", elinewidth=0.8)
+    axes.errorbar(line["block"], line["value"], yerr=around, color=look.colour, marker=look.marker, elinewidth=0.8)
 
 
 def _draw_removed(axes: Axes, removed: pd.DataFrame, looks: dict[float, style.SeriesStyle]) -> None:
