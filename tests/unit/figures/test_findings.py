@@ -288,7 +288,7 @@ def test_the_papers_gap_is_told_beside_the_studys() -> None:
 def of_scales(*rows: tuple[str, str, float, float]) -> pd.DataFrame:
     """Points by study, measure, share of tokens and value, with intervals of one half-width."""
     points = pd.DataFrame(rows, columns=["study", "measure", "share_retrained", "value"])
-    points = points.assign(granularity="depth", pattern="dense", method="m", ratio=0.5)
+    points = points.assign(granularity="depth", pattern="dense", method="m", ratio=0.5, dataset="test")
     return points.assign(low=points["value"] - 0.05, high=points["value"] + 0.05)
 
 
@@ -307,6 +307,10 @@ def test_scales_are_compared_where_the_smallest_and_the_largest_have_points_in_c
     both = of_scales(*GAPS, *worth)
     told = findings.scales(both, SIZES)
     assert told.endswith("nats and the mean worth of a pruned start rises from 0.50 to 0.90 times the parent's tokens")
+    corpora = both.assign(dataset=both["study"])
+    assert findings.scales(corpora, SIZES) == (
+        "From 1k to 9k parameters, the mean worth of a pruned start rises from 0.50 to 0.90 times the parent's tokens"
+    )
     opened = both.assign(high=both["high"].where(both["measure"] == "gap"))
     assert findings.scales(opened, SIZES).endswith("stays near 0.70 times the parent's tokens")
 

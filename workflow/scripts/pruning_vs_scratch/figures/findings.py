@@ -249,7 +249,7 @@ def reported(drawn: pd.DataFrame) -> str:
     return words.capital("; ".join(parts))
 
 
-SHARED = ["granularity", "pattern", "method", "ratio", "share"]
+SHARED = ["granularity", "pattern", "method", "ratio", "share", "corpus"]
 """What the points of two studies have in common that are compared."""
 
 
@@ -257,10 +257,13 @@ def scales(points: pd.DataFrame, sizes: Mapping[str, int]) -> str:
     """How gap and worth change from the smallest parent to the largest that has points in common with it.
 
     ``sizes`` gives the parameters of each study's parent; points are in common at the same share of its tokens, to two
-    digits.
+    digits. Gaps are compared on one corpus alone.
     """
     found = points[points["study"].isin(sizes) & points["value"].notna()]
-    found = found.assign(share=[float(f"{share:.2g}") for share in found["share_retrained"]])
+    found = found.assign(
+        share=[float(f"{share:.2g}") for share in found["share_retrained"]],
+        corpus=found["dataset"].where(found["measure"] == "gap", "any"),
+    )
     for smallest, largest in _apart(found, sizes):
         pair = [found[found["study"] == study] for study in (smallest, largest)]
         told = [
