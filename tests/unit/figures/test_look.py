@@ -56,7 +56,7 @@ def test_a_style_file_changes_what_it_names_alone(figure_tables: dict[str, Table
         assert dict(mpl.rcParams) == before
 
 
-@pytest.mark.parametrize("name", ["full_budget", "granularity", "importance", "token_budget", "reported"])
+@pytest.mark.parametrize("name", ["full_budget", "importance", "token_budget", "reported"])
 def test_every_figure_calls_methods_as_the_style_file_does(figure_tables: dict[str, Tables], name: str) -> None:
     labels = {"shortgpt": "Block removal", "minitron_depth": "Block removal"}
     with style.settings("column", Look(labels=labels)):
