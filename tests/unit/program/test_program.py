@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from pruning_vs_scratch.config.load import load_config, study_files
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.program.main import VERBS
 from pruning_vs_scratch.program.main import program as parser_of
-from pruning_vs_scratch.program.studies import paths_of, study_of
+from pruning_vs_scratch.program.studies import finished, study_of
 
 HEAVY = ("torch", "transformers", "snakemake", "lm_eval")
 GUIDES = sorted(
@@ -105,27 +104,13 @@ def test_a_study_that_is_not_there_is_refused_with_the_nearest(monkeypatch: pyte
     monkeypatch.chdir(REPOSITORY)
     with pytest.raises(UserError, match=r"no study 'smok': .*did you mean 'smoke'\? There are: demo, "):
         study_of(["smok"])
-    with pytest.raises(UserError, match=r"no configuration file mine\.yaml"):
-        study_of(["mine.yaml"])
 
 
 def test_results_are_found_by_name_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "results/mine").mkdir(parents=True)
+    (tmp_path / "results/mine/results.csv").touch()
     monkeypatch.chdir(tmp_path)
-    assert paths_of(["mine"]).results == Path("results/mine")
-
-
-def test_results_that_do_not_exist_yet_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"results/paper does not exist: run study paper first"):
-        paths_of(["paper"])
-
-
-def test_an_unknown_verb_is_answered_with_those_there_are() -> None:
-    done = pvs(REPOSITORY, "frob")
-    assert done.returncode == 2
-    assert "invalid choice: 'frob'" in done.stderr and "recommend" in done.stderr
+    assert finished(["mine"], "results.csv").results == Path("results/mine")
 
 
 def test_the_console_script_is_the_package() -> None:

@@ -60,6 +60,16 @@ def run(main: Callable[[], None]) -> None:
         gc.freeze()
 
 
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Add the option that keeps progress away."""
+    parser.add_argument("--quiet", action="store_true", help="print errors, warnings and the result only, no progress")
+
+
+def be_quiet() -> None:
+    """Let progress, which is what messages of level INFO say, not be shown."""
+    logging.getLogger().setLevel(logging.WARNING)
+
+
 def require_project_folder() -> None:
     """Refuse another working folder than the project's, under which a workflow looks for its files.
 

@@ -9,6 +9,7 @@ from typing import IO
 import zstandard
 
 from pruning_vs_scratch.archive.listing import LISTING, METADATA, Listing
+from pruning_vs_scratch.archive.reference import no_such_source
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import MIB, require_space
 
@@ -45,7 +46,7 @@ def unpack(source: Path, folder: Path) -> Listing:
             than it lists.
     """
     if not source.exists():
-        raise UserError(f"archive not found: {source}; name a file written by make archive")
+        raise UserError(no_such_source(source))
     listing: Listing | None = None
     found = set()
     for name, content, bound in _folder_files(source) if source.is_dir() else _members(source):

@@ -13,7 +13,7 @@ from pruning_vs_scratch.config.explain import explained
 from pruning_vs_scratch.config.places import InvalidConfig, naming_lines
 from pruning_vs_scratch.config.strict_yaml import read_yaml
 from pruning_vs_scratch.config.study import StudyConfig
-from pruning_vs_scratch.errors import UserError, nearest
+from pruning_vs_scratch.errors import UserError, nearest_of_all
 
 DEFAULT_STUDY = "demo"
 """The study of config/config.yaml, without an overlay."""
@@ -53,7 +53,11 @@ def study_files(names: Sequence[str], folder: Path = Path("config")) -> list[Pat
         refuse_elsewhere(base)
         raise UserError(f"no configuration file {base}")
     overlays = {file.stem: file for file in sorted(folder.glob("*.yaml")) if file != base}
-    return [base, *(_overlay_file(name, overlays, folder) for name in names if not _is_default(name, base))]
+    found = [base if _is_default(name, base) else _overlay_file(name, overlays, folder) for name in names]
+    for name, file in zip(names, found, strict=True):
+        if found.count(file) > 1:
+            raise UserError(f"study {name!r} is named {found.count(file)} times; name it once")
+    return [base, *(file for file in found if file != base)]
 
 
 def _is_default(name: str, base: Path) -> bool:
@@ -61,14 +65,18 @@ def _is_default(name: str, base: Path) -> bool:
 
 
 def _overlay_file(name: str, overlays: Mapping[str, Path], folder: Path) -> Path:
-    if Path(name).suffix in (".yaml", ".yml"):
-        return Path(name)
-    if name not in overlays:
-        known = [DEFAULT_STUDY, *overlays]
-        close = nearest(name, known)
-        hint = f"{close} There are" if close.endswith("?") else "there are"
-        raise UserError(f"no study {name!r}: there is no {folder / name}.yaml; {hint}: {', '.join(known)}")
-    return overlays[name]
+    if name in overlays:
+        return overlays[name]
+    file, known = Path(name), [DEFAULT_STUDY, *overlays]
+    if file.is_dir():
+        like = nearest_of_all(file.name, known)
+        raise UserError(f"{name!r} is a folder; name a study, or its YAML file, such as {folder}/mini.yaml; {like}")
+    if file.suffix not in (".yaml", ".yml"):
+        raise UserError(f"no study {name!r}: there is no {folder / name}.yaml; {nearest_of_all(file.name, known)}")
+    if not file.exists():
+        refuse_elsewhere(file)
+        raise UserError(f"no configuration file {name}; {nearest_of_all(file.stem, known)}")
+    return file
 
 
 def read_study_file(path: Path) -> dict[str, Any]:
@@ -79,7 +87,8 @@ def read_study_file(path: Path) -> dict[str, Any]:
     """
     values = read_yaml(path)
     if not isinstance(values, dict):
-        raise UserError(f"{path} must hold keys and values, not {type(values).__name__}")
+        held = {type(None): "it is empty", list: "it holds a list"}.get(type(values), f"it holds {values!r:.80}")
+        raise UserError(f"{path} must hold keys and values, such as study: mine, but {held}")
     return values
 
 

@@ -8,6 +8,7 @@ from importlib import import_module
 import shtab
 
 from pruning_vs_scratch import cli
+from pruning_vs_scratch.program.parser import VERB, Parser
 
 VERBS = {
     "run": "run a study, with progress and the time left",
@@ -36,6 +37,8 @@ def main() -> None:
     if args.verb is None:
         parser.print_help()
         return
+    if getattr(args, "quiet", False):
+        cli.be_quiet()
     import_module(f"pruning_vs_scratch.program.{args.verb}").main(args)
 
 
@@ -44,19 +47,19 @@ def console() -> None:
     cli.run(main)
 
 
-def program(words: Sequence[str]) -> argparse.ArgumentParser:
+def program(words: Sequence[str]) -> Parser:
     """The parser of a command line. Of other verbs than the one it names, it knows the name only.
 
     To print a completion script, it knows the options of all verbs.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pvs",
         description="Small LLMs: prune a large model, or train a small one from scratch?",
         epilog="pvs VERB --help has options and examples. STUDY is a name (mini means config/mini.yaml) or a YAML "
         "file. Of several, later ones override earlier ones. Without one, it is the demo.",
     )
     shtab.add_argument_to(parser, "--print-completion", help="print a script that completes verbs and options")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
+    verbs = parser.add_subparsers(dest="verb", metavar=VERB, title="verbs")
     for verb, summary in VERBS.items():
         own = verbs.add_parser(
             verb, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False

@@ -2,6 +2,7 @@
 
 import argparse
 
+from pruning_vs_scratch.cli import add_quiet
 from pruning_vs_scratch.pruning.arguments import add_pruning_arguments, prune_by_arguments
 
 EXAMPLES = """  pvs prune --model DIR --method wanda --ratio 0.5 --calibration text.txt --out OUT
@@ -11,7 +12,9 @@ EXAMPLES = """  pvs prune --model DIR --method wanda --ratio 0.5 --calibration t
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
+    parser.usage = "%(prog)s --model DIR --method METHOD --out DIR [options]"
     add_pruning_arguments(parser)
+    add_quiet(parser)
 
 
 def main(args: argparse.Namespace) -> None:
