@@ -5,6 +5,7 @@ import errno
 import gc
 import logging
 import math
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -66,8 +67,9 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
 
 
 def be_quiet() -> None:
-    """Let progress, which is what messages of level INFO say, not be shown."""
+    """Show no progress: no messages of level INFO, nor bars of libraries that are imported after this."""
     logging.getLogger().setLevel(logging.WARNING)
+    os.environ["TQDM_DISABLE"] = "1"
 
 
 def require_project_folder() -> None:

@@ -38,6 +38,8 @@ class SharedHarness(HFLM):  # type: ignore[misc] # lm_eval has no types
     """
 
     def __init__(self, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, batch_size: int, world: World):
+        # It warns of every model that it did not load itself, which all of ours are.
+        logging.disable(logging.WARNING)
         super().__init__(
             pretrained=model,
             tokenizer=tokenizer,
@@ -45,6 +47,7 @@ class SharedHarness(HFLM):  # type: ignore[misc] # lm_eval has no types
             max_length=model.config.max_position_embeddings,
             device=str(model.device),
         )
+        logging.disable(logging.NOTSET)
         self.world = world
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = True) -> list[tuple[float, bool]]:

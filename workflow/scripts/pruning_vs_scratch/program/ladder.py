@@ -54,8 +54,11 @@ def main(args: argparse.Namespace) -> None:
     machine = Machine(args.device, args.gpus, ThroughputTable.read(args.throughput))
     rungs = [nearest_parent(proportions, parse_params(args.params))] if args.params else parents(proportions)
     known = ladder(rungs, machine, [args.matrix] if args.matrix else MATRICES)
+    found = chosen(known.prices, args.hours, named=args.params is not None)
+    if found is not None and args.hours is not None:
+        sys.stdout.write(f"{page.recommendation(found, args.hours)}\n\n")
     sys.stdout.write(f"{page.ladder(known, args.hours)}\n")
-    if (found := chosen(known.prices, args.hours, named=args.params is not None)) is not None:
+    if found is not None:
         sys.stdout.write("\n" + "".join(f"{line}\n" for line in page.description(found)))
         if args.write is not None:
             write_rung(found, args.write)

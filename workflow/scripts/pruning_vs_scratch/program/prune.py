@@ -1,6 +1,7 @@
 """Prune a checkpoint of your own: any Llama-family one in safetensors. OUT is a plain Hugging Face checkpoint."""
 
 import argparse
+import sys
 
 from pruning_vs_scratch.cli import add_quiet
 from pruning_vs_scratch.pruning.arguments import add_pruning_arguments, prune_by_arguments
@@ -18,5 +19,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Prune."""
+    """Prune, and say where the checkpoint is."""
     prune_by_arguments(args)
+    sys.stdout.write(f"pruned checkpoint: {args.out}\n")
