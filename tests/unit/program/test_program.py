@@ -113,6 +113,12 @@ def test_results_are_found_by_name_alone(tmp_path: Path, monkeypatch: pytest.Mon
     assert finished(["mine"], "results.csv").results == Path("results/mine")
 
 
+def test_a_reader_that_stops_reading_ends_the_program_quietly() -> None:
+    words = shlex.join([sys.executable, "-m", "pruning_vs_scratch", "status", "smoke"])
+    done = subprocess.run(f"{words} | true", shell=True, cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_console_script_is_the_package() -> None:
     script = Path(sys.executable).with_name("pvs")
     done = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)

@@ -1,5 +1,6 @@
 """The ladder and a rung's overlay as people read them."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,34 +13,32 @@ from pruning_vs_scratch.study.names import token_label
 
 WIDTH = 120
 """Of a line of YAML."""
+LINE = 100
+"""Of a line in a terminal."""
 
 
 def ladder(known: Ladder, within: float | None) -> str:
-    """What the rungs are, what they cost, and why some have no price; with a number of hours, which of them fit."""
+    """What the rungs cost and what they are, and why some have no price; with a number of hours, which of them fit."""
     machine = known.prices[0].machine
-    missing = [f"No price for {label}: {reason}" for label, reason in known.unpriced.items()]
-    return "\n".join(
-        [
-            "Parents, with the tokens that each is trained on:",
-            "",
-            *_columns([_size(price) for price in _first_of_each_rung(known.prices)]),
-            "",
-            f"Hours on {machine.count} x {machine.device}, from the first job to the last; those of the longest chain",
-            "of jobs are left on any number of devices:",
-            "",
-            *_columns([_cost(price) | _fits(price, within) for price in known.prices]),
-            *(["", *missing] if missing else []),
-        ]
-    )
+    lines = [
+        f"Hours on {machine.count} x {machine.device}, from the first job to the last.",
+        "The longest chain of jobs takes as long on any number of devices.",
+        "",
+        *_columns([_cost(price) | _fits(price, within) for price in known.prices]),
+        "",
+        "Parents, with the tokens that each is trained on:",
+        "",
+        *_columns([_size(price) for price in _first_of_each_rung(known.prices)]),
+    ]
+    for label, reason in known.unpriced.items():
+        lines += ["", *textwrap.wrap(f"No price for {label}: {reason}", LINE)]
+    return "\n".join(lines)
 
 
-def recommendation(price: Price, hours_at_hand: float) -> str:
-    """The line that answers what to run in so many hours."""
-    machine = price.machine
-    return (
-        f"Recommended: {price.label}, {hours(price.hours)} of your {hours_at_hand:g} hours on {machine.count} x "
-        f"{machine.device}."
-    )
+def recommendation(price: Price, within: float) -> str:
+    """What to run in so many hours."""
+    machine = f"{price.machine.count} x {price.machine.device}"
+    return f"Recommended: {price.label}, {hours(price.hours)} of your {within:g} hours on {machine}."
 
 
 def _first_of_each_rung(prices: Sequence[Price]) -> list[Price]:
@@ -116,8 +115,8 @@ def description(price: Price) -> list[str]:
         f"{price.rates}.",
         "Sizes come in multiples of "
         + ", ".join(f"{step} from {least} on" if least else f"{step} below" for least, step in STEPS)
-        + ", hidden sizes in those of the heads too;",
-        "neurons make up for what that rounds.",
+        + "; hidden sizes",
+        "in multiples of the heads too. Neurons make up for what that rounds.",
         "Share of the decoder's parameters that each target keeps (the paper's):",
         *(f"  {line}" for line in targets(price)),
     ]

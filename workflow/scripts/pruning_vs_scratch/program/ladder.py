@@ -56,7 +56,9 @@ def main(args: argparse.Namespace) -> None:
     known = ladder(rungs, machine, [args.matrix] if args.matrix else MATRICES)
     found = chosen(known.prices, args.hours, named=args.params is not None)
     if found is not None and args.hours is not None:
-        sys.stdout.write(f"{page.recommendation(found, args.hours)}\n\n")
+        sys.stdout.write(f"{page.recommendation(found, args.hours)}\n")
+        sys.stdout.write("" if args.write else "To run it: add --write config/NAME.yaml, then pvs run NAME.\n")
+        sys.stdout.write("\n")
     sys.stdout.write(f"{page.ladder(known, args.hours)}\n")
     if found is not None:
         sys.stdout.write("\n" + "".join(f"{line}\n" for line in page.description(found)))

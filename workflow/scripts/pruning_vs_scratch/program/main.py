@@ -1,6 +1,7 @@
 """The command line of ``pvs``: verbs, their help, and completion for shells."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -39,7 +40,12 @@ def main() -> None:
         return
     if getattr(args, "quiet", False):
         cli.be_quiet()
-    import_module(f"pruning_vs_scratch.program.{args.verb}").main(args)
+    try:
+        import_module(f"pruning_vs_scratch.program.{args.verb}").main(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of the output, such as head, has had enough: let Python flush the rest elsewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def console() -> None:
