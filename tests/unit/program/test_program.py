@@ -1,4 +1,4 @@
-"""The program pvs: help, examples, completion, how a study is named, and the commands that guides show."""
+"""The program pvs: help, examples, completion, how a study is named, and scoring of checkpoints by hand."""
 
 import re
 import shlex
@@ -15,48 +15,9 @@ from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.load import load_config, study_files
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.program.main import VERBS
-from pruning_vs_scratch.program.main import program as parser_of
 from pruning_vs_scratch.program.studies import finished, study_of
 
 HEAVY = ("torch", "transformers", "snakemake", "lm_eval")
-GUIDES = sorted(
-    path for path in [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *REPOSITORY.glob("*/*.md")]
-)  # fmt: skip
-BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
-
-
-def commands() -> list[str]:
-    """Every call of pvs in a block of a guide, or in the examples of a verb."""
-    texts = [block for guide in GUIDES for block in BLOCK.findall(guide.read_text(encoding="utf-8"))]
-    texts += [pvs(REPOSITORY, verb, "--help").stdout.partition("examples:")[2] for verb in VERBS]
-    lines = "\n".join(texts).replace("\\\n", " ").splitlines()
-    return sorted({line.strip() for line in lines if re.match(r"\s*pvs( |$)", line)})
-
-
-def words_of(command: str) -> list[str]:
-    """What is typed behind pvs; two spaces or a hash begin a remark."""
-    return shlex.split(re.split(r"   +|  #", command)[0])[1:]
-
-
-def test_every_command_of_a_guide_or_example_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(REPOSITORY)
-    found = commands()
-    assert {words_of(command)[0] for command in found} >= set(VERBS)
-    for command in found:
-        words = words_of(command)
-        try:
-            parser_of(words).parse_args(words)
-        except SystemExit as end:
-            assert end.code == 0, command
-
-
-@pytest.mark.parametrize(
-    "words", [("check", "paper"), ("ladder", "--hours", "24", "--gpus", "8", "--device", "h100"), ("status", "smoke")]
-)
-def test_short_commands_of_the_guides_run(words: tuple[str, ...]) -> None:
-    done = pvs(REPOSITORY, *words)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
 
 
 def test_help_names_every_verb_and_each_verb_has_examples() -> None:
