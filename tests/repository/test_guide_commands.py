@@ -7,13 +7,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from snakemake.cli import parse_args as parse_snakemake
 
 from checkouts import checkout
-from program import PVS, code_of, pvs
+from program import PVS, code_of
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.load import DEFAULT_STUDY
 from pruning_vs_scratch.program.main import VERBS
@@ -35,7 +36,7 @@ ELSEWHERE = {"--cluster", "--profile"}
 def blocks() -> list[list[list[str]]]:
     """The commands of each block of a guide, and of the examples of each verb, as words."""
     texts = [block for guide in GUIDES for block in BLOCK.findall(guide.read_text(encoding="utf-8"))]
-    texts += [pvs(REPOSITORY, verb, "--help").stdout.partition("examples:")[2] for verb in VERBS]
+    texts += [import_module(f"pruning_vs_scratch.program.{verb}").EXAMPLES for verb in VERBS]
     found = [[words_of(line.strip()) for line in text.replace("\\\n", " ").splitlines()] for text in texts]
     return [commands for block in found if (commands := [words for words in block if words])]
 
