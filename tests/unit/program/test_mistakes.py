@@ -55,10 +55,22 @@ MISTAKES: dict[str, str] = {
     "compare demo": "archive not found: demo; {}did you mean figures/reference/demo.tar.zst?\n",
     "figures demo": "archive not found: demo; {}did you mean figures/reference/demo.tar.zst?\n",
     "compare config": "config holds no tables: give an archive, or the folder results/STUDY of a finished study\n",
+    "figures config": "config has no archive.json: name a file that pvs archive wrote, or where it was unpacked to",
+    "figures open.yaml": "open.yaml is truncated, damaged, or no tar.zst file ({}): get it again, or name a file that",
+    "figures figures/reference/demo.tar.zst --style none.yaml": "no style file none.yaml: correct --style\n",
     # Devices
     "plan --device h1000": "unknown device 'h1000'; did you mean 'h100'? There are: a100, cpu, h100. To add one, ",
     "ladder --device h1000": "unknown device 'h1000'; did you mean 'h100'? There are: a100, cpu, h100. To add one, ",
+    "plan --throughput open.yaml": "open.yaml has the columns study: x; they must be device, precision, ",
+    "ladder --params 1M --write config/smoke.yaml": "config/smoke.yaml is there already, and is not written over: ",
+    "ladder --params 1M --write mine.txt": "mine.txt: a study's file is NAME.yaml, in small letters, digits, - and _",
+    "ladder --write mine.yaml": "--write needs --params, or --hours to choose by\n",
     "plan --throughput none.csv": "no throughput table none.csv: correct --throughput\n",
+    # Checkpoints
+    "eval none --text text.yaml --out y": "checkpoint none does not exist\n",
+    "eval config --text text.yaml --out y": "no checkpoint in config (config.json is missing)\n",
+    "eval config --text none.txt --out y": "--text none.txt does not exist\n",
+    "prune --model none --method magnitude --ratio 0.5 --out y": "--model none does not exist\n",
 }
 MISUSES = {
     "pln": "unknown verb 'pln'; did you mean 'plan'?\nhelp: pvs --help\n",
@@ -70,6 +82,7 @@ MISUSES = {
     "run --coers=2": "unknown option --coers; did you mean '--cores'?\n",
     "recommend --tokens 2M --ratio -1": "argument --ratio: '-1' is not a number between 0 and 1, such as 0.5\n",
     "recommend --tokens 2Q --ratio 0.5": "argument --tokens: '2Q' is not a whole number of tokens above 0: write it as",
+    "prune --model x --method wanda --ratio half --out y": "argument --ratio: 'half' is not a number\n",
     "recommend --ratio 0.5": "the following arguments are required: --tokens\nhelp: pvs recommend --help\n",
 }
 

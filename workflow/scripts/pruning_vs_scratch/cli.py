@@ -130,7 +130,7 @@ def add_part(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--files", nargs="+", required=True, help="its files, in order")
     parser.add_argument("--text-key", default="text", help="key or column of the text (default: text)")
     parser.add_argument(
-        "--broken-lines", type=float, default=0, help="share of a file's lines that may hold no document (default: 0)"
+        "--broken-lines", type=number, default=0, help="share of a file's lines that may hold no document (default: 0)"
     )
 
 
@@ -170,6 +170,14 @@ def share(text: str) -> float:
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1, such as 0.5")
     return value
+
+
+def number(text: str) -> float:
+    """An option's value that is any number (argparse ``type``)."""
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
 
 
 def positive_number(text: str) -> float:

@@ -119,6 +119,8 @@ def read_look(path: Path) -> Look:
     Raises:
         UserError: it is missing or not YAML, or holds an unknown key or a value that cannot be; says which.
     """
+    if not path.exists():
+        raise UserError(f"no style file {path}: correct --style")
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold keys and values, such as font: serif")

@@ -129,7 +129,7 @@ def read_rates(file: Path) -> list[Rate]:
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except (ValueError, OSError) as error:
-        raise UserError(f"cannot read {file}: {error}") from error
+        raise UserError(f"{file} is no table of rates: {str(error).strip()}") from error
     if list(table.columns) != list(COLUMNS):
         raise UserError(f"{file} has the columns {', '.join(table.columns)}; they must be {', '.join(COLUMNS)}")
     rows = [{str(key): value for key, value in row.items() if value != ""} for row in table.to_dict("records")]

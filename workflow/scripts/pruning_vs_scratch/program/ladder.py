@@ -46,10 +46,12 @@ def main(args: argparse.Namespace) -> None:
     from pruning_vs_scratch.ladder.price import chosen, ladder
     from pruning_vs_scratch.ladder.proportions import MATRICES, Proportions
     from pruning_vs_scratch.ladder.rungs import nearest_parent, parents, parse_params
-    from pruning_vs_scratch.ladder.write import write_rung
+    from pruning_vs_scratch.ladder.write import require_new_study, write_rung
 
-    if args.write is not None and args.params is None and args.hours is None:
-        raise UserError("--write needs --params, or --hours to choose by")
+    if args.write is not None:
+        if args.params is None and args.hours is None:
+            raise UserError("--write needs --params, or --hours to choose by")
+        require_new_study(args.write)
     proportions = Proportions.read()
     machine = Machine(args.device, args.gpus, ThroughputTable.read(args.throughput))
     rungs = [nearest_parent(proportions, parse_params(args.params))] if args.params else parents(proportions)

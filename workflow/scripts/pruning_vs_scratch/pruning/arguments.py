@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pruning_vs_scratch.cli import json_argument, positive_integer, request_of
+from pruning_vs_scratch.cli import json_argument, number, positive_integer, request_of
 from pruning_vs_scratch.config.pruning import USUAL_DEVICE_BUFFER_GIB, USUAL_PRECISION
 from pruning_vs_scratch.libraries import import_libraries
 from pruning_vs_scratch.pruning import catalogue
@@ -41,11 +41,11 @@ def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=positive_integer, default=1, metavar="N", help="windows run together (default: 1)"
     )
     machine.add_argument(
-        "--host-buffer-gib", type=float, default=16.0, metavar="GIB",
+        "--host-buffer-gib", type=number, default=16.0, metavar="GIB",
         help="hidden states in memory, beyond it in a file (default: 16)",
     )  # fmt: skip
     machine.add_argument(
-        "--device-buffer-gib", type=float, default=USUAL_DEVICE_BUFFER_GIB, metavar="GIB",
+        "--device-buffer-gib", type=number, default=USUAL_DEVICE_BUFFER_GIB, metavar="GIB",
         help="hidden states and weights that stay on a GPU (default: 16)",
     )  # fmt: skip
     machine.add_argument(
@@ -63,7 +63,7 @@ def add_pruning_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"pruning method: {', '.join(catalogue.methods())}",
     )  # fmt: skip
     goal = what.add_mutually_exclusive_group()
-    goal.add_argument("--ratio", type=float, metavar="R", help="share of the decoder to prune, between 0 and 1")
+    goal.add_argument("--ratio", type=number, metavar="R", help="share of the decoder to prune, between 0 and 1")
     goal.add_argument(
         "--shape", nargs="+", metavar="KEY=N", help=f"depth and width methods: the shape ({', '.join(SHAPE_KEYS)})"
     )
