@@ -3,6 +3,8 @@
 import hashlib
 import logging
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +41,15 @@ class SharedHarness(HFLM):  # type: ignore[misc] # lm_eval has no types
     """
 
     def __init__(self, model: CausalLM, tokenizer: PreTrainedTokenizerBase, batch_size: int, world: World):
-        super().__init__(
-            pretrained=model,
-            tokenizer=tokenizer,
-            batch_size=batch_size,
-            max_length=model.config.max_position_embeddings,
-            device=str(model.device),
-        )
+        # It warns of every model that it did not load itself, which all of ours are.
+        with _without_warnings():
+            super().__init__(
+                pretrained=model,
+                tokenizer=tokenizer,
+                batch_size=batch_size,
+                max_length=model.config.max_position_embeddings,
+                device=str(model.device),
+            )
         self.world = world
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
@@ -53,6 +57,15 @@ class SharedHarness(HFLM):  # type: ignore[misc] # lm_eval has no types
         first, last = (len(requests) * (self.world.rank + i) // self.world.size for i in (0, 1))
         share = super().loglikelihood(requests[first:last], disable_tqdm=disable_tqdm) if last > first else []
         return [answer for part in self.world.values(share) for answer in part]
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def load_task(request: TaskRequest, definitions: Path) -> Any:
