@@ -12,7 +12,7 @@ from pruning_vs_scratch.pruning.request import USUAL_LENGTH, USUAL_SEQUENCES, Pr
 
 
 def add_text_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that say which text is read, and how."""
+    """The options that determine which text is read, and how."""
     parser.add_argument(
         "--calibration", type=Path, nargs="+", default=[], metavar="PATH",
         help="folder of token shards, or files of text or of JSON lines, or one .npy of token windows, shape "
@@ -77,7 +77,7 @@ def add_pruning_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def pruning_request(args: argparse.Namespace) -> PruningRequest:
-    """What the options of a pruning command ask for."""
+    """The request given by the options of a pruning command."""
     out = args.out.resolve()
     return request_of(
         PruningRequest,

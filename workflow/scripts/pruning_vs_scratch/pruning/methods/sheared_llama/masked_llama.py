@@ -25,7 +25,7 @@ from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import Masks
 def masking(model: LlamaForCausalLM, masks: Masks) -> Iterator[None]:
     """While open, the model's forward pass runs with the masks, and gradients flow to them.
 
-    With gradient checkpointing the backward pass has to run inside, too, because it repeats the forward pass.
+    With gradient checkpointing the backward pass must run inside too, because it repeats the forward pass.
     """
     with ExitStack() as handles:
         for handle in _hooks(model, masks):
@@ -37,15 +37,15 @@ def masking(model: LlamaForCausalLM, masks: Masks) -> Iterator[None]:
 def folded(tensors: Tensors, masks: Masks, tied: bool) -> Tensors:
     """Weights and biases by checkpoint name with the masks multiplied into them.
 
-    The model of these, cut to the open channels, neurons, heads and blocks, has the logits of the masked one. Before
-    the cut it has not, because its norms still count the closed channels. Products are taken in the masks' precision
+    The model with these, cut to the open channels, neurons, heads and blocks, has the logits of the masked one. Before
+    the cut it does not, because its norms still count the closed channels. Products are taken in the masks' precision
     and stored in the weights'. Works on any subset of the tensors.
     """
     return {name: _times(tensor, *_row_and_column_masks(name, masks, tied)) for name, tensor in tensors.items()}
 
 
 def _hooks(model: LlamaForCausalLM, masks: Masks) -> Iterator[RemovableHandle]:
-    """Put one hook after the other on the model."""
+    """Add the hooks to the model one by one."""
     if masks.hidden is not None:
         yield _scale_output(model.model.embed_tokens, masks.hidden)
         yield from _mask_norm(model.model.norm, masks.hidden)
@@ -65,14 +65,14 @@ def _hooks(model: LlamaForCausalLM, masks: Masks) -> Iterator[RemovableHandle]:
 
 
 def _written(masks: Masks, index: int) -> torch.Tensor | None:
-    """What scales all that block ``index`` adds to the residual stream; shape (hidden,) or ()."""
+    """The factor of everything that block ``index`` adds to the residual stream; shape (hidden,) or ()."""
     if masks.layers is None:
         return masks.hidden
     return masks.layers[index] if masks.hidden is None else masks.hidden * masks.layers[index]
 
 
 def _mask_norm(norm: nn.Module, hidden: torch.Tensor) -> Iterator[RemovableHandle]:
-    """Make an RMSNorm over d channels one over the k open ones, times their masks.
+    """Turn an RMSNorm over d channels into one over the k open ones, times their masks.
 
     Closed channels of the residual stream are 0, so that the norm's mean square of c * x with c = sqrt(d / k) is the
     mean square of x over the open channels: w * c * x / sqrt(mean_d((c * x)^2) + eps) = c * the norm over k channels.
@@ -96,7 +96,7 @@ def _scaled(tensor: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
 
 
 def _row_and_column_masks(name: str, masks: Masks, tied: bool) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """What scales the output channels and the input channels of a tensor."""
+    """The factors of the output channels and the input channels of a tensor."""
     module = name.split(".")[-2]
     if name.startswith(BLOCK_PREFIX):
         index = int(name.removeprefix(BLOCK_PREFIX).split(".")[0])
