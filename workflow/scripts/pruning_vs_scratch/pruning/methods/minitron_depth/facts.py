@@ -22,8 +22,7 @@ class MinitronDepthOptions(Section):
     """Minitron-depth."""
 
     criterion: Literal["best", "closest"] = "best"
-    """Which run of blocks to drop: that which leaves the lowest loss (the paper), or the loss closest to the
-    model's."""
+    """The run of blocks to drop: without it the loss is lowest (the paper), or closest to the whole model's."""
 
 
 def candidates_of(layers: int, runs: Iterable[int]) -> list[Candidate]:
