@@ -9,7 +9,7 @@ REFERENCE = Path("figures/reference")
 
 
 def reference_archives(folder: Path = REFERENCE) -> list[Path]:
-    """The archives of a folder, by name.
+    """The archives in a folder, by name.
 
     Raises:
         UserError: there are none.

@@ -102,8 +102,7 @@ class StudyRun:
         return progress
 
     def _interpreter(self) -> AbstractContextManager[dict[str, str]]:
-        """One interpreter for all jobs that it can serve: not those on other machines, nor those of several
-        processes."""
+        """One interpreter for all jobs that it can serve: none on other machines, and none of several processes."""
         is_warm = not self.profile and threads_of_training(self.study) == 1
         return warm_interpreter(SOCKET) if is_warm else contextlib.nullcontext({})
 

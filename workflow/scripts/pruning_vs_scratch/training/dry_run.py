@@ -267,8 +267,7 @@ def _fake_world(processes: int, copies: int) -> Iterator[World]:
 
 @contextmanager
 def _resizing_seen(meter: _Meter) -> Iterator[None]:
-    """While open, the meter sees storages change size, which is how FSDP2 frees gathered weights without an
-    operation."""
+    """While open, the meter sees storages change size: FSDP2 frees gathered weights so, without an operation."""
     resize = torch.UntypedStorage.resize_
 
     def seen(storage: torch.UntypedStorage, size: int) -> torch.UntypedStorage:

@@ -156,8 +156,7 @@ def joined_world(*, shard_in_node: bool = False) -> Iterator[World]:
 
 
 def _mesh(device: torch.device, size: int, shard_in_node: bool) -> DeviceMesh:
-    """All processes in a row; or a row for each node, within which a model is sharded (HSDP, 2304.11277, section
-    3.2.2)."""
+    """All processes in a row; or a row per node, within which a model is sharded (HSDP, 2304.11277, section 3.2.2)."""
     in_node = int(os.environ.get("LOCAL_WORLD_SIZE", size))
     if not shard_in_node or in_node in (1, size):
         return init_device_mesh(device.type, (size,))
