@@ -23,8 +23,8 @@ from pruning_vs_scratch.data.tokenizer import save_tokenizer, train_bpe
 from pruning_vs_scratch.data.tokens import write_tokens
 from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.files import sha256_of_file
-from pruning_vs_scratch.models.checkpoint import save_llama
-from pruning_vs_scratch.models.llama import llama_config
+from pruning_vs_scratch.models.checkpoint import save_model
+from pruning_vs_scratch.models.decoder import config_of
 from pruning_vs_scratch.pruning.masks import PackedMask
 from pruning_vs_scratch.study import ModelShape, Target
 from pruning_vs_scratch.training import loop
@@ -105,7 +105,7 @@ def training_as_of_several(proof: Proof, name: str, **plan: Any) -> Result:
 def two_of_four(shape: ModelShape) -> dict[str, PackedMask]:
     """Masks that keep every second weight of the linear layers."""
     with torch.device("meta"):
-        model = LlamaForCausalLM(llama_config(shape, 8))
+        model = LlamaForCausalLM(config_of(shape, 8))
     pattern = torch.tensor([True, False, True, False])
     return {
         name: PackedMask.of(pattern.repeat(weight.numel() // 4).view(weight.shape))
@@ -153,7 +153,7 @@ def stored(proof: Proof, dtype: torch.dtype) -> Result:
     folder = proof.folder / "stored"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    save_llama(model, folder, proof.folder / "tokenizer")
+    save_model(model, folder, proof.folder / "tokenizer")
     windows = np.random.default_rng(1).integers(0, proof.sizes.vocabulary, (32, proof.sizes.length + 1))
     np.save(proof.folder / "windows.npy", windows)
     return {}

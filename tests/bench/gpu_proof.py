@@ -20,7 +20,7 @@ from transformers import LlamaForCausalLM
 from pruning_vs_scratch.config.training import CosineSchedule, OptimizerConfig, ValidationConfig
 from pruning_vs_scratch.data.tokens import TokenArray
 from pruning_vs_scratch.data.windows import Windows
-from pruning_vs_scratch.models.llama import llama_config
+from pruning_vs_scratch.models.decoder import config_of
 from pruning_vs_scratch.pruning.masks import PackedMask
 from pruning_vs_scratch.study import ModelShape, TrainingPlan
 from pruning_vs_scratch.training.loop import Trainer
@@ -125,7 +125,7 @@ class Proof:
         torch.set_default_dtype(dtype)
         try:
             with self.device:
-                return LlamaForCausalLM(llama_config(shape, self.sizes.length))
+                return LlamaForCausalLM(config_of(shape, self.sizes.length))
         finally:
             torch.set_default_dtype(torch.float32)
 

@@ -11,7 +11,7 @@ from unittest import mock
 
 import torch
 
-from pruning_vs_scratch.models.checkpoint import check_checkpoint, load_llama
+from pruning_vs_scratch.models.checkpoint import check_checkpoint, load_model
 
 SECONDS_BETWEEN_LOOKS = 0.001
 
@@ -30,7 +30,7 @@ def main() -> None:
     looker = threading.Thread(target=look, daemon=True)
     looker.start()
     with mock.patch.object(torch, "isfinite", _finite if device.type == "meta" else torch.isfinite):
-        model = load_llama(folder, device, dtype)
+        model = load_model(folder, device, dtype)
     held = _own_bytes()
     done.set()
     looker.join()

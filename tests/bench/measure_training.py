@@ -22,8 +22,8 @@ from transformers import TrainerCallback, TrainingArguments
 from pruning_vs_scratch.config.load import load_config
 from pruning_vs_scratch.data.tokens import TokenArray
 from pruning_vs_scratch.data.windows import Windows
+from pruning_vs_scratch.models.decoder import random_model
 from pruning_vs_scratch.models.device import keep_freed_memory
-from pruning_vs_scratch.models.llama import random_llama
 from pruning_vs_scratch.study import ModelShape, TrainingPlan
 from pruning_vs_scratch.training.loop import Trainer
 from pruning_vs_scratch.training.loss import loss_sum
@@ -58,7 +58,7 @@ def ours(side: str, precision: str) -> dict[str, Any]:
     changed = SIDES[side] | {"precision": precision, "threads": torch.get_num_threads()}
     with tempfile.TemporaryDirectory() as folder:
         windows = Windows(TokenArray(tokens(plan, shape).flatten(), "random"), plan.sequence_length, 0)
-        model = random_llama(shape, plan.sequence_length, 0)
+        model = random_model(shape, plan.sequence_length, 0)
         trainer = Trainer(
             TrainingTask(plan.model_copy(update=changed), model, windows), masks={},
             validation=None, work=Path(folder), world=World(torch.device("cpu")),
@@ -88,7 +88,7 @@ def hugging_face(precision: str) -> dict[str, Any]:
             adam_beta2=plan.optimizer.beta2, max_grad_norm=plan.optimizer.gradient_clip, lr_scheduler_type="cosine",
             bf16=precision == "bf16", use_cpu=True, save_strategy="no", report_to=[], disable_tqdm=True,
         )  # fmt: skip
-        model = random_llama(shape, plan.sequence_length, 0)
+        model = random_model(shape, plan.sequence_length, 0)
         trainer = transformers.Trainer(model=model, args=arguments, train_dataset=rows, callbacks=[Clock()])
         trainer.remove_callback(transformers.PrinterCallback)
         trainer.train()
@@ -118,7 +118,7 @@ def step_seconds(times: list[float]) -> float:
 def loss_memory(chunk: int | None) -> float:
     """Peak memory of a forward and backward pass of 1,024 tokens above that of the model, in megabytes."""
     torch.set_num_threads(1)
-    model = random_llama(LARGE, 257, 0)
+    model = random_model(LARGE, 257, 0)
     text = torch.arange(4 * 257).view(4, 257)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     loss_sum(model, text[:, :-1], text[:, 1:], chunk).backward()

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pruning_vs_scratch.models.llama import random_llama
+from pruning_vs_scratch.models.decoder import random_model
 from pruning_vs_scratch.study import ModelShape
 
 SHAPE = ModelShape(
@@ -53,7 +53,7 @@ def main() -> None:
 
 def random_checkpoint(folder: Path) -> Path:
     """A checkpoint of SHAPE with random weights."""
-    random_llama(SHAPE, positions=2048, seed=0).save_pretrained(folder)
+    random_model(SHAPE, positions=2048, seed=0).save_pretrained(folder)
     return folder
 
 

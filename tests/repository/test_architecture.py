@@ -25,8 +25,8 @@ FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
     },
     {
         "configuration": (
-            "config", "pruning.catalogue", "pruning.facts", "pruning.methods.*.facts", "pruning.methods.flap.counts",
-            "study.shape",
+            "config", "families", "pruning.catalogue", "pruning.facts", "pruning.methods.*.facts",
+            "pruning.methods.flap.counts", "study.shape",
         ),
     },
     {"text": ("data",)},

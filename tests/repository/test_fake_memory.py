@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from fake_memory import GPU, GPU_OF_GRADIENTS, FakeMemory
-from models import tiny_llama
+from models import tiny_model
 
 MIB = 1 << 20
 
@@ -100,6 +100,6 @@ def test_attention_takes_the_memory_of_the_kernel_that_a_gpu_would_use(
 def test_a_whole_llama_makes_no_mask_as_it_makes_none_of_real_tokens() -> None:
     """The mask of a window of 8,192 tokens would be 64 MiB."""
     with FakeMemory() as memory, torch.no_grad():
-        model = tiny_llama()
+        model = tiny_model()
         model(input_ids=torch.zeros(1, 8192, dtype=torch.int64), use_cache=False, logits_to_keep=1)
     assert memory.peak("cpu") < 64 * MIB

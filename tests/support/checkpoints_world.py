@@ -23,21 +23,21 @@ from models import SHAPE, randomised
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.data.tokenizer import save_tokenizer, train_bpe
 from pruning_vs_scratch.files import write_json
-from pruning_vs_scratch.models.checkpoint import save_llama
-from pruning_vs_scratch.models.llama import llama_config
+from pruning_vs_scratch.models.checkpoint import save_model
+from pruning_vs_scratch.models.decoder import config_of
 
 VOCABULARY = 260
 POSITIONS = 512
 PUBLISHED = replace(SHAPE, vocab_size=VOCABULARY, hidden_size=32, ffn_size=64, heads=4, kv_heads=2, head_dim=8)
 """Heads are as wide as the residual stream together, as GGUF takes for granted."""
 ROPE = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
-WHEEL, MEMBER = "tiny_llama-1.0-py3-none-any.whl", "tiny_llama/tiny.gguf"
+WHEEL, MEMBER = "tiny_model-1.0-py3-none-any.whl", "tiny_model/tiny.gguf"
 TEXT = "the cat sat on the mat and that is that"
 
 
 def published_llama(scaled: bool = False) -> LlamaForCausalLM:
     """A random Llama with room for 512 positions, and the rotary scaling of Llama 3.1 if asked."""
-    config = llama_config(PUBLISHED, POSITIONS)
+    config = config_of(PUBLISHED, POSITIONS)
     if scaled:
         config.rope_parameters = config.rope_parameters | ROPE | {"original_max_position_embeddings": 64}
     return randomised(LlamaForCausalLM(config))
@@ -47,7 +47,7 @@ def write_published(folder: Path, model: Any = None, dtype: torch.dtype = torch.
     """A checkpoint with its tokenizer, as published: by default in bf16."""
     folder.mkdir(parents=True)
     save_tokenizer(train_bpe([TEXT] * 3, VOCABULARY), folder / "made")
-    save_llama((model or published_llama()).to(dtype), folder, folder / "made")
+    save_model((model or published_llama()).to(dtype), folder, folder / "made")
     for file in (folder / "made").iterdir():
         file.unlink()
     (folder / "made").rmdir()
@@ -128,8 +128,8 @@ def write_wheel(folder: Path, model: LlamaForCausalLM | None = None, **options: 
     with zipfile.ZipFile(folder / WHEEL, "w") as archive:
         archive.write(file, MEMBER)
         metadata = "Metadata-Version: 2.1\nName: tiny-llama\nVersion: 1.0\n"
-        archive.writestr("tiny_llama-1.0.dist-info/METADATA", metadata)
-        archive.writestr("tiny_llama-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("tiny_model-1.0.dist-info/METADATA", metadata)
+        archive.writestr("tiny_model-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
     file.unlink()
     return folder / WHEEL
 

@@ -14,10 +14,10 @@ from pruning_vs_scratch.config.training import TrainingConfig, ValidationConfig
 from pruning_vs_scratch.data.domains import DomainLoader, Ranges
 from pruning_vs_scratch.data.tokens import TokenArray
 from pruning_vs_scratch.data.windows import Windows
-from pruning_vs_scratch.models.llama import random_llama
+from pruning_vs_scratch.models.decoder import random_model
 from pruning_vs_scratch.pruning.domain_text import DomainText
 from pruning_vs_scratch.pruning.methods.sheared_llama.facts import ShearedLlamaOptions
-from pruning_vs_scratch.pruning.methods.sheared_llama.method import MaskedLlama, MaskLearning
+from pruning_vs_scratch.pruning.methods.sheared_llama.method import MaskedModel, MaskLearning
 from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import ShapeMasks
 from pruning_vs_scratch.study import TrainingPlan
 from pruning_vs_scratch.study.expand import mask_learning_plan
@@ -62,10 +62,10 @@ def learner(work: Path, processes: World = ALONE, **changes: Any) -> Trainer:
     validation = {
         name: torch.tensor(held_out[start:stop]).view(6, LENGTH + 1) for name, (start, stop) in held_out_ranges.items()
     }
-    llama = random_llama(PARENT, LENGTH, 0)
+    decoder = random_model(PARENT, LENGTH, 0)
     loader = DomainLoader(windows, ranges, NOISY, plan.window_start, plan.seed)
     domains = DomainText(loader, validation)
-    model = MaskedLlama(llama, ShapeMasks(PARENT, GOAL, plan.init_seed))
+    model = MaskedModel(decoder, ShapeMasks(PARENT, GOAL, plan.init_seed))
     options = ShearedLlamaOptions(**OPTIONS)
     task = MaskLearning(plan, model, windows, options, domains)
     return Trainer(task, masks={}, validation=None, work=work, world=processes)

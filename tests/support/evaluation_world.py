@@ -10,8 +10,8 @@ from models import randomised
 from pruning_vs_scratch.data.tokenizer import SEPARATOR, load_tokenizer, save_tokenizer, train_bpe
 from pruning_vs_scratch.data.tokens import write_tokens
 from pruning_vs_scratch.files import sha256_of_file
-from pruning_vs_scratch.models.checkpoint import save_llama
-from pruning_vs_scratch.models.llama import random_llama
+from pruning_vs_scratch.models.checkpoint import save_model
+from pruning_vs_scratch.models.decoder import random_model
 from pruning_vs_scratch.study import ModelShape
 
 VOCABULARY = 300
@@ -23,7 +23,7 @@ def write_checkpoint(folder: Path, seed: int = 0, shape: ModelShape = SHAPE) -> 
     """A random Llama with its tokenizer; returns its folder."""
     model = folder / f"model-{seed}"
     model.mkdir(parents=True)
-    save_llama(randomised(random_llama(shape, POSITIONS, seed), seed), model, tokenizer_folder(folder))
+    save_model(randomised(random_model(shape, POSITIONS, seed), seed), model, tokenizer_folder(folder))
     return model
 
 

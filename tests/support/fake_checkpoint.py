@@ -9,8 +9,9 @@ import torch
 
 from fake_memory import GPU
 from pruning_vs_scratch.config.precision import WantedPrecision
+from pruning_vs_scratch.families.parts import BLOCK_PREFIX
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.llama import BLOCK_PREFIX, llama_config, weight_shapes
+from pruning_vs_scratch.models.decoder import config_of, weight_shapes
 from pruning_vs_scratch.models.tensors import DTYPES, Tensors
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
 from pruning_vs_scratch.study import ModelShape
@@ -44,7 +45,7 @@ def fake_model(
     shape: ModelShape, stored: torch.dtype, length: int, precision: WantedPrecision = "auto", device: torch.device = GPU
 ) -> BlockwiseModel:
     """A model whose blocks come from a checkpoint one at a time."""
-    config = llama_config(shape, positions=length)
+    config = config_of(shape, positions=length)
     model = BlockwiseModel(config, FakeTensors(config, stored), device, precision=precision)
     model.reads_files = True
     return model

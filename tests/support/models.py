@@ -1,4 +1,4 @@
-"""Tiny random Llamas, calibration windows, and pruning methods at work on them, which the tests share."""
+"""Tiny random models, calibration windows, and pruning methods at work on them, which the tests share."""
 
 import tempfile
 from collections.abc import Iterator
@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from pruning_vs_scratch.families.catalogue import USUAL, families
+from pruning_vs_scratch.families.parts import BLOCK_PREFIX
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.llama import BLOCK_PREFIX, llama_config, shape_of, with_shape
+from pruning_vs_scratch.models.decoder import config_of, shape_of, with_shape
 from pruning_vs_scratch.models.tensors import HeldTensors
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
 from pruning_vs_scratch.pruning.catalogue import facts_of, implementation_of, methods
@@ -28,7 +30,7 @@ from pruning_vs_scratch.pruning.method import (
 from pruning_vs_scratch.pruning.scores import score
 from pruning_vs_scratch.pruning.sparse import sparse_blocks
 from pruning_vs_scratch.pruning.structured import chosen_blocks
-from pruning_vs_scratch.pruning.surgery import cut_outside, kept_shape
+from pruning_vs_scratch.pruning.surgery import cut_outside, kept_blocks, kept_shape
 from pruning_vs_scratch.study import ModelShape, Target
 
 Tensors = dict[str, torch.Tensor]
@@ -51,32 +53,47 @@ SHAPE = ModelShape(
 )
 """Three query heads a key-value head; the heads together are twice as wide as the residual stream."""
 
-VARIANTS: dict[str, dict[str, Any]] = {
+PLAIN: dict[str, dict[str, Any]] = {
     "tied": {},
     "untied": {"tie_embeddings": False},
     "biased": {"attention_bias": True, "mlp_bias": True},
     "head_dim 2": {"head_dim": 2, "heads": 4, "kv_heads": 4},
 }
-"""Arguments of ``tiny_llama`` by the name of the kind of model."""
+"""Arguments of ``tiny_model`` by the name of the kind of Llama."""
+FAMILIES: dict[str, dict[str, Any]] = {
+    **{family: {"family": family} for family in families() if family != USUAL},
+    "untied gemma2": {"family": "gemma2", "tie_embeddings": False},
+    "biased qwen3": {"family": "qwen3", "attention_bias": True},
+}
+"""The same for the other families."""
+VARIANTS = PLAIN | FAMILIES
+
+ALTERNATING = ["sliding_attention", "full_attention", "sliding_attention", "sliding_attention"]
+FELT: dict[str, dict[str, Any]] = {
+    "mistral": {"sliding_window": 4},
+    "qwen2": {"sliding_window": 4, "use_sliding_window": True},
+    "qwen3": {"sliding_window": 4, "use_sliding_window": True},
+    "gemma2": {"sliding_window": 4, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
+    "gemma3": {"sliding_window": 4},
+}
+"""By family, settings that a few tokens feel: windows that are shorter, and caps that are reached."""
 
 AMPLE = 1 << 30
 """A host buffer that holds all hidden states."""
 
 
-def tiny_llama(seed: int = 0, **changes: Any) -> LlamaForCausalLM:
-    """A random Llama of ``SHAPE`` with some changes; no weight, norm or bias is at a neutral value."""
-    return randomised(LlamaForCausalLM(llama_config(replace(SHAPE, **changes), positions=64)), seed)
+def tiny_config(positions: int = 64, **changes: Any) -> Any:
+    """The configuration of ``SHAPE`` with some changes, and with settings that a few tokens feel."""
+    config = config_of(replace(SHAPE, **changes), positions)
+    config.update(FELT.get(changes.get("family", USUAL), {}))
+    if getattr(config, "layer_types", None):
+        config.update({"layer_types": (ALTERNATING * config.num_hidden_layers)[: config.num_hidden_layers]})
+    return config
 
 
-def tiny_mistral(sliding_window: int | None = 4, **changes: Any) -> MistralForCausalLM:
-    """A random Mistral of ``SHAPE`` with some changes, that looks back a few tokens only."""
-    values = llama_config(replace(SHAPE, **changes), positions=64).to_dict()
-    names = (
-        "vocab_size", "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads",
-        "num_key_value_heads", "head_dim", "tie_word_embeddings", "rope_parameters", "rms_norm_eps", "dtype",
-    )  # fmt: skip
-    config = MistralConfig(**{name: values[name] for name in names}, sliding_window=sliding_window)
-    return randomised(MistralForCausalLM(config))
+def tiny_model(seed: int = 0, **changes: Any) -> Any:
+    """A random model of ``SHAPE`` with some changes; no weight, norm or bias is at a neutral value."""
+    return randomised(AutoModelForCausalLM.from_config(tiny_config(**changes)), seed)
 
 
 def randomised(model: Any, seed: int = 0) -> Any:
@@ -165,7 +182,7 @@ class Outcome:
     def weights(self) -> Tensors:
         """Weights by their full names."""
         blocks = {f"{BLOCK_PREFIX}{i}.{n}": w for i, block in enumerate(self.blocks) for n, w in block.tensors.items()}
-        return cut_outside(self.parent.outside, self.kept) | blocks
+        return cut_outside(self.parent.outside, self.kept, self.parent.shape) | blocks
 
     @property
     def shape(self) -> ModelShape:
@@ -174,7 +191,7 @@ class Outcome:
 
     def model(self, like: PreTrainedModel) -> Any:
         """A whole model of these blocks, of the class of another."""
-        model = type(like)(with_shape(like.config, self.shape))
+        model = type(like)(with_shape(like.config, self.shape, kept_blocks(self.parent.shape, self.kept)))
         model.load_state_dict(self.weights, strict=False)
         return model.eval()
 
@@ -205,7 +222,7 @@ class Case:
         """The target for a parent of a shape: half of the blocks, or five sixths of the width, or a mask."""
         facts = facts_of(self.method)
         granularity, options = facts.granularity, facts.options(**self.options)
-        shape = replace(shape, **dict.fromkeys(facts.adds(options), True))
+        shape = shape.with_biases(facts.adds(options))
         if granularity == "depth":
             shape = replace(shape, layers=shape.layers // 2)
         elif granularity == "width" and "hidden_size" not in facts.shrinks(options):

@@ -13,14 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models import SHAPE, Case, tiny_llama
+from models import SHAPE, Case, tiny_model
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.data.tokenizer import save_tokenizer, train_bpe
 from pruning_vs_scratch.data.tokens import write_tokens
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import sha256_of_file, write_json
-from pruning_vs_scratch.models.checkpoint import save_llama
+from pruning_vs_scratch.models.checkpoint import save_model
 from pruning_vs_scratch.study import Target
 
 SCRIPTS = REPOSITORY / "workflow" / "scripts"
@@ -46,12 +46,12 @@ class World:
         self.write_calibration(WINDOWS * (LENGTH + 1))
         self.text.write_text("the cat sat on the mat and that is that " * 8)
         np.save(self.array, random_tokens(SEQUENCES * (LENGTH + 1)).reshape(SEQUENCES, -1))
-        self.save(tiny_llama(vocab_size=VOCABULARY))
+        self.save(tiny_model(vocab_size=VOCABULARY))
 
     def save(self, model: Any) -> None:
         """Make a model the parent."""
         self.model.mkdir(exist_ok=True)
-        save_llama(model, self.model, self.tokenizer)
+        save_model(model, self.model, self.tokenizer)
 
     def write_calibration(self, tokens: int, vocab_size: int = VOCABULARY) -> None:
         """Write random token shards."""

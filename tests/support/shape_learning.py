@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from models import tiny_llama
+from models import tiny_model
 from pruning_vs_scratch.config.training import TrainingConfig, ValidationConfig
 from pruning_vs_scratch.data.tokens import TokenArray
 from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.pruning.methods.sheared_llama.facts import ShearedLlamaOptions
-from pruning_vs_scratch.pruning.methods.sheared_llama.method import MaskedLlama, MaskLearning
+from pruning_vs_scratch.pruning.methods.sheared_llama.method import MaskedModel, MaskLearning
 from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import ShapeMasks
 from pruning_vs_scratch.study import TrainingPlan
 from pruning_vs_scratch.study.expand import mask_learning_plan
@@ -62,6 +62,6 @@ def learner(
     options = ShearedLlamaOptions(**OPTIONS | changes)
     text = TokenArray(random_tokens(steps * BATCH * (LENGTH + 1)), "text")
     masks = ShapeMasks(PARENT, replace(PARENT, **goal), plan.init_seed)
-    model = MaskedLlama(tiny_llama(vocab_size=PARENT.vocab_size), masks)
+    model = MaskedModel(tiny_model(vocab_size=PARENT.vocab_size), masks)
     task = MaskLearning(plan, model, Windows(text, LENGTH, plan.seed), options, domains=None)
     return Trainer(task, masks={}, validation=None, work=folder, world=processes)

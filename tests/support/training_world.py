@@ -10,7 +10,7 @@ import torch
 
 from pruning_vs_scratch.data.tokens import TokenStore, write_tokens
 from pruning_vs_scratch.data.windows import Windows
-from pruning_vs_scratch.models.llama import random_llama
+from pruning_vs_scratch.models.decoder import random_model
 from pruning_vs_scratch.pruning.masks import PackedMask
 from pruning_vs_scratch.study import ModelShape
 from pruning_vs_scratch.training.loop import Trainer
@@ -48,7 +48,7 @@ def make_trainer(
     work.mkdir(parents=True, exist_ok=True)
     made = make_plan(**plan)
     return Trainer(
-        kind(made, random_llama(SHAPE, LENGTH, made.seed), Windows(store, LENGTH, made.seed, made.reading)),
+        kind(made, random_model(SHAPE, LENGTH, made.seed), Windows(store, LENGTH, made.seed, made.reading)),
         masks={name: PackedMask.of(mask) for name, mask in (masks or {}).items()},
         validation=Windows(store, LENGTH, 1),
         work=work,
@@ -100,7 +100,7 @@ def half_mask() -> dict[str, torch.Tensor]:
     """A mask that drops half of two weights."""
     generator = torch.Generator().manual_seed(0)
     names = ("model.layers.0.self_attn.q_proj.weight", "model.layers.1.mlp.down_proj.weight")
-    shapes = {name: parameter.shape for name, parameter in random_llama(SHAPE, LENGTH, 0).named_parameters()}
+    shapes = {name: parameter.shape for name, parameter in random_model(SHAPE, LENGTH, 0).named_parameters()}
     return {name: torch.rand(shapes[name], generator=generator) < 0.5 for name in names}
 
 

@@ -36,21 +36,21 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
 SAVE_MODELS = """
 import torch
 from pruning_vs_scratch.files import atomic_directory
-from pruning_vs_scratch.models.checkpoint import save_llama
-from pruning_vs_scratch.models.llama import random_llama
+from pruning_vs_scratch.models.checkpoint import save_model
+from pruning_vs_scratch.models.decoder import random_model
 from pruning_vs_scratch.study import ModelShape
 from pruning_vs_scratch.training.resume import TrainState, save_state, state_tensors
 from pruning_vs_scratch.training.world import World
 
 WORLD = World(torch.device("cpu"))
-model = random_llama(ModelShape(300, 2, 16, 24, 2, 1, 8, True, 1e4, 1e-5), 16, 0)
+model = random_model(ModelShape(300, 2, 16, 24, 2, 1, 8, True, 1e4, 1e-5), 16, 0)
 optimizer = torch.optim.AdamW(model.parameters())
 model(input_ids=torch.arange(8)[None]).logits.sum().backward()
 optimizer.step()
 
 def save_a_checkpoint():
     with atomic_directory(Path("model")) as folder:
-        save_llama(model, folder, Path("tokenizer"))
+        save_model(model, folder, Path("tokenizer"))
 
 try:
     cli.run(lambda: save_state(Path("state"), TrainState(step=2), state_tensors(model, optimizer), WORLD, spec="x"))

@@ -14,8 +14,8 @@ from pruning_vs_scratch.config.load import load_config
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
 from pruning_vs_scratch.files import MASK_FILE
-from pruning_vs_scratch.models.checkpoint import load_llama
-from pruning_vs_scratch.models.llama import random_llama
+from pruning_vs_scratch.models.checkpoint import load_model
+from pruning_vs_scratch.models.decoder import random_model
 from pruning_vs_scratch.pruning.masks import read_packed_masks
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.training.loop import Trainer
@@ -72,9 +72,9 @@ def ends_alone(study: Study, name: str, work: Path) -> tuple[dict[str, torch.Ten
     assert run.plan is not None
     assert run.trunk is None
     length = run.plan.sequence_length
-    start = random_llama(run.target.shape, length, run.plan.init_seed)
+    start = random_model(run.target.shape, length, run.plan.init_seed)
     work.mkdir()
-    model = load_llama(study.paths.model(run.start)) if run.start else start
+    model = load_model(study.paths.model(run.start)) if run.start else start
     trainer = Trainer(
         TrainingTask(run.plan, model, Windows(TokenStore(tokens / "train"), length, run.plan.seed)),
         masks=read_packed_masks(study.paths.model(str(run.mask)) / MASK_FILE),
@@ -117,7 +117,7 @@ def test_trunks_are_trained_once_and_every_run_ends_as_if_it_had_trained_alone(
     alone = Study(load_config([Path(config) for config in configs]).model_dump(mode="json"))
     for run in (*RETRAINED, *SCRATCH):
         expected, curve = ends_alone(alone, run, tmp_path / run)
-        found = load_llama(alone.paths.model(run)).state_dict()
+        found = load_model(alone.paths.model(run)).state_dict()
         assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
         recorded = [json.loads(line) for line in alone.paths.metrics(run).read_text().splitlines()]
         assert [r for r in unmeasured(recorded) if "loss" in r] == [r for r in curve if "loss" in r]

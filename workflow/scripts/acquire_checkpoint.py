@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pruning_vs_scratch import cli
 from pruning_vs_scratch.config.checkpoint import CheckpointSource, PathCheckpoint
+from pruning_vs_scratch.config.explain import explained
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.manifest import ManifestWriter
 from pruning_vs_scratch.parents.acquire import acquire
@@ -44,7 +45,7 @@ def _source(values: object) -> CheckpointSource:
     try:
         return TypeAdapter[CheckpointSource](CheckpointSource).validate_python(values)
     except ValidationError as error:
-        raise UserError(f"--source is not valid: {error}") from error
+        raise UserError(f"--source is not valid: {'; '.join(explained(error, CheckpointSource))}") from error
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def _measured(args: argparse.Namespace, name: str, folder: Path, settings: Speed
 
     from pruning_vs_scratch.evaluation.semi_structured import skips_zeros, two_of_four_masks, with_packed_weights
     from pruning_vs_scratch.evaluation.speed import measure
-    from pruning_vs_scratch.models.checkpoint import load_llama
+    from pruning_vs_scratch.models.checkpoint import load_model
     from pruning_vs_scratch.models.device import best_device
     from pruning_vs_scratch.training.precision import dtype_of, resolve_precision
 
@@ -56,9 +56,9 @@ def _measured(args: argparse.Namespace, name: str, folder: Path, settings: Speed
     device = best_device()
     precision = resolve_precision(args.precision, device)
     dtype = dtype_of(precision)
-    found = measure(lambda: load_llama(folder, device, dtype).eval(), settings, device)
+    found = measure(lambda: load_model(folder, device, dtype).eval(), settings, device)
     if skips_zeros(device, dtype) and (masks := two_of_four_masks(folder)):
-        packed = measure(lambda: with_packed_weights(load_llama(folder, device, dtype).eval(), masks), settings, device)
+        packed = measure(lambda: with_packed_weights(load_model(folder, device, dtype).eval(), masks), settings, device)
         found += [replace(each, metric=f"{each.metric}{SKIPPING_ZEROS}") for each in packed]
     machine = hardware()
     threads = "1 thread" if args.threads == 1 else f"{args.threads} threads"

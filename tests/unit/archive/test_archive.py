@@ -202,7 +202,7 @@ def test_by_products_and_stale_runs_stay_out_whatever_the_study_is_called(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     study = finished(smoke | {"study": "logs"})
-    with pytest.raises(UserError, match=r"claims\.json is missing: run study logs to its end first"):
+    with pytest.raises(UserError, match=r"claims\.json is missing; run 'pvs run logs' first"):
         archived_files(study)
     run, results = next(iter(study.runs)), study.paths.results
     kept = {results / "claims.json", study.paths.figures / "ratio.png", study.paths.manifest(run)}
@@ -249,7 +249,7 @@ def test_a_small_archive_has_the_records_and_neither_code_nor_pictures(
     assert kept <= set(held)
     assert not (left_out | pictures) & set(held)
     (figures / "ratio.png").unlink()
-    with pytest.raises(UserError, match=r"ratio\.png is missing: run study smoke to its end first"):
+    with pytest.raises(UserError, match=r"ratio\.png is missing; run 'pvs run smoke' first"):
         small_files(study)
 
 

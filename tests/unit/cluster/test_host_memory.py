@@ -21,8 +21,8 @@ from pruning_vs_scratch.cluster.host_memory import evaluation_megabytes, process
 from pruning_vs_scratch.cluster.request import JobRequest
 from pruning_vs_scratch.cluster.site import Site
 from pruning_vs_scratch.config.load import load_config, study_files
-from pruning_vs_scratch.models.checkpoint import load_llama
-from pruning_vs_scratch.models.llama import empty_llama, llama_config, random_llama
+from pruning_vs_scratch.models.checkpoint import load_model
+from pruning_vs_scratch.models.decoder import config_of, empty_model, random_model
 from pruning_vs_scratch.pruning.masks import PackedMask
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.training.sparsity import fitted_masks
@@ -40,7 +40,7 @@ PROCESSES, NODES = 64, 8
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of the larger shape, of zeros."""
     folder = tmp_path_factory.mktemp("model")
-    model = empty_llama(llama_config(replace(LARGER, tie_embeddings=False), positions=64))
+    model = empty_model(config_of(replace(LARGER, tie_embeddings=False), positions=64))
     model.config.architectures = ["LlamaForCausalLM"]
     model.config.save_pretrained(folder)
     save_file({name: torch.zeros_like(p) for name, p in model.named_parameters()}, folder / "model.safetensors")
@@ -61,9 +61,9 @@ def test_evaluation_asks_for_what_loading_a_model_takes(checkpoint: Path, gpus: 
 
 
 def test_a_checkpoint_is_cast_as_it_is_read_and_rotates_in_fp32(tmp_path: Path) -> None:
-    model = random_llama(SHAPE, positions=64, seed=0)
+    model = random_model(SHAPE, positions=64, seed=0)
     model.save_pretrained(tmp_path)
-    loaded: Any = load_llama(tmp_path, dtype=torch.bfloat16)
+    loaded: Any = load_model(tmp_path, dtype=torch.bfloat16)
     for name, parameter in model.named_parameters():
         assert torch.equal(loaded.get_parameter(name), parameter.to(torch.bfloat16))
     rotary: Any = model.model.rotary_emb

@@ -370,19 +370,19 @@ RULES: dict[str, tuple[Edit, str]] = {
     ),
     "domain without patterns": (
         lambda v: v["corpus"].update(domains={"prose": {"include": [], "proportion": 0.5}}),
-        "corpus.domains.prose.include: List should have at least 1 item",
+        "corpus.domains.prose.include: must be a list of at least 1, not []",
     ),
     "domain of no proportion": (
         lambda v: v["corpus"].update(domains=domains(1.0, 0.0)),
-        "corpus.domains.d1.proportion: Input should be greater than 0",
+        "corpus.domains.d1.proportion: must be greater than 0, not ",
     ),
     "chain of one step": (
         lambda v: v["matrix"][0].update(chains=[["shortgpt@0.5"]]),
-        "matrix.0.chains.0: List should have at least 2 items",
+        "matrix.0.chains.0: must be a list of at least 2, not ",
     ),
     "step that is none": (
         lambda v: v["matrix"][0].update(chains=[["shortgpt", "wanda@0.5"]]),
-        "matrix.0.chains.0.0: String should match pattern",
+        "matrix.0.chains.0.0: must be a step such as wanda@0.5 or wanda@2:4, not 'shortgpt'",
     ),
     "step of no method": (
         lambda v: v["matrix"][0].update(chains=[["shortgtp@0.5", "wanda@0.5"]]),
@@ -437,14 +437,14 @@ RULES: dict[str, tuple[Edit, str]] = {
     ),
     "warmup longer than the run": (
         lambda v: v["training"].update(schedule={"kind": "fms", "warmup_fraction": 1.5}),
-        "training.schedule.warmup_fraction: Input should be less than or equal to 1 (got 1.5)",
+        "training.schedule.warmup_fraction: must be at most 1, not 1.5",
     ),
     "mask learning by a schedule in steps": (
         lambda v: learning(v)["pruning"]["sheared_llama"].update(schedule={"kind": "wsd", "warmup_steps": 2}),
         "pruning.sheared_llama.schedule.kind: 'wsd' is not valid; known: cosine, fms",
     ),
     "required key": (lambda v: v["training"].pop("validation"), "training.validation: this key is required"),
-    "wrong type": (lambda v: v["seeds"].append("one"), "seeds.1: Input should be a valid integer"),
+    "wrong type": (lambda v: v["seeds"].append("one"), "seeds.1: must be a whole number, not 'one'"),
     "two rules for a split": (
         lambda v: v["corpus"]["splits"]["test"].update(fraction=0.1),
         "corpus.splits.test: give either include (glob patterns) or fraction, not both",

@@ -238,9 +238,15 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
         ({"seeds": [0, True]}, r"seeds\.1: true is not a number"),
         ({"parent": {"tokens": True}}, r"parent\.tokens: true is not a number"),
         ({"corpus": {"splits": {"test": {"include": None, "fraction": False}}}}, r"corpus\.splits\.test\.fraction: "),
-        ({"training": {"peak_learning_rate": float("inf")}}, r"training\.peak_learning_rate: Input should be a finite"),
-        ({"training": {"optimizer": {"weight_decay": float("nan")}}}, r"weight_decay: Input should be a finite number"),
-        ({"training": {"peak_learning_rate": "1e999"}}, r"training\.peak_learning_rate: Input should be a finite"),
+        (
+            {"training": {"peak_learning_rate": float("inf")}},
+            r"training\.peak_learning_rate: must be a finite number, not ",
+        ),
+        (
+            {"training": {"optimizer": {"weight_decay": float("nan")}}},
+            r"weight_decay: must be a finite number, not nan",
+        ),
+        ({"training": {"peak_learning_rate": "1e999"}}, r"training\.peak_learning_rate: must be a finite number, not "),
     ],
 )
 def test_a_number_is_a_finite_number(change: Values, words: str, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pruning_vs_scratch.data.tokenizer import load_tokenizer
 from pruning_vs_scratch.data.tokens import TokenArray, TokenStore
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.evaluation.perplexity import CorpusReading, checked_store, corpus_losses, read_windows
-from pruning_vs_scratch.models.checkpoint import load_llama
+from pruning_vs_scratch.models.checkpoint import load_model
 from pruning_vs_scratch.study.evaluation import CorpusRequest
 from pruning_vs_scratch.training.world import World
 from together import run_together
@@ -44,7 +44,7 @@ def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def losses(folder: Path, reading: CorpusReading, *, world: World, batch_size: int = 4, **request: Any) -> pd.DataFrame:
     wanted = CorpusRequest(**({"windows": WINDOWS} | request))
     store = TokenStore(folder / "tokens/text")
-    model = load_llama(folder / "model-0").eval()
+    model = load_model(folder / "model-0").eval()
     return corpus_losses(model, store, wanted, reading, bos_token=BOS, batch_size=batch_size, world=world)
 
 
@@ -54,7 +54,7 @@ ALONE = World(torch.device("cpu"))
 @pytest.mark.parametrize("reading", READINGS.values(), ids=READINGS)
 def test_losses_equal_the_plain_definition(world_folder: Path, reading: CorpusReading) -> None:
     found = losses(world_folder, reading, world=ALONE)
-    model = load_llama(world_folder / "model-0").eval()
+    model = load_model(world_folder / "model-0").eval()
     store = TokenStore(world_folder / "tokens/text")
     windows = read_windows(store, reading, CorpusRequest(WINDOWS), BOS)
     expected = [plain_loss(model, window.tolist(), reading.stride or reading.length) for window in windows]
@@ -67,7 +67,7 @@ def test_losses_equal_the_plain_definition(world_folder: Path, reading: CorpusRe
 @pytest.mark.parametrize("reading", READINGS.values(), ids=READINGS)
 def test_the_authors_losses_are_those_of_the_texts_own_tokens(world_folder: Path, reading: CorpusReading) -> None:
     found = losses(world_folder, reading, mode="authors", world=ALONE)
-    tokenizer, model = load_tokenizer(tokenizer_folder(world_folder)), load_llama(world_folder / "model-0").eval()
+    tokenizer, model = load_tokenizer(tokenizer_folder(world_folder)), load_model(world_folder / "model-0").eval()
     ids = [token for text in TEXTS for token in tokenizer.encode(text).ids]
     expected = [plain_loss(model, ids[24 * k : 24 * (k + 1)], 23) for k in range(WINDOWS)]
     assert len(TEXTS[0]) < 24 * WINDOWS < len(ids)  # windows lead over where documents meet

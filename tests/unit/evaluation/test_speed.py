@@ -24,8 +24,8 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.evaluation import speed
 from pruning_vs_scratch.evaluation.semi_structured import skips_zeros, two_of_four_masks, with_packed_weights
 from pruning_vs_scratch.files import MASK_FILE, PRUNING_FILE, read_json, write_json
-from pruning_vs_scratch.models.checkpoint import load_llama
-from pruning_vs_scratch.models.llama import random_llama
+from pruning_vs_scratch.models.checkpoint import load_model
+from pruning_vs_scratch.models.decoder import random_model
 from pruning_vs_scratch.pruning.masks import keep_n_of_m, masked, write_masks
 from pruning_vs_scratch.study import Study
 
@@ -35,7 +35,7 @@ SETTINGS = SpeedConfig(prompt_tokens=20, new_tokens=6, repeats=3, warmup=1)
 
 
 def test_generation_reads_the_prompt_once_and_then_token_by_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = random_llama(SHAPE, 64, 0).eval()
+    model = random_model(SHAPE, 64, 0).eval()
     lengths = []
 
     def note(_: object, __: object, inputs: dict[str, torch.Tensor]) -> None:
@@ -53,7 +53,7 @@ def test_generation_reads_the_prompt_once_and_then_token_by_token(monkeypatch: p
 def test_the_median_and_the_range_leave_the_warm_up_out(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0, 100, 200, 0, 1, 2, 0, 3, 4, 0, 2, 12])
     monkeypatch.setattr(speed, "_now", lambda _: float(next(times)))
-    found = {each.metric: each for each in speed.measure(lambda: random_llama(SHAPE, 64, 0), SETTINGS, CPU)}
+    found = {each.metric: each for each in speed.measure(lambda: random_model(SHAPE, 64, 0), SETTINGS, CPU)}
     prefill, decode = found["prefill_seconds"], found["decode_tokens_per_second"]
     assert (prefill.low, prefill.value, prefill.high) == (1.0, 2.0, 3.0)
     assert (decode.low, decode.value, decode.high) == (0.6, 6.0, 6.0)
@@ -64,7 +64,7 @@ def test_peak_memory_is_that_of_this_model_and_not_of_an_earlier_one() -> None:
     def peak(ballast: int) -> float:
         def load() -> torch.nn.Module:
             torch.ones(ballast << 18)  # megabytes that are given back at once
-            return random_llama(SHAPE, 64, 0).eval()
+            return random_model(SHAPE, 64, 0).eval()
 
         return next(e.value for e in speed.measure(load, SETTINGS, CPU) if e.metric == "peak_memory_bytes")
 
@@ -75,7 +75,7 @@ def test_peak_memory_is_that_of_this_model_and_not_of_an_earlier_one() -> None:
 
 def test_more_tokens_than_positions_are_refused() -> None:
     with pytest.raises(UserError, match="20 tokens of a prompt and 6 new ones are beyond the 25 positions"):
-        speed.measure(lambda: random_llama(SHAPE, 25, 0), SETTINGS, CPU)
+        speed.measure(lambda: random_model(SHAPE, 25, 0), SETTINGS, CPU)
 
 
 @pytest.mark.slow
@@ -96,7 +96,7 @@ def test_the_entry_point_names_the_hardware(tmp_path: Path) -> None:
 
 def two_of_four(folder: Path) -> dict[str, torch.Tensor]:
     """Write a model whose attention is masked to 2:4 and whose feed-forward layers are not, and its masks beside it."""
-    model = random_llama(WIDE, 64, 0)
+    model = random_model(WIDE, 64, 0)
     masks = {}
     for name, parameter in model.named_parameters():
         if "self_attn" in name:
@@ -114,7 +114,7 @@ class Packed(torch.Tensor):
 
 def test_all_and_only_masked_weights_that_kernels_can_take_are_packed(tmp_path: Path) -> None:
     masks = two_of_four(tmp_path)
-    model = load_llama(tmp_path)
+    model = load_model(tmp_path)
     tokens = torch.arange(8)[None]
     expected = model(input_ids=tokens).logits
     found = two_of_four_masks(tmp_path)
@@ -130,7 +130,7 @@ def test_all_and_only_masked_weights_that_kernels_can_take_are_packed(tmp_path: 
 def test_packing_keeps_every_weight(tmp_path: Path) -> None:
     """By torch's own conversion, which works without a GPU."""
     masks = two_of_four(tmp_path)
-    weight = load_llama(tmp_path).get_parameter("model.layers.0.self_attn.q_proj.weight").detach().to(torch.bfloat16)
+    weight = load_model(tmp_path).get_parameter("model.layers.0.self_attn.q_proj.weight").detach().to(torch.bfloat16)
     assert weight.shape == masks["model.layers.0.self_attn.q_proj.weight"].shape
     values, places = sparse_semi_structured_from_dense_cutlass(weight)
     assert values.numel() == weight.numel() // 2
@@ -139,7 +139,7 @@ def test_packing_keeps_every_weight(tmp_path: Path) -> None:
 
 def test_a_weight_with_other_zeros_is_not_packed(tmp_path: Path) -> None:
     two_of_four(tmp_path)
-    model = random_llama(WIDE, 64, 0)
+    model = random_model(WIDE, 64, 0)
     with pytest.raises(ValueError, match=r"self_attn\.\w_proj\.weight is not zero in two of each four"):
         with_packed_weights(model, two_of_four_masks(tmp_path), lambda weight: weight)
 

@@ -1,4 +1,4 @@
-"""Granularity, tasks, training curves, importance, Pareto fronts and the paper's numbers: each draws its data."""
+"""Tasks, training curves, importance, Pareto fronts and the paper's numbers: each draws its data."""
 
 import shutil
 from pathlib import Path
@@ -19,7 +19,7 @@ from pruning_vs_scratch.tables.load import Tables
 from synthetic_tables import BUDGETS, PARENT_TOKENS
 
 NOTHING = {
-    ("granularity", "unmatched"): "This study compares nothing at equal or full budgets.",
+    ("answer", "unmatched"): "This study compares nothing at equal or full budgets.",
     ("tasks", "no_full"): "This study compares no models on tasks.",
     ("tasks", "unmatched"): "This study compares no models on tasks.",
     ("training_curves", "unmatched"): "This study compares nothing at equal budgets.",
@@ -44,18 +44,6 @@ def test_comparisons_without_a_value_are_left_out_and_counted(figure_tables: dic
     data = FIGURES[name].drawing.data(tables)
     for column in {"gap", "difference", "loss", "loss_retrained"} & set(data):
         assert data[column].notna().all()
-
-
-@pytest.mark.parametrize("study", ["whole", "seeds", "holes"])
-def test_granularity_draws_its_data(figure_tables: dict[str, Tables], study: str) -> None:
-    data = FIGURES["granularity"].drawing.data(figure_tables[study])
-    panels = drawn("granularity", figure_tables[study]).axes
-    for axes, setting in zip(panels, ("equal", "full"), strict=True):
-        assert points(axes) == columns_of(data[data["setting"] == setting], "gap", "row")
-    assert [label.get_text() for label in panels[0].get_yticklabels()] == [
-        "depth", "ShortGPT", "width", "Minitron-width", "sparse", "Wanda", "Wanda 2:4",
-    ]  # fmt: skip
-    assert data["ratio"].unique() == [0.5]
 
 
 def test_tasks_draw_their_data_with_what_the_parent_and_guessing_score(figure_tables: dict[str, Tables]) -> None:
@@ -188,6 +176,27 @@ def test_importance_draws_scores_and_the_blocks_that_go(figure_tables: dict[str,
         assert points(axes) == columns_of(rows, "block", "value")
 
 
+def test_scores_of_several_ratios_differ_without_colour(figure_tables: dict[str, Tables], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(figure_tables["whole"].folder, tmp_path / "tables"))
+    table = pd.read_parquet(folder / "importance.parquet")
+    scores = ["value", "low", "high"]
+    table.assign(**{name: table[name] * table["ratio"] for name in scores}).to_parquet(folder / "importance.parquet")
+    influence = drawn("importance", Tables(folder)).axes[0]
+    assert [container.lines[0].get_marker() for container in influence.containers] == ["o", "s"]
+
+
+def test_ranges_of_channels_far_above_most_scores_are_on_a_logarithmic_axis(
+    figure_tables: dict[str, Tables], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(figure_tables["whole"].folder, tmp_path / "tables"))
+    table = pd.read_parquet(folder / "importance.parquet")
+    last = (table["measure"] == "neuron_importance") & (table["block"] == table["block"].max())
+    table.assign(high=table["high"].where(~last, 100 * table["value"].max())).to_parquet(folder / "importance.parquet")
+    scales = [axes.get_yscale() for axes in drawn("importance", Tables(folder)).axes]
+    assert scales == ["linear", "log", "linear"]
+    assert {axes.get_yscale() for axes in drawn("importance", figure_tables["whole"]).axes} == {"linear"}
+
+
 @pytest.mark.parametrize("study", ["whole", "seeds"])
 def test_shape_search_draws_every_candidate_and_marks_the_chosen(figure_tables: dict[str, Tables], study: str) -> None:
     tables = figure_tables[study]
@@ -215,6 +224,13 @@ def test_pareto_draws_every_model_and_the_fronts(figure_tables: dict[str, Tables
         on_it = data[data[f"front_{cost}"]].sort_values(cost)
         assert list(front.get_ydata()) == list(on_it["loss"])
         assert on_it["loss"].is_monotonic_decreasing
+
+
+def test_models_on_no_front_are_faint(figure_tables: dict[str, Tables]) -> None:
+    data = FIGURES["pareto"].drawing.data(figure_tables["whole"])
+    for axes, cost in zip(drawn("pareto", figure_tables["whole"]).axes, COSTS, strict=True):
+        strong = [tuple(line.get_xydata()[0]) for line in axes.lines[1:] if line.get_alpha() is None]
+        assert sorted(strong) == sorted(columns_of(data[data[f"front_{cost}"]], cost, "loss"))
 
 
 def test_pareto_tells_ratios_and_budgets_apart(figure_tables: dict[str, Tables]) -> None:
@@ -322,7 +338,7 @@ def test_a_grade_has_its_look_and_sign_in_every_panel(figure_tables: dict[str, T
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["granularity", "tasks", "training_curves", "importance", "shape_search", "pareto", "reported"]
+    "name", ["answer", "tasks", "training_curves", "importance", "shape_search", "pareto", "reported"]
 )
 def test_files_are_complete_and_the_same_each_time(figure_tables: dict[str, Tables], tmp_path: Path, name: str) -> None:
     for folder in ("one", "two"):

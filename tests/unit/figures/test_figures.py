@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from figure_world import STUDIES, WITHOUT_TORCH, columns_of, drawn, points, texts, words
 from pruning_vs_scratch.cli import REPOSITORY
-from pruning_vs_scratch.figures import choose
+from pruning_vs_scratch.figures import choose, sideways
 from pruning_vs_scratch.figures.catalogue import FIGURES, LAW_BUDGETS, figures_of, needed_tables
 from pruning_vs_scratch.figures.save import save
 from pruning_vs_scratch.study import Study
@@ -76,7 +76,7 @@ def test_token_budget_draws_its_data(figure_tables: dict[str, Tables], study: st
         assert scratch == [list(method["loss_scratch"]) for method in by_method]
         pruned = [line for line in axes.lines if line.get_label() in LABELS]
         for line, method in zip(pruned, by_method, strict=True):
-            assert list(line.get_xdata()) == list(method["budget"])
+            assert list(line.get_xdata()) == list(method["x"])
             assert list(line.get_ydata()) == list(method["loss_retrained"])
         assert [text.get_text()[:4] for text in axes.texts] == [f"{gap:.2f}"[:4] for gap in rows["gap"]]
 
@@ -104,15 +104,27 @@ def test_a_baseline_that_methods_share_is_drawn_at_the_budgets_of_all(
     assert list(scratch.get_xdata()) == list(BUDGETS)
 
 
-def test_full_budget_draws_its_data(figure_tables: dict[str, Tables]) -> None:
-    data = FIGURES["full_budget"].drawing.data(figure_tables["whole"])
-    losses, gaps = drawn("full_budget", figure_tables["whole"]).axes
-    assert [x for x, _ in points(losses)] == data[["loss_retrained", "loss_scratch"]].to_numpy().ravel().tolist()
-    parents = [line for line in losses.lines if line.get_linestyle() == ":"]
+@pytest.mark.parametrize("study", ["whole", "seeds", "holes"])
+def test_full_budget_draws_its_data(figure_tables: dict[str, Tables], study: str) -> None:
+    data = FIGURES["full_budget"].drawing.data(figure_tables[study])
+    figure = drawn("full_budget", figure_tables[study])
+    (axes,) = figure.axes
+    assert [x for x, _ in points(axes)] == data[["loss_retrained", "loss_scratch"]].to_numpy().ravel().tolist()
+    parents = [line for line in axes.lines if line.get_linestyle() == ":"]
     assert [list(line.get_xdata()) for line in parents] == [[data["loss_parent"].mean()] * 2]
-    assert losses.get_xlim()[0] > 0.9 * data["loss_parent"].min()
-    assert [x for x, _ in points(gaps)] == list(data["gap"])
-    assert [label.get_text() for label in losses.get_yticklabels()][-1] == "Wanda 2:4 0.5"
+    assert axes.get_xlim()[0] > 0.9 * data["loss_parent"].min()
+    written = {text.get_position()[1]: text.get_text().replace("\N{MINUS SIGN}", "-") for text in axes.texts}
+    for _, row in data.iterrows():
+        assert written[row["row"]] == f"{row['gap']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+
+
+def test_full_budget_groups_methods_by_granularity(figure_tables: dict[str, Tables]) -> None:
+    figure = drawn("full_budget", figure_tables["one_ratio"])
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
+        "depth", "ShortGPT", "width", "Minitron-width", "sparse", "Wanda", "Wanda 2:4",
+    ]  # fmt: skip
+    labels = [label.get_text() for label in drawn("full_budget", figure_tables["whole"]).axes[0].get_yticklabels()]
+    assert labels[-1] == "Wanda 2:4 0.5"
 
 
 def test_ratio_draws_its_data(figure_tables: dict[str, Tables]) -> None:
@@ -225,17 +237,106 @@ def test_a_law_needs_as_many_budgets_as_the_catalogue_says() -> None:
     assert LAW_BUDGETS == PARAMETERS
 
 
-def test_the_answer_draws_its_data_on_one_axis_of_gaps(figure_tables: dict[str, Tables]) -> None:
+def test_the_answer_draws_its_data(figure_tables: dict[str, Tables]) -> None:
     data = FIGURES["answer"].drawing.data(figure_tables["whole"])
     equal, full = drawn("answer", figure_tables["whole"]).axes
     for axes, setting in ((equal, "equal"), (full, "full")):
         assert sorted(points(axes)) == sorted(columns_of(data[data["setting"] == setting], "x", "gap"))
-    assert equal.get_ylim() == full.get_ylim()
-    assert list(equal.get_xticks()) == list(full.get_xticks()) == list(BUDGETS)
-    step = max(abs(np.log(data["x"] / data["budget"])))
-    assert step < np.log(2) / 2
+    assert list(equal.get_xticks()) == list(BUDGETS)
     (alone,) = drawn("answer", figure_tables["no_full"]).axes
     assert alone.get_title() == "scratch on as many tokens as retraining"
+
+
+def test_a_setting_that_one_axis_would_squeeze_has_its_own(figure_tables: dict[str, Tables], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(figure_tables["one_budget"].folder, tmp_path / "tables"))
+    gaps = pd.read_csv(folder / "gaps.csv")
+    full = gaps["setting"] == "full"
+    for factor, apart in ((5.0, False), (1.0, True)):
+        changed = {name: gaps[name].where(~full, factor * gaps[name]) for name in ("gap", "low", "high")}
+        gaps.assign(**changed).to_csv(folder / "gaps.csv", index=False)
+        figure = drawn("answer", Tables(folder))
+        assert (figure.axes[0].get_ylim() != figure.axes[1].get_ylim()) == apart
+        assert ("Each panel has its own axis of gaps." in words(figure)) == apart
+        assert bool(figure.axes[1].get_ylabel()) == apart
+
+
+def test_methods_at_a_single_budget_stand_side_by_side_over_their_granularities(
+    figure_tables: dict[str, Tables],
+) -> None:
+    equal, full = drawn("answer", figure_tables["one_budget"]).axes
+    for axes in (equal, full):
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["depth", "width", "sparse"]
+        assert axes.get_xlabel() == "methods, retrained on 32.8k tokens"
+        places = [x for x, _ in points(axes)]
+        assert len(set(places)) == len(LABELS)
+        low, high = axes.get_xlim()
+        assert np.log(max(places) / min(places)) > 0.7 * np.log(high / low)
+
+
+@pytest.mark.parametrize("name", ["answer", "ratio"])
+def test_granularities_and_patterns_differ_without_colour(figure_tables: dict[str, Tables], name: str) -> None:
+    figure = drawn(name, figure_tables["whole"])
+    handles = {handle.get_label(): handle for handle in figure.legends[0].legend_handles}
+    looks = [(handles[label].get_linestyle(), handles[label].get_markerfacecolor() == "white") for label in LABELS]
+    assert looks == [("-", False), ("--", False), (":", False), (":", True)]
+    assert len({handles[label].get_marker() for label in LABELS}) == len(LABELS)
+    drawn_lines = {(line.get_linestyle(), line.get_marker()) for axes in figure.axes for line in axes.lines}
+    assert {(handles[label].get_linestyle(), handles[label].get_marker()) for label in LABELS} <= drawn_lines
+    assert "Lines: depth solid, width dashed, sparse dotted. Open markers: 2:4." in words(figure)
+    alone = words(drawn(name, figure_tables["width"]))
+    assert "Lines: width dashed." in alone
+    assert "Open markers" not in alone
+
+
+@pytest.mark.parametrize(
+    ("values", "steps"),
+    [
+        ([1, 10, 100], [0.1 * np.log(100)] * 3),
+        ([100, 110, 10000], [0.8 * np.log(1.1) / 3] * 3),
+        ([50], [0.1 * np.log(4)]),
+    ],
+)
+def test_series_stand_beside_each_other_and_do_not_mix(values: list[int], steps: list[float]) -> None:
+    rows = [(method, value) for value in values for method in "abc"]
+    table = pd.DataFrame(rows, columns=["method", "value"]).assign(pattern="dense", panel="p")
+    moved = sideways.moved(table, table["value"], "panel", 0.1)
+    for value, step in zip(values, steps, strict=True):
+        logs = np.log(moved[table["value"] == value] / value)
+        np.testing.assert_allclose(logs, [-step, 0, step], atol=1e-12)
+
+
+def test_what_stands_alone_stands_where_it_is_and_others_fill_their_panel() -> None:
+    rows = [("a", "p", 50), ("b", "q", 50), ("c", "q", 50)]
+    table = pd.DataFrame(rows, columns=["method", "panel", "value"]).assign(pattern="dense")
+    moved = sideways.moved(table, table["value"], "panel", 0.1, alone=1.0)
+    np.testing.assert_allclose(moved, [50, 50 / np.sqrt(2), 50 * np.sqrt(2)])
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [
+        ("answer", ", retraining 32.8k–131k"), ("ratio", ", retraining 131k"), ("training_curves", ", retraining 131k"),
+        ("pareto", ", retraining 32.8k–131k"), ("crossover", ", retraining 32.8k–131k"), ("importance", ""),
+        ("reported", ", retraining 32.8k–131k"),
+    ],
+)  # fmt: skip
+def test_the_budgets_below_the_title_are_those_that_are_drawn(
+    figure_tables: dict[str, Tables], name: str, scale: str
+) -> None:
+    (about,) = (
+        text.get_text() for text in drawn(name, figure_tables["whole"]).texts if "Study demo" in text.get_text()
+    )
+    assert about == f"Study demo: parent 524k tokens{scale}"
+
+
+def test_text_is_read_as_often_as_by_the_runs_that_are_drawn(figure_tables: dict[str, Tables], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(figure_tables["whole"].folder, tmp_path / "tables"))
+    runs = pd.read_csv(folder / "runs.csv")
+    least = (runs["role"] == "retrained") & (runs["tokens_train"] == min(BUDGETS))
+    runs["tokens_distinct"] = runs["tokens_train"].where(~least, runs["tokens_train"] / 4)
+    runs.to_csv(folder / "runs.csv", index=False)
+    assert "text read up to 4.0 times" in words(drawn("answer", Tables(folder)))
+    assert "text read" not in words(drawn("ratio", Tables(folder)))
 
 
 def test_the_lists_of_figures_and_printed_tables_are_read_without_matplotlib_or_pandas() -> None:

@@ -139,29 +139,38 @@ def test_how_near_both_sides_come_to_the_parent(losses: list[tuple[float, float]
 
 
 @pytest.mark.parametrize(
-    ("gaps", "text"),
+    ("losses", "text"),
     [
-        ([0.1], "pruned leads with A"),
-        ([0.1, 0.2], "pruned leads with all 2 models"),
-        ([0.0, 0.0], "neither side leads with any of 2 models"),
-        ([0.1, -0.1, 0.0], "pruned leads with A, scratch with B, neither side with C"),
-        ([-0.1, 0.0], "scratch leads with A, neither side with B"),
-        ([0.1, 0.1, 0.1, 0.1, -0.1], "pruned leads with 4 of 5 models, scratch with E"),
+        ([(3.2, 3.1)], "scratch is 0.10 nats above the parent; the pruned model is 0.20 nats above it"),
+        ([(3.2, 2.9), (2.8, 2.7)], "scratch is on average 0.20 nats below the parent; pruned models are level with it"),
     ],
 )
-def test_who_leads_with_the_whole_pipelines_tokens(gaps: list[float], text: str) -> None:
-    rows = compared(*[("full", name, ONE, gap) for name, gap in zip("abcdef", gaps, strict=False)])
-    labels = [name.upper() for name in rows["method"]]
-    assert findings.full_budget(rows, labels) == f"On the whole pipeline's tokens, {text}"
+def test_how_near_scratch_on_the_whole_pipelines_tokens_comes(losses: list[tuple[float, float]], text: str) -> None:
+    rows = pd.DataFrame(losses, columns=["loss_retrained", "loss_scratch"]).assign(loss_parent=3.0)
+    assert findings.full_budget(rows) == f"On the whole pipeline's tokens, {text}"
+    assert findings.full_budget(rows.iloc[:0]) == ""
 
 
-def test_granularities_lead_all_alike_or_are_divided() -> None:
-    rows = compared(*[("full", name, ONE, gap) for name, gap in zip("abcde", (0.1, -0.1, -0.1, 0.1, 0.0), strict=True)])
+@pytest.mark.parametrize(
+    ("gaps", "text"),
+    [
+        ((0.1, -0.1, -0.1, 0.1, 0.0), "pruned leads in depth, scratch in width, methods disagree in sparse"),
+        ((-0.1, 0.0, 0.0, 0.1, 0.1), "pruned leads in sparse, scratch in depth, neither side in width"),
+        ((-0.1, -0.1, -0.1, -0.1, -0.1), "scratch leads in depth, width and sparse"),
+        ((0.0, 0.1, 0.1, 0.0, 0.0), "pruned leads in width, neither side in depth and sparse"),
+        ((0.0, 0.1, 0.0, 0.1, 0.0), "neither side leads in depth, methods disagree in width and sparse"),
+    ],
+)
+def test_the_answer_tells_at_which_granularities_a_side_leads(gaps: tuple[float, ...], text: str) -> None:
+    rows = compared(*[("full", name, ONE, gap) for name, gap in zip("abcde", gaps, strict=True)])
     rows["granularity"] = ["depth", "width", "width", "sparse", "sparse"]
-    assert findings.granularity(rows) == (
-        "On the whole pipeline's tokens, pruned leads in depth, scratch leads in width, sparse is divided"
-    )
-    assert findings.granularity(rows.iloc[:0]) == ""
+    assert findings.answer(rows) == f"On the whole pipeline's tokens, {text}"
+
+
+def test_where_all_methods_disagree_there_is_no_comma_before() -> None:
+    rows = compared(*[("full", name, ONE, gap) for name, gap in zip("abcd", (0.1, 0.0, 0.1, -0.1), strict=True)])
+    rows["granularity"] = ["depth", "depth", "width", "width"]
+    assert findings.answer(rows) == "On the whole pipeline's tokens, methods disagree in depth and width"
 
 
 def test_the_gap_against_the_ratio() -> None:
@@ -183,6 +192,8 @@ def test_what_a_pruned_start_is_worth() -> None:
     unknown = rows.assign(tokens_parent=nan, value=[nan, 20000.0, -3000.0, nan])
     assert findings.transfer(unknown) == f"{start} -3k to 20k tokens from scratch"
     assert "cannot be stated" in findings.transfer(rows.assign(value=nan))
+    partly = rows.assign(value=[9.0, 0.25, nan, nan])
+    assert findings.transfer(partly) == (f"{start} 0.25 times the parent's tokens (stated for 1 of 2 methods)")
     assert findings.transfer(rows.iloc[:0]) == ""
 
 
@@ -272,6 +283,57 @@ def test_the_papers_gap_is_told_beside_the_studys() -> None:
     paper = rows[rows["source"] == "paper"]
     assert findings.reported(paper) == "In the paper the depth gap falls from 0.40 to 0.040 nats"
     assert findings.reported(rows.iloc[:0]) == ""
+
+
+def of_scales(*rows: tuple[str, str, float, float]) -> pd.DataFrame:
+    """Points by study, measure, share of tokens and value, with intervals of one half-width."""
+    points = pd.DataFrame(rows, columns=["study", "measure", "share_retrained", "value"])
+    points = points.assign(granularity="depth", pattern="dense", method="m", ratio=0.5, dataset="test")
+    return points.assign(low=points["value"] - 0.05, high=points["value"] + 0.05)
+
+
+SIZES = {"small": 1000, "middle": 2000, "large": 9000}
+GAPS = [
+    ("small", "gap", 0.05, 1.2), ("small", "gap", 0.25, 0.6), ("large", "gap", 0.0501, 1.0),
+    ("large", "gap", 0.25, 0.4), ("large", "gap", 1.0, -9.0), ("middle", "gap", 0.05, 9.0),
+    ("the paper", "gap", 0.05, 99.0),
+]  # fmt: skip
+
+
+def test_scales_are_compared_where_the_smallest_and_the_largest_have_points_in_common() -> None:
+    falls = "From 1k to 9k parameters, the mean gap falls from 0.90 to 0.70 nats"
+    assert findings.scales(of_scales(*GAPS), SIZES) == falls
+    worth = [("small", "share", 0.05, 0.5), ("large", "share", 0.05, 0.9)]
+    both = of_scales(*GAPS, *worth)
+    told = findings.scales(both, SIZES)
+    assert told.endswith("nats and the mean worth of a pruned start rises from 0.50 to 0.90 times the parent's tokens")
+    corpora = both.assign(dataset=both["study"])
+    assert findings.scales(corpora, SIZES) == (
+        "From 1k to 9k parameters, the mean worth of a pruned start rises from 0.50 to 0.90 times the parent's tokens"
+    )
+    opened = both.assign(high=both["high"].where(both["measure"] == "gap"))
+    assert findings.scales(opened, SIZES).endswith("stays near 0.70 times the parent's tokens")
+
+
+def test_scales_without_points_in_common_are_passed_over() -> None:
+    points = of_scales(*GAPS)
+    apart = points.assign(method=points["study"].map({"large": "other"}).fillna("m"))
+    told = findings.scales(apart, SIZES)
+    assert told == "From 1k to 2k parameters, the mean gap rises from 1.2 to 9.0 nats"
+    alone = of_scales(*GAPS[:2])
+    assert findings.scales(alone, {"small": 1000}) == "1 study: too little in common to say what size does"
+    assert findings.scales(alone.iloc[:0], SIZES) == "3 studies: too little in common to say what size does"
+
+
+def test_a_plan_names_its_dearest_stage_and_its_longest_chain() -> None:
+    stages = pd.DataFrame(
+        {"stage": ["text", "retrain", "scratch"], "gpu_hours": [0.0, 30.0, 90.0], "core_hours": [5.0, 0.0, 0.0],
+         "chain_hours": [1.0, 3.0, 0.0]}
+    )  # fmt: skip
+    assert findings.plan(stages, "gpu_hours", "GPU-hours", "h100") == (
+        "Stage scratch takes 75% of 120 GPU-hours on h100; the longest chain of jobs lasts 4 hours"
+    )
+    assert "Stage text takes 100% of 5 core-hours on cpu" in findings.plan(stages, "core_hours", "core-hours", "cpu")
 
 
 def test_sentences_need_no_matplotlib() -> None:

@@ -18,7 +18,7 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import read_json, write_json
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
 from pruning_vs_scratch.models.checkpoint import check_checkpoint
-from pruning_vs_scratch.models.llama import llama_config
+from pruning_vs_scratch.models.decoder import config_of
 from pruning_vs_scratch.models.portable import make_portable
 from pruning_vs_scratch.pruning.export import export
 from pruning_vs_scratch.pruning.kept import Kept
@@ -60,7 +60,7 @@ print(json.dumps(found))
 
 
 def llama(rotation: str, theta: float = THETA) -> LlamaForCausalLM:
-    config = llama_config(PUBLISHED, POSITIONS)
+    config = config_of(PUBLISHED, POSITIONS)
     config.rope_parameters = {**ROTATIONS[rotation], "rope_theta": theta}
     return randomised(LlamaForCausalLM(config))
 

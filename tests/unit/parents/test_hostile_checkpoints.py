@@ -19,14 +19,14 @@ from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.data.tokenizer import load_transformers_tokenizer, separator_of, take_tokenizer
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.checkpoint import load_llama
+from pruning_vs_scratch.models.checkpoint import load_model
 from pruning_vs_scratch.parents.files import refuse_remote_code, shards_of
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 WEIGHTS, SHARD, INDEX = "model.safetensors", "model-00001-of-00001.safetensors", "model.safetensors.index.json"
 OTHER_FORMS = ["[]", "null", "3", '"text"', "{", "[" * 10_000]
 LOADERS: list[Callable[[Path], Any]] = [
-    load_llama,
+    load_model,
     lambda folder: BlockwiseModel.open(folder, torch.device("cpu")).block_tensors(0),
 ]
 
@@ -109,6 +109,47 @@ def test_settings_that_no_model_has_are_refused(
 def test_other_architectures_are_refused(folder: Path, load: Callable[[Path], Any], architectures: Any) -> None:
     change(folder / CONFIG, architectures=architectures)
     assert_refused(load, folder, "supported: LlamaForCausalLM")
+
+
+@pytest.mark.parametrize("load", LOADERS)
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (
+            {"architectures": ["Qwen3MoeForCausalLM"]},
+            "Qwen3MoeForCausalLM, a mixture of experts; supported: Llama",
+        ),
+        ({"architectures": ["Gemma3ForConditionalGeneration"]}, "or a model of images and text; supported: Llama"),
+        ({"architectures": ["T5ForConditionalGeneration"]}, "an encoder-decoder, or"),
+        (
+            {"architectures": ["LlamaForSequenceClassification"]},
+            "LlamaForSequenceClassification; supported: Llama",
+        ),
+        ({"architectures": ["Qwen3ForCausalLM"]}, "model_type is 'llama', but a Qwen3ForCausalLM has 'qwen3'"),
+        ({"model_type": "mixtral"}, "model_type is 'mixtral', but a LlamaForCausalLM has 'llama'"),
+        ({"auto_map": {"AutoModelForCausalLM": "modeling.Model"}}, "needs code of its own"),
+        ({"quantization_config": {"bits": 4}}, "is quantised"),
+        ({"gated_attention": True, "note": "x"}, "not known of Llama models: gated_attention, note; if they change"),
+    ],
+    ids=str,
+)
+def test_models_of_another_form_are_refused_and_told_why(
+    folder: Path, load: Callable[[Path], Any], values: dict[str, Any], reason: str
+) -> None:
+    change(folder / CONFIG, **values)
+    assert_refused(load, folder, reason)
+
+
+PUBLISHED_NOTES = {
+    "is_llama_config": True, "rope_interleaved": False, "transformers.js_config": {"dtype": "q4"},
+    "_name_or_path": "x", "torch_dtype": "bfloat16", "unsloth_fixed": True, "use_mrope": False, "rope_scaling": None,
+}  # fmt: skip
+
+
+def test_notes_that_change_no_model_are_taken(folder: Path) -> None:
+    change(folder / CONFIG, **PUBLISHED_NOTES)
+    for load in LOADERS:
+        load(folder)
 
 
 @pytest.mark.parametrize("load", LOADERS)

@@ -141,6 +141,11 @@ def test_the_stages_are_drawn_without_overlap_and_with_their_jobs(
     shown = {text.get_text().split("\n")[0]: text.get_text() for text, _ in boxes}
     for stage in plan.stages.itertuples():
         assert f"\n{stage.jobs} job" in shown[str(stage.stage)]
+    title = drawn.texts[0].get_text().replace("\n", " ")
+    spent = plan.stages.set_index("stage")["core_hours" if plan.device == "cpu" else "gpu_hours"]
+    assert title.startswith(f"Stage {spent.idxmax()} takes {spent.max() / spent.sum():.0%} of ")
+    assert title.endswith(f"the longest chain of jobs lasts {hours(plan.chain['hours'].sum())} hours")
+    assert f"Study {plan.study.name}, before it is run" in {text.get_text() for text in drawn.texts}
 
 
 def test_a_study_in_which_pruned_models_are_scored_again_is_drawn_too(smoke: Values) -> None:

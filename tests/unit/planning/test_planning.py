@@ -45,14 +45,14 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
 def test_passes_over_calibration_text_take_the_operations_that_are_counted_while_they_run(
     method: str, options: dict[str, Any]
 ) -> None:
-    from models import SHAPE, Case, blockwise, stream_of, tiny_llama
+    from models import SHAPE, Case, blockwise, stream_of, tiny_model
     from pruning_vs_scratch.pruning.catalogue import facts_of, implementation_of
     from pruning_vs_scratch.pruning.scores import score
     from pruning_vs_scratch.pruning.sparse import sparse_blocks
 
     facts = facts_of(method)
     settings = facts.options(**options)
-    stream = stream_of(blockwise(tiny_llama()))
+    stream = stream_of(blockwise(tiny_model()))
     goals = [replace(SHAPE, layers=layers) for layers in (2, 3)]
     if facts.reads == "nothing":
         counted = 0

@@ -9,7 +9,15 @@ import pytest
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.planning.measure import merged
-from pruning_vs_scratch.planning.throughput import COLUMNS, SHIPPED, Rate, ThroughputTable, read_rates, write_rates
+from pruning_vs_scratch.planning.throughput import (
+    COLUMNS,
+    SHIPPED,
+    USER,
+    Rate,
+    ThroughputTable,
+    read_rates,
+    write_rates,
+)
 
 
 def rate(**changes: Any) -> Rate:
@@ -25,11 +33,13 @@ def test_every_shipped_rate_names_its_source_and_kind() -> None:
     assert len(set(keys)) == len(keys)
 
 
-def test_rates_of_your_own_go_before_those_that_are_shipped(tmp_path: Path) -> None:
+def test_rates_of_your_own_go_before_those_that_are_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There need be none in the usual place."""
+    monkeypatch.chdir(tmp_path)
     own, shipped = tmp_path / "own.csv", tmp_path / "shipped.csv"
     write_rates([rate(rate=7.0, params_from=10, params_below=20)], own)
     write_rates([rate(rate=3.0)], shipped)
-    table = ThroughputTable.read([own, tmp_path / "missing.csv", shipped])
+    table = ThroughputTable.read([own, USER, shipped])
     found = [table.find("x1", "bf16", "train", params).rate for params in (9, 10, 19, 20)]
     assert found == [3.0, 7.0, 7.0, 3.0]
 
@@ -47,7 +57,7 @@ def test_a_new_measurement_stands_for_the_earlier_ones_of_its_kind() -> None:
 @pytest.mark.parametrize(
     ("device", "precision", "params", "words"),
     [
-        ("x2", "bf16", 10, ["'x2'", "devices with rates: x1"]),
+        ("x2", "bf16", 10, ["unknown device 'x2'; did you mean 'x1'? There are: x1. "]),
         ("x1", "fp32", 10, ["train in fp32", "'x1'", "bf16 1M to 2M", "pvs rates"]),
         ("x1", "bf16", 3_000_000, ["train in bf16 of 3M parameters", "bf16 1M to 2M"]),
     ],
@@ -61,8 +71,8 @@ def test_a_missing_rate_is_named_with_what_there_is(device: str, precision: str,
 
 @pytest.mark.parametrize(
     ("column", "value", "words"),
-    [("rate", "-1", "greater than 0"), ("rate", "fast", "valid number"), ("kind", "guessed", "'published'"),
-     ("source", "", "Field required"), ("work", "sleep", "'train'")],
+    [("rate", "-1", "greater than 0"), ("rate", "fast", "must be a number"), ("kind", "guessed", "known: assumed, measured"),
+     ("source", "", "this key is required"), ("work", "sleep", "known: extract, ")],
 )  # fmt: skip
 def test_a_broken_row_is_named_by_its_line(tmp_path: Path, column: str, value: str, words: str) -> None:
     write_rates([rate(), rate()], tmp_path / "own.csv")

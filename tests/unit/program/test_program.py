@@ -1,8 +1,7 @@
-"""The program pvs: help, examples, completion, how a study is named, and the commands that guides show."""
+"""The program pvs: help, examples, completion, how a study is named, and scoring of checkpoints by hand."""
 
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,48 +15,9 @@ from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.load import load_config, study_files
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.program.main import VERBS
-from pruning_vs_scratch.program.main import program as parser_of
-from pruning_vs_scratch.program.studies import paths_of, study_of
+from pruning_vs_scratch.program.studies import finished, study_of
 
 HEAVY = ("torch", "transformers", "snakemake", "lm_eval")
-GUIDES = sorted(
-    path for path in [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *REPOSITORY.glob("*/*.md")]
-)  # fmt: skip
-BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
-
-
-def commands() -> list[str]:
-    """Every call of pvs in a block of a guide, or in the examples of a verb."""
-    texts = [block for guide in GUIDES for block in BLOCK.findall(guide.read_text(encoding="utf-8"))]
-    texts += [pvs(REPOSITORY, verb, "--help").stdout.partition("examples:")[2] for verb in VERBS]
-    lines = "\n".join(texts).replace("\\\n", " ").splitlines()
-    return sorted({line.strip() for line in lines if re.match(r"\s*pvs( |$)", line)})
-
-
-def words_of(command: str) -> list[str]:
-    """What is typed behind pvs; two spaces or a hash begin a remark."""
-    return shlex.split(re.split(r"   +|  #", command)[0])[1:]
-
-
-def test_every_command_of_a_guide_or_example_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(REPOSITORY)
-    found = commands()
-    assert {words_of(command)[0] for command in found} >= set(VERBS)
-    for command in found:
-        words = words_of(command)
-        try:
-            parser_of(words).parse_args(words)
-        except SystemExit as end:
-            assert end.code == 0, command
-
-
-@pytest.mark.parametrize(
-    "words", [("check", "paper"), ("ladder", "--hours", "24", "--gpus", "8", "--device", "h100"), ("status", "smoke")]
-)
-def test_short_commands_of_the_guides_run(words: tuple[str, ...]) -> None:
-    done = pvs(REPOSITORY, *words)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
 
 
 def test_help_names_every_verb_and_each_verb_has_examples() -> None:
@@ -105,27 +65,19 @@ def test_a_study_that_is_not_there_is_refused_with_the_nearest(monkeypatch: pyte
     monkeypatch.chdir(REPOSITORY)
     with pytest.raises(UserError, match=r"no study 'smok': .*did you mean 'smoke'\? There are: demo, "):
         study_of(["smok"])
-    with pytest.raises(UserError, match=r"no configuration file mine\.yaml"):
-        study_of(["mine.yaml"])
 
 
 def test_results_are_found_by_name_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "results/mine").mkdir(parents=True)
+    (tmp_path / "results/mine/results.csv").touch()
     monkeypatch.chdir(tmp_path)
-    assert paths_of(["mine"]).results == Path("results/mine")
+    assert finished(["mine"], "results.csv").results == Path("results/mine")
 
 
-def test_results_that_do_not_exist_yet_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"results/paper does not exist: run study paper first"):
-        paths_of(["paper"])
-
-
-def test_an_unknown_verb_is_answered_with_those_there_are() -> None:
-    done = pvs(REPOSITORY, "frob")
-    assert done.returncode == 2
-    assert "invalid choice: 'frob'" in done.stderr and "recommend" in done.stderr
+def test_a_reader_that_stops_reading_ends_the_program_quietly() -> None:
+    words = shlex.join([sys.executable, "-m", "pruning_vs_scratch", "status", "smoke"])
+    done = subprocess.run(f"{words} | true", shell=True, cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_console_script_is_the_package() -> None:
@@ -147,7 +99,7 @@ def checkpoints(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_the_loss_on_a_text_is_that_of_its_windows(checkpoints: tuple[Path, Path], tmp_path: Path) -> None:
     from pruning_vs_scratch.data.tokenizer import SEPARATOR, load_tokenizer
-    from pruning_vs_scratch.models.checkpoint import load_llama
+    from pruning_vs_scratch.models.checkpoint import load_model
 
     done = pvs(
         REPOSITORY, "eval", *checkpoints, "--text", tmp_path / "text.txt", "--sequence-length", "16",
@@ -159,7 +111,7 @@ def test_the_loss_on_a_text_is_that_of_its_windows(checkpoints: tuple[Path, Path
     tokens = [tokenizer.token_to_id(SEPARATOR), *text]
     windows = [tokens[start : start + 17] for start in range(0, len(tokens) - 16, 17)]
     for folder in checkpoints:
-        model = load_llama(folder)
+        model = load_model(folder)
         expected = np.mean([plain_loss(model, window, 16) for window in windows])
         shown = re.search(rf"^{folder.name} +(\S+)$", done.stdout, re.MULTILINE)
         assert shown is not None, done.stdout

@@ -8,7 +8,7 @@ import pytest
 
 from models import SHAPE
 from pruning_vs_scratch.cli import REPOSITORY
-from pruning_vs_scratch.models.llama import random_llama
+from pruning_vs_scratch.models.decoder import random_model
 from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.pruning.facts import Text, WeightBytes
 from pruning_vs_scratch.pruning.memory import Means, Memory, pruning_memory
@@ -24,7 +24,7 @@ BUFFER_BYTES = 1 << 30
 
 def measured_bytes(folder: Path, shape: ModelShape, method: str, sequences: int) -> float:
     """Peak memory of our side of the benchmark on a random checkpoint, in a process of its own."""
-    random_llama(shape, positions=LENGTH, seed=0).save_pretrained(folder / "model")
+    random_model(shape, positions=LENGTH, seed=0).save_pretrained(folder / "model")
     np.save(folder / "windows.npy", np.random.default_rng(0).integers(0, shape.vocab_size, (sequences, LENGTH + 1)))
     printed = printed_by(MEASURE, "ours", method, folder / "model", folder / "windows.npy", "0.5", "1")
     return printed["megabytes"] * 1e6

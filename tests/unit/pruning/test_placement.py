@@ -5,7 +5,7 @@ import torch
 
 from fake_checkpoint import FakeTensors, fake_model, fake_stream
 from fake_memory import FakeMemory
-from models import AMPLE, SHAPE, stream_of, tiny_llama
+from models import AMPLE, SHAPE, stream_of, tiny_model
 from pruning_vs_scratch.models import device as devices
 from pruning_vs_scratch.pruning.depth_losses import losses
 from pruning_vs_scratch.pruning.methods.minitron_depth.facts import candidates_of
@@ -83,4 +83,4 @@ def test_states_of_the_text_stay_on_the_gpu_where_they_fit(
 
 
 def test_a_cpu_has_no_buffer_of_a_device() -> None:
-    assert stream_of(tiny_llama()).buffers == Buffers(AMPLE, 0)
+    assert stream_of(tiny_model()).buffers == Buffers(AMPLE, 0)

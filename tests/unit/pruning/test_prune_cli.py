@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from models import Case, logits_of, same_tensors, tiny_llama, weights_of
+from models import Case, logits_of, same_tensors, tiny_model, weights_of
 from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.data.tokenizer import save_tokenizer, train_bpe
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import RECORDS, file_facts, sha256_of_file, sha256_of_path, write_json
 from pruning_vs_scratch.ledger import LedgerRow
-from pruning_vs_scratch.models.checkpoint import load_llama
-from pruning_vs_scratch.models.llama import shape_of
+from pruning_vs_scratch.models.checkpoint import load_model
+from pruning_vs_scratch.models.decoder import shape_of
 from pruning_vs_scratch.pruning.masks import read_masks
 from pruning_vs_scratch.study import Target
 from pruning_world import LENGTH, PARENT, SCRIPTS, SEQUENCES, USER, VOCABULARY, WINDOWS, World, weight_files
@@ -67,15 +67,15 @@ def test_the_checkpoint_is_complete_and_of_the_target_shape(pruned: Callable[[Ca
     written = {file.name for file in world.out.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "pruning.json"} <= written
     assert ("mask.safetensors" in written) == case.is_sparse
-    assert shape_of(load_llama(world.out).config) == case.target(PARENT).shape
+    assert shape_of(load_model(world.out).config) == case.target(PARENT).shape
     assert sha256_of_file(world.out / "tokenizer.json") == sha256_of_file(world.tokenizer / "tokenizer.json")
 
 
 @pytest.mark.parametrize("case", [WANDA, MAGNITUDE], ids=str)
 def test_the_mask_beside_the_weights_is_theirs(pruned: Callable[[Case], World], case: Case) -> None:
     world = pruned(case)
-    masks, weights = read_masks(world.out / "mask.safetensors"), weights_of(load_llama(world.out))
-    parent = weights_of(load_llama(world.model))
+    masks, weights = read_masks(world.out / "mask.safetensors"), weights_of(load_model(world.out))
+    parent = weights_of(load_model(world.model))
     expected = {name: w * masks[name] if name in masks else w for name, w in parent.items()}
     assert same_tensors(weights, expected)
     dropped = sum(int((~mask).sum()) for mask in masks.values())
@@ -105,7 +105,7 @@ def test_pruning_json_says_what_was_chosen_and_by_what(pruned: Callable[[Case], 
 
 def test_the_kept_blocks_in_pruning_json_are_those_of_the_checkpoint(world: World) -> None:
     world.prune(SHORTGPT)
-    parent, pruned = weights_of(load_llama(world.model)), weights_of(load_llama(world.out))
+    parent, pruned = weights_of(load_model(world.model)), weights_of(load_model(world.out))
     for position, block in enumerate(world.summary()["kept"]["blocks"]):
         name = "model.layers.{}.mlp.up_proj.weight"
         assert torch.equal(pruned[name.format(position)], parent[name.format(block)])
@@ -247,7 +247,7 @@ def test_a_missing_weight_is_named(world: World, name: str) -> None:
 
 
 def test_a_missing_output_projection_is_refused_unless_it_is_the_embedding(world: World) -> None:
-    world.save(tiny_llama(vocab_size=VOCABULARY, tie_embeddings=False))
+    world.save(tiny_model(vocab_size=VOCABULARY, tie_embeddings=False))
     world.change_weights(lambda weights: weights.pop("lm_head.weight"))
     world.assert_refused(r"lacks 1 weights, first lm_head\.weight", WANDA, replace_shape(WANDA, tie_embeddings=False))
 
@@ -271,11 +271,11 @@ def test_a_weight_of_another_shape_is_named(world: World, case: Case) -> None:
     world.assert_refused(name, case)
 
 
-@pytest.mark.parametrize("architectures", [["Qwen2ForCausalLM"], ["LlamaForSequenceClassification"], None])
+@pytest.mark.parametrize("architectures", [["Phi3ForCausalLM"], ["LlamaForSequenceClassification"], None])
 def test_another_architecture_is_refused(world: World, architectures: list[str] | None) -> None:
     world.change_config(architectures=architectures)
     name = architectures[0] if architectures else "unknown"
-    world.assert_refused(f"is a {name}.*supported: LlamaForCausalLM, MistralForCausalLM", WANDA)
+    world.assert_refused(f"is a {name}.*supported: LlamaForCausalLM, .*MistralForCausalLM", WANDA)
 
 
 def test_tokens_of_another_tokenizer_are_refused(world: World) -> None:
@@ -323,7 +323,7 @@ def test_a_target_of_another_kind_of_method_is_refused(world: World) -> None:
 
 
 def test_a_matrix_that_does_not_divide_into_groups_is_refused(world: World) -> None:
-    world.save(tiny_llama(vocab_size=VOCABULARY, ffn_size=38))
+    world.save(tiny_model(vocab_size=VOCABULARY, ffn_size=38))
     target = replace_shape(MAGNITUDE, ffn_size=38)
     world.assert_refused("38 columns does not divide into groups of 4 for 2:4", MAGNITUDE, target)
 
@@ -348,9 +348,9 @@ def test_a_checkpoint_that_does_not_read_as_it_was_written_is_never_left(
 
 def test_a_failure_leaves_the_older_output_as_it_was(world: World) -> None:
     world.prune(WANDA)
-    before, logits = sha256_of_path(world.out), logits_of(load_llama(world.out))
+    before, logits = sha256_of_path(world.out), logits_of(load_model(world.out))
     world.write_calibration(LENGTH)
     with pytest.raises(UserError, match="are missing"):
         world.prune(SHORTGPT)
     assert sha256_of_path(world.out) == before
-    assert torch.equal(logits_of(load_llama(world.out)), logits)
+    assert torch.equal(logits_of(load_model(world.out)), logits)

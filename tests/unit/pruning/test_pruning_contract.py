@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 
 from models import (
     IMPLEMENTATIONS,
+    PLAIN,
     SHAPE,
     SPARSE,
     STRUCTURED,
@@ -26,13 +27,14 @@ from models import (
     same_tensors,
     shape_of_model,
     stream_of,
-    tiny_llama,
-    tiny_mistral,
+    tiny_model,
     weights_of,
 )
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.families.catalogue import USUAL, families
+from pruning_vs_scratch.families.parts import LINEAR_NAMES
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.llama import LINEAR_NAMES, shape_of
+from pruning_vs_scratch.models.decoder import layer_types, shape_of, with_shape
 from pruning_vs_scratch.models.skeleton import Skeleton
 from pruning_vs_scratch.pruning.catalogue import facts_of, methods
 from pruning_vs_scratch.pruning.masks import read_masks
@@ -69,19 +71,33 @@ ONCE_PER_METHOD = [
     case for case in EVERY_METHOD if case.pattern != "2:4" and (not case.options or case.method == "wanda")
 ]
 
-ON_A_MISTRAL = [
-    *(case for case in ONCE_PER_METHOD if case.method != "flap"),
-    Case("flap", options={"biases": "none", "variance": "paper"}),
-]
-"""Mistral has no biases."""
+BIASES_IN = {"mistral": "none", "qwen2": "none"}
+"""Those that FLAP can add in a family; in the others, those of attention."""
 
+
+def in_family(case: Case, family: str) -> Case:
+    """A case that models of a family have room for."""
+    if case.method != "flap":
+        return case
+    return Case("flap", options={"biases": BIASES_IN.get(family, "authors")})
+
+
+OTHER_FAMILIES = [family for family in families() if family != USUAL]
+each_method_in_each_family = pytest.mark.parametrize(
+    ("case", "family"),
+    [
+        pytest.param(in_family(case, family), family, id=f"{case.method} {family}")
+        for case in ONCE_PER_METHOD
+        for family in OTHER_FAMILIES
+    ],
+)
 each_method = pytest.mark.parametrize("case", EVERY_METHOD, ids=str)
 once_a_method = pytest.mark.parametrize("case", ONCE_PER_METHOD, ids=str)
 
 
 def on_some_variant(cases: list[Case]) -> pytest.MarkDecorator:
     """Each case on one kind of model, each kind with many cases."""
-    kinds = [list(VARIANTS)[(i + i // 4) % 4] for i in range(len(cases))]
+    kinds = [list(PLAIN)[(i + i // 4) % 4] for i in range(len(cases))]
     pairs = zip(cases, kinds, strict=True)
     return pytest.mark.parametrize(
         ("case", "variant"), [pytest.param(*pair, id=" ".join(map(str, pair))) for pair in pairs]
@@ -98,7 +114,7 @@ def outcome_of(case_and_variant: str) -> Outcome:
     """A method on a kind of model, run once for all tests that only look at the outcome."""
     cases = {str(case): case for case in [*STRUCTURED_CASES, *SPARSE_CASES]}
     case, variant = case_and_variant.split("/")
-    return cases[case].prune(tiny_llama(**VARIANTS[variant]))
+    return cases[case].prune(tiny_model(**VARIANTS[variant]))
 
 
 def saved(model: Any, folder: Path, **options: Any) -> Path:
@@ -148,10 +164,24 @@ def test_a_method_that_stores_scores_says_how_many(case: Case) -> None:
 
 @on_some_variant([*STRUCTURED_CASES, *STRUCTURED_CASES[:3]])
 def test_a_structured_method_meets_the_target_shape(case: Case, variant: str) -> None:
-    model = tiny_llama(**VARIANTS[variant])
+    assert_target_met(tiny_model(**VARIANTS[variant]), case)
+
+
+@each_method_in_each_family
+def test_a_method_meets_its_target_in_every_family(case: Case, family: str) -> None:
+    model = tiny_model(**VARIANTS[family])
+    if not case.is_sparse:
+        assert_target_met(model, case)
+    else:
+        pruned = case.prune(model)
+        assert_share_zeroed(pruned, case)
+        assert_others_unchanged(dict(model.named_parameters()), pruned, case)
+
+
+def assert_target_met(model: Any, case: Case) -> None:
     goal = case.target(shape_of_model(model)).shape
     pruned = case.prune(model)
-    smaller = LlamaForCausalLM(pruned.model(model).config)
+    smaller = type(model)(pruned.model(model).config)
     expected = {name: tuple(w.shape) for name, w in smaller.named_parameters()}
     assert pruned.shape == goal != shape_of_model(model)
     assert {name: tuple(w.shape) for name, w in pruned.weights.items()} == expected
@@ -162,7 +192,10 @@ def test_a_structured_method_meets_the_target_shape(case: Case, variant: str) ->
 
 @on_some_variant(SPARSE_CASES)
 def test_a_sparse_method_zeroes_exactly_its_share_of_every_linear_layer(case: Case, variant: str) -> None:
-    pruned = outcome_of(f"{case}/{variant}")
+    assert_share_zeroed(outcome_of(f"{case}/{variant}"), case)
+
+
+def assert_share_zeroed(pruned: Outcome, case: Case) -> None:
     assert pruned.masks.keys() == {f"model.layers.{i}.{name}.weight" for i in range(4) for name in LINEAR_NAMES}
     for name, mask in pruned.masks.items():
         assert mask.dtype == torch.bool
@@ -187,8 +220,11 @@ def expected_counts(mask: torch.Tensor, case: Case) -> set[int]:
 
 @on_some_variant(SPARSE_CASES)
 def test_a_sparse_method_changes_nothing_that_its_mask_does_not_name(case: Case, variant: str) -> None:
-    before = dict(tiny_llama(**VARIANTS[variant]).named_parameters())
-    pruned = outcome_of(f"{case}/{variant}")
+    before = dict(tiny_model(**VARIANTS[variant]).named_parameters())
+    assert_others_unchanged(before, outcome_of(f"{case}/{variant}"), case)
+
+
+def assert_others_unchanged(before: Tensors, pruned: Outcome, case: Case) -> None:
     after = pruned.weights
     assert after.keys() == before.keys()
     assert not {"model.embed_tokens.weight", "lm_head.weight", "model.norm.weight"} & pruned.masks.keys()
@@ -202,7 +238,7 @@ def test_a_sparse_method_changes_nothing_that_its_mask_does_not_name(case: Case,
 def test_a_matrix_that_does_not_divide_into_groups_is_refused() -> None:
     for method in SPARSE:
         with pytest.raises(UserError, match="38 columns does not divide into groups of 4 for 2:4"):
-            Case(method, 0.5, "2:4").prune(tiny_llama(ffn_size=38))
+            Case(method, 0.5, "2:4").prune(tiny_model(ffn_size=38))
 
 
 # What is written
@@ -228,27 +264,42 @@ def assert_written_as_pruned(model: Any, case: Case, folder: Path) -> None:
 def test_a_checkpoint_that_transformers_loads_has_the_pruned_blocks_logits(
     case: Case, variant: str, tmp_path: Path
 ) -> None:
-    assert_written_as_pruned(tiny_llama(**VARIANTS[variant]), case, tmp_path)
+    assert_written_as_pruned(tiny_model(**VARIANTS[variant]), case, tmp_path)
 
 
-@pytest.mark.parametrize("case", ON_A_MISTRAL, ids=str)
-def test_a_mistral_is_pruned_to_a_mistral(case: Case, tmp_path: Path) -> None:
-    model = tiny_mistral()
-    assert not torch.allclose(logits_of(model)[:, -1], logits_of(tiny_mistral(sliding_window=None))[:, -1])
+@each_method_in_each_family
+def test_a_checkpoint_of_every_family_is_written_as_one_and_with_little_memory(
+    case: Case, family: str, tmp_path: Path
+) -> None:
+    model = tiny_model(**VARIANTS[family])
     assert_written_as_pruned(model, case, tmp_path)
-    config = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert (config["architectures"], config["sliding_window"]) == (["MistralForCausalLM"], 4)
+    case.prune(opened(tmp_path / "parent", low_memory=True), buffer_bytes=4).export(
+        tmp_path / "little", low_memory=True
+    )
+    assert contents(tmp_path / "little") == contents(tmp_path / "out")
 
 
-def test_biases_that_a_mistral_has_no_room_for_are_refused(tmp_path: Path) -> None:
-    pruned = Case("flap").prune(opened(saved(tiny_mistral(), tmp_path / "parent")))
-    with pytest.raises(UserError, match=r"a mistral model has no biases in its linear layers \(attention_bias\)"):
-        pruned.export(tmp_path / "out")
+@pytest.mark.parametrize("family", [family for family in OTHER_FAMILIES if families()[family].has_layer_types])
+@pytest.mark.parametrize("method", ["shortgpt", "minitron_depth", "sleb"])
+def test_a_block_that_stays_sees_the_tokens_that_it_saw(method: str, family: str, tmp_path: Path) -> None:
+    model = tiny_model(**VARIANTS[family])
+    assert len(set(layer_types(model.config))) == 2
+    pruned = Case(method).prune(model)
+    pruned.export(tmp_path / "out")
+    stored = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert stored["layer_types"] == [layer_types(model.config)[index] for index in pruned.kept.blocks]
+
+
+@pytest.mark.parametrize("family", OTHER_FAMILIES)
+def test_biases_that_a_family_has_no_room_for_are_refused(family: str) -> None:
+    config = tiny_model(**VARIANTS[family]).config
+    with pytest.raises(UserError, match=r"model has no biases in its linear layers \((attention|mlp)_bias\)"):
+        with_shape(config, Case("flap").target(shape_of(config)).shape)
 
 
 @once_a_method
 def test_a_bf16_checkpoint_stays_bf16(case: Case, tmp_path: Path) -> None:
-    parent = saved(tiny_llama(**VARIANTS["biased"]).bfloat16(), tmp_path / "parent")
+    parent = saved(tiny_model(**VARIANTS["biased"]).bfloat16(), tmp_path / "parent")
     pruned = case.prune(opened(parent))
     pruned.export(tmp_path / "out")
     stored = load_file(tmp_path / "out" / "model.safetensors")
@@ -264,7 +315,7 @@ def test_a_bf16_checkpoint_stays_bf16(case: Case, tmp_path: Path) -> None:
 
 @once_a_method
 def test_little_memory_gives_the_same_bytes(case: Case, tmp_path: Path) -> None:
-    model = tiny_llama(tie_embeddings=False)
+    model = tiny_model(tie_embeddings=False)
     whole, sharded = saved(model, tmp_path / "whole"), saved(model, tmp_path / "sharded", max_shard_size="20KB")
     assert len(list(sharded.glob("*.safetensors"))) > 3
     case.prune(opened(whole)).export(tmp_path / "usual")
@@ -277,7 +328,7 @@ def test_little_memory_gives_the_same_bytes(case: Case, tmp_path: Path) -> None:
 
 @each_method
 def test_two_runs_are_the_same_bit_for_bit(case: Case) -> None:
-    first, second = outcome_of(f"{case}/tied"), case.prune(tiny_llama())
+    first, second = outcome_of(f"{case}/tied"), case.prune(tiny_model())
     assert same_outcome(first, second)
     assert same_tensors(first.scores, second.scores)
 
@@ -292,7 +343,7 @@ each_method_with_text = pytest.mark.parametrize("case", [*filter(reads_text, ONC
 @each_method_with_text
 @pytest.mark.parametrize("batch_size", [1, 5])
 def test_the_batch_size_does_not_change_what_is_kept(case: Case, batch_size: int) -> None:
-    usual, other = outcome_of(f"{case}/tied"), case.prune(tiny_llama(), batch_size)
+    usual, other = outcome_of(f"{case}/tied"), case.prune(tiny_model(), batch_size)
     if case.method in UPDATING:
         assert same_tensors(other.masks, usual.masks)
         assert other.kept.to_dict() == usual.kept.to_dict()
@@ -303,7 +354,7 @@ def test_the_batch_size_does_not_change_what_is_kept(case: Case, batch_size: int
 
 @on_some_variant(ONCE_PER_METHOD)
 def test_the_parent_is_left_alone(case: Case, variant: str, tmp_path: Path) -> None:
-    model = tiny_llama(**VARIANTS[variant])
+    model = tiny_model(**VARIANTS[variant])
     before, config, logits = weights_of(model), model.config.to_dict(), logits_of(model)
     case.prune(model).export(tmp_path / "out")
     assert same_tensors(weights_of(model), before)
@@ -313,7 +364,7 @@ def test_the_parent_is_left_alone(case: Case, variant: str, tmp_path: Path) -> N
 
 @once_a_method
 def test_no_hook_stays_on_any_block(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, handed_out = blockwise(tiny_llama()), []
+    model, handed_out = blockwise(tiny_model()), []
     hand_out = Skeleton.block
 
     def remembered(self: Skeleton, tensors: Tensors, index: int) -> torch.nn.Module:
@@ -333,7 +384,7 @@ def test_no_hook_stays_on_any_block(case: Case, monkeypatch: pytest.MonkeyPatch)
 @once_a_method
 @pytest.mark.parametrize(("damaged", "low_memory"), [(math.nan, False), (-math.inf, True)])
 def test_a_damaged_weight_is_named(case: Case, damaged: float, low_memory: bool, tmp_path: Path) -> None:
-    model = tiny_llama()
+    model = tiny_model()
     with torch.no_grad():
         model.model.layers[2].mlp.up_proj.weight[3, 4] = damaged
     with pytest.raises(UserError, match=r"model\.layers\.2\.mlp\.up_proj\.weight of .* holds NaN or inf"):
@@ -342,7 +393,7 @@ def test_a_damaged_weight_is_named(case: Case, damaged: float, low_memory: bool,
 
 @each_method_with_text
 def test_weights_that_overflow_are_an_error_that_names_the_block(case: Case) -> None:
-    model = tiny_llama()
+    model = tiny_model()
     with torch.no_grad():
         model.model.layers[2].mlp.up_proj.weight.fill_(1e30)
         model.model.layers[2].mlp.gate_proj.weight.fill_(1e30)
@@ -355,7 +406,7 @@ WITH_STATISTICS = [name for name, method in SPARSE.items() if method.statistic i
 
 @pytest.mark.parametrize("method", WITH_STATISTICS)
 def test_statistics_that_overflow_are_an_error_that_names_the_layer(method: str) -> None:
-    model = tiny_llama()
+    model = tiny_model()
     with torch.no_grad():
         model.model.layers[1].mlp.up_proj.weight.mul_(1e22)
         model.model.layers[1].mlp.down_proj.weight.mul_(1e-22)
@@ -380,7 +431,7 @@ PASSES = {
 
 @pytest.mark.parametrize("method", PASSES)
 def test_the_work_that_is_counted_is_the_blocks_that_ran(method: str) -> None:
-    stream = stream_of(tiny_llama())
+    stream = stream_of(tiny_model())
     case = Case(method, 0.5, "unstructured" if method in SPARSE else "dense")
     spec = case.spec(SHAPE)
     if method in STRUCTURED:

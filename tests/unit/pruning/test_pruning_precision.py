@@ -8,15 +8,15 @@ import torch
 from torch import nn
 
 from fake_memory import GPU, FakeMemory
-from models import SHAPE, Case, held, same_tensors, tiny_llama, tiny_mistral, weights_of
+from models import SHAPE, Case, held, same_tensors, tiny_model, weights_of
 from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.config.precision import WantedPrecision
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.models import device as devices
 from pruning_vs_scratch.models.attention import attend
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
+from pruning_vs_scratch.models.decoder import config_of, weight_shapes
 from pruning_vs_scratch.models.device import compute_dtype
-from pruning_vs_scratch.models.llama import llama_config, weight_shapes
 from pruning_vs_scratch.models.skeleton import Skeleton
 from pruning_world import World
 
@@ -82,7 +82,7 @@ def test_attention_with_repeated_heads_is_attention(masked: bool) -> None:
     )
 
 
-@pytest.mark.parametrize("model", [tiny_llama(), tiny_mistral()], ids=["llama", "mistral"])
+@pytest.mark.parametrize("model", [tiny_model(), tiny_model(family="mistral")], ids=["llama", "mistral"])
 def test_a_model_whose_heads_are_repeated_computes_the_same(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the CPU, where both ways are there; the last digits of fp32 differ."""
     usual = Case("minitron_width").prune(model).scores
@@ -111,19 +111,19 @@ def peak_of_a_block(dtype: torch.dtype) -> int:
     shape = replace(
         SHAPE, vocab_size=1024, layers=1, hidden_size=4096, ffn_size=14336, heads=32, kv_heads=8, head_dim=128
     )
-    config = llama_config(shape, positions=8192)
+    config = config_of(shape, positions=8192)
     outside, inside = weight_shapes(config)
     with FakeMemory() as memory, torch.no_grad():
         skeleton = Skeleton(config, {name: torch.empty(size) for name, size in outside.items()}, GPU, dtype)
         states, keywords = skeleton.first_inputs(torch.empty(1, 8192, dtype=torch.int64))
         block = skeleton.block({name: torch.empty(size) for name, size in inside.items()}, 0)
-        block(states.to(GPU), **keywords)
+        block(states.to(GPU), **keywords[skeleton.layer_types[0]])
     return memory.peak("cuda")
 
 
 @pytest.mark.parametrize("case", [Case("wanda", 0.5, "unstructured"), Case("magnitude", 0.5, "2:4")], ids=str)
 def test_what_stays_of_fp32_weights_has_all_its_digits_where_the_text_passes_in_bf16(case: Case) -> None:
-    model = tiny_llama()
+    model = tiny_model()
     before = weights_of(model)
     outcome = case.prune(BlockwiseModel(model.config, held(model), CPU, precision="bf16"))
     assert all(mask.any() and not mask.all() for mask in outcome.masks.values())
@@ -134,7 +134,7 @@ def test_what_stays_of_fp32_weights_has_all_its_digits_where_the_text_passes_in_
 
 def test_sparsegpt_updates_the_stored_weights_not_their_rounded_copies() -> None:
     """In the first block, where both precisions see nearly the same inputs, updates are near; bf16 has 3 digits."""
-    model = tiny_llama()
+    model = tiny_model()
     case = Case("sparsegpt", 0.5, "2:4", {"block_size": 8})
     exact, coarse = (
         case.prune(BlockwiseModel(model.config, held(model), CPU, precision=precision)).weights

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models import STRUCTURED, Case, blockwise, same_tensors, stream_of, tiny_llama
+from models import STRUCTURED, Case, blockwise, same_tensors, stream_of, tiny_model
 from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.ledger import LedgerRow
@@ -57,7 +57,7 @@ def no_block_runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @each_scored
 def test_a_choice_by_scores_from_a_file_is_that_without(case: Case, tmp_path: Path) -> None:
-    parent = blockwise(tiny_llama())
+    parent = blockwise(tiny_model())
     spec = case.spec(parent.shape)
     scores = score(stream_of(parent), case.method, [spec.target.shape], spec.options)
     write_scores(scores, case.method, spec.options, TEXT, tmp_path / "scores", "hash")
@@ -73,7 +73,7 @@ def test_a_choice_by_scores_from_a_file_is_that_without(case: Case, tmp_path: Pa
 
 
 def test_one_set_of_scores_serves_every_ratio_and_pattern() -> None:
-    parent = blockwise(tiny_llama())
+    parent = blockwise(tiny_model())
     scores = score(stream_of(parent), "wanda", [], options_of("wanda", {"order": "dense"}))
     for ratio, pattern in ((0.3, "unstructured"), (0.7, "unstructured"), (0.5, "4:8")):
         case = Case("wanda", ratio, pattern, {"order": "dense"})
@@ -126,7 +126,7 @@ def test_methods_that_choose_behind_pruned_blocks_or_train_have_no_scores(method
     assert facts_of(method).scored_once(options) == has_scores
     if not has_scores:
         with pytest.raises(UserError, match=f"{method} has no scores that serve every ratio: prune with it directly"):
-            score(stream_of(tiny_llama()), method, [], options)
+            score(stream_of(tiny_model()), method, [], options)
 
 
 # The commands
@@ -171,7 +171,7 @@ def test_a_depth_that_was_not_asked_for_is_refused(world: World) -> None:
 def test_scores_of_another_checkpoint_are_refused(world: World) -> None:
     case = Case("minitron_width")
     world.score(case)
-    world.save(tiny_llama(vocab_size=260, layers=3))
+    world.save(tiny_model(vocab_size=260, layers=3))
     target = replace(case.target(PARENT), shape=replace(case.target(PARENT).shape, layers=3))
     world.assert_refused("scores", case, target, calibration=None, scores=world.scores)
 

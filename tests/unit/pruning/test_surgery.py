@@ -5,15 +5,16 @@ import math
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
-from models import SHAPE, VARIANTS, keep_all, logits_of, same_tensors, tiny_llama, tiny_mistral, weights_of
-from pruning_vs_scratch.models.checkpoint import save_llama
-from pruning_vs_scratch.models.llama import shape_of
+from models import SHAPE, VARIANTS, keep_all, logits_of, same_tensors, tiny_model, weights_of
+from pruning_vs_scratch.models.checkpoint import save_model
+from pruning_vs_scratch.models.decoder import shape_of
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.surgery import cut_model, head_channels, kept_blocks, kept_kv_heads, kept_shape
 
@@ -50,7 +51,7 @@ def silence(parameter: torch.Tensor | None, rows: torch.Tensor | slice, columns:
 
 @each_variant
 def test_keeping_every_channel_keeps_the_model(variant: str) -> None:
-    model = tiny_llama(**VARIANTS[variant])
+    model = tiny_model(**VARIANTS[variant])
     same = cut_model(model, keep_all(shape_of(model.config)))
     assert same_tensors(weights_of(same), weights_of(model))
     assert torch.equal(logits_of(same), logits_of(model))
@@ -58,7 +59,7 @@ def test_keeping_every_channel_keeps_the_model(variant: str) -> None:
 
 @each_variant
 def test_keeping_without_saying_what_keeps_the_model(variant: str) -> None:
-    model = tiny_llama(**VARIANTS[variant])
+    model = tiny_model(**VARIANTS[variant])
     same = cut_model(model, Kept())
     assert same_tensors(weights_of(same), weights_of(model))
     assert torch.equal(logits_of(same), logits_of(model))
@@ -69,7 +70,7 @@ def test_keeping_without_saying_what_keeps_the_model(variant: str) -> None:
 
 @each_variant
 def test_neurons_that_write_nothing_can_go(variant: str) -> None:
-    model = tiny_llama(**VARIANTS[variant])
+    model = tiny_model(**VARIANTS[variant])
     for block, kept in zip(model.model.layers, FFN, strict=True):
         silence(block.mlp.down_proj.weight, slice(None), without(kept, SHAPE.ffn_size))
     pruned = cut_model(model, Kept(ffn=FFN))
@@ -79,7 +80,7 @@ def test_neurons_that_write_nothing_can_go(variant: str) -> None:
 
 @pytest.mark.parametrize("variant", ["tied", "untied", "biased"])
 def test_heads_that_write_nothing_can_go(variant: str) -> None:
-    model = tiny_llama(**VARIANTS[variant])
+    model = tiny_model(**VARIANTS[variant])
     for block, kept in zip(model.model.layers, HEADS, strict=True):
         columns = head_channels(without(kept, SHAPE.heads), SHAPE.head_dim)
         silence(block.self_attn.o_proj.weight, slice(None), columns)
@@ -90,7 +91,7 @@ def test_heads_that_write_nothing_can_go(variant: str) -> None:
 
 @each_variant
 def test_blocks_that_write_nothing_can_go(variant: str) -> None:
-    model = tiny_llama(**VARIANTS[variant])
+    model = tiny_model(**VARIANTS[variant])
     for i in (1, 2):
         for linear in (model.model.layers[i].self_attn.o_proj, model.model.layers[i].mlp.down_proj):
             silence(linear.weight, slice(None))
@@ -98,8 +99,9 @@ def test_blocks_that_write_nothing_can_go(variant: str) -> None:
     assert torch.equal(logits_of(cut_model(model, Kept([0, 3]))), logits_of(model))
 
 
-def norms_of(model: LlamaForCausalLM) -> list[torch.nn.Module]:
-    return [module for name, module in model.named_modules() if name.endswith("norm")]
+def norms_of(model: Any) -> list[Any]:
+    """Those over the residual stream's width."""
+    return [module for name, module in model.named_modules() if name.endswith(("layernorm", "model.norm"))]
 
 
 @each_variant
@@ -109,7 +111,7 @@ def test_residual_channels_that_nobody_writes_can_go_once_the_norms_divide_by_fe
     Of d channels k stay and the others are zero, so the mean square grows by d / k. With eps grown alike, the norm's
     output shrinks by sqrt(d / k), which its weights make good.
     """
-    model = tiny_llama(**VARIANTS[variant])
+    model = tiny_model(**VARIANTS[variant])
     silent = without(HIDDEN, SHAPE.hidden_size)
     silence(model.model.embed_tokens.weight, slice(None), silent)
     for block in model.model.layers:
@@ -117,11 +119,11 @@ def test_residual_channels_that_nobody_writes_can_go_once_the_norms_divide_by_fe
             silence(linear.weight, silent)
             silence(linear.bias, silent)
     pruned = cut_model(model, Kept(hidden=HIDDEN))
-    growth = SHAPE.hidden_size / len(HIDDEN)
+    growth, facts = SHAPE.hidden_size / len(HIDDEN), shape_of(model.config).facts
     for norm in norms_of(pruned):
-        norm.variance_epsilon *= growth
-        norm.weight.data *= math.sqrt(growth)
-    assert len(norms_of(pruned)) == 2 * SHAPE.layers + 1
+        setattr(norm, eps := "eps" if hasattr(norm, "eps") else "variance_epsilon", getattr(norm, eps) * growth)
+        norm.weight.data = (facts.norm_offset + norm.weight.data) * math.sqrt(growth) - facts.norm_offset
+    assert len(norms_of(pruned)) == len(facts.block_norms) * SHAPE.layers + 1
     torch.testing.assert_close(logits_of(pruned), logits_of(model), rtol=1e-4, atol=1e-4)
 
 
@@ -149,7 +151,7 @@ def reordering(seed: int) -> Kept:
 @pytest.mark.parametrize("variant", ["tied", "untied", "biased"])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_order_of_channels_neurons_and_heads_does_not_matter_to_the_model(variant: str, seed: int) -> None:
-    model = tiny_llama(**VARIANTS[variant])
+    model = tiny_model(**VARIANTS[variant])
     shuffled = cut_model(model, reordering(seed))
     assert not same_tensors(weights_of(shuffled), weights_of(model))
     torch.testing.assert_close(logits_of(shuffled), logits_of(model), rtol=1e-3, atol=1e-3)
@@ -157,7 +159,7 @@ def test_the_order_of_channels_neurons_and_heads_does_not_matter_to_the_model(va
 
 @pytest.mark.parametrize("variant", ["tied", "untied", "biased"])
 def test_reordering_then_pruning_gives_the_reordered_pruned_model(variant: str) -> None:
-    model, order = tiny_llama(**VARIANTS[variant]), reordering(7)
+    model, order = tiny_model(**VARIANTS[variant]), reordering(7)
     pruned_later = cut_model(cut_model(model, order), WIDTH)
     at_once = Kept(
         None,
@@ -169,14 +171,14 @@ def test_reordering_then_pruning_gives_the_reordered_pruned_model(variant: str) 
 
 
 def test_pruning_blocks_twice_is_pruning_them_once() -> None:
-    model = tiny_llama()
+    model = tiny_model()
     twice = cut_model(cut_model(model, Kept([0, 2, 3])), Kept([1, 2]))
     assert same_tensors(weights_of(twice), weights_of(cut_model(model, Kept([2, 3]))))
 
 
 @pytest.mark.parametrize("kept", [[0], [3], [1, 3], [0, 1, 2]])
 def test_kept_blocks_are_the_parents_own_in_order(kept: list[int]) -> None:
-    model = tiny_llama(tie_embeddings=False)
+    model = tiny_model(tie_embeddings=False)
     expected = deepcopy(model)
     expected.model.layers = torch.nn.ModuleList(expected.model.layers[i] for i in kept)
     expected.config.num_hidden_layers = len(kept)
@@ -189,7 +191,7 @@ def test_kept_blocks_are_the_parents_own_in_order(kept: list[int]) -> None:
 
 
 def test_every_weight_and_bias_is_cut_along_its_own_axes() -> None:
-    model = tiny_llama(tie_embeddings=False, **VARIANTS["biased"])
+    model = tiny_model(tie_embeddings=False, **VARIANTS["biased"])
     parent, pruned = weights_of(model), weights_of(cut_model(model, WIDTH))
     expected = {name: parent[name][:, HIDDEN] for name in ("model.embed_tokens.weight", "lm_head.weight")}
     expected["model.norm.weight"] = parent["model.norm.weight"][HIDDEN]
@@ -216,11 +218,11 @@ def test_every_weight_and_bias_is_cut_along_its_own_axes() -> None:
 
 
 def test_tied_embeddings_stay_one_tensor_and_are_cut_once(tmp_path: Path) -> None:
-    model = tiny_llama()
+    model = tiny_model()
     pruned = cut_model(model, WIDTH)
     assert pruned.lm_head.weight is pruned.model.embed_tokens.weight
     assert torch.equal(pruned.lm_head.weight, model.model.embed_tokens.weight[:, HIDDEN])
-    save_llama(pruned, tmp_path, tokenizer=tmp_path)
+    save_model(pruned, tmp_path, tokenizer=tmp_path)
     stored = load_file(tmp_path / "model.safetensors")
     assert "model.embed_tokens.weight" in stored
     assert "lm_head.weight" not in stored
@@ -228,7 +230,7 @@ def test_tied_embeddings_stay_one_tensor_and_are_cut_once(tmp_path: Path) -> Non
 
 
 def test_untied_embeddings_stay_two_tensors() -> None:
-    pruned = cut_model(tiny_llama(tie_embeddings=False), WIDTH)
+    pruned = cut_model(tiny_model(tie_embeddings=False), WIDTH)
     assert not torch.equal(pruned.lm_head.weight, pruned.model.embed_tokens.weight)
 
 
@@ -246,7 +248,7 @@ def test_a_key_value_head_stays_as_long_as_one_of_its_query_heads_does() -> None
 
 @pytest.mark.parametrize("kind", ["tied", "untied", "biased", "mistral"])
 def test_key_value_groups_that_write_nothing_can_go(kind: str) -> None:
-    model = tiny_mistral() if kind == "mistral" else tiny_llama(**VARIANTS[kind])
+    model = tiny_model(**VARIANTS[kind])
     for block, kept in zip(model.model.layers, GROUPS, strict=True):
         columns = head_channels(without(kept, SHAPE.heads), SHAPE.head_dim)
         silence(block.self_attn.o_proj.weight, slice(None), columns)
@@ -258,7 +260,7 @@ def test_key_value_groups_that_write_nothing_can_go(kind: str) -> None:
 
 
 def test_a_groups_keys_and_values_are_its_own() -> None:
-    model = tiny_llama(**VARIANTS["biased"])
+    model = tiny_model(**VARIANTS["biased"])
     pruned = cut_model(model, Kept(heads=GROUPS))
     for i, rows in enumerate((slice(0, 8), slice(8, 16), slice(0, 8), slice(8, 16))):
         for name in ("k_proj", "v_proj"):
@@ -272,7 +274,7 @@ def test_a_groups_keys_and_values_are_its_own() -> None:
 
 @each_variant
 def test_blocks_and_channels_cut_at_once_are_those_cut_one_after_the_other(variant: str) -> None:
-    model = tiny_llama(**VARIANTS[variant])
+    model = tiny_model(**VARIANTS[variant])
     heads = None if variant == "head_dim 2" else HEADS[:3]
     at_once = cut_model(model, Kept([0, 2, 3], HIDDEN, FFN[:3], heads))
     depth_first = cut_model(cut_model(model, Kept([0, 2, 3])), Kept(None, HIDDEN, FFN[:3], heads))
@@ -299,7 +301,7 @@ def test_the_kept_shape_is_that_of_the_indices() -> None:
 def test_what_is_kept_survives_json(kept: Kept) -> None:
     values = json.loads(json.dumps(kept.to_dict()))
     again = Kept.from_dict(values)
-    model = tiny_llama()
+    model = tiny_model()
     assert again.to_dict() == values
     assert same_tensors(weights_of(cut_model(model, again)), weights_of(cut_model(model, kept)))
 
@@ -315,7 +317,7 @@ def test_what_is_kept_whole_is_not_written_and_dropped_blocks_are_the_others() -
 @each_variant
 @pytest.mark.parametrize("training", [False, True])
 def test_the_model_that_is_cut_is_left_alone(variant: str, training: bool) -> None:
-    model = tiny_llama(**VARIANTS[variant]).train(training)
+    model = tiny_model(**VARIANTS[variant]).train(training)
     before, config = weights_of(model), model.config.to_dict()
     for kept in (Kept(), Kept([1, 2]), Kept(hidden=HIDDEN, ffn=FFN)):
         pruned = cut_model(model, kept)
@@ -332,18 +334,18 @@ def test_the_model_that_is_cut_is_left_alone(variant: str, training: bool) -> No
 
 @pytest.mark.parametrize("variant", ["tied", "untied", "biased"])
 def test_an_exported_model_loads_as_a_plain_checkpoint_with_equal_logits(variant: str, tmp_path: Path) -> None:
-    pruned = cut_model(tiny_llama(**VARIANTS[variant]), DEPTH_AND_WIDTH)
-    save_llama(pruned, tmp_path, tokenizer=tmp_path)
+    pruned = cut_model(tiny_model(**VARIANTS[variant]), DEPTH_AND_WIDTH)
+    save_model(pruned, tmp_path, tokenizer=tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path, local_files_only=True).eval()
     assert type(loaded) is LlamaForCausalLM
     assert torch.equal(logits_of(loaded), logits_of(pruned))
 
 
 def test_an_exported_configuration_keeps_what_pruning_does_not_touch(tmp_path: Path) -> None:
-    model = tiny_llama(attention_bias=True, norm_eps=3e-6, rope_theta=500_000.0)
+    model = tiny_model(attention_bias=True, norm_eps=3e-6, rope_theta=500_000.0)
     model.config.update({"eos_token_id": 7, "max_position_embeddings": 321, "attention_dropout": 0.25})
     before = model.config.to_dict()
-    save_llama(cut_model(model, WIDTH), tmp_path, tokenizer=tmp_path)
+    save_model(cut_model(model, WIDTH), tmp_path, tokenizer=tmp_path)
     after = json.loads((tmp_path / "config.json").read_text())
     changed = {"hidden_size": 12, "intermediate_size": 30, "num_attention_heads": 4}
     assert after["head_dim"] == SHAPE.head_dim

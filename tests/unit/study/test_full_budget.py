@@ -407,11 +407,11 @@ def test_what_a_method_really_read_counts(pairs: Study) -> None:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (-0.1, "greater than or equal to 0"),
+        (-0.1, "must be at least 0, not -0.1"),
         (1, "less than 1"),
         (1.5, "less than 1"),
         (float("nan"), "finite number"),
-        ("much", "valid number"),
+        ("much", "must be a number, not 'much'"),
     ],
 )
 def test_a_tolerance_is_a_share(value: object, words: str, smoke: Values) -> None:

@@ -116,8 +116,8 @@ MISTAKES: dict[str, tuple[list[Values], str]] = {
         [rule(runs=["parent", "scratch"], methods=["wanda"])],
         "0: a parent is not pruned, and so has no method, granularity or retraining budget",
     ),
-    "no kind at all": ([rule(runs=[])], "0.runs: List should have at least 1 item"),
-    "a rate that is none": ([rule(peak=0)], "0.peak: Input should be greater than 0 (got 0)"),
+    "no kind at all": ([rule(runs=[])], "0.runs: must be a list of at least 1, not []"),
+    "a rate that is none": ([rule(peak=0)], "0.peak: must be greater than 0, not 0"),
 }
 
 

@@ -12,15 +12,16 @@ from matplotlib.text import Text
 
 from checkpoints_world import POSITIONS, PUBLISHED, VOCABULARY, published_llama, with_special, write_published
 from figure_world import drawn, stored
-from models import tiny_mistral
+from models import tiny_model
 from program import pvs
 from pruning_vs_scratch.config.checkpoint import HubCheckpoint, PathCheckpoint
 from pruning_vs_scratch.config.load import parse_config
 from pruning_vs_scratch.data.tokenizer import load_tokenizer, separator_of, take_tokenizer
 from pruning_vs_scratch.data.tokens import TokenStore, token_dtype, write_tokens
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.families.catalogue import families
 from pruning_vs_scratch.figures.catalogue import FIGURES
-from pruning_vs_scratch.models.llama import llama_config, random_like, random_llama, shape_of, with_shape
+from pruning_vs_scratch.models.decoder import config_of, layer_types, random_like, random_model, shape_of, with_shape
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.checkpoints import Acquisition
 from pruning_vs_scratch.study.command_lines import tokenizer_options
@@ -150,13 +151,20 @@ def test_random_weights_like_a_parent_share_its_rotary_scaling_and_positions() -
     assert torch.equal(model.model.rotary_emb.inv_freq, parent.model.rotary_emb.inv_freq)
     assert shape_of(model.config) == half
     assert next(model.parameters()).dtype == torch.float32
-    assert type(random_like(tiny_mistral().config, shape_of(tiny_mistral().config), 0)).__name__ == "MistralForCausalLM"
+
+
+@pytest.mark.parametrize("family", families())
+def test_random_weights_like_a_parent_are_a_model_of_its_family(family: str) -> None:
+    config = tiny_model(family=family).config
+    model = random_like(config, replace(shape_of(config), layers=2), 0)
+    assert type(model).__name__ == families()[family].architecture
+    assert layer_types(model.config) == layer_types(config)[:2]
 
 
 def test_random_weights_like_our_own_models_are_the_same_weights() -> None:
     shape = TRAINED_SHAPE
-    ours = random_llama(shape, 64, seed=5).state_dict()
-    like = random_like(with_shape(llama_config(shape, 64), shape), shape, seed=5).state_dict()
+    ours = random_model(shape, 64, seed=5).state_dict()
+    like = random_like(with_shape(config_of(shape, 64), shape), shape, seed=5).state_dict()
     assert ours.keys() == like.keys()
     assert all(torch.equal(ours[name], like[name]) for name in ours)
 

@@ -13,9 +13,9 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaForCausalLM
 
-from models import SHAPE, Case, random_windows, tiny_llama
+from models import SHAPE, Case, random_windows, tiny_model
 from pruning_vs_scratch.config.model import DepthTarget, ShapeConfig, WidthTarget
-from pruning_vs_scratch.models.llama import llama_config, random_llama, shape_of
+from pruning_vs_scratch.models.decoder import config_of, random_model, shape_of
 from pruning_vs_scratch.study import ModelShape, Target
 
 SHAPES = [
@@ -56,7 +56,7 @@ def any_shape() -> st.SearchStrategy[ModelShape]:
 @given(any_shape())
 def test_parameters_are_those_of_the_real_model(shape: ModelShape) -> None:
     with torch.device("meta"):
-        model = LlamaForCausalLM(llama_config(shape, positions=8))
+        model = LlamaForCausalLM(config_of(shape, positions=8))
     counts = {name: parameter.numel() for name, parameter in model.named_parameters()}
     embeddings = sum(count for name, count in counts.items() if "embed_tokens" in name or "lm_head" in name)
     assert shape.params_total == sum(counts.values())
@@ -67,7 +67,7 @@ def test_parameters_are_those_of_the_real_model(shape: ModelShape) -> None:
 
 def eager(shape: ModelShape) -> LlamaForCausalLM:
     """A model whose attention is plain matrix products, which the counter of PyTorch sees."""
-    model = random_llama(shape, 64, seed=0)
+    model = random_model(shape, 64, seed=0)
     model.set_attn_implementation("eager")
     return model
 
@@ -136,8 +136,8 @@ def test_a_shape_from_the_configuration_takes_its_vocabulary_from_the_tokenizer(
 
 
 def test_a_random_model_has_its_shape_and_is_the_same_for_the_same_seed() -> None:
-    first, again, other = (random_llama(SHAPE, 64, seed).state_dict() for seed in (1, 1, 2))
-    assert shape_of(random_llama(SHAPE, 64, 1).config) == SHAPE
+    first, again, other = (random_model(SHAPE, 64, seed).state_dict() for seed in (1, 1, 2))
+    assert shape_of(random_model(SHAPE, 64, 1).config) == SHAPE
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
-    assert sum(p.numel() for p in tiny_llama().parameters()) == SHAPE.params_total
+    assert sum(p.numel() for p in tiny_model().parameters()) == SHAPE.params_total

@@ -9,8 +9,8 @@ import torch
 from transformers import LlamaForCausalLM
 
 from fake_memory import GPU_OF_GRADIENTS, FakeMemory
-from pruning_vs_scratch.models.llama import llama_config
-from pruning_vs_scratch.pruning.methods.sheared_llama.masked_llama import masking
+from pruning_vs_scratch.models.decoder import config_of
+from pruning_vs_scratch.pruning.methods.sheared_llama.masked_model import masking
 from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import ShapeMasks
 from pruning_vs_scratch.study.evaluation_memory import TOKENS_AT_ONCE, evaluation_memory
 from pruning_vs_scratch.study.gpus import GPUS
@@ -67,7 +67,7 @@ def test_evaluation_takes_what_is_counted(shape: ModelShape, dtype: torch.dtype,
         torch.set_default_dtype(dtype)
         try:
             with GPU_OF_GRADIENTS:
-                model = LlamaForCausalLM(llama_config(shape, length)).eval()
+                model = LlamaForCausalLM(config_of(shape, length)).eval()
         finally:
             torch.set_default_dtype(torch.float32)
         memory.see(list(model.parameters()))

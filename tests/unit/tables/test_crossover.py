@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy import optimize
 
-from figure_world import drawn, stored, words
+from figure_world import columns_of, drawn, points, stored, words
 from program import code_of, pvs
 from pruning_vs_scratch.cli import share, token_count
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
@@ -360,6 +360,7 @@ def test_the_figure_draws_gaps_curves_and_crossovers(tmp_path: Path) -> None:
         measured, curve = (rows[rows["kind"] == kind] for kind in ("measured", "curve"))
         shown = [list(line.get_ydata()) for line in axes.lines]
         assert list(measured["measured"]) in shown
+        assert points(axes) == columns_of(measured, "x", "measured")
         assert list(rows[rows["budget"] >= TOKENS[0]].sort_values("budget")["fitted"]) in shown
         on_axis = [list(line.get_xdata()) for line in axes.lines if list(line.get_ydata()) in ([0, 0], [0])]
         row = rows.iloc[0]

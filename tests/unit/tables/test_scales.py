@@ -140,6 +140,8 @@ def test_studies_of_known_gaps_are_fitted_and_the_largest_is_predicted(three: li
     width, height = made.canvas.get_width_height()
     for text, box in texts(made):
         assert box.x0 >= -1 and box.x1 <= width + 1 and box.y0 >= -1 and box.y1 <= height + 1, text.get_text()
+    assert "parameters, the mean gap falls from" in shown
+    assert "Studies by the size of the parent: small, middle, large" in shown
     lines = [list(line.get_ydata()) for line in made.axes[0].lines]
     for study, rows in gaps[gaps["granularity"] == points["granularity"].iloc[0]].groupby("study"):
         assert list(rows["value"]) in lines, study
@@ -207,7 +209,7 @@ def test_what_cannot_be_compared_is_refused(three: list[Path], tmp_path: Path) -
             pass
         return str(error.value)
 
-    assert "there is no" in refused(tmp_path / "none")
+    assert "archive not found: " in refused(tmp_path / "none")
     (tmp_path / "empty").mkdir()
     assert "holds no tables" in refused(tmp_path / "empty")
     again = shutil.copytree(three[0], tmp_path / "again")

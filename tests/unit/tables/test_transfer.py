@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import optimize
 
-from figure_world import drawn, stored, words
+from figure_world import columns_of, drawn, stored, words
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.evaluation import ClaimsConfig
 from pruning_vs_scratch.figures.catalogue import FIGURES
@@ -306,9 +306,13 @@ def test_open_ends_are_drawn_to_what_is_stated_and_counted(study: Tables, tmp_pa
     assert study["open_high"].all()
     farthest = (FAR * (UNIT + TOKENS[2]) - study["budget"]) / (2 * UNIT)
     assert study["high"].to_numpy(dtype=float) == pytest.approx(farthest.to_numpy(dtype=float))
-    shown = words(drawn("transfer", tables))
+    figure = drawn("transfer", tables)
+    shown = words(figure)
     assert "Without a point: far beyond the data (6)." in shown
     assert "open end of an interval" in shown
+    arrows = [line for axes in figure.axes for line in axes.lines if line.get_marker() == r"$\uparrow$"]
+    ends = [(float(x), float(y)) for line in arrows for x, y in line.get_xydata()]
+    assert sorted(ends) == sorted(columns_of(study, "x", "high"))
 
 
 def test_a_panel_of_which_nothing_is_stated_says_why(study: Tables, tmp_path: Path) -> None:
@@ -322,6 +326,9 @@ def test_a_panel_of_which_nothing_is_stated_says_why(study: Tables, tmp_path: Pa
     assert [[text.get_text() for text in axes.texts] for axes in figure.axes] == [
         [], [f"nothing is stated:\n{ONE_BUDGET}"],
     ]  # fmt: skip
+    _, empty = figure.axes
+    assert not empty.lines
+    assert not [tick.get_text() for tick in empty.get_yticklabels() if tick.get_visible() and tick.get_text()]
     assert "Without a point: one budget of scratch (3)." in words(figure)
     assert "Wanda" not in words(figure)
 

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from models import SHAPE, Tensors, tiny_llama
+from models import SHAPE, Tensors, tiny_model
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.training import TrainingConfig, ValidationConfig
 from pruning_vs_scratch.data.tokenizer import save_tokenizer, train_bpe
 from pruning_vs_scratch.data.tokens import write_tokens
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import sha256_of_file, write_json
-from pruning_vs_scratch.models.checkpoint import save_llama
+from pruning_vs_scratch.models.checkpoint import save_model
 from pruning_vs_scratch.models.tensors import load_tensors
 from pruning_vs_scratch.pruning.masks import read_masks, write_masks
 from pruning_vs_scratch.study import Target, TrainingPlan
@@ -80,12 +80,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     digest = sha256_of_file(folder / "tokenizer" / "tokenizer.json")
     write_tokens(folder / "tokens", [tokens], vocab_size=VOCABULARY, shard_tokens=10**6, tokenizer_sha256=digest)
     (folder / "parent").mkdir()
-    parent = tiny_llama(vocab_size=VOCABULARY)
+    parent = tiny_model(vocab_size=VOCABULARY)
     for index in IDLE:
         block = parent.model.layers[index]
         block.self_attn.o_proj.weight.data.mul_(0.01)
         block.mlp.down_proj.weight.data.mul_(0.01)
-    save_llama(parent, folder / "parent", folder / "tokenizer")
+    save_model(parent, folder / "parent", folder / "tokenizer")
     write_json(folder / "parent.json", Target("parent", None, 0.0, "dense", PARENT).to_dict())
     made = Lab(folder)
     made.prune("sparse", "parent", "random", "--ratio", 0.5)
@@ -152,7 +152,7 @@ def test_the_authors_redraw_the_output_projection_too(lab: Lab, tmp_path: Path) 
     """Of a checkpoint whose embeddings are not tied."""
     untied = tmp_path / "untied"
     untied.mkdir()
-    save_llama(tiny_llama(vocab_size=VOCABULARY, tie_embeddings=False), untied, lab.folder / "tokenizer")
+    save_model(tiny_model(vocab_size=VOCABULARY, tie_embeddings=False), untied, lab.folder / "tokenizer")
     trained = load_tensors(untied / "model.safetensors")
     some, authors = (
         lab.train(tmp_path / option, "scratch", f"--{option}={untied}")

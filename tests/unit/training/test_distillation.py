@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from models import tiny_llama
+from models import tiny_model
 from pruning_vs_scratch.config.training import DistillationConfig
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.models.llama import random_llama
+from pruning_vs_scratch.models.decoder import random_model
 from pruning_vs_scratch.study import ModelShape, Study
 from pruning_vs_scratch.study.inputs import starting_point
 from pruning_vs_scratch.training.accounting import training_fields
-from pruning_vs_scratch.training.distillation import distillation, distilled_loss_sums
+from pruning_vs_scratch.training.distillation import TeacherStates, distillation, distilled_loss_sums
 from pruning_vs_scratch.training.loss import loss_sum
 from pruning_vs_scratch.training.world import World
 from studies import plan as plan_of
@@ -34,7 +34,7 @@ KD = {"distillation": DistillationConfig(temperature=2.0, weight=0.7), "window_e
 
 def teacher() -> Any:
     """A model that is larger than the student."""
-    return random_llama(TEACHER, LENGTH, 5)
+    return random_model(TEACHER, LENGTH, 5)
 
 
 def oracle(logits: torch.Tensor, taught: torch.Tensor, targets: torch.Tensor, kd: DistillationConfig) -> torch.Tensor:
@@ -77,8 +77,9 @@ def test_every_weight_gets_the_gradient_of_the_definition(tied: bool, chunk: int
     tokens = torch.randint(300, (3, 11), generator=torch.Generator().manual_seed(0))
     inputs, targets, large = tokens[:, :-1], tokens[:, 1:], teacher()
     kd = DistillationConfig(temperature=2.0, weight=0.6)
-    ours, plain = (tiny_llama(vocab_size=300, tie_embeddings=tied) for _ in range(2))
-    states = (large.model(input_ids=inputs).last_hidden_state.flatten(0, 1).detach(), large.lm_head.weight.detach())
+    ours, plain = (tiny_model(vocab_size=300, tie_embeddings=tied) for _ in range(2))
+    hidden = large.model(input_ids=inputs).last_hidden_state.flatten(0, 1).detach()
+    states = TeacherStates(hidden, large.lm_head.weight.detach())
     total, cross_entropy = distilled_loss_sums(ours, inputs, targets, states, kd, chunk)
     (total / 30).backward()
     logits = plain(input_ids=inputs).logits.flatten(0, 1)
@@ -94,7 +95,7 @@ def test_a_step_minimises_it_and_records_both_losses(tmp_path: Path) -> None:
     store, large = random_store(tmp_path), teacher()
     trainer = make_trainer(store, tmp_path / "work", teacher=large, micro_batch_size=2, **KD)
     batch = torch.from_numpy(trainer.task.windows.read(np.arange(8, 12)))
-    student = random_llama(SHAPE, LENGTH, 0)
+    student = random_model(SHAPE, LENGTH, 0)
     logits, taught = (model(input_ids=batch[:, :-1]).logits.flatten(0, 1).detach() for model in (student, large))
     before = {name: tensor.clone() for name, tensor in large.named_parameters()}
     trainer.train_step()

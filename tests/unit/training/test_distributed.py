@@ -21,7 +21,7 @@ from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.models.checkpoint import load_llama
+from pruning_vs_scratch.models.checkpoint import load_model
 from pruning_vs_scratch.pruning.masks import PackedMask
 from pruning_vs_scratch.training import resume
 from pruning_vs_scratch.training.collecting import garbage_collected_together
@@ -315,14 +315,14 @@ def exported(world: World, tokens: Path, work: Path, folder: Path) -> dict[str, 
     for _ in range(3):
         made.train_step()
     with world.atomic_directory(folder) as temporary:
-        write_checkpoint(made.llama, temporary, world)
+        write_checkpoint(made.decoder, temporary, world)
     return values(made.model)
 
 
 @pytest.mark.slow
 def test_shards_are_written_as_one_plain_checkpoint(tokens: Path, tmp_path: Path) -> None:
     written = run_together(2, exported, tokens, tmp_path / "work", tmp_path / "model")[1]
-    model = load_llama(tmp_path / "model")
+    model = load_model(tmp_path / "model")
     assert type(model).__name__ == "LlamaForCausalLM"
     loaded = {name: tensor.detach().numpy() for name, tensor in model.named_parameters()}
     assert loaded.keys() == written.keys()

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import tiny_llama
+from models import tiny_model
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.training.attention import NAME
 from pruning_vs_scratch.training.loss import document_positions, last_hidden_states, loss_sum, sequence_losses
@@ -34,7 +34,7 @@ def test_positions_restart_at_each_separator(rows: list[list[int]]) -> None:
 
 @pytest.mark.parametrize("attention", ["sdpa", NAME])
 def test_a_packed_window_is_its_documents_one_by_one(attention: str) -> None:
-    model = tiny_llama(vocab_size=300)
+    model = tiny_model(vocab_size=300)
     model.set_attn_implementation(attention)
     alone = torch.cat([last_hidden_states(model, torch.tensor([document])) for document in DOCUMENTS], dim=1)
     torch.testing.assert_close(last_hidden_states(model, WINDOW, SEPARATOR), alone, rtol=1e-4, atol=1e-5)
@@ -44,7 +44,7 @@ def test_a_packed_window_is_its_documents_one_by_one(attention: str) -> None:
 
 @pytest.mark.parametrize("chunk", [None, 4])
 def test_gradients_are_those_of_the_documents_one_by_one(chunk: int | None) -> None:
-    packed, alone = (tiny_llama(vocab_size=300) for _ in range(2))
+    packed, alone = (tiny_model(vocab_size=300) for _ in range(2))
     targets = torch.roll(WINDOW, -1)
     total = loss_sum(packed, WINDOW, targets, chunk, SEPARATOR)
     total.backward()
@@ -59,7 +59,7 @@ def test_gradients_are_those_of_the_documents_one_by_one(chunk: int | None) -> N
 
 
 def test_a_window_of_one_document_is_the_plain_one() -> None:
-    model = tiny_llama(vocab_size=300)
+    model = tiny_model(vocab_size=300)
     window = torch.arange(1, 12)[None]
     found, expected = (sequence_losses(model, window, 1, None, separator) for separator in (SEPARATOR, None))
     torch.testing.assert_close(found, expected)

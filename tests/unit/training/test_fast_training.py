@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import tiny_llama
+from models import tiny_model
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.training.attention import NAME, causal_attention, use_fastest_attention
 from pruning_vs_scratch.training.compiling import pays
@@ -55,7 +55,7 @@ def test_attention_written_out_is_torchs_own(
 
 def test_a_model_gives_the_same_logits_by_it() -> None:
     tokens = torch.randint(300, (2, 20), generator=torch.Generator().manual_seed(0))
-    model = tiny_llama(vocab_size=300)
+    model = tiny_model(vocab_size=300)
     expected = model(input_ids=tokens).logits
     model.set_attn_implementation(NAME)
     torch.testing.assert_close(model(input_ids=tokens).logits, expected, rtol=1e-4, atol=1e-4)
@@ -71,7 +71,7 @@ def test_a_model_gives_the_same_logits_by_it() -> None:
     ],
 )
 def test_it_is_taken_only_where_it_is_faster(device: str, precision: str, length: int, written_out: bool) -> None:
-    model = tiny_llama(vocab_size=300)
+    model = tiny_model(vocab_size=300)
     use_fastest_attention(model, length, torch.device(device), precision)  # type: ignore[arg-type]
     assert (model.config._attn_implementation == NAME) == written_out
     assert NAME not in model.config.to_json_string()
@@ -106,7 +106,7 @@ def test_it_is_taken_only_where_torchs_own_is_slow(
     monkeypatch: pytest.MonkeyPatch, device: str, precision: str, processor: str, avx512: bool, ours: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": processor, "avx512_f": avx512})
-    model, tokens = tiny_llama(vocab_size=300), torch.arange(40).view(2, 20)
+    model, tokens = tiny_model(vocab_size=300), torch.arange(40).view(2, 20)
     expected = model(input_ids=tokens).logits
     use_fastest_linear(model, torch.device(device), precision)  # type: ignore[arg-type]
     torch.testing.assert_close(model(input_ids=tokens).logits, expected, rtol=1e-4, atol=1e-5)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from models import tiny_llama
+from models import tiny_model
 from pruning_vs_scratch.data.tokens import TokenStore, write_tokens
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.models.checkpoint import load_llama
+from pruning_vs_scratch.models.checkpoint import load_model
 from pruning_vs_scratch.training.export import write_checkpoint
 from pruning_vs_scratch.training.float8 import use_float8
 from training_world import ALONE, make_trainer, random_store, untimed_metrics
@@ -44,7 +44,7 @@ def test_a_run_in_float8_follows_the_one_in_bf16(tmp_path: Path) -> None:
 
 
 def test_only_linear_layers_of_blocks_with_fitting_sizes_change() -> None:
-    model = tiny_llama(vocab_size=320, hidden_size=32, ffn_size=40)
+    model = tiny_model(vocab_size=320, hidden_size=32, ffn_size=40)
     use_float8(model, CPU, "bf16")
     changed = {name for name, module in model.named_modules() if type(module).__name__ == "Float8Linear"}
     assert changed == {
@@ -56,9 +56,9 @@ def test_what_was_trained_is_a_plain_checkpoint(tmp_path: Path) -> None:
     trainer = make_trainer(random_store(tmp_path), tmp_path / "work", precision="bf16", float8=True)
     trainer.train_step()
     (tmp_path / "model").mkdir()
-    write_checkpoint(trainer.llama, tmp_path / "model", ALONE)
-    loaded = dict(load_llama(tmp_path / "model").named_parameters())
-    assert all(torch.equal(loaded[name], value) for name, value in trainer.llama.named_parameters())
+    write_checkpoint(trainer.decoder, tmp_path / "model", ALONE)
+    loaded = dict(load_model(tmp_path / "model").named_parameters())
+    assert all(torch.equal(loaded[name], value) for name, value in trainer.decoder.named_parameters())
 
 
 def test_it_needs_bf16(tmp_path: Path) -> None:
@@ -69,4 +69,4 @@ def test_it_needs_bf16(tmp_path: Path) -> None:
 def test_it_needs_torchao(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchao.float8", None)
     with pytest.raises(UserError, match=r"training\.float8 needs torchao: pip install"):
-        use_float8(tiny_llama(vocab_size=300), CPU, "bf16")
+        use_float8(tiny_model(vocab_size=300), CPU, "bf16")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from models import tiny_llama
+from models import tiny_model
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.training.loss import chunked_loss_sum, fused_loss_sum, loss_sum, sequence_losses
 from steady_memory import printed_by
@@ -59,7 +59,7 @@ def test_every_weight_of_a_model_gets_the_same_gradient(tied: bool) -> None:
     tokens = torch.randint(300, (3, 11), generator=torch.Generator().manual_seed(0))
     gradients = []
     for chunk in (None, 7):
-        model = tiny_llama(vocab_size=300, tie_embeddings=tied)
+        model = tiny_model(vocab_size=300, tie_embeddings=tied)
         loss_sum(model, tokens[:, :-1], tokens[:, 1:], chunk).backward()
         gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
     for name, gradient in gradients[0].items():
@@ -69,7 +69,7 @@ def test_every_weight_of_a_model_gets_the_same_gradient(tied: bool) -> None:
 @pytest.mark.parametrize("chunk", [1, 5, 20, 1000])
 def test_losses_of_sequences_do_not_depend_on_the_chunk(chunk: int) -> None:
     windows = torch.randint(300, (5, 11), generator=torch.Generator().manual_seed(0))
-    model = tiny_llama(vocab_size=300)
+    model = tiny_model(vocab_size=300)
     torch.testing.assert_close(sequence_losses(model, windows, 2, chunk), sequence_losses(model, windows, 2))
 
 

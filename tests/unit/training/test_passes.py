@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from models import tiny_llama
+from models import tiny_model
 from pruning_vs_scratch.config.training import DistillationConfig
 from pruning_vs_scratch.training import passes
 from pruning_vs_scratch.training.passes import Passes, fitting_passes
@@ -67,7 +67,7 @@ def test_a_run_is_the_same_with_them(
     runs = []
     for name, least in (("one", 1000), ("three", 1), ("again", 1)):
         monkeypatch.setattr(passes, "LEAST_TOKENS", least)
-        teacher = tiny_llama(vocab_size=300) if "distillation" in changes else None
+        teacher = tiny_model(vocab_size=300) if "distillation" in changes else None
         trainer = make_trainer(store, tmp_path / name, teacher=teacher, **kept, **plan)
         assert (trainer.passes.count > 1) == (least == 1)
         trainer.train()

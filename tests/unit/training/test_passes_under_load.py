@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from models import tiny_llama
+from models import tiny_model
 from pruning_vs_scratch.config.training import DistillationConfig
 from pruning_vs_scratch.training import loop, passes
 from training_world import half_mask, make_trainer, random_store, weights
@@ -73,7 +73,7 @@ def test_runs_under_load_are_the_same(tmp_path: Path, busy_machine: None, change
     kept = {"separator": 7} if "attention" in changes else {}
     found = []
     for repetition in range(REPETITIONS):
-        teacher = tiny_llama(vocab_size=300) if "distillation" in changes else None
+        teacher = tiny_model(vocab_size=300) if "distillation" in changes else None
         trainer = make_trainer(store, tmp_path / str(repetition), masks(), teacher=teacher, **kept, **plan)
         assert trainer.passes.count == 3
         trainer.train()

@@ -143,12 +143,12 @@ def test_a_trunk_is_a_state_and_a_run_goes_on_from_it(prepared: Path, tmp_path: 
 @pytest.mark.slow
 def test_a_teacher_of_another_vocabulary_is_refused(prepared: Path, tmp_path: Path) -> None:
     from pruning_vs_scratch.config.training import DistillationConfig
-    from pruning_vs_scratch.models.checkpoint import save_llama
-    from pruning_vs_scratch.models.llama import random_llama
+    from pruning_vs_scratch.models.checkpoint import save_model
+    from pruning_vs_scratch.models.decoder import random_model
 
     (tmp_path / "teacher").mkdir()
-    teacher = random_llama(ModelShape(300, 1, 16, 24, 2, 1, 8, True, 1e4, 1e-5), 16, 0)
-    save_llama(teacher, tmp_path / "teacher", prepared / "tokenizer")
+    teacher = random_model(ModelShape(300, 1, 16, 24, 2, 1, 8, True, 1e4, 1e-5), 16, 0)
+    save_model(teacher, tmp_path / "teacher", prepared / "tokenizer")
     plan = make_plan(distillation=DistillationConfig())
     command = train_command(prepared, tmp_path, plan, teacher=tmp_path / "teacher")
     refused = subprocess.run(command, capture_output=True, text=True, check=False)

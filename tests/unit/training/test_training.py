@@ -17,7 +17,7 @@ from pruning_vs_scratch.data.reading import Reading
 from pruning_vs_scratch.data.tokens import TokenStore, write_tokens
 from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.errors import Interrupted, UserError
-from pruning_vs_scratch.models.llama import random_llama
+from pruning_vs_scratch.models.decoder import random_model
 from pruning_vs_scratch.training import loop
 from pruning_vs_scratch.training.interrupt import STOP_SIGNALS
 from pruning_vs_scratch.training.loop import TrainResult
@@ -108,7 +108,7 @@ def test_micro_batches_give_the_same_step_as_one_large_batch(store: TokenStore, 
 def test_the_first_step_is_adamw_on_the_clipped_gradient(store: TokenStore, tmp_path: Path) -> None:
     """Against a plain computation: Hugging Face's own loss and torch's unfused optimiser."""
     trainer = make_trainer(store, tmp_path)
-    plain = random_llama(SHAPE, LENGTH, 0)
+    plain = random_model(SHAPE, LENGTH, 0)
     batch = torch.from_numpy(trainer.task.windows.read(np.arange(8, 12)))
     logits = plain(input_ids=batch[:, :-1]).logits
     torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten()).backward()
@@ -157,7 +157,7 @@ def test_every_group_moves_by_its_own_rate_and_in_its_own_direction(store: Token
     trainer = make_trainer(store, tmp_path, kind=TwoRates)
     before = weights(trainer)
     batch = torch.from_numpy(trainer.task.windows.read(np.arange(8, 12)))
-    plain = random_llama(SHAPE, LENGTH, 0)
+    plain = random_model(SHAPE, LENGTH, 0)
     logits = plain(input_ids=batch[:, :-1]).logits
     torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten()).backward()
     trainer.train_step()
@@ -176,7 +176,7 @@ def test_every_group_moves_by_its_own_rate_and_in_its_own_direction(store: Token
 
 
 def test_groups_of_weights_have_one_peak_and_norms_decay_only_if_asked() -> None:
-    model = random_llama(SHAPE, LENGTH, 0)
+    model = random_model(SHAPE, LENGTH, 0)
     model.model.norm.weight.requires_grad_(False)
     matrices, others = weight_groups(model, OptimizerConfig(weight_decay=0.2), 0.7)
     assert [(group["weight_decay"], group[PEAK]) for group in (matrices, others)] == [(0.2, 0.7), (0.0, 0.7)]
@@ -326,7 +326,7 @@ def test_pruned_weights_and_their_moments_stay_exactly_zero(store: TokenStore, t
 def test_masked_gradients_do_not_count_in_the_clipped_norm(store: TokenStore, tmp_path: Path) -> None:
     masks = half_mask()
     trainer = make_trainer(store, tmp_path, masks, window_end=12)
-    plain = random_llama(SHAPE, LENGTH, 0)
+    plain = random_model(SHAPE, LENGTH, 0)
     parameters = dict(plain.named_parameters())
     for name, mask in masks.items():
         parameters[name].data.mul_(mask)

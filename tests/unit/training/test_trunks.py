@@ -11,7 +11,7 @@ import torch
 from pruning_vs_scratch.config.training import WsdSchedule
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.models.llama import random_llama
+from pruning_vs_scratch.models.decoder import random_model
 from pruning_vs_scratch.study import ModelShape
 from pruning_vs_scratch.training.accounting import training_fields
 from pruning_vs_scratch.training.loop import Trainer, TrainResult
@@ -152,7 +152,7 @@ def test_a_state_that_counts_other_tokens_than_its_steps_hold_is_refused(store: 
 
 def test_a_state_of_another_shape_is_refused(store: TokenStore, tmp_path: Path) -> None:
     trunk = trained_trunk(store, tmp_path / "trunk", 2)
-    other = random_llama(ModelShape(300, 2, 24, 24, 2, 1, 8, True, 1e4, 1e-5), LENGTH, 0)
+    other = random_model(ModelShape(300, 2, 24, 24, 2, 1, 8, True, 1e4, 1e-5), LENGTH, 0)
     plan = make_plan()
     optimizer = build_optimizer(weight_groups(other, plan.optimizer, 0.1), plan.optimizer)
     with pytest.raises(UserError, match="state of a model of another shape"):

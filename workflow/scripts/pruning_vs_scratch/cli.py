@@ -5,6 +5,7 @@ import errno
 import gc
 import logging
 import math
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -58,6 +59,17 @@ def run(main: Callable[[], None]) -> None:
     finally:
         # The interpreter's last garbage collection walks all of torch and transformers: 1.7 s a job, for nothing.
         gc.freeze()
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Add the option that keeps progress away."""
+    parser.add_argument("--quiet", action="store_true", help="print errors, warnings and the result only, no progress")
+
+
+def be_quiet() -> None:
+    """Show no progress: no messages of level INFO, nor bars of libraries that are imported after this."""
+    logging.getLogger().setLevel(logging.WARNING)
+    os.environ["TQDM_DISABLE"] = "1"
 
 
 def require_project_folder() -> None:
@@ -118,7 +130,7 @@ def add_part(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--files", nargs="+", required=True, help="its files, in order")
     parser.add_argument("--text-key", default="text", help="key or column of the text (default: text)")
     parser.add_argument(
-        "--broken-lines", type=float, default=0, help="share of a file's lines that may hold no document (default: 0)"
+        "--broken-lines", type=number, default=0, help="share of a file's lines that may hold no document (default: 0)"
     )
 
 
@@ -158,6 +170,14 @@ def share(text: str) -> float:
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1, such as 0.5")
     return value
+
+
+def number(text: str) -> float:
+    """An option's value that is any number (argparse ``type``)."""
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
 
 
 def positive_number(text: str) -> float:

@@ -1,4 +1,7 @@
-"""How far a long loop is: a bar in a terminal; elsewhere a line now and then, so that a log shows a step at work."""
+"""How far a long loop is: a bar in a terminal; elsewhere a line now and then, so that a log shows a step at work.
+
+Like all progress, it is shown if messages of level INFO are (``cli.be_quiet``).
+"""
 
 import logging
 import sys
@@ -21,7 +24,8 @@ class Count:
     def __init__(self, task: str, total: int) -> None:
         self._task, self._total = task, total
         self._done = 0
-        self._bar = tqdm(total=total, desc=task, unit="block") if sys.stderr.isatty() else None
+        has_bar = sys.stderr.isatty() and log.isEnabledFor(logging.INFO)
+        self._bar = tqdm(total=total, desc=task, unit="block") if has_bar else None
         self._said = time.monotonic()
 
     def __enter__(self) -> "Count":

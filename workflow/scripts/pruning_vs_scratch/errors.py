@@ -1,11 +1,21 @@
 """Errors that are meant for the person who runs the study."""
 
 import difflib
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 class UserError(Exception):
     """Something that the user can mend: the message says what is wrong, where, and what to do."""
+
+
+class Unfinished(UserError):
+    """A file that a finished study has is missing. ``names`` are those by which a command named the study."""
+
+    def __init__(self, study: str, missing: Path, names: Sequence[str] = ()) -> None:
+        command = shlex.join(["pvs", "run", *(names or [study])])
+        super().__init__(f"study {study} is not finished: {missing} is missing; run '{command}' first")
 
 
 class Diverged(UserError):
@@ -33,3 +43,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean {close[0]!r}?"
     return "known: " + ", ".join(options)
+
+
+def nearest_of_all(word: str, known: Iterable[str]) -> str:
+    """The same with all known words in any case, in their order."""
+    listed = list(known)
+    close = nearest(word, listed)
+    return f"{close} There are: {', '.join(listed)}" if close.endswith("?") else f"there are: {', '.join(listed)}"

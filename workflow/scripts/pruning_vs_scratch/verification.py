@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pruning_vs_scratch.artifacts import Record, read_manifest, record_of
-from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.errors import Unfinished, UserError
 from pruning_vs_scratch.files import PRUNING_FILE, file_facts, sha256_of_path
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.times import manifest_paths
@@ -99,7 +99,7 @@ def verified(study: Study) -> str:
         UserError: the study is not finished, or a list of what is wrong.
     """
     if not (results := study.paths.results / "results.csv").exists():
-        raise UserError(f"{results} is missing: run study {study.name} to its end first")
+        raise Unfinished(study.name, results)
     start = time.monotonic()
     verification = Verification(study)
     refuse([*verification.missing(), *verification.altered(), *verification.broken_links()])

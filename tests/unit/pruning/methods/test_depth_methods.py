@@ -21,11 +21,10 @@ from models import (
     shape_of_model,
     states_around_blocks,
     stream_of,
-    tiny_llama,
-    tiny_mistral,
+    tiny_model,
 )
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.llama import shape_of
+from pruning_vs_scratch.models.decoder import shape_of
 from pruning_vs_scratch.pruning.depth_losses import losses
 from pruning_vs_scratch.pruning.methods.minitron_depth import method as minitron_depth
 from pruning_vs_scratch.pruning.methods.minitron_depth.facts import MinitronDepthOptions, candidates_of
@@ -46,7 +45,7 @@ def one_thread() -> None:
 
 @each_variant
 def test_block_influence_is_one_minus_the_mean_cosine_between_what_enters_and_leaves(variant: str) -> None:
-    model = tiny_llama(**VARIANTS[variant])
+    model = tiny_model(**VARIANTS[variant])
     states = states_around_blocks(model, random_windows()[:, :-1])
     expected = []
     for entering, leaving in pairwise(states):
@@ -98,6 +97,8 @@ def without_run(model: Any, start: int, run: int) -> Any:
     smaller = deepcopy(model)
     del smaller.model.layers[start : start + run]
     smaller.config.num_hidden_layers = len(smaller.model.layers)
+    if hasattr(smaller.config, "layer_types"):
+        smaller.config.layer_types = smaller.config.layer_types[:start] + smaller.config.layer_types[start + run :]
     return smaller
 
 
@@ -111,9 +112,9 @@ WHOLE = (0, SHAPE.layers)
 ALL = [*candidates_of(SHAPE.layers, RUNS), WHOLE]
 
 
-@pytest.mark.parametrize("kind", [*VARIANTS, "mistral"])
+@pytest.mark.parametrize("kind", VARIANTS)
 def test_losses_without_runs_of_any_length_are_those_of_models_without_them(kind: str) -> None:
-    model = tiny_mistral() if kind == "mistral" else tiny_llama(**VARIANTS[kind])
+    model = tiny_model(**VARIANTS[kind])
     found = losses(stream_of(model), ALL, "test")
     expected = {(run, start): loss for run in RUNS for start, loss in enumerate(losses_by_whole_models(model, run))} | {
         WHOLE: loss_by_loops(model, random_windows())
@@ -123,7 +124,7 @@ def test_losses_without_runs_of_any_length_are_those_of_models_without_them(kind
 
 
 def test_losses_do_not_depend_on_what_is_computed_beside_them() -> None:
-    model = tiny_llama()
+    model = tiny_model()
     together = losses(stream_of(model), ALL, "test")
     for candidate in ALL:
         assert losses(stream_of(model), [candidate], "test")[candidate] == together[candidate]
@@ -133,7 +134,7 @@ def test_losses_do_not_depend_on_what_is_computed_beside_them() -> None:
 def test_blocks_are_read_from_files_as_rarely_as_the_buffer_allows_and_losses_stay_the_same(
     batches_a_pass: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = tiny_llama()
+    model = tiny_model()
     usual = stream_of(model)
     model.save_pretrained(tmp_path)
     parent = BlockwiseModel.open(tmp_path, torch.device("cpu"), low_memory=True)
@@ -149,7 +150,7 @@ def test_blocks_are_read_from_files_as_rarely_as_the_buffer_allows_and_losses_st
 @pytest.mark.parametrize("runs", [[1], [2], [1, 2, 3]])
 def test_one_pass_is_less_work_than_a_forward_pass_a_candidate(runs: list[int]) -> None:
     candidates = candidates_of(SHAPE.layers, runs)
-    stream = stream_of(tiny_llama())
+    stream = stream_of(tiny_model())
     losses(stream, candidates, "test")
     separate = sum(replace(SHAPE, layers=SHAPE.layers - run).forward_flops(5, 11) for run, _ in candidates)
     # Behind each gap every block that follows runs; before the gaps, one prefix serves all.
@@ -165,7 +166,7 @@ def score(model: Any, goals: list[int], **options: Any) -> dict[str, torch.Tenso
 
 
 def test_scores_serve_every_depth_that_will_be_asked_for() -> None:
-    model = tiny_llama()
+    model = tiny_model()
     scores = score(model, [2, 3, 2])
     assert {name: len(values) for name, values in scores.items()} == {"loss_without_1": 4, "loss_without_2": 3}
     for run in (1, 2):
@@ -173,7 +174,7 @@ def test_scores_serve_every_depth_that_will_be_asked_for() -> None:
 
 
 def test_the_loss_of_the_whole_model_is_scored_where_it_is_needed() -> None:
-    model = tiny_llama()
+    model = tiny_model()
     scores = score(model, [2], criterion="closest")
     assert scores.keys() == {"loss", "loss_without_2"}
     assert float(scores["loss"]) == pytest.approx(loss_by_loops(model, random_windows()), rel=1e-5)
@@ -182,7 +183,7 @@ def test_the_loss_of_the_whole_model_is_scored_where_it_is_needed() -> None:
 @each_variant
 @pytest.mark.parametrize("criterion", ["best", "closest"])
 def test_the_run_goes_that_costs_least(criterion: str, variant: str) -> None:
-    model = tiny_llama(**VARIANTS[variant])
+    model = tiny_model(**VARIANTS[variant])
     without, whole = losses_by_whole_models(model, 2), loss_by_loops(model, random_windows())
     start = min(range(3), key=lambda i: without[i] if criterion == "best" else abs(without[i] - whole))
     pruned = Case("minitron_depth", options={"criterion": criterion}).prune(model)

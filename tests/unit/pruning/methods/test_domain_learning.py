@@ -19,8 +19,8 @@ from pruning_vs_scratch.data.tokens import TokenStore, write_tokens
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import sha256_of_file
-from pruning_vs_scratch.models.checkpoint import load_llama, save_llama
-from pruning_vs_scratch.models.llama import random_llama, shape_of
+from pruning_vs_scratch.models.checkpoint import load_model, save_model
+from pruning_vs_scratch.models.decoder import random_model, shape_of
 from pruning_vs_scratch.pruning.domain_text import DomainText
 from pruning_vs_scratch.pruning.methods.sheared_llama.method import MaskLearning, domain_losses
 from pruning_vs_scratch.training.loop import Trainer
@@ -110,7 +110,7 @@ def write_domains(folder: Path, sequences: int, tokenizer: Path, seed: int) -> P
 def learn(folder: Path, tokenizer: Path, first: int = 5, held_out: int = 8, **changes: Any) -> dict[str, Any]:
     """Learn masks as a study does, and return the ledger's row."""
     (folder / "parent").mkdir()
-    save_llama(random_llama(PARENT, LENGTH, 0), folder / "parent", tokenizer)
+    save_model(random_model(PARENT, LENGTH, 0), folder / "parent", tokenizer)
     run_script(
         "prune",
         {
@@ -153,7 +153,7 @@ def test_the_ledger_says_how_far_the_domains_were_read(
     assert min(read) >= 5
     assert max(read) >= 5 + STEPS * BATCH
     assert row["tokens_seen"] == len(read) * LENGTH == OPTIONS["tokens"]
-    assert shape_of(load_llama(tmp_path / "out").config).hidden_size < PARENT.hidden_size
+    assert shape_of(load_model(tmp_path / "out").config).hidden_size < PARENT.hidden_size
     lines = [json.loads(line) for line in (tmp_path / "out" / "mask_learning.jsonl").read_text().splitlines()]
     assert all(line["weight_words"] + line["weight_noise"] == pytest.approx(1) for line in lines)
 
@@ -174,7 +174,7 @@ def test_domains_are_weighed_by_the_losses_of_the_model_before_masks(
     (found,) = texts
     store = TokenStore(tmp_path / "validation")
     windows = Windows(store, LENGTH, EVALUATION_SEED)
-    parent = random_llama(PARENT, LENGTH, 0)
+    parent = random_model(PARENT, LENGTH, 0)
     for name, tokens in store.domains.items():
         batch = torch.from_numpy(windows.read(sequences_of_domain(windows, tokens, 0)[:6]))
         with torch.no_grad():

@@ -20,12 +20,11 @@ from models import (
     recorded_inputs,
     shape_of_model,
     stream_of,
-    tiny_llama,
-    tiny_mistral,
+    tiny_model,
 )
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.models.checkpoint import load_llama
-from pruning_vs_scratch.models.llama import random_llama, shape_of
+from pruning_vs_scratch.models.checkpoint import load_model
+from pruning_vs_scratch.models.decoder import random_model, shape_of
 from pruning_vs_scratch.models.portable import read_config, write_config
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.method import PruningSpec, options_of
@@ -78,12 +77,12 @@ def goal_of(options: dict[str, str], groups: int = 1, neurons: int = 20) -> Prun
 @pytest.mark.parametrize("name", ["WIFV", "IFV", "WIFN"])
 def test_scores_choices_and_biases_are_those_of_a_dense_computation(name: str, variance: str) -> None:
     options = {"metric": name, "variance": variance}
-    model, spec = tiny_llama(attention_bias=True), goal_of(options)
+    model, spec = tiny_model(attention_bias=True), goal_of(options)
     parent = blockwise(model)
     scores = STRUCTURED["flap"].score(stream_of(parent), [], spec.options)
     kept = STRUCTURED["flap"].keep(scores, SHAPE, spec)
     blocks = list(chosen_blocks(parent, STRUCTURED["flap"], scores, kept, spec))
-    copy = tiny_llama(attention_bias=True)
+    copy = tiny_model(attention_bias=True)
     inputs = dense_inputs(copy, random_windows())
     for i, block in enumerate(copy.model.layers):
         for kind, layer in (("attention", block.self_attn.o_proj), ("ffn", block.mlp.down_proj)):
@@ -115,7 +114,7 @@ def channels_of(heads: torch.Tensor) -> torch.Tensor:
 
 def with_shifted_inputs() -> Any:
     """A model whose neurons are far from zero on average, as those of trained models are."""
-    model = tiny_llama(mlp_bias=True)
+    model = tiny_model(mlp_bias=True)
     with torch.no_grad():
         for block in model.model.layers:
             block.mlp.up_proj.bias.fill_(1.0)
@@ -140,7 +139,7 @@ def test_biases_lower_the_perplexity_of_the_text_that_the_dense_model_writes() -
 
 @pytest.mark.parametrize("biases", ["both", "authors", "none"])
 def test_a_written_checkpoint_loads_without_missing_or_unexpected_weights(biases: str, tmp_path: Path) -> None:
-    model = tiny_llama()
+    model = tiny_model()
     pruned = Case("flap", options={"biases": biases}).prune(model)
     pruned.export(tmp_path / "out")
     loaded, report = AutoModelForCausalLM.from_pretrained(
@@ -157,7 +156,7 @@ def test_structures_of_equal_counts_make_the_shape_of_their_ratio(structure: str
     options = {"structure": structure}
     spec = goal_of(options)
     choose = counts.ul_um_counts(SHAPE, 0.5) if structure == "UL-UM" else counts.ul_mm_counts(SHAPE, 0.5, 1)
-    scores = STRUCTURED["flap"].score(stream_of(tiny_llama()), [], spec.options)
+    scores = STRUCTURED["flap"].score(stream_of(tiny_model()), [], spec.options)
     exact = goal_of(options, choose.groups, choose.neurons)
     kept = STRUCTURED["flap"].keep(scores, SHAPE, exact)
     assert {len(row) for row in kept.ffn or []} == {choose.neurons}
@@ -168,7 +167,7 @@ def test_structures_of_equal_counts_make_the_shape_of_their_ratio(structure: str
 @pytest.mark.parametrize("structure", ["AL-MM", "AL-AM"])
 def test_structures_of_unequal_counts_are_refused(structure: str) -> None:
     spec = goal_of({"structure": structure})
-    scores = STRUCTURED["flap"].score(stream_of(tiny_llama()), [], spec.options)
+    scores = STRUCTURED["flap"].score(stream_of(tiny_model()), [], spec.options)
     with pytest.raises(UserError, match=f"{structure} of flap keeps .* to .* use structure uniform, or another"):
         STRUCTURED["flap"].keep(scores, SHAPE, spec)
 
@@ -177,7 +176,7 @@ def test_heads_that_do_not_divide_the_hidden_size_are_written_and_read_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The authors' shape, 20 heads in 4,096 channels, is one that transformers 5 refuses to load."""
-    model = tiny_llama(heads=8, kv_heads=8, head_dim=4)
+    model = tiny_model(heads=8, kv_heads=8, head_dim=4)
     parent = blockwise(model)
     shape = replace(parent.shape, heads=5, kv_heads=5, ffn_size=20, attention_bias=True, mlp_bias=True)
     spec = PruningSpec(Target("uneven", "width", 0.5, "dense", shape), options_of("flap", {}), seed=0)
@@ -185,10 +184,10 @@ def test_heads_that_do_not_divide_the_hidden_size_are_written_and_read_again(
     pruned.export(tmp_path / "out")
     assert "its heads (5)" in caplog.text
     assert json.loads((tmp_path / "out" / "config.json").read_text())["num_attention_heads"] == 5
-    again = load_llama(tmp_path / "out").eval()
+    again = load_model(tmp_path / "out").eval()
     assert shape_of_model(again) == shape
     assert torch.equal(logits_of(again), logits_of(pruned.model(model)))
-    scratch = random_llama(shape, positions=64, seed=1)
+    scratch = random_model(shape, positions=64, seed=1)
     write_config(scratch.config, tmp_path)
     assert shape_of(read_config(tmp_path)) == shape_of_model(scratch) == shape
     with pytest.raises(Exception, match="not a multiple of the number of attention heads"):
@@ -196,9 +195,9 @@ def test_heads_that_do_not_divide_the_hidden_size_are_written_and_read_again(
 
 
 def test_baselines_have_the_same_biases_at_zero() -> None:
-    pruned = Case("flap").prune(tiny_llama())
-    rewound = cut_model(tiny_llama(seed=7), pruned.kept)
-    scratch = random_llama(pruned.shape, positions=64, seed=3)
+    pruned = Case("flap").prune(tiny_model())
+    rewound = cut_model(tiny_model(seed=7), pruned.kept)
+    scratch = random_model(pruned.shape, positions=64, seed=3)
     for model in (rewound, scratch):
         assert shape_of_model(model) == pruned.shape
         biases = {name: tensor for name, tensor in model.named_parameters() if name.endswith(".bias")}
@@ -210,7 +209,7 @@ def test_baselines_have_the_same_biases_at_zero() -> None:
 def test_the_authors_shape_has_the_weights_of_their_checkpoints() -> None:
     shape = ModelShape(128256, 32, 4096, 6528, 32, 8, 128, False, 5e5, 1e-5)
     with torch.device("meta"):
-        model = random_llama(replace(shape, heads=20, kv_heads=5), positions=64, seed=0)
+        model = random_model(replace(shape, heads=20, kv_heads=5), positions=64, seed=0)
     assert sum(weight.numel() for weight in model.parameters()) == 4_456_714_240
 
 
@@ -258,6 +257,6 @@ def test_by_hand_a_structure_that_follows_from_the_ratio_takes_a_ratio(world: Wo
 
 
 def test_by_hand_a_mistral_is_refused_before_any_text_is_read(world: World) -> None:
-    world.save(tiny_mistral(vocab_size=VOCABULARY))
+    world.save(tiny_model(family="mistral", vocab_size=VOCABULARY))
     message = world.message_by_hand("flap", "--ratio", 0.5, "--calibration", world.array)
     assert "a mistral model has no biases in its linear layers (attention_bias)" in message

@@ -16,8 +16,8 @@ import pytest
 import domain_learning
 import shape_learning
 from pruning_vs_scratch.artifacts import read_manifest
-from pruning_vs_scratch.models.checkpoint import load_llama
-from pruning_vs_scratch.models.llama import shape_of
+from pruning_vs_scratch.models.checkpoint import load_model
+from pruning_vs_scratch.models.decoder import shape_of
 from pruning_vs_scratch.training.loop import Trainer
 from pruning_vs_scratch.training.sharding import whole_tensors
 from pruning_vs_scratch.training.world import World
@@ -165,10 +165,10 @@ def test_two_processes_write_the_checkpoint_of_one(checkpoint: Checkpoint, tmp_p
     for processes, out in ((1, alone), (2, together)):
         result = prune(checkpoint, processes, out, *learned())
         assert result.returncode == 0, result.stderr
-    assert shape_of(load_llama(together).config) == replace(PARENT, **shape_learning.GOAL)
+    assert shape_of(load_model(together).config) == replace(PARENT, **shape_learning.GOAL)
     summaries = [json.loads((folder / "pruning.json").read_text()) for folder in (alone, together)]
     assert summaries[0]["kept"] == summaries[1]["kept"]
-    weights = [dict(load_llama(folder).named_parameters()) for folder in (alone, together)]
+    weights = [dict(load_model(folder).named_parameters()) for folder in (alone, together)]
     for name, tensor in weights[0].items():
         np.testing.assert_allclose(weights[1][name].detach(), tensor.detach(), rtol=0, atol=1e-3, err_msg=name)
     ledgers = [read_manifest(tmp_path / f"{out.name}.manifest.json")["facts"]["ledger"] for out in (alone, together)]

@@ -15,9 +15,9 @@ from pruning_vs_scratch.artifacts import read_manifest
 from pruning_vs_scratch.config.training import CosineSchedule
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.ledger import LedgerRow
-from pruning_vs_scratch.models.checkpoint import load_llama
-from pruning_vs_scratch.models.llama import shape_of
-from pruning_vs_scratch.pruning.methods.sheared_llama.masked_llama import masking
+from pruning_vs_scratch.models.checkpoint import load_model
+from pruning_vs_scratch.models.decoder import shape_of
+from pruning_vs_scratch.pruning.methods.sheared_llama.masked_model import masking
 from pruning_vs_scratch.pruning.methods.sheared_llama.method import step_generator
 from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import ShapeMasks
 from pruning_vs_scratch.study import Target
@@ -53,7 +53,7 @@ def records(world: World) -> list[dict[str, float]]:
 
 def test_the_target_is_met_exactly_and_every_token_is_counted(world: World) -> None:
     learn(world)
-    assert shape_of(load_llama(world.out).config) == replace(PARENT, **GOAL)
+    assert shape_of(load_model(world.out).config) == replace(PARENT, **GOAL)
     summary, row = world.summary(), LedgerRow(**ledger_of(world))
     assert row.tokens_seen == row.tokens_planned == summary["tokens"] == OPTIONS["tokens"]
     assert (row.steps, row.phase, row.global_batch_size) == (STEPS, "prune", BATCH)
@@ -155,7 +155,7 @@ def test_a_study_learns_by_its_own_plan(world: World) -> None:
     world.prune(CASE, target, **{"mask-learning": plan.model_dump_json(), "sequences": None, "batch-size": None})
     row = LedgerRow(**read_manifest(world.manifest)["facts"]["ledger"])
     assert (row.window_start, row.window_end, row.tokens_seen) == (2, 14, 3 * BATCH * LENGTH)
-    assert shape_of(load_llama(world.out).config) == target.shape
+    assert shape_of(load_model(world.out).config) == target.shape
 
 
 # In memory
@@ -247,8 +247,8 @@ def test_a_step_descends_the_loss_under_masks_plus_the_penalty(tmp_path: Path) -
         masks_of(found).square.fill_(0.2)
     model = copy.deepcopy(found.model)
     batch = found.batches.of(2)
-    with masking(model.llama, model.masks.sample(step_generator(3, 2))):
-        logits = model.llama(input_ids=batch[:, :-1], use_cache=False).logits
+    with masking(model.decoder, model.masks.sample(step_generator(3, 2))):
+        logits = model.decoder(input_ids=batch[:, :-1], use_cache=False).logits
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
     (loss + model.masks.penalty(1.0)).backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -284,5 +284,5 @@ def test_the_noise_of_a_step_is_its_own() -> None:
 def test_no_hook_stays_on_the_model(tmp_path: Path) -> None:
     found = learner(tmp_path, steps=1)
     found.train()
-    assert sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in found.llama.modules()) == 0
-    assert logits_of(found.llama).isfinite().all()
+    assert sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in found.decoder.modules()) == 0
+    assert logits_of(found.decoder).isfinite().all()

@@ -20,11 +20,10 @@ from models import (
     recorded_inputs,
     same_tensors,
     stream_of,
-    tiny_llama,
-    tiny_mistral,
+    tiny_model,
     weights_of,
 )
-from pruning_vs_scratch.models.llama import LINEAR_NAMES
+from pruning_vs_scratch.families.parts import LINEAR_NAMES
 from pruning_vs_scratch.pruning.method import PrunedLayer, PruningSpec, SparseMethod
 from pruning_vs_scratch.pruning.methods.magnitude.facts import MagnitudeOptions
 from pruning_vs_scratch.pruning.methods.magnitude.method import magnitude_mask
@@ -85,9 +84,9 @@ def as_lists(pruned: Outcome) -> dict[str, list[list[bool]]]:
     return {name: mask.tolist() for name, mask in pruned.masks.items()}
 
 
-@pytest.mark.parametrize("kind", [*VARIANTS, "mistral"])
+@pytest.mark.parametrize("kind", VARIANTS)
 def test_wanda_scores_each_block_on_the_output_of_the_pruned_blocks_before_it(kind: str) -> None:
-    model = tiny_mistral() if kind == "mistral" else tiny_llama(**VARIANTS[kind])
+    model = tiny_model(**VARIANTS[kind])
     reference = deepcopy(model)
     expected = wanda_by_whole_forward_passes(reference, 0.5, statistics_of=reference)
     pruned = WANDA.prune(model)
@@ -96,14 +95,14 @@ def test_wanda_scores_each_block_on_the_output_of_the_pruned_blocks_before_it(ki
 
 
 def test_wanda_in_dense_order_scores_each_block_on_the_dense_models_inputs() -> None:
-    model = tiny_llama()
+    model = tiny_model()
     dense = deepcopy(model)
     expected = wanda_by_whole_forward_passes(model, 0.5, statistics_of=dense)
     assert as_lists(DENSE.prune(dense)) == expected
 
 
 def test_the_two_orders_of_wanda_agree_on_the_first_block_only() -> None:
-    one, other = as_lists(WANDA.prune(tiny_llama())), as_lists(DENSE.prune(tiny_llama()))
+    one, other = as_lists(WANDA.prune(tiny_model())), as_lists(DENSE.prune(tiny_model()))
     same = {name: mask == other[name] for name, mask in one.items()}
     assert all(same[f"model.layers.0.{name}.weight"] for name in LINEAR_NAMES)
     assert not any(same[f"model.layers.3.{name}.weight"] for name in LINEAR_NAMES)
@@ -131,8 +130,8 @@ def test_magnitude_in_groups_keeps_the_two_largest_of_every_four(cut: str) -> No
 
 
 def test_the_options_of_magnitude_reach_the_mask() -> None:
-    by_row = Case("magnitude", 0.3, "unstructured", {"cut": "row"}).prune(tiny_llama())
-    by_matrix = Case("magnitude", 0.3, "unstructured").prune(tiny_llama())
+    by_row = Case("magnitude", 0.3, "unstructured", {"cut": "row"}).prune(tiny_model())
+    by_matrix = Case("magnitude", 0.3, "unstructured").prune(tiny_model())
     name = "model.layers.1.mlp.up_proj.weight"
     assert set(by_row.masks[name].sum(dim=1).tolist()) == {24 - 7}
     assert len(set(by_matrix.masks[name].sum(dim=1).tolist())) > 1
@@ -144,14 +143,14 @@ def test_the_options_of_magnitude_reach_the_mask() -> None:
 @pytest.mark.parametrize("pattern", ["unstructured", "2:4"])
 def test_a_seed_draws_the_same_masks_and_another_seed_others(pattern: str) -> None:
     case = Case("random", 0.5, pattern)
-    first, again, other = (case.prune(tiny_llama(), seed=seed) for seed in (3, 3, 4))
+    first, again, other = (case.prune(tiny_model(), seed=seed) for seed in (3, 3, 4))
     assert same_tensors(first.masks, again.masks)
     assert not any(torch.equal(first.masks[name], other.masks[name]) for name in first.masks)
 
 
 def test_random_masks_know_nothing_of_the_weights_but_their_names_and_shapes() -> None:
     case = Case("random", 0.5, "unstructured")
-    one, other = case.prune(tiny_llama(seed=0)), case.prune(tiny_llama(seed=9))
+    one, other = case.prune(tiny_model(seed=0)), case.prune(tiny_model(seed=9))
     assert same_tensors(one.masks, other.masks)
     gate, up = (one.masks[f"model.layers.0.mlp.{name}.weight"] for name in ("gate_proj", "up_proj"))
     assert not torch.equal(gate, up)
@@ -171,7 +170,7 @@ def test_methods_that_read_no_text_run_no_block(monkeypatch: pytest.MonkeyPatch)
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a block ran")
 
-    model = blockwise(tiny_llama())
+    model = blockwise(tiny_model())
     monkeypatch.setattr("transformers.models.llama.modeling_llama.LlamaDecoderLayer.forward", refuse)
     for method in ("magnitude", "random"):
         assert len(Case(method, 0.5, "2:4").prune(model).blocks) == 4
@@ -198,14 +197,14 @@ def statistics_seen(model: Any, growth: float) -> list[torch.Tensor]:
 
 def test_blocks_behind_see_what_the_checkpoint_will_hold() -> None:
     """A change that is lost in the checkpoint's bf16 does not reach them, one that is kept does."""
-    same, lost, kept = (statistics_seen(tiny_llama().bfloat16(), growth) for growth in (1.0, 1.0 + 1e-5, 1.25))
+    same, lost, kept = (statistics_seen(tiny_model().bfloat16(), growth) for growth in (1.0, 1.0 + 1e-5, 1.25))
     assert all(map(torch.equal, same, lost))
     assert not any(map(torch.equal, same[4:], kept[4:]))
 
 
 @pytest.mark.parametrize("method", SPARSE)
 def test_dropped_weights_are_plus_zero(method: str) -> None:
-    pruned = Case(method, 0.5, "unstructured").prune(tiny_llama())
+    pruned = Case(method, 0.5, "unstructured").prune(tiny_model())
     for name, mask in pruned.masks.items():
         dropped = pruned.weights[name][~mask]
         assert not dropped.any() and not torch.signbit(dropped).any(), name

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models import SHAPE, Case, random_windows, recorded_inputs, tiny_llama
+from models import SHAPE, Case, random_windows, recorded_inputs, tiny_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 GROUP = SHAPE.heads // SHAPE.kv_heads
@@ -15,10 +15,10 @@ def channel_scores(inputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 def test_scores_are_those_of_whole_models_with_the_earlier_blocks_pruned() -> None:
-    pruned = Case("wanda_sp").prune(tiny_llama())
+    pruned = Case("wanda_sp").prune(tiny_model())
     kept = pruned.kept
     assert kept.heads is not None and kept.ffn is not None
-    model = tiny_llama()
+    model = tiny_model()
     with torch.no_grad():
         for i, block in enumerate(model.model.layers):
             layers = {"groups": block.self_attn.o_proj, "neurons": block.mlp.down_proj}
@@ -40,6 +40,6 @@ def test_scores_are_those_of_whole_models_with_the_earlier_blocks_pruned() -> No
 
 
 def test_it_adds_no_bias() -> None:
-    pruned = Case("wanda_sp").prune(tiny_llama())
+    pruned = Case("wanda_sp").prune(tiny_model())
     assert not [name for name in pruned.weights if name.endswith("bias")]
     assert (pruned.shape.kv_heads, pruned.shape.ffn_size) == (1, 31)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from models import SHAPE, VARIANTS, Case, logits_of, random_windows, recorded_inputs, shape_of_model, tiny_llama
+from models import SHAPE, VARIANTS, Case, logits_of, random_windows, recorded_inputs, shape_of_model, tiny_model
 from pruning_vs_scratch.pruning.catalogue import facts_of
 from pruning_vs_scratch.pruning.methods.minitron_width.facts import MinitronWidthOptions
 from pruning_vs_scratch.pruning.methods.minitron_width.method import ChannelImportance, heads_by_group
@@ -68,7 +68,7 @@ def best_heads(importance: list[float], heads: int, kv_heads: int, head_dim: int
     ("variant", "formula"), [*((variant, "paper") for variant in VARIANTS), *(("tied", name) for name in FORMULAS)]
 )
 def test_minitron_width_keeps_what_the_formula_ranks_highest(variant: str, formula: str) -> None:
-    model = tiny_llama(**VARIANTS[variant])
+    model = tiny_model(**VARIANTS[variant])
     shape, blocks = shape_of_model(model), list(model.model.layers)
     options, over_tokens, over_windows = FORMULAS[formula]
     case = Case("minitron_width", options=options)
@@ -99,7 +99,7 @@ def test_minitron_width_keeps_what_the_formula_ranks_highest(variant: str, formu
 
 
 def test_the_ways_to_score_lead_to_different_choices() -> None:
-    kept = [Case("minitron_width", options=options).prune(tiny_llama()).kept for options, *_ in FORMULAS.values()]
+    kept = [Case("minitron_width", options=options).prune(tiny_model()).kept for options, *_ in FORMULAS.values()]
     assert kept[0].to_dict()["ffn"] != kept[2].to_dict()["ffn"]
     assert kept[2].to_dict() == kept[3].to_dict()
 

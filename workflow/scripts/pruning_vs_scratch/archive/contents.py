@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.errors import Unfinished
 from pruning_vs_scratch.figures.catalogue import FIGURES, figures_of
 from pruning_vs_scratch.figures.save import METADATA
 from pruning_vs_scratch.files import MASK_LEARNING_FILE, PRUNING_FILE, RECORDS
@@ -37,12 +37,12 @@ def archived_files(study: Study, weights: bool = False) -> list[Path]:
     """Files of a finished study, relative to the working folder, sorted; checkpoints only with ``weights``.
 
     Raises:
-        UserError: the study is not finished.
+        Unfinished: the study is not finished.
     """
     paths = study.paths
     for needed in (paths.results / "claims.json", paths.figures, *map(paths.manifest, study.recorded_runs)):
         if not needed.exists():
-            raise UserError(f"{needed} is missing: run study {study.name} to its end first")
+            raise Unfinished(study.name, needed)
     files = {file for name in CODE for file in _below(Path(name))}
     without = FIGURES.keys() - figures_of(study)
     files |= {file for file in _below(paths.figures) if file.stem not in without}
@@ -55,12 +55,12 @@ def small_files(study: Study) -> tuple[list[Path], list[Path]]:
     """What redrawing a finished study needs, and its pictures, which are made again and so may be left out.
 
     Raises:
-        UserError: the study is not finished, or a picture is missing.
+        Unfinished: the study is not finished, or a picture is missing.
     """
     paths = study.paths
     pictures = [paths.figures / f"{name}.{kind}" for name in figures_of(study) for kind in METADATA]
     if missing := [picture for picture in pictures if not picture.exists()]:
-        raise UserError(f"{missing[0]} is missing: run study {study.name} to its end first")
+        raise Unfinished(study.name, missing[0])
     kept = [file for file in archived_files(study) if _serves_to_redraw(study, file)]
     return kept, pictures
 

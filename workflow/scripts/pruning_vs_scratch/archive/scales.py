@@ -9,6 +9,7 @@ import pandas as pd
 
 from pruning_vs_scratch.archive.listing import LISTING
 from pruning_vs_scratch.archive.redraw import REPORTED
+from pruning_vs_scratch.archive.reference import no_such_source
 from pruning_vs_scratch.archive.unpack import unpack
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.errors import UserError
@@ -70,7 +71,7 @@ def opened(sources: Sequence[Path]) -> Iterator[list[Scale]]:
 
 def _opened(source: Path, folder: Path) -> Scale:
     if not source.exists():
-        raise UserError(f"there is no {source}: give an archive, or the folder results/STUDY of a finished study")
+        raise UserError(no_such_source(source))
     if source.is_dir() and not (source / LISTING).exists():
         return read_scale(source, source)
     listing = unpack(source, folder)

@@ -9,6 +9,7 @@ from typing import IO
 import zstandard
 
 from pruning_vs_scratch.archive.listing import LISTING, METADATA, Listing
+from pruning_vs_scratch.archive.reference import no_such_source
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import MIB, require_space
 
@@ -45,7 +46,9 @@ def unpack(source: Path, folder: Path) -> Listing:
             than it lists.
     """
     if not source.exists():
-        raise UserError(f"archive not found: {source}; name a file written by make archive")
+        raise UserError(no_such_source(source))
+    if source.is_dir() and not (source / LISTING).exists():
+        raise UserError(f"{source} has no {LISTING}: name a file that pvs archive wrote, or where it was unpacked to")
     listing: Listing | None = None
     found = set()
     for name, content, bound in _folder_files(source) if source.is_dir() else _members(source):
@@ -95,7 +98,10 @@ def _members(source: Path) -> Iterator[tuple[str, IO[bytes], _Bounded]]:
                         raise UserError(f"{source} is refused: {member.name} is not a regular file")
                     yield member.name.partition("/")[2], content, bound
     except (tarfile.TarError, zstandard.ZstdError, EOFError) as error:
-        raise UserError(f"{source} is truncated, damaged, or no tar.zst file ({error}); get it again") from error
+        raise UserError(
+            f"{source} is truncated, damaged, or no tar.zst file ({error}): get it again, or name a file that "
+            "pvs archive wrote"
+        ) from error
 
 
 def _folder_files(source: Path) -> Iterator[tuple[str, IO[bytes], None]]:

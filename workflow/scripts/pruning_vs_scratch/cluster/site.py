@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from pruning_vs_scratch.config.base import Section
+from pruning_vs_scratch.config.explain import explained
 from pruning_vs_scratch.config.strict_yaml import read_yaml
 from pruning_vs_scratch.errors import UserError
 
@@ -78,4 +79,5 @@ def read_site(file: Path = SITE_FILE, environment: Mapping[str, str] = os.enviro
         site = Site.model_validate(values or {})
         return Site(**{kind: Queue(**getattr(site, kind).model_dump() | given) for kind in Site.model_fields})
     except ValidationError as error:
-        raise UserError(f"{file}, or one of {', '.join(VARIABLES.values())}, is not valid: {error}") from error
+        problems = "; ".join(explained(error, Site))
+        raise UserError(f"{file}, or one of {', '.join(VARIABLES.values())}, is not valid: {problems}") from error

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pruning_vs_scratch.cli import relative_name
+from pruning_vs_scratch.config.explain import explained
 from pruning_vs_scratch.errors import UserError
 
 Ratio = Annotated[float, Field(gt=0, lt=1)]
@@ -30,7 +31,7 @@ class Section(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise UserError(f"{option} is not valid: {error}") from error
+            raise UserError(f"{option} is not valid: {'; '.join(explained(error, cls))}") from error
 
     def without_folders(self) -> dict[str, Any]:
         """The section's values for an output, without this machine's folders."""

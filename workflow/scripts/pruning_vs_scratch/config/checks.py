@@ -22,6 +22,8 @@ from pruning_vs_scratch.config.width_checks import (
     width_problems,
 )
 from pruning_vs_scratch.errors import UserError, nearest
+from pruning_vs_scratch.families.catalogue import family_facts
+from pruning_vs_scratch.families.facts import ATTENTION_BIAS, FFN_BIAS
 from pruning_vs_scratch.pruning import catalogue
 from pruning_vs_scratch.pruning.catalogue import facts_of
 
@@ -263,7 +265,8 @@ def _shape_problems(config: StudyConfig) -> Iterator[str]:
     yield from sharing_problems(config)
     if parent.heads % parent.kv_heads:
         yield f"parent.shape.kv_heads: {parent.kv_heads} does not divide the {parent.heads} heads"
-    yield from _head_problem("parent.shape", parent.hidden_size, parent.heads)
+    yield from _family_problems(config)
+    yield from _head_problem("parent.shape", parent, parent.hidden_size, parent.heads)
     for i, depth in enumerate(config.targets.depth):
         if depth.layers >= parent.layers:
             yield f"targets.depth.{i}.layers: {depth.layers} is not below the parent's {parent.layers}"
@@ -286,12 +289,23 @@ def _width_problems(config: StudyConfig, path: str, width: WidthTarget) -> Itera
         )
     # If the hidden size cannot be chosen, such a model is written anyway (models/portable.py).
     if width.hidden_size != parent.hidden_size or not width.methods:
-        yield from _head_problem(path, width.hidden_size, width.heads)
+        yield from _head_problem(path, parent, width.hidden_size, width.heads)
 
 
-def _head_problem(path: str, hidden_size: int, heads: int) -> Iterator[str]:
-    """Transformers refuses such a Llama even where head_dim is given."""
-    if hidden_size % heads:
+def _family_problems(config: StudyConfig) -> Iterator[str]:
+    """What models of the parent's family cannot have."""
+    parent = config.parent.shape
+    facts = family_facts(parent.family)
+    for key in (ATTENTION_BIAS, FFN_BIAS):
+        if getattr(parent, key) and key not in facts.optional_biases:
+            yield f"parent.shape.{key}: a {facts.label} has no such biases to switch on; leave the key out"
+    if config.training.fused_loss and facts.caps_logits:
+        yield f"training.fused_loss: the fused loss cannot cap logits, as {facts.label} does; leave the key out"
+
+
+def _head_problem(path: str, parent: ShapeConfig, hidden_size: int, heads: int) -> Iterator[str]:
+    """Transformers refuses such a model of some families even where head_dim is given."""
+    if hidden_size % heads and family_facts(parent.family).divides_hidden_by_heads:
         below = hidden_size // heads * heads
         valid = f"{below} or {below + heads}" if below else str(heads)
         yield f"{path}.hidden_size: {hidden_size} is not a multiple of the {heads} heads; nearest: {valid}"

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from pruning_vs_scratch.cli import REPOSITORY, relative_name
 from pruning_vs_scratch.config.base import Section
@@ -53,10 +53,7 @@ def hub_task(name: str) -> HubTask:
     if name not in hub_tasks():
         raise UserError(unknown(name))
     file = FOLDER / f"{name}.yaml"
-    try:
-        task = HubTask.model_validate(read_yaml(file))
-    except ValidationError as error:
-        raise UserError(f"{relative_name(file)} is not valid: {error}") from error
+    task = HubTask.from_option(relative_name(file), read_yaml(file))
     _require_definition(task, file)
     return task
 

@@ -1,25 +1,22 @@
 """Load YAML into a checked StudyConfig, with errors that name the key, its place, and the nearest valid value."""
 
 import copy
-import types
-import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from pruning_vs_scratch.cli import refuse_elsewhere
 from pruning_vs_scratch.config.checks import problems
+from pruning_vs_scratch.config.explain import explained
 from pruning_vs_scratch.config.places import InvalidConfig, naming_lines
 from pruning_vs_scratch.config.strict_yaml import read_yaml
 from pruning_vs_scratch.config.study import StudyConfig
-from pruning_vs_scratch.errors import UserError, nearest
+from pruning_vs_scratch.errors import UserError, nearest_of_all
 
 DEFAULT_STUDY = "demo"
 """The study of config/config.yaml, without an overlay."""
-LONGEST_SHOWN = 200
-"""Characters of an invalid value shown in a message."""
 
 
 def load_config(paths: Sequence[Path]) -> StudyConfig:
@@ -56,7 +53,11 @@ def study_files(names: Sequence[str], folder: Path = Path("config")) -> list[Pat
         refuse_elsewhere(base)
         raise UserError(f"no configuration file {base}")
     overlays = {file.stem: file for file in sorted(folder.glob("*.yaml")) if file != base}
-    return [base, *(_overlay_file(name, overlays, folder) for name in names if not _is_default(name, base))]
+    found = [base if _is_default(name, base) else _overlay_file(name, overlays, folder) for name in names]
+    for name, file in zip(names, found, strict=True):
+        if found.count(file) > 1:
+            raise UserError(f"study {name!r} is named {found.count(file)} times; name it once")
+    return [base, *(file for file in found if file != base)]
 
 
 def _is_default(name: str, base: Path) -> bool:
@@ -64,14 +65,18 @@ def _is_default(name: str, base: Path) -> bool:
 
 
 def _overlay_file(name: str, overlays: Mapping[str, Path], folder: Path) -> Path:
-    if Path(name).suffix in (".yaml", ".yml"):
-        return Path(name)
-    if name not in overlays:
-        known = [DEFAULT_STUDY, *overlays]
-        close = nearest(name, known)
-        hint = f"{close} There are" if close.endswith("?") else "there are"
-        raise UserError(f"no study {name!r}: there is no {folder / name}.yaml; {hint}: {', '.join(known)}")
-    return overlays[name]
+    if name in overlays:
+        return overlays[name]
+    file, known = Path(name), [DEFAULT_STUDY, *overlays]
+    if file.is_dir():
+        like = nearest_of_all(file.name, known)
+        raise UserError(f"{name!r} is a folder; name a study, or its YAML file, such as {folder}/mini.yaml; {like}")
+    if file.suffix not in (".yaml", ".yml"):
+        raise UserError(f"no study {name!r}: there is no {folder / name}.yaml; {nearest_of_all(file.name, known)}")
+    if not file.exists():
+        refuse_elsewhere(file)
+        raise UserError(f"no configuration file {name}; {nearest_of_all(file.stem, known)}")
+    return file
 
 
 def read_study_file(path: Path) -> dict[str, Any]:
@@ -82,7 +87,8 @@ def read_study_file(path: Path) -> dict[str, Any]:
     """
     values = read_yaml(path)
     if not isinstance(values, dict):
-        raise UserError(f"{path} must hold keys and values, not {type(values).__name__}")
+        held = {type(None): "it is empty", list: "it holds a list"}.get(type(values), f"it holds {values!r:.80}")
+        raise UserError(f"{path} must hold keys and values, such as study: mine, but {held}")
     return values
 
 
@@ -96,9 +102,10 @@ def parse_config(values: Mapping[str, Any]) -> StudyConfig:
     try:
         config = StudyConfig.model_validate(given)
     except ValidationError as error:
-        raise InvalidConfig([_explain(detail) for detail in error.errors()]) from error
-    found = _truths_for_numbers(given, config.model_dump()) or problems(config)
-    if found:
+        raise InvalidConfig(explained(error, StudyConfig), only_types=True) from error
+    if found := _truths_for_numbers(given, config.model_dump()):
+        raise InvalidConfig(found, only_types=True)
+    if found := problems(config):
         raise InvalidConfig(found)
     return config
 
@@ -131,76 +138,3 @@ def _overlay(base: dict[str, Any], top: Mapping[str, Any]) -> None:
             _overlay(base[key], value)
         else:
             base[key] = value
-
-
-def _explain(detail: Any) -> str:
-    location, kind, value = detail["loc"], detail["type"], detail.get("input")
-    where = _place(location)
-    if kind == "extra_forbidden":
-        return f"{where}: unknown key; {nearest(str(location[-1]), _known_keys(location[:-1]))}"
-    if kind == "missing":
-        return f"{where}: this key is required"
-    if kind == "union_tag_not_found":
-        return f"{where}.kind: this key is required"
-    if kind in ("literal_error", "union_tag_invalid"):
-        expected = detail["ctx"].get("expected") or detail["ctx"]["expected_tags"]
-        known = [word.strip(" '") for word in expected.replace(" or ", ",").split(",")]
-        shown = value.get("kind") if isinstance(value, Mapping) else value
-        where += ".kind" if kind == "union_tag_invalid" else ""
-        return f"{where}: {_shown(shown)} is not valid; {nearest(str(shown), known)}"
-    return f"{where}: {detail['msg'].removeprefix('Value error, ')} (got {_shown(value)})"
-
-
-def _shown(value: Any) -> str:
-    """A value as shown in a message, truncated if long."""
-    try:
-        text = repr(value)
-    except ValueError:  # a number of thousands of digits
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    """A location as the user wrote it, without pydantic's markers for union members and keys."""
-    parts: list[str] = []
-    annotation: Any = StudyConfig
-    for part in location:
-        following = _step(annotation, part)
-        if part != "[key]" and (following is None or following not in _members(annotation)):
-            parts.append(str(part))
-        annotation = following
-    return ".".join(parts)
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """The keys that the model at a location accepts."""
-    annotation: Any = StudyConfig
-    for part in location:
-        annotation = _step(annotation, part)
-    models = [a for a in _members(annotation) if isinstance(a, type) and issubclass(a, BaseModel)]
-    return sorted({name for model in models for name in model.model_fields})
-
-
-def _step(annotation: Any, part: int | str) -> Any:
-    for member in _members(annotation):
-        origin, arguments = typing.get_origin(member), typing.get_args(member)
-        if origin is list:
-            return arguments[0]
-        if origin is dict:
-            return arguments[1]
-        if isinstance(member, type) and issubclass(member, BaseModel):
-            if part in member.model_fields:
-                return member.model_fields[str(part)].annotation
-            kind = member.model_fields.get("kind")
-            if kind is not None and typing.get_args(kind.annotation) == (part,):
-                return member
-    return None
-
-
-def _members(annotation: Any) -> tuple[Any, ...]:
-    """A type, or the members of a union or an Annotated type."""
-    if typing.get_origin(annotation) is typing.Annotated:
-        return _members(typing.get_args(annotation)[0])
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return typing.get_args(annotation)
-    return (annotation,)

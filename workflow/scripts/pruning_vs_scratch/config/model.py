@@ -3,19 +3,33 @@
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from pruning_vs_scratch.config.base import PositiveInt, Ratio, Section
 from pruning_vs_scratch.config.checkpoint import HubCheckpoint, PathCheckpoint, PypiCheckpoint
 from pruning_vs_scratch.config.pruning import Method
+from pruning_vs_scratch.errors import nearest
+from pruning_vs_scratch.families.catalogue import USUAL, families
 
 LOOKS_LIKE_TOKENS = re.compile(r"[PS]\d")
 """Prefix of the names of pretrained parents and of baselines from scratch."""
 
 
-class ShapeConfig(Section):
-    """The shape of a Llama model."""
+def _known(family: str) -> str:
+    if family not in families():
+        raise ValueError(f"no family {family!r} of models; {nearest(family, families())}")
+    return family
 
+
+Family = Annotated[str, AfterValidator(_known), WithJsonSchema({"enum": list(families()), "type": "string"})]
+"""Name of a family of models."""
+
+
+class ShapeConfig(Section):
+    """The shape of a decoder-only model."""
+
+    family: Family = USUAL
+    """The family of models: how norms, biases and positions are arranged (docs/parents.md)."""
     layers: PositiveInt
     """Decoder blocks."""
     hidden_size: PositiveInt

@@ -8,13 +8,20 @@ import yaml
 
 from pruning_vs_scratch.errors import UserError
 
+FURTHER = "Sizes, budgets and targets are checked once this is mended."
+
 
 class InvalidConfig(UserError):
-    """A configuration that is not valid. Each problem begins with the place of a setting."""
+    """A configuration that is not valid. Each problem begins with the place of a setting.
 
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("the configuration is not valid:\n" + "\n".join(f"  {problem}" for problem in problems))
+    ``only_types``: nothing was looked at but the keys and the types of their values.
+    """
+
+    def __init__(self, problems: Sequence[str], *, only_types: bool = False) -> None:
+        lines = ["the configuration is not valid:", *(f"  {problem}" for problem in problems)]
+        super().__init__("\n".join([*lines, *([FURTHER] if only_types else [])]))
         self.problems = problems
+        self.only_types = only_types
 
 
 @contextmanager
@@ -28,7 +35,8 @@ def naming_lines(files: Sequence[Path]) -> Iterator[None]:
         yield
     except InvalidConfig as error:
         documents = [(file, yaml.compose(file.read_text(encoding="utf-8"), yaml.SafeLoader)) for file in files]
-        raise InvalidConfig([_with_line(problem, documents) for problem in error.problems]) from error
+        problems = [_with_line(problem, documents) for problem in error.problems]
+        raise InvalidConfig(problems, only_types=error.only_types) from error
 
 
 def _with_line(problem: str, documents: Sequence[tuple[Path, yaml.Node | None]]) -> str:

@@ -67,7 +67,8 @@ def read_yaml(path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        told = ", ".join(said for said in (error.context, error.problem) if said)
+        begun = f"{error.context} begun on line {error.context_mark.line + 1}" if error.context_mark else error.context
+        told = ", ".join(said for said in (begun, error.problem) if said)
         raise UserError(f"{path}{place}: not valid YAML: {told}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{path} is not valid YAML: {error}") from error

@@ -5,10 +5,12 @@ from typing import Any
 
 from pruning_vs_scratch.config.model import WidthTarget
 from pruning_vs_scratch.config.study import StudyConfig
+from pruning_vs_scratch.families.catalogue import family_facts
+from pruning_vs_scratch.families.facts import ATTENTION_BIAS, FFN_BIAS
 from pruning_vs_scratch.pruning import catalogue
 from pruning_vs_scratch.pruning.catalogue import facts_of
 
-BIASES = ("attention_bias", "mlp_bias")
+BIASES = (ATTENTION_BIAS, FFN_BIAS)
 NUMBERS = ("hidden_size", "ffn_size", "heads", "kv_heads", "layers")
 OTHERS = "the width methods without a shape of their own"
 
@@ -96,6 +98,12 @@ def _bias_problems(config: StudyConfig, path: str, method: str, width: WidthTarg
         yield (
             f"{path}: {method} adds {' and '.join(sorted(added))} with these options, so it cannot share this shape; "
             f"give it an entry of its own (methods: [{method}])"
+        )
+    facts = family_facts(config.parent.shape.family)
+    for key in sorted(added - facts.optional_biases.keys()):
+        yield (
+            f"{path}: {method} adds {key} with these options, which a {facts.label} has no room for; choose options of "
+            f"pruning.{method} that add none"
         )
     for key in BIASES:
         given, has = getattr(width, key), getattr(config.parent.shape, key) or key in added

@@ -18,6 +18,7 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.evaluation.request import EvaluationRequest
 from pruning_vs_scratch.evaluation.step import evaluate
 from pruning_vs_scratch.files import TOKENIZER_FILE, require_replaceable, sha256_of_file
+from pruning_vs_scratch.models.checkpoint import check_checkpoint
 from pruning_vs_scratch.study.evaluation import CorpusRequest, TaskRequest
 from pruning_vs_scratch.tables.items import mean_accuracy
 
@@ -50,6 +51,7 @@ class OwnEvaluation:
         """
         if not self.text and not self.tasks:
             raise UserError("say what to score on: --text, --task, or both")
+        self._require_inputs()
         names = [folder.resolve().name for folder in self.checkpoints]
         if len(set(names)) < len(names):
             raise UserError(f"two checkpoints have one name ({', '.join(names)}): rename a folder, or score them apart")
@@ -78,6 +80,13 @@ class OwnEvaluation:
         )
         shutil.rmtree(work)
         return _summary(self.out, names)
+
+    def _require_inputs(self) -> None:
+        for option, path in [*(("checkpoint", path) for path in self.checkpoints), *(("--text", f) for f in self.text)]:
+            if not path.exists():
+                raise UserError(f"{option} {path} does not exist")
+        for folder in self.checkpoints:
+            check_checkpoint(folder)
 
     def _windows(self, folder: Path) -> CorpusRequest:
         """The text as token shards, all of whose windows are scored."""

@@ -11,7 +11,7 @@ from pruning_vs_scratch.config.precision import WantedPrecision
 from pruning_vs_scratch.data.tokenizer import load_transformers_tokenizer, require_evaluable, separator_of
 from pruning_vs_scratch.evaluation.harness import SharedHarness, load_task, task_scores
 from pruning_vs_scratch.evaluation.perplexity import CorpusReading, checked_store, corpus_losses
-from pruning_vs_scratch.models.checkpoint import load_llama
+from pruning_vs_scratch.models.checkpoint import load_model
 from pruning_vs_scratch.study.evaluation import CorpusRequest, TaskRequest
 from pruning_vs_scratch.training.precision import dtype_of, resolve_precision
 from pruning_vs_scratch.training.world import World
@@ -40,7 +40,7 @@ class Evaluation:
         self.checkpoint, self.tokens, self.corpora, self.reading = checkpoint, tokens, corpora, reading
         self.tasks, self.definitions, self.batch_size, self.world = tasks, definitions, batch_size, world
         dtype = dtype_of(resolve_precision(precision, world.device))
-        self.model: Any = load_llama(checkpoint, world.device, dtype).eval()
+        self.model: Any = load_model(checkpoint, world.device, dtype).eval()
         self.tokenizer = load_transformers_tokenizer(checkpoint)
         require_evaluable(self.tokenizer, self.model.config.vocab_size, str(checkpoint))
         self.harness = SharedHarness(self.model, self.tokenizer, batch_size, world)

@@ -3,6 +3,8 @@
 import hashlib
 import logging
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,12 @@ import yaml
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
-from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from pruning_vs_scratch.config.hub_tasks import hub_task
 from pruning_vs_scratch.config.strict_yaml import read_yaml
 from pruning_vs_scratch.errors import UserError, nearest
+from pruning_vs_scratch.models.decoder import CausalLM
 from pruning_vs_scratch.plain_names import plainly_named
 from pruning_vs_scratch.study.evaluation import TaskRequest
 from pruning_vs_scratch.tables import load as tables
@@ -37,14 +40,16 @@ class SharedHarness(HFLM):  # type: ignore[misc] # lm_eval has no types
     lm-eval draws few-shot examples item by item, so every process must build the requests of all items.
     """
 
-    def __init__(self, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, batch_size: int, world: World):
-        super().__init__(
-            pretrained=model,
-            tokenizer=tokenizer,
-            batch_size=batch_size,
-            max_length=model.config.max_position_embeddings,
-            device=str(model.device),
-        )
+    def __init__(self, model: CausalLM, tokenizer: PreTrainedTokenizerBase, batch_size: int, world: World):
+        # It warns of every model that it did not load itself, which all of ours are.
+        with _without_warnings():
+            super().__init__(
+                pretrained=model,
+                tokenizer=tokenizer,
+                batch_size=batch_size,
+                max_length=model.config.max_position_embeddings,
+                device=str(model.device),
+            )
         self.world = world
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
@@ -52,6 +57,15 @@ class SharedHarness(HFLM):  # type: ignore[misc] # lm_eval has no types
         first, last = (len(requests) * (self.world.rank + i) // self.world.size for i in (0, 1))
         share = super().loglikelihood(requests[first:last], disable_tqdm=disable_tqdm) if last > first else []
         return [answer for part in self.world.values(share) for answer in part]
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def load_task(request: TaskRequest, definitions: Path) -> Any:

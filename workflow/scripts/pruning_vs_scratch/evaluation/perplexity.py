@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from transformers import LlamaForCausalLM
 
 from pruning_vs_scratch.data.permutation import permuted
 from pruning_vs_scratch.data.tokens import TokenArray, TokenStore
 from pruning_vs_scratch.data.windows import EVALUATION_SEED
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.models.decoder import CausalLM
 from pruning_vs_scratch.study.evaluation import CorpusRequest
 from pruning_vs_scratch.study.evaluation_memory import TOKENS_AT_ONCE
 from pruning_vs_scratch.training.loss import sequence_losses
@@ -125,7 +125,7 @@ def _too_short(store: TokenStore | TokenArray, held: str, windows: int, length: 
 
 
 def corpus_losses(
-    model: LlamaForCausalLM,
+    model: CausalLM,
     store: TokenStore | TokenArray,
     request: CorpusRequest,
     reading: CorpusReading,

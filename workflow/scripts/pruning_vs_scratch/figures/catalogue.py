@@ -109,7 +109,6 @@ FIGURES: dict[str, StudyFigure] = {
         StudyFigure("ratio"),
         StudyFigure("transfer", ("tables/transfer.csv", "tables/reported.csv"), _compares_budgets),
         StudyFigure("crossover", ("tables/crossover.csv",), _fits_laws),
-        StudyFigure("granularity"),
         StudyFigure("tasks", ("tables/task_gaps.csv", "tables/items.parquet"), _has_tasks),
         StudyFigure("training_curves", ("tables/curves.parquet", "tables/pairs.csv")),
         StudyFigure("importance", ("tables/importance.parquet",), _scores_blocks),

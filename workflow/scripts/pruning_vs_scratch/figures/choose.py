@@ -1,9 +1,10 @@
 """Which of a study's comparisons a figure shows."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
+from pruning_vs_scratch.pruning.facts import Granularity
 from pruning_vs_scratch.tables.load import Tables
 
 
@@ -17,6 +18,12 @@ def most_common(values: pd.Series) -> Any:
     """The value that occurs most often; of several, the largest."""
     counts = values.value_counts()
     return counts.index[counts == counts.max()].max()
+
+
+def coarsest_first(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows in the order of their granularities."""
+    order = get_args(Granularity).index
+    return rows.sort_values("granularity", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
 def families(equal: pd.DataFrame) -> pd.DataFrame:

@@ -6,22 +6,28 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import offset_copy
 
-from pruning_vs_scratch.figures import choose, findings, style
+from pruning_vs_scratch.figures import choose, findings, sideways, style
 from pruning_vs_scratch.tables.crossover import Crossover
 from pruning_vs_scratch.tables.load import COLUMNS as STORED
 from pruning_vs_scratch.tables.load import Tables
 from pruning_vs_scratch.tables.resampling import FAR
 
 PANEL_HEIGHT = 2.5
+DODGE_SHARE = 0.02
+"""Sideways distance of the measured points of neighbouring methods, as a share of the axis between the budgets."""
 STEP_POINTS = 4.0
 """How far above each other the crossovers of several methods stand."""
-COLUMNS = ["panel", *STORED["crossover.csv"]]
+COLUMNS = ["panel", "x", *STORED["crossover.csv"]]
 
 
 def data(tables: Tables) -> pd.DataFrame:
-    """What is drawn: measured gaps and points of fitted curves, at each family's ratio with the most budgets."""
-    rows = tables.crossover
+    """What is drawn: measured gaps and points of fitted curves, at each family's ratio with the most budgets.
+
+    ``x`` is the budget; that of measured gaps is moved aside for the method.
+    """
+    rows = tables.crossover.assign(x=tables.crossover["budget"])
     measured = choose.families(rows[(rows["kind"] == "measured") & rows["measured"].notna()])
+    measured = measured.assign(x=sideways.moved(measured, measured["budget"], "panel", DODGE_SHARE))
     keys = ["method", "pattern", "ratio"]
     curves = rows[rows["kind"] == "curve"].merge(measured[[*keys, "panel"]].drop_duplicates(), on=keys)
     parts = [part.reindex(columns=COLUMNS) for part in (measured, curves) if len(part)]
@@ -43,7 +49,7 @@ def draw(tables: Tables, study: str) -> Figure:
             f"with its interval. Nothing is stated beyond {FAR:g} times the largest budget."
         )
         style.explain(figure, drawn, handles, note, columns=1)
-    style.name_study(figure, tables, study, findings.crossover(drawn))
+    style.name_study(figure, tables, study, findings.crossover(drawn), drawn[drawn["kind"] == "measured"])
     return figure
 
 
@@ -54,7 +60,7 @@ def _draw_panel(axes: Axes, name: str, rows: pd.DataFrame, styles: style.Styles)
         measured, curve = (method[method["kind"] == kind] for kind in ("measured", "curve"))
         around = [measured["measured"] - measured["low"], measured["high"] - measured["measured"]]
         axes.errorbar(
-            measured["budget"], measured["measured"], yerr=around, color=look.colour, marker=look.marker, ls="none"
+            measured["x"], measured["measured"], yerr=around, color=look.colour, marker=look.marker, ls="none"
         )
         _draw_curve(axes, method[method["fitted"].notna()], measured["budget"], look.colour)
         _draw_crossover(axes, method.iloc[0], curve["budget"], look, place)

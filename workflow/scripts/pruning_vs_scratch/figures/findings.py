@@ -4,10 +4,12 @@ Each function takes the data of its figure and returns '' if there are none.
 """
 
 from collections.abc import Mapping, Sequence
+from math import inf, nan
 
 import pandas as pd
 
 from pruning_vs_scratch.figures import words
+from pruning_vs_scratch.planning.text import hours
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.items import TASK_MEAN
 
@@ -16,11 +18,25 @@ SETTINGS = {"equal": "at equal tokens", "full": "on the whole pipeline's tokens"
 
 
 def answer(drawn: pd.DataFrame) -> str:
-    """Who leads at equal tokens and by how much, and who leads on the whole pipeline's tokens."""
+    """Who leads at equal tokens and by how much, and at which granularities on the whole pipeline's tokens."""
     equal, full = (drawn[drawn["setting"] == setting] for setting in SETTINGS)
     parts = [_equal(equal)] if len(equal) else []
-    parts += [f"{SETTINGS['full']}, {words.tally(words.intervals(full))}"] if len(full) else []
+    parts += [f"{SETTINGS['full']}, {_by_granularity(full)}"] if len(full) else []
     return ". ".join(map(words.capital, parts))
+
+
+def _by_granularity(rows: pd.DataFrame) -> str:
+    """'pruned leads in sparse, scratch in depth': at which granularities which side leads with all methods."""
+    if rows["granularity"].nunique() == 1:
+        return words.tally(words.intervals(rows))
+    names: dict[int | None, list[str]] = {1: [], -1: [], 0: [], None: []}
+    for name, methods in rows.groupby("granularity", sort=False):
+        signs = {interval.sign for interval in words.intervals(methods)}
+        names[signs.pop() if len(signs) == 1 else None].append(str(name))
+    sides = {1: "pruned", -1: "scratch", 0: "neither side"}
+    first, *others = [f"{sides[sign]} {{}}in {words.listed(names[sign])}" for sign in sides if names[sign]] or [""]
+    divided = [f"methods disagree in {words.listed(names[None])}"] if names[None] else []
+    return ", ".join([*filter(None, [first.format("leads "), *(other.format("") for other in others)]), *divided])
 
 
 def _equal(rows: pd.DataFrame) -> str:
@@ -60,12 +76,18 @@ def token_budget(drawn: pd.DataFrame) -> str:
     if drawn.empty:
         return ""
     rows = drawn[drawn["budget"] == drawn["budget"].max()]
-    pruned, scratch = (float((rows[loss] - rows["loss_parent"]).mean()) for loss in ("loss_retrained", "loss_scratch"))
+    pruned, scratch = _from_parent(rows)
     average = "on average " if len(rows) > 1 else ""
     return (
         f"After {token_label(rows['budget'].iloc[0])} tokens, pruned models are {average}{_beside(pruned)} the parent, "
         f"scratch is {_beside(scratch)} it"
     )
+
+
+def _from_parent(rows: pd.DataFrame) -> tuple[float, float]:
+    """Mean distances of pruned models, and of scratch, from their parents."""
+    pruned, scratch = (float((rows[loss] - rows["loss_parent"]).mean()) for loss in ("loss_retrained", "loss_scratch"))
+    return pruned, scratch
 
 
 def _beside(distance: float) -> str:
@@ -75,47 +97,17 @@ def _beside(distance: float) -> str:
     return f"{words.number(abs(distance))} nats {'above' if distance > 0 else 'below'}"
 
 
-def full_budget(drawn: pd.DataFrame, labels: Sequence[str]) -> str:
-    """Which pruned models lead on the whole pipeline's tokens, by name where they are few."""
+def full_budget(drawn: pd.DataFrame) -> str:
+    """How near scratch on the whole pipeline's tokens comes to the parent, and how near pruned models come."""
     if drawn.empty:
         return ""
-    signs = [interval.sign for interval in words.intervals(drawn)]
-    names = {sign: [label for label, its in zip(labels, signs, strict=True) if its == sign] for sign in (1, -1, 0)}
-    return words.capital(f"{SETTINGS['full']}, {_leads(names)}")
-
-
-def _leads(names: Mapping[int, Sequence[str]]) -> str:
-    """'pruned leads with Wanda, scratch with Minitron-depth, neither side with FLAP'; by number where they are many."""
-    sides = {1: "pruned", -1: "scratch", 0: "neither side"}
-    told = [sign for sign in sides if names[sign]]
-    total = sum(map(len, names.values()))
-    if len(told) == 1:
-        every = "any of" if told == [0] else "all"
-        return f"{sides[told[0]]} leads with {names[told[0]][0] if total == 1 else f'{every} {total} models'}"
-    first, *others = told
-    parts = [f"{sides[first]} leads with {words.named(names[first], f'{len(names[first])} of {total} models')}"]
-    return ", ".join(
-        [*parts, *(f"{sides[sign]} with {words.named(names[sign], str(len(names[sign])))}" for sign in others)]
+    pruned, scratch = _from_parent(drawn)
+    average = "on average " if len(drawn) > 1 else ""
+    models = "pruned models are" if len(drawn) > 1 else "the pruned model is"
+    return (
+        f"{words.capital(SETTINGS['full'])}, scratch is {average}{_beside(scratch)} the parent; "
+        f"{models} {_beside(pruned)} it"
     )
-
-
-def granularity(drawn: pd.DataFrame) -> str:
-    """At which granularities which side leads with all methods, in each setting."""
-    parts = []
-    for setting, where in SETTINGS.items():
-        rows = drawn[drawn["setting"] == setting]
-        if len(rows):
-            parts.append(f"{where}, {_by_granularity(rows)}")
-    return ". ".join(map(words.capital, parts))
-
-
-def _by_granularity(rows: pd.DataFrame) -> str:
-    names: dict[int | None, list[str]] = {1: [], -1: [], 0: [], None: []}
-    for name, methods in rows.groupby("granularity", sort=False):
-        signs = {interval.sign for interval in words.intervals(methods)}
-        names[signs.pop() if len(signs) == 1 else None].append(str(name))
-    sides = {1: "pruned leads in {}", -1: "scratch leads in {}", 0: "neither side leads in {}", None: "{} is divided"}
-    return ", ".join(text.format(words.listed(names[sign])) for sign, text in sides.items() if names[sign])
 
 
 def ratio(drawn: pd.DataFrame) -> str:
@@ -137,7 +129,9 @@ def transfer(drawn: pd.DataFrame) -> str:
     rows = rows[rows["budget"] == rows["budget"].max()]
     known = rows["tokens_parent"].notna().all()
     worth = f"{words.span(rows['value'])} times the parent's tokens" if known else _tokens(rows["value"])
-    return f"With {token_label(rows['budget'].iloc[0])} tokens of retraining, a pruned start is worth {worth}"
+    count = ((drawn["source"] == "study") & (drawn["budget"] == rows["budget"].iloc[0])).sum()
+    where = f" (stated for {len(rows)} of {count} methods)" if len(rows) < count else ""
+    return f"With {token_label(rows['budget'].iloc[0])} tokens of retraining, a pruned start is worth {worth}{where}"
 
 
 def _tokens(values: "pd.Series[float]") -> str:
@@ -255,9 +249,70 @@ def reported(drawn: pd.DataFrame) -> str:
     return words.capital("; ".join(parts))
 
 
+SHARED = ["granularity", "pattern", "method", "ratio", "share", "corpus"]
+"""What the points of two studies have in common that are compared."""
+
+
+def scales(points: pd.DataFrame, sizes: Mapping[str, int]) -> str:
+    """How gap and worth change from the smallest parent to the largest that has points in common with it.
+
+    ``sizes`` gives the parameters of each study's parent; points are in common at the same share of its tokens, to two
+    digits. Gaps are compared on one corpus alone.
+    """
+    found = points[points["study"].isin(sizes) & points["value"].notna()]
+    found = found.assign(
+        share=[float(f"{share:.2g}") for share in found["share_retrained"]],
+        corpus=found["dataset"].where(found["measure"] == "gap", "any"),
+    )
+    for smallest, largest in _apart(found, sizes):
+        pair = [found[found["study"] == study] for study in (smallest, largest)]
+        told = [
+            f"the mean {what} {words.change(*ends)}{unit}"
+            for measure, (what, unit) in SCALE_MEASURES.items()
+            if (ends := _of_both(*(rows[rows["measure"] == measure] for rows in pair)))
+        ]
+        if told:
+            sizes_told = " to ".join(token_label(sizes[study]) for study in (smallest, largest))
+            return f"From {sizes_told} parameters, {' and '.join(told)}"
+    return f"{words.capital(words.plural(len(sizes), 'study'))}: too little in common to say what size does"
+
+
+SCALE_MEASURES = {"gap": ("gap", " nats"), "share": ("worth of a pruned start", " times the parent's tokens")}
+
+
+def _apart(found: pd.DataFrame, sizes: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Pairs of studies of different sizes, those that are farthest apart first."""
+    studies = [study for study in sizes if study in set(found["study"])]
+    pairs = [(small, large) for small in studies for large in studies if sizes[small] < sizes[large]]
+    return sorted(pairs, key=lambda pair: sizes[pair[0]] / sizes[pair[1]])
+
+
+def _of_both(one: pd.DataFrame, other: pd.DataFrame) -> list[words.Interval]:
+    """The mean of each study over the points that both have; an open end has no bound. Without any, []."""
+    both = one.merge(other, on=SHARED, suffixes=("_one", "_other"))
+    if both.empty:
+        return []
+    bounds = {"value": nan, "low": -inf, "high": inf}
+    return [
+        words.Interval(*(float(both[f"{end}_{side}"].fillna(bound).mean()) for end, bound in bounds.items()))
+        for side in ("one", "other")
+    ]
+
+
+def plan(drawn: pd.DataFrame, unit: str, name: str, device: str) -> str:
+    """Which stage takes most of a study's hours, and how long its longest chain of jobs lasts.
+
+    ``unit`` is the column of hours, ``name`` what they are called.
+    """
+    total = drawn[unit].sum()
+    most = drawn.sort_values(unit).iloc[-1]
+    chain = f"the longest chain of jobs lasts {hours(drawn['chain_hours'].sum())} hours"
+    share = f"{most[unit] / total:.0%} of " if total else ""
+    return f"Stage {most['stage']} takes {share}{hours(total)} {name} on {device}; {chain}"
+
+
 def _way(values: Sequence[float]) -> str:
     """From the first to the last of some values without intervals."""
     if len(values) == 1:
         return f"is {words.number(values[0])}"
-    nan = float("nan")
     return words.change(*(words.Interval(float(values[end]), nan, nan) for end in (0, -1)))

@@ -11,8 +11,12 @@ from pruning_vs_scratch.tables.importance import HIGH, LOW
 from pruning_vs_scratch.tables.load import Tables
 
 PANEL_HEIGHT = 2.0
+DECADES = 10
+"""From this many times the median score on, ranges of channels are drawn on a logarithmic axis."""
 ROW_SHARE = 0.09
 """Height of a row of removed blocks, as a share of the panel's."""
+EVERY_RATIO = style.SeriesStyle("", style.SCRATCH_COLOUR, "o")
+"""How scores look that serve every ratio."""
 BLOCK = ["method", "ratio", "measure", "block"]
 """What is scored; seeds are averaged."""
 COLUMNS = [
@@ -56,7 +60,7 @@ def draw(tables: Tables, study: str) -> Figure:
         _draw_panel(axes, rows, looks)
     if panels:
         style.legend(figure, [look.marker_handle() for look in looks.values()], _note(drawn), 2)
-    style.name_study(figure, tables, study, findings.importance(drawn, _names(drawn)))
+    style.name_study(figure, tables, study, findings.importance(drawn, _names(drawn)), drawn)
     return figure
 
 
@@ -79,10 +83,13 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, looks: dict[float, style.SeriesS
     scores = rows.dropna(subset="value").drop_duplicates(["block", "value"])
     several = scores["ratio"].nunique() > 1
     for ratio in scores["ratio"].unique():
-        colour = looks[ratio].colour if several and ratio in looks else style.SCRATCH_COLOUR
-        _draw_scores(axes, scores[scores["ratio"] == ratio], colour)
-    _draw_removed(axes, rows[rows["removed"] > 0], looks)
+        look = looks[ratio] if several and ratio in looks else EVERY_RATIO
+        _draw_scores(axes, scores[scores["ratio"] == ratio], look)
+    if rows["removed"].any():
+        _draw_removed(axes, rows[rows["removed"] > 0], looks)
     axes.set_title(_names(rows)[rows["method"].iloc[0]])
+    if _spans_decades(scores):
+        axes.set_yscale("log")
     measure = rows["measure"].iloc[0]
     axes.set_ylabel(_axes_labels().get(measure, measure))
     axes.set_xlabel("block of the parent")
@@ -90,11 +97,17 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, looks: dict[float, style.SeriesS
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
 
 
-def _draw_scores(axes: Axes, line: pd.DataFrame, colour: str) -> None:
+def _spans_decades(scores: pd.DataFrame) -> bool:
+    """Whether a linear axis would show the ranges of a few blocks alone."""
+    ranges = scores[scores["high"] > scores["value"]]
+    return bool((scores["value"] > 0).all() and ranges["high"].max() > DECADES * scores["value"].median())
+
+
+def _draw_scores(axes: Axes, line: pd.DataFrame, look: style.SeriesStyle) -> None:
     if line["seeds"].max() > 1:
-        style.band(axes, line["block"], line["lowest"], line["highest"], colour)
+        style.band(axes, line["block"], line["lowest"], line["highest"], look.colour)
     around = [line["value"] - line["low"], line["high"] - line["value"]]
-    axes.errorbar(line["block"], line["value"], yerr=around, color=colour, marker="o", linestyle="-", elinewidth=0.8)
+    axes.errorbar(line["block"], line["value"], yerr=around, color=look.colour, marker=look.marker, elinewidth=0.8)
 
 
 def _draw_removed(axes: Axes, removed: pd.DataFrame, looks: dict[float, style.SeriesStyle]) -> None:

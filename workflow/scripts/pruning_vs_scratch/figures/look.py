@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from pydantic import Field, ValidationError, field_validator
 
 from pruning_vs_scratch.config.base import Section
+from pruning_vs_scratch.config.explain import explained
 from pruning_vs_scratch.config.figures import FigureSize
 from pruning_vs_scratch.config.strict_yaml import read_yaml
 from pruning_vs_scratch.errors import UserError, nearest
@@ -118,17 +119,12 @@ def read_look(path: Path) -> Look:
     Raises:
         UserError: it is missing or not YAML, or has an unknown key or an invalid value; says which.
     """
+    if not path.exists():
+        raise UserError(f"no style file {path}: correct --style")
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold keys and values, such as font: serif")
     try:
         return Look.model_validate(values)
     except ValidationError as error:
-        raise UserError("\n".join(f"{path}: {_explain(detail)}" for detail in error.errors())) from error
-
-
-def _explain(detail: Any) -> str:
-    where = ".".join(map(str, detail["loc"]))
-    if detail["type"] == "extra_forbidden":
-        return f"{where}: unknown key; {nearest(where, Look.model_fields)}"
-    return f"{where}: {detail['msg'].removeprefix('Value error, ')}"
+        raise UserError("\n".join(f"{path}: {problem}" for problem in explained(error, Look))) from error

@@ -38,6 +38,8 @@ ROLES: dict[str, dict[str, Any]] = {
     "scratch": {"marker": "x", "label": "from scratch"},
 }
 """Looks of models that do not belong to a single method."""
+FAINT = 0.45
+"""Opacity of models that are not on the front, which lie close together."""
 LEAST_POINTS, MOST_POINTS = 3.0, 6.5
 """Sizes of the markers of the smallest and the largest budget of retraining."""
 FILLS: tuple[Fill, ...] = ("full", "none", "left", "bottom", "right", "top")
@@ -100,8 +102,13 @@ def draw(tables: Tables, study: str) -> Figure:
             axes.set_xlabel(label if cost != "tokens_total" or _pretraining_is_known(tables) else WITHOUT_PRETRAINING)
         panels[0].set_ylabel(f"loss on {drawn['dataset'].iloc[0]} (nats per token)")
         style.legend(figure, _handles(drawn, styles), _note(drawn), columns=5)
-    style.name_study(figure, tables, study, findings.pareto(drawn, FRONTS))
+    style.name_study(figure, tables, study, findings.pareto(drawn, FRONTS), _budgets(drawn))
     return figure
+
+
+def _budgets(drawn: pd.DataFrame) -> pd.DataFrame:
+    """The budgets of retraining that are drawn."""
+    return drawn.assign(budget=drawn["tokens_train"].where(drawn["role"] == "retrained"))
 
 
 def _front() -> dict[str, Any]:
@@ -113,13 +120,13 @@ def _draw_panel(axes: Axes, drawn: pd.DataFrame, cost: str, styles: style.Styles
     front = drawn[drawn[f"front_{cost}"]].sort_values(cost)
     axes.step(front[cost], front["loss"], where="post", label="front", **_front())
     sizes, fills = _sizes(drawn), _fills(drawn)
-    for row in records(drawn):
+    for row in records(drawn.sort_values(f"front_{cost}", kind="stable")):
         size = style.scaled(sizes.get(row["tokens_train"], MOST_POINTS))
         look = ROLES.get(row["role"], {}) | {"color": "black"}
         if row["role"] == "retrained":
             method = styles[(row["method"], row["pattern"])]
             look = {"color": method.colour, "marker": method.marker, "fillstyle": fills[row["target_ratio"]]}
-        axes.plot([row[cost]], [row["loss"]], markersize=size, **look)
+        axes.plot([row[cost]], [row["loss"]], markersize=size, alpha=None if row[f"front_{cost}"] else FAINT, **look)
     if cost == "tokens_total":
         style.log_axis(axes, drawn[cost])
     else:
@@ -159,7 +166,7 @@ def _handles(drawn: pd.DataFrame, styles: style.Styles) -> list[Line2D]:
 
 def _note(drawn: pd.DataFrame) -> str:
     return (
-        "Shapes: methods. Sizes: tokens of retraining or, from scratch, of training. "
+        "Shapes: methods. Sizes: tokens of retraining or, from scratch, of training. Faint: not on the front. "
         f"Mean loss over {drawn['sequences'].min()} sequences of {drawn['dataset'].iloc[0]} and "
         f"{words.plural(int(drawn['seeds'].max()), 'seed')}. FLOPs at length 2,048, without masked weights."
     )

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from pruning_vs_scratch.figures import style, words
+from pruning_vs_scratch.figures import findings, style, words
 from pruning_vs_scratch.planning.jobs import STAGES
 from pruning_vs_scratch.planning.plan import Plan
 from pruning_vs_scratch.planning.text import LEAST_HOURS, hours
@@ -81,8 +81,8 @@ def draw(plan: Plan) -> Figure:
     marked = style.entry("longest chain of jobs", color=CHAIN, marker="s", linestyle="")
     style.legend(figure, [marked], _note(plan), columns=1)
     unit, name = ("core_hours", "core-hours") if plan.device == PROCESSOR else ("gpu_hours", "GPU-hours")
-    total = f"{hours(plan.stages[unit].sum())} {name} on {plan.device}"
-    style.head(figure, f"Study {plan.study.name}, before it is run: {total}")
+    found = findings.plan(drawn, unit, name, plan.device)
+    style.head(figure, found, f"Study {plan.study.name}, before it is run")
     return figure
 
 
@@ -120,6 +120,6 @@ def _arrow(axes: Axes, start: Text, end: Text) -> None:
 def _note(plan: Plan) -> str:
     kinds = ", ".join(dict.fromkeys(plan.rates["kind"]))
     return (
-        f"An arrow: jobs of the right stage need files of the left. The longest chain takes "
-        f"{hours(plan.chain['hours'].sum())} hours with as many devices as it can use. Rates: {kinds}."
+        "An arrow: jobs of the right stage need files of the left. However many devices there are, the study takes at "
+        f"least as long as its longest chain. Rates: {kinds}."
     )

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pruning_vs_scratch.figures import choose, findings, style
+from pruning_vs_scratch.figures import choose, findings, sideways, style
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.load import Tables
 
@@ -29,13 +29,9 @@ def data(tables: Tables) -> pd.DataFrame:
     if equal.empty:
         return pd.DataFrame(columns=COLUMNS)
     drawn = equal[equal["budget"] == choose.most_common(equal["budget"])].reset_index(drop=True)
-    step = DODGE_SHARE * _range(drawn["ratio"])
-    series = drawn.groupby(["method", "pattern"], sort=False).ngroup()
-    place = series.groupby(drawn["granularity"]).transform(lambda numbers: pd.factorize(numbers)[0])
-    aside = place - place.groupby(drawn["granularity"]).transform("max") / 2
-    placed: pd.DataFrame = drawn.assign(panel=drawn["granularity"], x=drawn["ratio"] + step * aside).reindex(
-        columns=COLUMNS
-    )
+    aside = DODGE_SHARE * _range(drawn["ratio"]) * sideways.places(drawn, "granularity")
+    x = drawn["ratio"] + aside
+    placed: pd.DataFrame = drawn.assign(panel=drawn["granularity"], x=x).reindex(columns=COLUMNS)
     return placed
 
 
@@ -55,19 +51,22 @@ def draw(tables: Tables, study: str) -> Figure:
         first = panels[0][0]
         first.set_ylabel(style.GAP_LABEL)
         _ratio_axis(first, drawn["ratio"])
-        handles = [*(styles[key].handle() for key, _ in style.series(drawn)), style.matched(drawn["margin"].iloc[0])]
-        note = f"Both sides trained on {token_label(drawn['budget'].iloc[0])} tokens. {style.ABOVE_ZERO}"
-        style.explain(figure, drawn, handles, note, columns=4 if len(panels) > 1 else 2)
-    style.name_study(figure, tables, study, findings.ratio(drawn))
+        handles = [styles[key].handle_without_colour() for key, _ in style.series(drawn)]
+        note = (
+            f"Both sides trained on {token_label(drawn['budget'].iloc[0])} tokens. {style.ABOVE_ZERO} "
+            f"{style.lines_named(drawn)}"
+        )
+        matched = style.matched(drawn["margin"].iloc[0])
+        style.explain(figure, drawn, [*handles, matched], note, columns=4 if len(panels) > 1 else 2)
+    style.name_study(figure, tables, study, findings.ratio(drawn), drawn)
     return figure
 
 
 def _draw_panel(axes: Axes, name: str, rows: pd.DataFrame, styles: style.Styles) -> None:
     style.mark_matched_across(axes, rows["margin"].iloc[0])
     for key, line in style.series(rows):
-        look = styles[key]
         around = np.stack([line["gap"] - line["low"], line["high"] - line["gap"]])
-        axes.errorbar(line["x"], line["gap"], yerr=around, color=look.colour, marker=look.marker, lw=style.thin())
+        axes.errorbar(line["x"], line["gap"], yerr=around, lw=style.thin(), **styles[key].without_colour)
     axes.set_title(name)
     axes.set_xlabel("pruning ratio")
 

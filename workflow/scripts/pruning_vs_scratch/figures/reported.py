@@ -136,8 +136,12 @@ def draw(tables: Tables, study: str) -> Figure:
             _draw_panel(axes, panel, rows)
             axes.set_title(f"{scales[source]}\n{_subtitle(panel, rows)}")
     style.legend(figure, _handles(drawn), _note(tables), columns=2)
-    style.name_study(figure, tables, study, findings.reported(drawn))
+    style.name_study(figure, tables, study, findings.reported(drawn), _of_study(drawn))
     return figure
+
+
+def _of_study(drawn: pd.DataFrame) -> pd.DataFrame:
+    return drawn[drawn["source"] == "study"]
 
 
 def _draw_panel(axes: Axes, panel: str, rows: pd.DataFrame) -> None:

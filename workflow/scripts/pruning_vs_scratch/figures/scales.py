@@ -9,13 +9,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from pruning_vs_scratch.figures import style, words
+from pruning_vs_scratch.figures import findings, style, words
 from pruning_vs_scratch.figures.transfer import LOOKS, MEANINGS, paper_look
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.reported import GRADES
 from pruning_vs_scratch.tables.scales import FAMILY, MEASURES, PAPER, Scale
 
 PANEL_HEIGHT, MARGIN = 2.1, 1.9
+DODGE = 1.1
+"""Factor between neighbouring studies on the horizontal axis, so that their points do not overlap."""
+LINES = ("-", "--", "-.")
 PREDICTED_POINTS = 7.0
 """Size of a marker that no study has, and that is seen over one."""
 AXES_LABELS = {
@@ -44,12 +47,9 @@ def draw(scales: Sequence[Scale], points: pd.DataFrame, fits: pd.DataFrame) -> F
         figure = style.new_figure(1, PANEL_HEIGHT + MARGIN)
         style.say_nothing_to_draw(figure.subplots(), NOTHING)
         style.legend(figure, [], _note(scales, points, fits), 1)
-    style.head(figure, f"{_studies(len(scales))}, by the size of the parent")
+    sizes = {scale.study: scale.params for scale in scales}
+    style.head(figure, findings.scales(points, sizes), f"Studies by the size of the parent: {', '.join(sizes)}")
     return figure
-
-
-def _studies(count: int) -> str:
-    return "1 study" if count == 1 else f"{count} studies"
 
 
 def _looks(scales: Sequence[Scale], points: pd.DataFrame) -> Looks:
@@ -60,6 +60,7 @@ def _looks(scales: Sequence[Scale], points: pd.DataFrame) -> Looks:
             _label(scale, corpora.get(scale.study) if corpora.nunique() > 1 else None),
             style.COLOURS[i % len(style.COLOURS)],
             style.MARKERS[i % len(style.MARKERS)],
+            LINES[i % len(LINES)],
         )
         for i, scale in enumerate(scales)
     }
@@ -91,7 +92,9 @@ def _draw_panel(axes: Axes, measure: str, rows: pd.DataFrame, looks: Looks) -> N
         axes.axhline(height, **LOOKS[height])
     studies = rows[(rows["study"] != PAPER) & rows["value"].notna()]
     for study, line in studies.groupby("study", sort=False):
-        _draw_study(axes, line.sort_values("share_retrained"), looks[str(study)])
+        place = list(looks).index(str(study)) - (len(looks) - 1) / 2
+        moved = line.assign(share_retrained=line["share_retrained"] * DODGE**place)
+        _draw_study(axes, moved.sort_values("share_retrained"), looks[str(study)])
     paper = rows[rows["study"] == PAPER]
     axes.plot(paper["share_retrained"], paper["value"], **paper_look())
     axes.set_ylabel(AXES_LABELS[measure])
@@ -105,7 +108,7 @@ def _draw_study(axes: Axes, line: pd.DataFrame, look: style.SeriesStyle) -> None
     """Values with their intervals, of which an open end is not drawn, and what a fit to smaller studies predicts."""
     low, high = line["low"].fillna(line["value"]), line["high"].fillna(line["value"])
     axes.vlines(line["share_retrained"], low, high, color=look.colour)
-    axes.plot(line["share_retrained"], line["value"], color=look.colour, marker=look.marker)
+    axes.plot(line["share_retrained"], line["value"], **look.without_colour)
     predicted = line[line["predicted"].notna()]
     if len(predicted):
         axes.plot(predicted["share_retrained"], predicted["predicted"], **_predicted(look))
@@ -125,7 +128,7 @@ def _share_axis(places: Sequence[Axes], shares: pd.Series) -> None:
 
 def _handles(points: pd.DataFrame, looks: Looks) -> list[Line2D]:
     drawn = points.loc[points["value"].notna(), "study"].unique()
-    handles = [look.handle() for study, look in looks.items() if study in drawn]
+    handles = [look.handle_without_colour() for study, look in looks.items() if study in drawn]
     predicted = points.loc[points["predicted"].notna(), "study"].unique()
     handles += [style.entry(f"{study}, predicted from the smaller", **_predicted(looks[study])) for study in predicted]
     paper = points[points["study"] == PAPER]
@@ -137,7 +140,8 @@ def _handles(points: pd.DataFrame, looks: Looks) -> list[Line2D]:
 
 def _note(scales: Sequence[Scale], points: pd.DataFrame, fits: pd.DataFrame) -> str:
     """What is drawn, and what is not."""
-    notes = ["Bars: intervals of each study; an open end is not drawn."]
+    notes = ["Bars: intervals of each study; an open end is not drawn. Studies are shifted sideways."]
+    notes.append("The title compares the smallest study and the largest at the shares of tokens that both have.")
     if unknown := [scale.study for scale in scales if scale.tokens is None]:
         notes.append(f"Without a place, since their parents' tokens are not known: {', '.join(unknown)}.")
     studies = points[points["study"] != PAPER]

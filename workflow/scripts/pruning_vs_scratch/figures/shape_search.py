@@ -39,7 +39,7 @@ def draw(tables: Tables, study: str) -> Figure:
     if panels:
         handles = [*(look.marker_handle() for look in looks.values()), _ring("chosen")]
         style.legend(figure, handles, _note(tables, drawn), 2 * len(panels[:2]))
-    style.name_study(figure, tables, study, findings.shape_search(drawn))
+    style.name_study(figure, tables, study, findings.shape_search(drawn), drawn)
     return figure
 
 

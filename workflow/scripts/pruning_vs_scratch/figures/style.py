@@ -20,6 +20,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from pruning_vs_scratch.config.figures import FigureSize
 from pruning_vs_scratch.figures.look import USUAL, ByMethod, Look
+from pruning_vs_scratch.figures.sideways import LONE_SPAN
 from pruning_vs_scratch.figures.words import plural
 from pruning_vs_scratch.study.names import token_label
 from pruning_vs_scratch.tables.gaps import series_label as usual_label
@@ -42,9 +43,15 @@ HEAD_ROOM = 0.06
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5D3A9B")
 """Okabe and Ito (2008), without yellow, which is faint on white, and black, which is for scratch; and a violet, since
 the paper has six methods and this project one more."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*", ">", "h")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
+FAMILY_LINES = {"depth": "-", "width": "--", "sparse": ":", "hybrid": "-."}
+LINE_NAMES = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "dash-dotted"}
+PLAIN_PATTERNS = ("dense", "unstructured")
+"""Patterns of filled markers; those of the others, such as 2:4, are open."""
 SETTING_TITLES = {"equal": "scratch on as many tokens as retraining", "full": "scratch on the whole pipeline's tokens"}
 """The paper's two settings, in the order of panels."""
+RUN_COLUMNS = ("retrained", "scratch", "runs")
+"""Columns of a figure's data that name runs, separated by semicolons."""
 GAP_LABEL = "gap, scratch minus pruned\n(nats per token)"
 ABOVE_ZERO = "Above zero, pruned is ahead."
 SCRATCH_COLOUR = "black"
@@ -53,6 +60,7 @@ BAND_COLOUR = "#F5EFA0"
 
 RC: dict[Any, Any] = {
     "legend.frameon": False,
+    "legend.handlelength": 2.8,  # so that dashes are seen on both sides of a marker
     "axes.spines.top": False,
     "axes.spines.right": False,
     "pdf.fonttype": 42,  # TrueType: text in the PDF stays text
@@ -91,10 +99,23 @@ class SeriesStyle:
     label: str
     colour: str
     marker: str
+    line: str = "-"
+    """The line of its granularity."""
+    fill: str | None = None
+    """Colour inside its marker, where that is another one."""
+
+    @property
+    def without_colour(self) -> dict[str, Any]:
+        """How Matplotlib draws it where many lines cross, so that granularities and patterns differ in grey too."""
+        return {"color": self.colour, "marker": self.marker, "linestyle": self.line, "markerfacecolor": self.fill}
 
     def handle(self) -> Line2D:
         """The legend's entry."""
         return entry(self.label, color=self.colour, marker=self.marker)
+
+    def handle_without_colour(self) -> Line2D:
+        """The legend's entry where many lines cross."""
+        return entry(self.label, **self.without_colour)
 
     def marker_handle(self) -> Line2D:
         """The legend's entry if no line joins the markers."""
@@ -213,7 +234,7 @@ def series_styles(gaps: pd.DataFrame) -> Styles:
 
     The patterns of a method share its colour.
     """
-    keys = [key for key, _ in series(gaps)]
+    keys = {key: str(rows["granularity"].iloc[0]) for key, rows in series(gaps)}
     methods = list(dict.fromkeys(method for method, _ in keys))
     look = _look.get()
     return {
@@ -221,9 +242,19 @@ def series_styles(gaps: pd.DataFrame) -> Styles:
             series_label(*key),
             _own(look.colours, *key) or COLOURS[methods.index(key[0]) % len(COLOURS)],
             _own(look.markers, *key) or MARKERS[i % len(MARKERS)],
+            FAMILY_LINES.get(granularity, "-"),
+            None if key[1] in PLAIN_PATTERNS else "white",
         )
-        for i, key in enumerate(keys)
+        for i, (key, granularity) in enumerate(keys.items())
     }
+
+
+def lines_named(drawn: pd.DataFrame) -> str:
+    """'Lines: depth solid, width dashed. Open markers: 2:4.', of what is drawn."""
+    lines = [f"{name} {LINE_NAMES[FAMILY_LINES[name]]}" for name in FAMILY_LINES if name in set(drawn["granularity"])]
+    patterns = [str(pattern) for pattern in drawn["pattern"].unique() if pattern not in PLAIN_PATTERNS]
+    opened = f" Open markers: {', '.join(patterns)}." if patterns else ""
+    return f"Lines: {', '.join(lines)}.{opened}"
 
 
 def series_label(method: str, pattern: str) -> str:
@@ -253,9 +284,9 @@ def series(drawn: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
     return [((str(key[0]), str(key[1])), rows) for key, rows in drawn.groupby(["method", "pattern"], sort=False)]
 
 
-def name_study(figure: Figure, tables: Tables, study: str, finding: str) -> None:
-    """Put the finding above the figure, and below it the study's name and token scale."""
-    head(figure, finding, f"Study {study}: {token_scale(tables)}{_left_out(tables)}")
+def name_study(figure: Figure, tables: Tables, study: str, finding: str, drawn: pd.DataFrame) -> None:
+    """Put the finding above the figure, and below it the study's name and the tokens shown."""
+    head(figure, finding, f"Study {study}: {token_scale(tables, drawn)}{_left_out(tables)}")
 
 
 def head(figure: Figure, finding: str, about: str = "") -> None:
@@ -316,16 +347,24 @@ def parent_scale(tables: Tables) -> str:
     return "parent's tokens not known" if parents.isna().all() else f"parent {token_label(int(parents.max()))} tokens"
 
 
-def token_scale(tables: Tables) -> str:
-    """'parent 524k tokens, retraining 32.8k–131k'."""
-    budgets = sorted(tables.gaps["budget"].unique())
-    if not budgets:
+def token_scale(tables: Tables, drawn: pd.DataFrame) -> str:
+    """'parent 524k tokens, retraining 32.8k–131k', with the budgets that are drawn."""
+    if tables.gaps.empty:
         return "no comparisons"
-    low, high = token_label(budgets[0]), token_label(budgets[-1])
-    retraining = low if low == high else f"{low}–{high}"
-    repeated = times_read(tables.runs)
+    budgets = sorted(drawn["budget"].dropna().unique()) if "budget" in drawn else []
+    ends = dict.fromkeys(token_label(budget) for budget in (budgets[0], budgets[-1])) if budgets else {}
+    retraining = f", retraining {'–'.join(ends)}" if ends else ""
+    repeated = times_read(_runs_of(tables, drawn))
     passes = f", text read up to {repeated:.1f} times" if repeated > 1 else ""
-    return f"{parent_scale(tables)}, retraining {retraining}{passes}"
+    return f"{parent_scale(tables)}{retraining}{passes}"
+
+
+def _runs_of(tables: Tables, drawn: pd.DataFrame) -> pd.DataFrame:
+    """The parents and the runs that some data name; all runs if they name none."""
+    named = [drawn[column].dropna().str.split(";").explode() for column in RUN_COLUMNS if column in drawn]
+    if not named:
+        return tables.runs
+    return tables.runs[tables.runs["run"].isin(pd.concat(named)) | (tables.runs["role"] == "parent")]
 
 
 def footer(drawn: pd.DataFrame) -> str:
@@ -364,13 +403,13 @@ def band(axes: Axes, x: pd.Series, low: pd.Series, high: pd.Series, colour: str)
 
 
 def _wrapped(figure: Figure, text: str) -> str:
-    return textwrap.fill(text, int(figure.get_figwidth() / _scale() * SIGNS_PER_INCH))
+    return _balanced(text, int(figure.get_figwidth() / _scale() * SIGNS_PER_INCH))
 
 
-def token_span(budgets: Iterable[int]) -> float:
+def token_span(budgets: Iterable[float]) -> float:
     """The largest budget as a multiple of the smallest; a substitute if there is only one."""
     low, high = min(budgets), max(budgets)
-    return high / low if high > low else 4.0
+    return high / low if high > low else LONE_SPAN
 
 
 def token_axis(axes: Axes, budgets: list[int]) -> None:
@@ -455,7 +494,7 @@ def row_grid(axes: Axes) -> None:
 def say_empty(axes: Axes, why: str = "not in this study") -> None:
     """Fill a panel for which the study has nothing to draw, next to one for which it has."""
     axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
-    axes.tick_params(axis="x", length=0, labelbottom=False)
+    axes.tick_params(length=0, labelbottom=False, labelleft=False)
 
 
 def say_nothing_to_draw(axes: Axes, text: str) -> None:

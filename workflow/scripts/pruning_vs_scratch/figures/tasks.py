@@ -93,7 +93,7 @@ def draw(tables: Tables, study: str) -> Figure:
             _draw_panel(axes, drawn[drawn["setting"] == setting], styles, style.SETTING_TITLES[setting])
         _name_tasks(panels[0], drawn)
         style.legend(figure, _handles(series, drawn), _note(drawn), columns=4)
-    style.name_study(figure, tables, study, findings.tasks(drawn))
+    style.name_study(figure, tables, study, findings.tasks(drawn), drawn)
     return figure
 
 

@@ -7,19 +7,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pruning_vs_scratch.figures import choose, findings, style
+from pruning_vs_scratch.figures import choose, findings, sideways, style
 from pruning_vs_scratch.figures.style import SeriesStyle
 from pruning_vs_scratch.tables.load import Tables, records
 
 PANEL_HEIGHT = 2.5
 ROW_SHARE = 0.09
 """Height of a row of gap labels, as a share of the panel's."""
+DODGE_SHARE = 0.02
+"""Sideways distance of neighbouring series, as a share of the axis: markers at equal losses stay apart."""
 ROOM_FOR_INTERVAL = 0.22
 """Distance of neighbouring budgets, as a share of the axis, from which a label has room for the interval."""
 
 COLUMNS = [
-    "panel", "granularity", "method", "pattern", "ratio", "budget", "loss_retrained", "loss_scratch", "loss_parent",
-    "gap", "low", "high", "seeds", "sequences", "dataset", "confidence", "retrained", "scratch",
+    "panel", "granularity", "method", "pattern", "ratio", "budget", "x", "loss_retrained", "loss_scratch",
+    "loss_parent", "gap", "low", "high", "seeds", "sequences", "dataset", "confidence", "retrained", "scratch",
 ]  # fmt: skip
 
 
@@ -27,8 +29,12 @@ def data(tables: Tables) -> pd.DataFrame:
     """What is drawn: a row per panel, method and budget, at each panel's ratio with the most budgets.
 
     A family that has one budget is in a panel with the others of its granularity, if they have the same ratio.
+    ``x`` is the budget, moved aside for the method.
     """
-    return choose.gathered(choose.families(choose.measured(tables, "equal"))).reindex(columns=COLUMNS)
+    drawn = choose.gathered(choose.families(choose.measured(tables, "equal")))
+    if drawn.empty:
+        return pd.DataFrame(columns=COLUMNS)
+    return drawn.assign(x=sideways.moved(drawn, drawn["budget"], "panel", DODGE_SHARE)).reindex(columns=COLUMNS)
 
 
 def draw(tables: Tables, study: str) -> Figure:
@@ -43,7 +49,7 @@ def draw(tables: Tables, study: str) -> Figure:
         _make_room(panels[0][0], max(len(style.series(rows)) for _, _, rows in panels))
         note = "Numbers in the panels: gap, scratch minus pruned, by method."
         style.explain(figure, drawn, _handles(drawn, styles), note, 2 * min(2, len(panels)))
-    style.name_study(figure, tables, study, findings.token_budget(drawn))
+    style.name_study(figure, tables, study, findings.token_budget(drawn), drawn)
     return figure
 
 
@@ -60,8 +66,8 @@ def _draw_panel(axes: Axes, name: str, rows: pd.DataFrame, styles: style.Styles)
         _scratch_line(axes, rows.drop_duplicates("budget").sort_values("budget"), style.SCRATCH_COLOUR)
     for look, line in lines:
         if not shared:
-            _scratch_line(axes, line, look.colour)
-        tokens, pruned = line["budget"], line["loss_retrained"]
+            _scratch_line(axes, line.assign(budget=line["x"]), look.colour)
+        tokens, pruned = line["x"], line["loss_retrained"]
         axes.fill_between(tokens, pruned, line["loss_scratch"], color=look.colour, alpha=0.06, lw=0)
         axes.plot(tokens, pruned, color=look.colour, marker=look.marker, label=look.label, lw=style.thin())
     axes.axhline(rows["loss_parent"].mean(), color=style.PARENT_COLOUR, linestyle=":", label="parent")

@@ -91,18 +91,19 @@ def draw(tables: Tables, study: str) -> Figure:
     if panels:
         style.log_axis(panels[0][0], drawn.loc[drawn["role"] != "parent", "tokens"])
         style.legend(figure, _handles(drawn), _note(drawn), 2 if len(panels) > 1 else 1)
-    style.name_study(figure, tables, study, findings.training_curves(drawn))
+    style.name_study(figure, tables, study, findings.training_curves(drawn), drawn)
     return figure
 
 
 def _draw_panel(axes: Axes, rows: pd.DataFrame, styles: style.Styles) -> None:
     first = rows.iloc[0]
     look = styles[(first["method"], first["pattern"])]
-    for role, run in rows.groupby("role", sort=False):
-        if role == "parent":
+    for role in reversed(LOOKS):  # pruned models last, where they end at the loss of scratch
+        run = rows[rows["role"] == role]
+        if role == "parent" and len(run):
             axes.axhline(run["loss"].iloc[0], lw=style.thin(), **LOOKS["parent"])
-        else:
-            _draw_run(axes, run, {"color": look.colour} | LOOKS[str(role)])
+        elif len(run):
+            _draw_run(axes, run, {"color": look.colour} | LOOKS[role])
     axes.set_title(f"{look.label} {first['ratio']:g}, {token_label(first['budget'])}", fontsize=style.small_points())
     style.label_left(axes, "loss (nats per token)")
     style.label_below(axes, "tokens of the run (logarithmic)")

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pruning_vs_scratch.figures import choose, findings, style
+from pruning_vs_scratch.figures import choose, findings, sideways, style
 from pruning_vs_scratch.tables.load import Tables
 from pruning_vs_scratch.tables.reported import GRADES
 from pruning_vs_scratch.tables.resampling import FAR
@@ -15,10 +15,11 @@ from pruning_vs_scratch.tables.transfer import ONE_BUDGET, reported_transfer
 
 PANEL_HEIGHT = 2.5
 PAPER_PANELS = {"minitron_depth": "depth", "minitron_width": "width"}
+ARROW_POINTS = 8.0
 PAPER_COLOUR = "#777777"
-DODGE = 1.05
-"""Factor between neighbouring series on the horizontal axis: their intervals stay apart."""
-ARROWS = {"open_low": "v", "open_high": "^"}
+DODGE_SHARE = 0.03
+"""Sideways distance of neighbouring series, as a share of the axis: their intervals stay apart."""
+ARROWS = {"open_low": "$\\downarrow$", "open_high": "$\\uparrow$"}
 """Markers at the ends of intervals that are open: beyond, nothing is stated."""
 MEANINGS = {0: "0: worth no tokens", 1: "1: worth the parent's tokens"}
 LOOKS: dict[int, dict[str, Any]] = {0: {"color": "black", "lw": 0.6}, 1: {"color": style.PARENT_COLOUR, "ls": ":"}}
@@ -60,9 +61,8 @@ def _study(found: pd.DataFrame, known: bool) -> pd.DataFrame:
     stated = found["status"].ne(ONE_BUDGET)
     ends = {end: found[f"{measure}_{end}"].fillna(farthest.where(stated)) for end, farthest in reach.items()}
     opened = {f"open_{end}": found[f"{measure}_{end}"].isna() & stated for end in reach}
-    place = found.groupby("panel", sort=False)["method"].transform(lambda names: pd.factorize(names)[0])
-    aside = DODGE**place
-    return found.assign(source="study", x=found["budget"] / unit * aside, value=found[measure], **ends, **opened)
+    x = sideways.moved(found, found["budget"] / unit, "panel", DODGE_SHARE)
+    return found.assign(source="study", x=x, value=found[measure], **ends, **opened)
 
 
 def _paper(rows: pd.DataFrame) -> pd.DataFrame:
@@ -79,24 +79,24 @@ def draw(tables: Tables, study: str) -> Figure:
     if panels:
         measured = drawn[drawn["source"] == "study"]
         style.explain(figure, measured, _handles(drawn, styles), _note(measured), min(2, len(panels)))
-    style.name_study(figure, tables, study, findings.transfer(drawn))
+    style.name_study(figure, tables, study, findings.transfer(drawn), drawn[drawn["source"] == "study"])
     return figure
 
 
 def _draw_panel(axes: Axes, name: str, rows: pd.DataFrame, styles: style.Styles) -> None:
     measured, paper = (rows[rows["source"] == source] for source in ("study", "paper"))
     known = bool(measured["tokens_parent"].notna().all())
-    for height in (0, 1) if known else (0,):
-        axes.axhline(height, **LOOKS[height])
-    for key, line in style.series(measured):
-        _draw_series(axes, line, styles[key])
-    axes.plot(paper["x"], paper["value"], **paper_look())
     axes.set_title(f"{name}, ratio {measured['ratio'].iloc[0]:g}")
     axes.set_ylabel("effective tokens transferred" + ("\n(share of the parent's tokens)" if known else ""))
     axes.set_xlabel("tokens of retraining" + (", share of the parent's" if known else " (logarithmic)"))
     if measured["status"].eq(ONE_BUDGET).all() and paper.empty:
         style.say_empty(axes, f"nothing is stated:\n{ONE_BUDGET}")
         return
+    for height in (0, 1) if known else (0,):
+        axes.axhline(height, **LOOKS[height])
+    for key, line in style.series(measured):
+        _draw_series(axes, line, styles[key])
+    axes.plot(paper["x"], paper["value"], **paper_look())
     placed = rows.loc[rows[["value", "low", "high"]].notna().any(axis=1), "x"]
     shown = placed if len(placed) else rows["x"]
     ends = pd.Series([shown.min() / style.ROOM, shown.max() * style.ROOM])
@@ -113,7 +113,11 @@ def _draw_series(axes: Axes, line: pd.DataFrame, look: style.SeriesStyle) -> Non
     for end, arrow in ARROWS.items():
         rows = placed[placed[end].astype(bool)]
         heights = rows[end.removeprefix("open_")]
-        axes.plot(rows["x"], heights, color=look.colour, marker=arrow, mfc="white", linestyle="none")
+        axes.plot(rows["x"], heights, color=look.colour, **_arrow(arrow))
+
+
+def _arrow(arrow: str) -> dict[str, Any]:
+    return {"marker": arrow, "markersize": style.scaled(ARROW_POINTS), "mew": 0.0, "linestyle": "none"}
 
 
 def paper_look() -> dict[str, Any]:
@@ -130,7 +134,7 @@ def _handles(drawn: pd.DataFrame, styles: style.Styles) -> list[Line2D]:
         ratios = ", ".join(f"{ratio:g}" for ratio in paper["ratio"].unique())
         handles.append(style.entry(f"the paper's Minitron, ratio {ratios}:\n{grades}", **paper_look()))
     if measured[list(ARROWS)].any(axis=None):
-        handles.append(style.entry("open end of an interval", color="black", marker="^", mfc="white", linestyle=""))
+        handles.append(style.entry("open end of an interval", color="black", **_arrow(ARROWS["open_high"])))
     lines = MEANINGS if measured["tokens_parent"].notna().all() else {0: MEANINGS[0]}
     return [*handles, *(style.entry(text, **LOOKS[height]) for height, text in lines.items())]
 
@@ -138,7 +142,7 @@ def _handles(drawn: pd.DataFrame, styles: style.Styles) -> list[Line2D]:
 def _note(measured: pd.DataFrame) -> str:
     """What is drawn, and how many models have no point, by the reason."""
     note = (
-        "Tokens that training from scratch needs for the same loss, less those of retraining. "
+        "A pruned start is worth the tokens that scratch needs to reach the same loss, less those of retraining. "
         f"Stated up to {FAR:g} times the largest budget from scratch."
     )
     missing = measured.loc[measured["value"].isna(), "status"].value_counts()

@@ -84,8 +84,10 @@ def named(names: Sequence[str], many: str) -> str:
 
 
 def inflected(noun: str, count: int) -> str:
-    """'seed' of one, 'seeds' of more."""
-    return noun if count == 1 else f"{noun}s"
+    """'seed' of one, 'seeds' of more; 'studies'."""
+    if count == 1:
+        return noun
+    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
 
 
 def plural(count: int, noun: str) -> str:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from pruning_vs_scratch.config.precision import Precision
 from pruning_vs_scratch.config.training import TrainingConfig
-from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.planning.throughput import PROCESSOR, SHIPPED, Rate, ThroughputTable, Work
+from pruning_vs_scratch.planning.throughput import PROCESSOR, Rate, ThroughputTable, Work
 
 THREAD_TOKENS = 4096
 """Of a step: a CPU thread takes no fewer."""
@@ -23,7 +22,7 @@ class Machine:
     """So many devices of a kind: GPUs, or CPU cores.
 
     Raises:
-        UserError: the throughput table has no rate of training on such devices.
+        UserError: the throughput table has no such devices.
     """
 
     device: str
@@ -31,12 +30,7 @@ class Machine:
     throughput: ThroughputTable
 
     def __post_init__(self) -> None:
-        known = sorted({rate.device for rate in self.throughput.rates if rate.work == "train"})
-        if self.device not in known:
-            raise UserError(
-                f"no rates of training on {self.device!r} in {SHIPPED} or its .user.csv; there are some of: "
-                f"{', '.join(known)}"
-            )
+        self.throughput.require_device(self.device)
 
     @property
     def has_gpus(self) -> bool:

@@ -1,9 +1,9 @@
 """The ladder and a rung's overlay as people read them."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import pandas as pd
 import yaml
 
 from pruning_vs_scratch.ladder.price import Ladder, Price
@@ -13,40 +13,76 @@ from pruning_vs_scratch.study.names import token_label
 
 WIDTH = 120
 """Of a line of YAML."""
-
-
-def table(prices: Sequence[Price], within: float | None) -> str:
-    """A row a rung; with a number of hours, which of them fit."""
-    machine = prices[0].machine
-    rows = [
-        {
-            "rung": price.parent.rung.name,
-            "matrix": price.matrix,
-            "blocks x hidden": f"{price.parent.shape.layers} x {price.parent.shape.hidden_size}",
-            "vocabulary": f"{price.parent.shape.vocab_size:,}",
-            "length": f"{price.parent.sequence_length:,}",
-            "tokens a step": f"{price.parent.batch_tokens:,}",
-            "peak rate": f"{price.parent.peak_learning_rate:g}",
-            "parent's tokens": token_label(price.parent.tokens),
-            "models": f"{price.models}",
-            "FLOP": f"{price.flops:.3g}",
-            f"{machine.device}-hours": hours(price.device_hours),
-            f"hours on {machine.count}": hours(price.hours),
-            "longest chain": hours(price.chain_hours),
-            "state, GB": f"{price.state_gigabytes:.2g}",
-            "rates": price.rates,
-        }
-        | ({f"within {within:g} h": "yes" if price.hours <= within else ""} if within is not None else {})
-        for price in prices
-    ]
-    text: str = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
-    return text
+LINE = 100
+"""Of a line in a terminal."""
 
 
 def ladder(known: Ladder, within: float | None) -> str:
-    """The table, and why some rungs are not in it."""
-    missing = "".join(f"\nNo price for {label}: {reason}" for label, reason in known.unpriced.items())
-    return f"{table(known.prices, within)}\n{missing}"
+    """What the rungs cost and what they are, and why some have no price; with a number of hours, which of them fit."""
+    machine = known.prices[0].machine
+    lines = [
+        f"Hours on {machine.count} x {machine.device}, from the first job to the last.",
+        "The longest chain of jobs takes as long on any number of devices.",
+        "",
+        *_columns([_cost(price) | _fits(price, within) for price in known.prices]),
+        "",
+        "Parents, with the tokens that each is trained on:",
+        "",
+        *_columns([_size(price) for price in _first_of_each_rung(known.prices)]),
+    ]
+    for label, reason in known.unpriced.items():
+        lines += ["", *textwrap.wrap(f"No price for {label}: {reason}", LINE)]
+    return "\n".join(lines)
+
+
+def recommendation(price: Price, within: float) -> str:
+    """What to run in so many hours."""
+    machine = f"{price.machine.count} x {price.machine.device}"
+    return f"Recommended: {price.label}, {hours(price.hours)} of your {within:g} hours on {machine}."
+
+
+def _first_of_each_rung(prices: Sequence[Price]) -> list[Price]:
+    return list({price.parent.rung.name: price for price in reversed(prices)}.values())[::-1]
+
+
+def _size(price: Price) -> dict[str, str]:
+    """What the matrices of a rung share."""
+    parent = price.parent
+    return {
+        "rung": parent.rung.name,
+        "blocks x hidden": f"{parent.shape.layers} x {parent.shape.hidden_size}",
+        "vocabulary": f"{parent.shape.vocab_size:,}",
+        "length": f"{parent.sequence_length:,}",
+        "tokens per step": f"{parent.batch_tokens:,}",
+        "peak rate": f"{parent.peak_learning_rate:g}",
+        "tokens": token_label(parent.tokens),
+        "state, GB": f"{price.state_gigabytes:.2g}",
+    }
+
+
+def _cost(price: Price) -> dict[str, str]:
+    return {
+        "rung": price.parent.rung.name,
+        "matrix": price.matrix,
+        "models": f"{price.models}",
+        "FLOP": f"{price.flops:.3g}",
+        "device-hours": hours(price.device_hours),
+        "hours": hours(price.hours),
+        "longest chain": hours(price.chain_hours),
+        "rates": price.rates,
+    }
+
+
+def _fits(price: Price, within: float | None) -> dict[str, str]:
+    return {} if within is None else {"fits": "yes" if price.hours <= within else ""}
+
+
+def _columns(rows: Sequence[dict[str, str]]) -> list[str]:
+    """Rows as lines of text under their headings."""
+    headings = list(rows[0])
+    cells = [headings, *([row[heading] for heading in headings] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
 
 
 def targets(price: Price) -> Iterator[str]:
@@ -79,8 +115,8 @@ def description(price: Price) -> list[str]:
         f"{price.rates}.",
         "Sizes come in multiples of "
         + ", ".join(f"{step} from {least} on" if least else f"{step} below" for least, step in STEPS)
-        + ", hidden sizes in those of the heads too;",
-        "neurons make up for what that rounds.",
+        + "; hidden sizes",
+        "in multiples of the heads too. Neurons make up for what that rounds.",
         "Share of the decoder's parameters that each target keeps (the paper's):",
         *(f"  {line}" for line in targets(price)),
     ]

@@ -11,6 +11,7 @@ from typing import Any
 
 from pruning_vs_scratch.config.model import WidthTarget
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.families.facts import ATTENTION_BIAS, FFN_BIAS
 from pruning_vs_scratch.ladder.proportions import Proportions
 from pruning_vs_scratch.study.shape import ModelShape
 
@@ -98,8 +99,7 @@ def _width(proportions: Proportions, parent: ModelShape, target: WidthTarget) ->
     if target.hidden_size != paper.hidden_size:
         step = math.lcm(step_of(parent.hidden_size), heads)
         hidden = nearest_multiple(parent.hidden_size * target.hidden_size / paper.hidden_size, step)
-    biases = {"attention_bias": bool(target.attention_bias), "mlp_bias": bool(target.mlp_bias)}
-    shape = replace(parent, hidden_size=hidden, heads=heads, kv_heads=kv_heads, **biases)
+    shape = replace(parent, hidden_size=hidden, heads=heads, kv_heads=kv_heads).with_biases(_biases(target))
     step = step_of(parent.ffn_size)
     sizes = range(step, parent.ffn_size + 1, step)
     shape = min((replace(shape, ffn_size=size) for size in sizes), key=lambda s: abs(_kept(s, parent) - wanted))
@@ -113,8 +113,11 @@ def _width(proportions: Proportions, parent: ModelShape, target: WidthTarget) ->
 
 
 def _share(paper: ModelShape, target: WidthTarget) -> float:
-    biases = {"attention_bias": bool(target.attention_bias), "mlp_bias": bool(target.mlp_bias)}
-    return _kept(replace(paper.with_width(target), **biases), paper)
+    return _kept(paper.with_width(target).with_biases(_biases(target)), paper)
+
+
+def _biases(target: WidthTarget) -> list[str]:
+    return [key for key in (ATTENTION_BIAS, FFN_BIAS) if getattr(target, key)]
 
 
 def _kept(shape: ModelShape, parent: ModelShape) -> float:

@@ -12,8 +12,8 @@ from pruning_vs_scratch.ladder.price import Price
 STUDY = re.compile(r"[a-z][a-z0-9_-]*")
 
 
-def write_rung(price: Price, file: Path) -> None:
-    """Write the overlay of a rung; the study is called like the file.
+def require_new_study(file: Path) -> None:
+    """Refuse a file that no new study can have.
 
     Raises:
         UserError: the file is there already, or its name is not a study's.
@@ -24,6 +24,15 @@ def write_rung(price: Price, file: Path) -> None:
         )
     if file.exists():
         raise UserError(f"{file} is there already, and is not written over: delete it, or choose another name")
+
+
+def write_rung(price: Price, file: Path) -> None:
+    """Write the overlay of a rung; the study is called like the file.
+
+    Raises:
+        UserError: the file is there already, or its name is not a study's.
+    """
+    require_new_study(file)
     machine = price.machine
     command = (
         f"make ladder PARAMS={price.parent.rung.name} MATRIX={price.matrix} GPUS={machine.count} "

@@ -17,8 +17,11 @@ NAME = "sdpa_with_repeated_heads"
 
 
 def use_fused_attention(model: Any, device: torch.device, dtype: torch.dtype) -> None:
-    """Let a model use a kernel that holds no matrix of scores, where torch would choose none."""
-    if device.type == "cuda" and dtype == torch.float32:
+    """Let a model use a kernel that holds no matrix of scores, where torch would choose none.
+
+    No kernel caps scores: models that do so keep the attention of transformers.
+    """
+    if device.type == "cuda" and dtype == torch.float32 and not getattr(model.config, "attn_logit_softcapping", None):
         model.set_attn_implementation(NAME)
 
 

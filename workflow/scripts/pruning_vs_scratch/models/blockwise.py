@@ -11,9 +11,10 @@ from torch import nn
 from pruning_vs_scratch.config.precision import WantedPrecision
 from pruning_vs_scratch.counting import counted
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.families.parts import BLOCK_PREFIX
 from pruning_vs_scratch.models.checkpoint import check_checkpoint
+from pruning_vs_scratch.models.decoder import shape_of, weight_shapes
 from pruning_vs_scratch.models.device import compute_dtype
-from pruning_vs_scratch.models.llama import BLOCK_PREFIX, shape_of, weight_shapes
 from pruning_vs_scratch.models.portable import read_config
 from pruning_vs_scratch.models.skeleton import Skeleton
 from pruning_vs_scratch.models.tensors import CheckpointTensors, HeldTensors, Tensors, TensorSource, stored_dtypes

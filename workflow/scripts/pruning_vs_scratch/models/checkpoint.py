@@ -1,15 +1,18 @@
 """Plain Hugging Face checkpoints: safetensors only, no remote code."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from pruning_vs_scratch.data.tokenizer import copy_tokenizer
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.families.facts import FamilyFacts
+from pruning_vs_scratch.families.parts import EMBEDDING, OUTPUT
 from pruning_vs_scratch.files import (
     CONFIG_FILE,
     GENERATION_FILE,
@@ -18,21 +21,19 @@ from pruning_vs_scratch.files import (
     SINGLE_FILE,
     read_json_object,
 )
-from pruning_vs_scratch.models.config_checks import require_sizes, unreadable
-from pruning_vs_scratch.models.llama import one_block_llama
+from pruning_vs_scratch.models.config_checks import require_family, require_known_keys, require_sizes, unreadable
+from pruning_vs_scratch.models.decoder import CausalLM, one_block_of_each
 from pruning_vs_scratch.models.portable import read_config, refuse_two_rotations
 from pruning_vs_scratch.models.tensors import CheckpointTensors, stored_dtypes, writing_tensors
 from pruning_vs_scratch.models.weight_files import say_which_weights, weight_entry, weight_map
 
 disable_progress_bar()
 
-EMBEDDING, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
+EMBEDDING_WEIGHT, OUTPUT_WEIGHT = f"{EMBEDDING}.weight", f"{OUTPUT}.weight"
 CPU = torch.device("cpu")
-SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM")
-"""Architectures of one form: grouped-query attention, gated feed-forward, RMSNorm, rotary positions."""
 
 
-def load_llama(folder: Path, device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
+def load_model(folder: Path, device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> CausalLM:
     """Load a checkpoint onto a device; each weight is cast as it is read, and none waits on the host in fp32.
 
     The rotary frequencies stay in fp32 whatever the dtype, as transformers has them.
@@ -62,9 +63,9 @@ def load_llama(folder: Path, device: torch.device = CPU, dtype: torch.dtype = to
         raise UserError(
             f"weights of the checkpoint {folder} have other shapes than its {CONFIG_FILE} says; fetch it again"
         ) from error
-    model: LlamaForCausalLM
+    model: CausalLM
     model, report = loaded
-    tied = {OUTPUT} if model.config.tie_word_embeddings else set()
+    tied = {OUTPUT_WEIGHT} if model.config.tie_word_embeddings else set()
     missing = sorted(set(report["missing_keys"]) - tied)
     if missing:
         raise UserError(f"the checkpoint {folder} lacks {len(missing)} weights, first {missing[0]}; fetch it again")
@@ -98,32 +99,26 @@ def check_checkpoint(folder: Path) -> None:
         if absent:
             raise UserError(f"the checkpoint {folder} lacks shards: {', '.join(absent)}; fetch it again")
     config = read_json_object(folder / CONFIG_FILE)
-    match config.get("architectures"):
-        case [str(architecture), *_] if architecture in SUPPORTED:
-            pass
-        case other:
-            found = other[0] if isinstance(other, list) and other else other or "unknown architecture"
-            raise UserError(f"{folder} is a {found}; supported: {', '.join(SUPPORTED)}")
-    if config.get("quantization_config"):
-        raise UserError(f"{folder} is quantised; prune the checkpoint that it was made of, or dequantise it first")
+    facts = require_family(config, folder)
     require_sizes(config, folder / CONFIG_FILE)
     refuse_two_rotations(config, folder)
-    _require_known_settings(folder)
+    _require_known_settings(config, facts, folder)
     if (folder / GENERATION_FILE).exists():
         read_json_object(folder / GENERATION_FILE)
     if config.get("tie_word_embeddings"):
         _refuse_own_output(folder)
 
 
-def _require_known_settings(folder: Path) -> None:
-    """Refuse a configuration that transformers makes no model of.
+def _require_known_settings(values: dict[str, Any], facts: FamilyFacts, folder: Path) -> None:
+    """Refuse a configuration that transformers makes no model of, or another one than is meant.
 
     Raises:
-        UserError: says what it stumbles over, such as a kind of rotary positions.
+        UserError: says what it stumbles over, such as a kind of rotary positions, or what it does not know.
     """
     config = read_config(folder)
+    require_known_keys(values, [field.name for field in fields(config)], facts, folder / CONFIG_FILE)
     try:
-        one_block_llama(config)
+        one_block_of_each(config)
     except Exception as error:  # the library has no class of its own for it
         raise unreadable(folder, error) from error
 
@@ -137,18 +132,19 @@ def _refuse_own_output(folder: Path) -> None:
         UserError: the stored output projection is not the embedding.
     """
     tensors = CheckpointTensors(folder)
-    if EMBEDDING not in tensors.names:
-        raise UserError(f"the checkpoint {folder} lacks 1 weights, first {EMBEDDING}; fetch it again")
-    if OUTPUT not in tensors.names:
+    if EMBEDDING_WEIGHT not in tensors.names:
+        raise UserError(f"the checkpoint {folder} lacks 1 weights, first {EMBEDDING_WEIGHT}; fetch it again")
+    if OUTPUT_WEIGHT not in tensors.names:
         return
-    if not torch.equal(*tensors.read([EMBEDDING, OUTPUT]).values()):
+    if not torch.equal(*tensors.read([EMBEDDING_WEIGHT, OUTPUT_WEIGHT]).values()):
         raise UserError(
-            f"{folder / CONFIG_FILE} says tie_word_embeddings: true, but {OUTPUT} differs from {EMBEDDING}: say false "
-            f"to keep {OUTPUT}, or remove that weight to use the embedding in its place"
+            f"{folder / CONFIG_FILE} says tie_word_embeddings: true, but {OUTPUT_WEIGHT} differs from "
+            f"{EMBEDDING_WEIGHT}: say false to keep {OUTPUT_WEIGHT}, or remove that weight to use the embedding in its "
+            "place"
         )
 
 
-def save_llama(model: LlamaForCausalLM, folder: Path, tokenizer: Path) -> None:
+def save_model(model: CausalLM, folder: Path, tokenizer: Path) -> None:
     """Write a complete checkpoint, tokenizer included, into an existing folder."""
     with writing_tensors(folder):
         model.save_pretrained(folder)

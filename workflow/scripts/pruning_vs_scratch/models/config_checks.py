@@ -1,9 +1,12 @@
 """What a published config.json must say before a library makes a model of it. No torch here."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.families.catalogue import families, family_facts, family_of_architecture
+from pruning_vs_scratch.families.facts import FamilyFacts
 from pruning_vs_scratch.files import CONFIG_FILE
 
 LARGEST = {
@@ -17,6 +20,19 @@ LARGEST = {
     "max_position_embeddings": 1 << 32,
 }
 """Sizes of a Llama, and far more than any has: a larger model would be made for hours before weights are missed."""
+WITHOUT_EFFECT = frozenset(
+    {
+        *("model_type", "torch_dtype", "transformers_version", "transformers.js_config", "is_llama_config"),
+        *("rope_theta", "rope_scaling", "rope_local_base_freq", "sliding_window_pattern", "partial_rotary_factor"),
+        *("head_dim", "hidden_act", "pretraining_tp", "cache_implementation", "max_length", "temperature", "top_p"),
+        *("unsloth_version", "unsloth_fixed", "output_attentions", "torchscript", "tokenizer_class"),
+    }
+)
+"""Keys of published configurations that are no fields of the library's, and change no model that it makes: older
+names, which it converts, and notes of the tools that wrote them. Nor do those that begin with an underscore.
+"""
+KINDS = {"Moe": "a mixture of experts", "ForConditionalGeneration": "an encoder-decoder, or a model of images and text"}
+"""What parts of a class's name say of a model that cannot be pruned here."""
 OPTIONAL = ("num_key_value_heads", "head_dim")
 """Sizes that follow from others where they are null or not there."""
 
@@ -46,6 +62,60 @@ def require_sizes(config: dict[str, Any], file: Path) -> None:
         raise UserError(
             f"{file}: pad_token_id is {_shown(padding)}, outside of the vocabulary of {vocabulary}: make it null, or "
             "a token of the tokenizer"
+        )
+
+
+def require_family(config: dict[str, Any], folder: Path) -> FamilyFacts:
+    """The family of a checkpoint.
+
+    Raises:
+        UserError: it is of none that is supported, or has settings of its family that are not.
+    """
+    supported = ", ".join(facts.architecture for facts in families().values())
+    match config.get("architectures"):
+        case [str(architecture), *_] if (family := family_of_architecture(architecture)) is not None:
+            facts = family_facts(family)
+        case other:
+            found = str(other[0] if isinstance(other, list) and other else other or "unknown architecture")
+            kind = next((f", {kind}" for part, kind in KINDS.items() if part in found), "")
+            raise UserError(f"{folder} is a {found}{kind}; supported: {supported}")
+    if (model_type := config.get("model_type")) != facts.model_type:
+        raise UserError(
+            f"{folder / CONFIG_FILE}: model_type is {_shown(model_type)}, but a {facts.architecture} has "
+            f"{facts.model_type!r}; fetch it again"
+        )
+    if "auto_map" in config:
+        raise UserError(f"{folder} needs code of its own (auto_map in {CONFIG_FILE}), never run here")
+    if config.get("quantization_config"):
+        raise UserError(f"{folder} is quantised; prune the checkpoint that it was made of, or dequantise it first")
+    for key, values in facts.supported.items():
+        if (value := config.get(key)) not in values:
+            raise UserError(
+                f"{folder / CONFIG_FILE}: {key} is {_shown(value)}; of {facts.label} models only those with "
+                f"{' or '.join(map(_shown, values))} are supported"
+            )
+    return facts
+
+
+def require_known_keys(config: dict[str, Any], fields: Collection[str], facts: FamilyFacts, file: Path) -> None:
+    """Refuse settings that this version of the library does not know, unless they are off.
+
+    ``fields`` are those that it knows: it ignores all others without a word, and so would make another model than a
+    newer version.
+
+    Raises:
+        UserError: names the keys.
+    """
+    off: tuple[Any, ...] = (None, False, [], {})
+    strange = [
+        key
+        for key, value in config.items()
+        if key not in fields and key not in WITHOUT_EFFECT and not key.startswith("_") and value not in off
+    ]
+    if strange:
+        raise UserError(
+            f"{file} has settings that are not known of {facts.label} models: {', '.join(strange)}; if they change "
+            "nothing in the model, remove them from a copy of the checkpoint, and use that"
         )
 
 

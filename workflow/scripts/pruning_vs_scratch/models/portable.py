@@ -22,6 +22,9 @@ NEW_TOKENIZER_CLASS, TOKENIZER_CLASS = "TokenizersBackend", "PreTrainedTokenizer
 OUTSIDE_OF_SCALING = ("rope_theta", "partial_rotary_factor")
 """Rotary settings that transformers 4 reads next to ``rope_scaling``, not in it."""
 
+FULL, SLIDING = "full_attention", "sliding_attention"
+"""Layer types, by which transformers 5 keeps the rotary settings of some families."""
+
 
 def write_config(config: Any, folder: Path) -> None:
     """Write a Hugging Face model configuration into an existing folder."""
@@ -87,6 +90,8 @@ def refuse_two_rotations(config: dict[str, Any], folder: Path) -> None:
         UserError: names the first key that differs, and both values.
     """
     new = config.get("rope_parameters")
+    if isinstance(new, dict):
+        new = new.get(FULL, new)
     if not isinstance(new, dict):
         return
     old = {key: config[key] for key in OUTSIDE_OF_SCALING if config.get(key) is not None}
@@ -103,6 +108,9 @@ def refuse_two_rotations(config: dict[str, Any], folder: Path) -> None:
 def _portable_model(config: dict[str, Any]) -> dict[str, Any]:
     portable = dict(config)
     rope = config.get("rope_parameters")
+    if isinstance(rope, dict) and isinstance(rope.get(FULL), dict):
+        portable["rope_local_base_freq"] = rope.get(SLIDING, {}).get("rope_theta")
+        rope = rope[FULL]
     if isinstance(rope, dict) and "rope_theta" in rope:
         portable |= {key: rope[key] for key in OUTSIDE_OF_SCALING if key in rope}
         if rope.get("rope_type", "default") != "default":

@@ -27,7 +27,7 @@ def adopt(checkpoint: Path, shape: ModelShape, positions: int, out: Path) -> str
             f"{FREEZE}"
         )
 
-    from pruning_vs_scratch.models.llama import shape_of
+    from pruning_vs_scratch.models.decoder import shape_of
     from pruning_vs_scratch.models.portable import read_config
 
     config = read_config(checkpoint)

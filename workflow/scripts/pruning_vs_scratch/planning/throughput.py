@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 import pandas as pd
 from pydantic import Field
 
+from pruning_vs_scratch.cli import refuse_elsewhere
 from pruning_vs_scratch.config.base import PositiveInt, Section
 from pruning_vs_scratch.config.precision import Precision
-from pruning_vs_scratch.errors import UserError, nearest
+from pruning_vs_scratch.errors import UserError, nearest_of_all
 from pruning_vs_scratch.tables.write import write_csv
 
 SHIPPED = Path("config/throughput.csv")
@@ -63,9 +64,27 @@ class ThroughputTable:
         """Read tables; of two rows that serve, that of the earlier file counts.
 
         Raises:
-            UserError: a table or one of its rows is not valid.
+            UserError: a table is missing, or it or one of its rows is not valid.
         """
+        files = list(files)
+        for file in files:
+            if not file.exists() and file != USER:
+                refuse_elsewhere(file)
+                raise UserError(f"no throughput table {file}: correct --throughput")
         return cls([rate for file in files for rate in read_rates(file)])
+
+    def require_device(self, device: str) -> None:
+        """Refuse a device without any rate.
+
+        Raises:
+            UserError: names the nearest, all of them, and how to add one.
+        """
+        devices = sorted({rate.device for rate in self.rates})
+        if device not in devices:
+            raise UserError(
+                f"unknown device {device!r}; {nearest_of_all(device, devices)}. "
+                f"To add one, run a study on it, then pvs rates STUDY --device NAME, or write its rates into {USER}"
+            )
 
     def find(self, device: str, precision: str | None, work: Work, params: int = 0) -> Rate:
         """The first row that serves.
@@ -76,6 +95,7 @@ class ThroughputTable:
         for rate in self.rates:
             if rate.serves(device, precision, work, params):
                 return rate
+        self.require_device(device)
         raise UserError(self._missing(device, precision, work, params))
 
     def precision(self, device: str, configured: str) -> str:
@@ -86,13 +106,8 @@ class ThroughputTable:
         return next((precision for precision in AUTO if precision in known), AUTO[-1])
 
     def _missing(self, device: str, precision: str | None, work: str, params: int) -> str:
-        devices = {rate.device for rate in self.rates}
         what = f"{work} in {precision} of {params / 1e6:,.4g}M parameters" if precision else work
         text = f"no rate for {what} on {device!r} in {SHIPPED} or {USER}"
-        if device not in devices:
-            close = nearest(device, devices)
-            hint = f"{close} Devices" if close.endswith("?") else "devices"
-            return f"{text}: {hint} with rates: {', '.join(sorted(devices))}"
         rows = [rate for rate in self.rates if (rate.device, rate.work) == (device, work)]
         has = ", ".join(_span(rate) for rate in rows) or "nothing of this work"
         return f"{text}; rates for this device: {has}. Add a row, or measure: pvs rates STUDY --device DEVICE"
@@ -114,7 +129,7 @@ def read_rates(file: Path) -> list[Rate]:
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except (ValueError, OSError) as error:
-        raise UserError(f"cannot read {file}: {error}") from error
+        raise UserError(f"{file} is no table of rates: {str(error).strip()}") from error
     if list(table.columns) != list(COLUMNS):
         raise UserError(f"{file} has the columns {', '.join(table.columns)}; they must be {', '.join(COLUMNS)}")
     rows = [{str(key): value for key, value in row.items() if value != ""} for row in table.to_dict("records")]

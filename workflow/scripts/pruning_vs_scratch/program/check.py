@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from pruning_vs_scratch.program.studies import add_study, study_of
+from pruning_vs_scratch.program.studies import add_study, command_on, study_of
 
 EXAMPLES = """  pvs check mine                     config/mine.yaml
-  pvs check paper --cluster          before snakemake --profile slurm
+  pvs check paper --cluster          before pvs run paper --profile slurm
 """
 
 
@@ -21,6 +21,7 @@ def main(args: argparse.Namespace) -> None:
     study = study_of(args.study)
     sys.stdout.write(f"study {study.name} is valid: {len(study.runs)} models, {len(study.pairs)} matched pairs\n")
     if not args.cluster:
+        sys.stdout.write(f"next: {command_on(args.study, 'run')}\n")
         return
     from pruning_vs_scratch.cluster.allocation import Allocation
     from pruning_vs_scratch.cluster.preflight import require_ready
@@ -31,3 +32,4 @@ def main(args: argparse.Namespace) -> None:
     sys.stdout.writelines(f"{request}\n" for request in allocation.requests)
     sys.stdout.writelines(f"no node for {kind} jobs was free: not checked from there\n" for kind in unseen)
     sys.stdout.write(f"the cluster is ready for study {study.name}\n")
+    sys.stdout.write(f"next: {command_on(args.study, 'run', '--profile', 'slurm')}\n")

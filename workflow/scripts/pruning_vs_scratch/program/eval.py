@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pruning_vs_scratch.cli import named_path, positive_integer, request_of
+from pruning_vs_scratch.cli import add_quiet, named_path, positive_integer, request_of
 
 EXAMPLES = """  pvs eval DENSE PRUNED --text held-out.txt --out scores
   pvs eval DIR --task piqa=data/piqa --out scores      data/piqa from workflow/scripts/freeze_dataset.py
@@ -38,6 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=["auto", "fp32", "bf16"], default="fp32", help="arithmetic (default: fp32)"
     )
     parser.add_argument("--threads", type=positive_integer, help="CPU threads (default: all cores)")
+    add_quiet(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder to write: losses.parquet, items.parquet")
 
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pruning_vs_scratch.program.studies import add_study, paths_of
+from pruning_vs_scratch.program.studies import add_study, finished
 
 EXAMPLES = """  pvs export --run P829k-wanda-0.5-R207k-seed0 --out exported
 """
@@ -22,5 +22,5 @@ def main(args: argparse.Namespace) -> None:
     from pruning_vs_scratch.publishing.export import export_model
     from pruning_vs_scratch.tables.published.stored import Stored
 
-    export_model(Stored(paths_of(args.study).results), args.run, args.out)
+    export_model(Stored(finished(args.study, "results.csv").results), args.run, args.out)
     sys.stdout.write(f"{args.run} is exported to {args.out}\n")

@@ -46,16 +46,23 @@ def main(args: argparse.Namespace) -> None:
     from pruning_vs_scratch.ladder.price import chosen, ladder
     from pruning_vs_scratch.ladder.proportions import MATRICES, Proportions
     from pruning_vs_scratch.ladder.rungs import nearest_parent, parents, parse_params
-    from pruning_vs_scratch.ladder.write import write_rung
+    from pruning_vs_scratch.ladder.write import require_new_study, write_rung
 
-    if args.write is not None and args.params is None and args.hours is None:
-        raise UserError("--write needs --params, or --hours to choose by")
+    if args.write is not None:
+        if args.params is None and args.hours is None:
+            raise UserError("--write needs --params, or --hours to choose by")
+        require_new_study(args.write)
     proportions = Proportions.read()
     machine = Machine(args.device, args.gpus, ThroughputTable.read(args.throughput))
     rungs = [nearest_parent(proportions, parse_params(args.params))] if args.params else parents(proportions)
     known = ladder(rungs, machine, [args.matrix] if args.matrix else MATRICES)
+    found = chosen(known.prices, args.hours, named=args.params is not None)
+    if found is not None and args.hours is not None:
+        sys.stdout.write(f"{page.recommendation(found, args.hours)}\n")
+        sys.stdout.write("" if args.write else "To run it: add --write config/NAME.yaml, then pvs run NAME.\n")
+        sys.stdout.write("\n")
     sys.stdout.write(f"{page.ladder(known, args.hours)}\n")
-    if (found := chosen(known.prices, args.hours, named=args.params is not None)) is not None:
+    if found is not None:
         sys.stdout.write("\n" + "".join(f"{line}\n" for line in page.description(found)))
         if args.write is not None:
             write_rung(found, args.write)

@@ -1,6 +1,7 @@
 """The command line of ``pvs``: verbs, their help, and completion for shells."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -8,6 +9,7 @@ from importlib import import_module
 import shtab
 
 from pruning_vs_scratch import cli
+from pruning_vs_scratch.program.parser import VERB, Parser
 
 VERBS = {
     "run": "run a study, with progress and the time left",
@@ -36,7 +38,14 @@ def main() -> None:
     if args.verb is None:
         parser.print_help()
         return
-    import_module(f"pruning_vs_scratch.program.{args.verb}").main(args)
+    if getattr(args, "quiet", False):
+        cli.be_quiet()
+    try:
+        import_module(f"pruning_vs_scratch.program.{args.verb}").main(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of the output, such as head, has had enough: let Python flush the rest elsewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def console() -> None:
@@ -44,19 +53,19 @@ def console() -> None:
     cli.run(main)
 
 
-def program(words: Sequence[str]) -> argparse.ArgumentParser:
+def program(words: Sequence[str]) -> Parser:
     """The parser of a command line. Of other verbs than the one it names, it knows the name only.
 
     To print a completion script, it knows the options of all verbs.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pvs",
         description="Small LLMs: prune a large model, or train a small one from scratch?",
         epilog="pvs VERB --help has options and examples. STUDY is a name (mini means config/mini.yaml) or a YAML "
         "file. Of several, later ones override earlier ones. Without one, it is the demo.",
     )
     shtab.add_argument_to(parser, "--print-completion", help="print a script that completes verbs and options")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
+    verbs = parser.add_subparsers(dest="verb", metavar=VERB, title="verbs")
     for verb, summary in VERBS.items():
         own = verbs.add_parser(
             verb, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False

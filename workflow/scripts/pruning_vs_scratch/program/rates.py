@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from pruning_vs_scratch.planning.throughput import PROCESSOR, USER, read_rates, write_rates
-from pruning_vs_scratch.program.studies import add_study, paths_of
+from pruning_vs_scratch.program.studies import add_study, finished
 
 EXAMPLES = """  pvs rates                          what the demo measured on this CPU
   pvs rates mine --device h100
@@ -25,7 +25,7 @@ def main(args: argparse.Namespace) -> None:
     from pruning_vs_scratch.study import Study
     from pruning_vs_scratch.tables.published.stored import Stored
 
-    stored = Stored(paths_of(args.study).results)
+    stored = Stored(finished(args.study, "ledger.csv").results)
     rates = measured_rates(Study(stored.config.model_dump(mode="json")), stored.ledger, args.device)
     write_rates(merged(read_rates(args.out), rates), args.out)
     sys.stdout.writelines(f"{rate.device} {rate.work}: {rate.rate:,g} {rate.unit} ({rate.source})\n" for rate in rates)

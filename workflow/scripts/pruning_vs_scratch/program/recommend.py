@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from pruning_vs_scratch.cli import share, token_count
-from pruning_vs_scratch.program.studies import add_study, paths_of
+from pruning_vs_scratch.program.studies import add_study, finished
 
 EXAMPLES = """  pvs recommend --tokens 207360 --ratio 0.5
   pvs recommend mini --tokens 2M --ratio 0.5 --train-parent
@@ -41,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Print the answers."""
-    paths = paths_of(args.study)
+    paths = finished(args.study, "tables/gaps.csv")
     from pruning_vs_scratch.tables.load import Tables
     from pruning_vs_scratch.tables.recommend import advice
 

@@ -6,7 +6,7 @@ A run that was interrupted, even by kill -9, resumes where it stopped.
 import argparse
 import os
 
-from pruning_vs_scratch.cli import positive_integer
+from pruning_vs_scratch.cli import add_quiet, positive_integer
 from pruning_vs_scratch.config.load import study_files
 from pruning_vs_scratch.program.studies import add_study
 
@@ -25,6 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--cores", type=positive_integer, default=os.cpu_count(), help="CPU cores of this machine (default: all)"
     )
     place.add_argument("--profile", help="Snakemake profile that runs the jobs elsewhere, such as slurm")
+    add_quiet(parser)
 
 
 def main(args: argparse.Namespace) -> None:

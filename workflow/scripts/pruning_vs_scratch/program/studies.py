@@ -1,10 +1,11 @@
 """How a command line names a study: by name, by file, or by several of them, each over the ones before."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 
 from pruning_vs_scratch.config.load import DEFAULT_STUDY, load_config, study_files
-from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.errors import Unfinished
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.paths import Paths
 
@@ -26,17 +27,23 @@ def study_of(names: Sequence[str]) -> Study:
     return Study(load_config(study_files(names)).model_dump(mode="json"))
 
 
-def paths_of(names: Sequence[str]) -> Paths:
-    """The results folder of a study; its name is enough without its configuration.
+def finished(names: Sequence[str], needed: str) -> Paths:
+    """The paths of a study that has a result; if it has, its name is enough without its configuration.
 
     Raises:
-        UserError: there is no such study, or no results of it.
+        UserError: there is no such study.
+        Unfinished: the result is missing.
     """
     if len(names) <= 1:
-        finished = Paths(next(iter(names), DEFAULT_STUDY))
-        if finished.results.is_dir():
-            return finished
+        paths = Paths(next(iter(names), DEFAULT_STUDY))
+        if (paths.results / needed).exists():
+            return paths
     paths = Paths(load_config(study_files(names)).study)
-    if not paths.results.is_dir():
-        raise UserError(f"{paths.results} does not exist: run study {paths.study} first (pvs run)")
+    if not (missing := paths.results / needed).exists():
+        raise Unfinished(paths.study, missing, names)
     return paths
+
+
+def command_on(names: Sequence[str], verb: str, *options: str) -> str:
+    """The command line of a verb on the study that a command line names."""
+    return shlex.join(["pvs", verb, *(names or [DEFAULT_STUDY]), *options])

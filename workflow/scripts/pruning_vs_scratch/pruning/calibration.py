@@ -9,14 +9,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.families.parts import LINEAR_NAMES
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.llama import LINEAR_NAMES, block_index, block_linear
+from pruning_vs_scratch.models.decoder import block_index, block_linear
+from pruning_vs_scratch.models.skeleton import Keywords
 from pruning_vs_scratch.pruning.facts import LOSS_TOKENS
 from pruning_vs_scratch.pruning.finished_losses import FinishedLosses
 from pruning_vs_scratch.pruning.placement import Buffers, pinned_bytes
@@ -61,7 +62,7 @@ class CalibrationStream:
         self.batch_size = batch_size
         self.batches = [slice(i, min(i + batch_size, self.sequences)) for i in range(0, self.sequences, batch_size)]
         self._inputs, self._targets = windows[:, : self.length], windows[:, 1:]
-        self._keywords: dict[int, dict[str, Any]] = {}
+        self._keywords: dict[int, Keywords] = {}
         size = (self.sequences, self.length, self.shape.hidden_size)
         dtype = model.skeleton.dtype
         if not compared and self.buffers.keep_on_device(torch.Size(size).numel() * dtype.itemsize):
@@ -114,7 +115,8 @@ class CalibrationStream:
     @torch.no_grad()
     def run(self, block: nn.Module, states: torch.Tensor) -> torch.Tensor:
         """Output of a block, on the device, for hidden states of shape (batch, length, hidden)."""
-        output: torch.Tensor = block(states.to(self.model.device, non_blocking=True), **self._keywords[len(states)])
+        keywords = self._keywords[len(states)][self.model.skeleton.layer_types[block_index(block)]]
+        output: torch.Tensor = block(states.to(self.model.device, non_blocking=True), **keywords)
         if not torch.isfinite(output).all():
             raise UserError(
                 f"decoder block {block_index(block)} produced NaN or inf on the calibration text: "
@@ -191,20 +193,6 @@ def observing_inputs(observers: dict[nn.Module, Observer]) -> Iterator[None]:
     """While open, each module's input is passed to its observer."""
     handles = [
         module.register_forward_pre_hook(lambda _, positional, see=observer: see(positional[0]))
-        for module, observer in observers.items()
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def observing_outputs(observers: dict[nn.Module, Observer]) -> Iterator[None]:
-    """While open, each module's output is passed to its observer."""
-    handles = [
-        module.register_forward_hook(lambda _, __, output, see=observer: see(output))
         for module, observer in observers.items()
     ]
     try:

@@ -12,7 +12,7 @@ import torch
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import MASK_LEARNING_FILE
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.llama import with_shape
+from pruning_vs_scratch.models.decoder import with_shape
 from pruning_vs_scratch.models.tensors import HeldTensors
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
 from pruning_vs_scratch.pruning.catalogue import facts_of, implementation_of

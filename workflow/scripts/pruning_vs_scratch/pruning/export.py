@@ -7,17 +7,18 @@ from typing import Any
 
 import torch
 
+from pruning_vs_scratch.families.parts import BLOCK_PREFIX
 from pruning_vs_scratch.files import MASK_FILE
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.checkpoint import load_llama
-from pruning_vs_scratch.models.llama import BLOCK_PREFIX, with_shape
+from pruning_vs_scratch.models.checkpoint import load_model
+from pruning_vs_scratch.models.decoder import with_shape
 from pruning_vs_scratch.models.portable import write_config
 from pruning_vs_scratch.models.skeleton import Skeleton
 from pruning_vs_scratch.models.tensors import CheckpointWriter, Tensors
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.masks import pack_mask, write_packed_masks
 from pruning_vs_scratch.pruning.method import PrunedBlock
-from pruning_vs_scratch.pruning.surgery import cut_outside, kept_shape
+from pruning_vs_scratch.pruning.surgery import cut_outside, kept_blocks, kept_shape
 
 PROBE_TOKENS = 16
 """Length of the sequence on which the written checkpoint is compared."""
@@ -41,10 +42,10 @@ def export(
     Raises:
         AssertionError: the checkpoint, loaded again, gives other logits than the blocks that were written.
     """
-    config = with_shape(model.config, kept_shape(model.shape, kept))
+    config = with_shape(model.config, kept_shape(model.shape, kept), kept_blocks(model.shape, kept))
     config.architectures = model.config.architectures
     exported = Exported()
-    outside = cut_outside(model.outside, kept)
+    outside = cut_outside(model.outside, kept, model.shape)
     writer, probe = CheckpointWriter(folder), Probe(config, outside)
     writer.add(outside)
     packed: Tensors = {}
@@ -79,7 +80,8 @@ class Probe:
     @torch.no_grad()
     def advance(self, tensors: Tensors, index: int) -> None:
         """Move through a block."""
-        self._states = self._skeleton.block(tensors, index)(self._states, **self._keywords)
+        keywords = self._keywords[self._skeleton.layer_types[index]]
+        self._states = self._skeleton.block(tensors, index)(self._states, **keywords)
 
     @property
     def logits(self) -> torch.Tensor:
@@ -91,7 +93,7 @@ def _reloaded_logits(folder: Path, tokens: torch.Tensor, *, low_memory: bool) ->
     """Logits of a written checkpoint: by transformers alone, or block by block if memory is short."""
     if not low_memory:
         with torch.no_grad():
-            found: torch.Tensor = load_llama(folder).eval()(input_ids=tokens, use_cache=False).logits
+            found: torch.Tensor = load_model(folder).eval()(input_ids=tokens, use_cache=False).logits
             return found
     written = BlockwiseModel.open(folder, torch.device("cpu"), low_memory=True)
     probe = Probe(written.config, written.outside)

@@ -53,7 +53,7 @@ def _target(request: PruningRequest, parent: ModelShape, options: Any) -> Target
     else:
         ratio = _checked_ratio(request)
         shape = shape_for(parent, request.method, ratio, options)
-    shape = replace(shape, **dict.fromkeys(facts_of(request.method).adds(options), True))
+    shape = shape.with_biases(facts_of(request.method).adds(options))
     return Target(f"{request.method}-{ratio:g}", granularity, ratio, "dense", shape)
 
 

@@ -10,7 +10,7 @@ from pruning_vs_scratch.data.tokens import INDEX, TokenStore
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.checkpoint import load_llama
+from pruning_vs_scratch.models.checkpoint import load_model
 from pruning_vs_scratch.pruning.calibration_text import calibration_windows
 from pruning_vs_scratch.pruning.catalogue import implementation_of
 from pruning_vs_scratch.pruning.domain_text import DomainText
@@ -37,7 +37,7 @@ def learn_masks(
     domains = _domain_text(request, spec.options, plan, windows)
     learn = implementation_of(request.method).learn
     found: Learned | None = learn(
-        same_model(lambda: load_llama(request.model), world), spec, plan, windows, domains, work, world
+        same_model(lambda: load_model(request.model), world), spec, plan, windows, domains, work, world
     )
     return found
 

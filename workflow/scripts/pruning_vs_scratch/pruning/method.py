@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from pydantic import ValidationError
 
 from pruning_vs_scratch.config.base import Section
 from pruning_vs_scratch.data.windows import Windows
-from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.calibration import CalibrationStream
 from pruning_vs_scratch.pruning.catalogue import facts_of
@@ -138,10 +136,4 @@ def options_of(method: str, values: Mapping[str, Any]) -> Section:
     Raises:
         UserError: an option is unknown, or its value is invalid.
     """
-    section = facts_of(method).options
-    try:
-        return section.model_validate(values)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        known = ", ".join(section.model_fields) or "none"
-        raise UserError(f"--options of {method}: {problems} (known: {known})") from error
+    return facts_of(method).options.from_option(f"--options of {method}", values)

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from transformers import LlamaForCausalLM
-
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import MASK_FILE, PRUNING_FILE, read_json
+from pruning_vs_scratch.models.decoder import CausalLM
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.masks import PackedMask, has_pattern, read_packed_masks
 from pruning_vs_scratch.pruning.surgery import cut_model
@@ -34,7 +33,7 @@ def masks_of(pruned: Path) -> dict[str, PackedMask]:
     return masks
 
 
-def cut_like(model: LlamaForCausalLM, pruned: Path) -> LlamaForCausalLM:
+def cut_like(model: CausalLM, pruned: Path) -> CausalLM:
     """Cut a model of a parent's shape as a pruned checkpoint was cut from that parent, step by step.
 
     Raises:

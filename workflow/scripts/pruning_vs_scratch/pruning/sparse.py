@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.families.parts import BLOCK_PREFIX, LINEARS_BY_INPUT
 from pruning_vs_scratch.models.blockwise import BlockwiseModel
-from pruning_vs_scratch.models.llama import BLOCK_PREFIX, LINEARS_BY_INPUT, block_index, block_linear
+from pruning_vs_scratch.models.decoder import block_index, block_linear
 from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.calibration import CalibrationStream, observing_inputs
 from pruning_vs_scratch.pruning.method import PrunedBlock, PrunedLayer, PruningSpec, Scores, SparseMethod, Statistic

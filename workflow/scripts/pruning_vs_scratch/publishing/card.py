@@ -52,7 +52,7 @@ def _metadata(subject: Subject) -> str:
     from huggingface_hub import ModelCardData
 
     study, run, publishing = subject.study, subject.stage.run, subject.study.config.publishing
-    tags = ["llama", "pruning-vs-scratch", run.role, f"arxiv:{PAPER}"]
+    tags = [subject.shape.family, "pruning-vs-scratch", run.role, f"arxiv:{PAPER}"]
     tags += [run.target.granularity] if run.target.granularity else []
     tags += run.method.split("+") if run.method else []
     tags += [f"{run.target.pattern.replace(':', '-of-')}-sparsity"] if run.mask else []
@@ -74,7 +74,7 @@ def _head(subject: Subject) -> Iterator[str]:
     run, shape = subject.stage.run, subject.shape
     yield f"# {run.name}"
     yield ""
-    yield f"A Llama model of the study `{subject.study.name}`: {_what(subject.stage)}."
+    yield f"A {shape.facts.label} model of the study `{subject.study.name}`: {_what(subject.stage)}."
     yield "The study compares pruned models with models trained from random weights on the same tokens, as in"
     yield f'"Small LLMs: Pruning vs. Training from Scratch" ([arXiv {PAPER}](https://arxiv.org/abs/{PAPER})).'
     facts = subject.results.loc[subject.results["run"] == run.name].iloc[0]

@@ -20,7 +20,7 @@ FIGURES = {
     "C2": ("crossover",),
     "C3": ("ratio",),
     "C3-vanishing": ("ratio",),
-    "C4": ("full_budget", "granularity"),
+    "C4": ("answer", "full_budget"),
 }
 """The figures that show what a claim is about."""
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from pruning_vs_scratch.config.base import Section
+from pruning_vs_scratch.config.explain import explained
 from pruning_vs_scratch.config.precision import WantedPrecision
 from pruning_vs_scratch.config.training import (
     DistillationConfig,
@@ -123,7 +124,7 @@ class TrainingPlan(Section):
         try:
             return cls.model_validate({**values, **saving} if isinstance(values, dict) else values)
         except ValidationError as error:
-            raise UserError(f"{option} is not a token plan: {error}") from error
+            raise UserError(f"{option} is not a token plan: {'; '.join(explained(error, cls))}") from error
 
     @property
     def without_saving(self) -> str:

@@ -1,15 +1,18 @@
-"""The shape of a Llama model, its parameters and its floating-point operations. Arithmetic only: no torch."""
+"""The shape of a model, its parameters and its floating-point operations. Arithmetic only: no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pruning_vs_scratch.config.model import DepthTarget, ShapeConfig, WidthTarget
+from pruning_vs_scratch.families.catalogue import USUAL, family_facts
+from pruning_vs_scratch.families.facts import ATTENTION_BIAS, FFN_BIAS, FamilyFacts
+from pruning_vs_scratch.families.parts import LINEAR_NAMES
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Shape of a Llama model (grouped-query attention, gated feed-forward)."""
+    """Shape of a decoder-only model (grouped-query attention, gated feed-forward)."""
 
     vocab_size: int
     layers: int
@@ -23,6 +26,7 @@ class ModelShape:
     norm_eps: float
     attention_bias: bool = False
     mlp_bias: bool = False
+    family: str = USUAL
 
     @classmethod
     def of(cls, config: ShapeConfig, vocab_size: int) -> "ModelShape":
@@ -53,6 +57,19 @@ class ModelShape:
             kv_heads=target.kv_heads or self.kv_heads,
         )
 
+    def with_biases(self, keys: Collection[str]) -> "ModelShape":
+        """This shape with further biases, by the keys of the configuration that switch them on."""
+        return replace(
+            self,
+            attention_bias=self.attention_bias or ATTENTION_BIAS in keys,
+            mlp_bias=self.mlp_bias or FFN_BIAS in keys,
+        )
+
+    @property
+    def facts(self) -> FamilyFacts:
+        """What the family of models of this shape has and has not."""
+        return family_facts(self.family)
+
     @property
     def block_linear_params(self) -> int:
         """Weights of the seven linear layers of one decoder block."""
@@ -61,11 +78,20 @@ class ModelShape:
 
     @property
     def block_params(self) -> int:
-        """All parameters of one decoder block: linear layers, their biases if there are any, and two norms."""
-        attention_bias = (self.heads + 2 * self.kv_heads) * self.head_dim + self.hidden_size
-        mlp_bias = 2 * self.ffn_size + self.hidden_size
-        biases = self.attention_bias * attention_bias + self.mlp_bias * mlp_bias
-        return self.block_linear_params + biases + 2 * self.hidden_size
+        """All parameters of one decoder block: linear layers, biases if there are any, and norms."""
+        return self.block_linear_params + self._block_biases + self._block_norms
+
+    @property
+    def _block_biases(self) -> int:
+        query, key = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        sizes = (query, key, key, self.hidden_size, self.ffn_size, self.ffn_size, self.hidden_size)
+        biased = self.facts.biased({ATTENTION_BIAS: self.attention_bias, FFN_BIAS: self.mlp_bias})
+        return sum(size for name, size in zip(LINEAR_NAMES, sizes, strict=True) if name in biased)
+
+    @property
+    def _block_norms(self) -> int:
+        of_heads = {"none": 0, "head_dim": 2 * self.head_dim, "heads": (self.heads + self.kv_heads) * self.head_dim}
+        return len(self.facts.block_norms) * self.hidden_size + of_heads[self.facts.head_norms]
 
     @property
     def embedding_params(self) -> int:

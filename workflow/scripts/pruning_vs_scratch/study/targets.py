@@ -124,7 +124,7 @@ def width_shape(config: StudyConfig, method: str, shape: ModelShape, target: Wid
         UserError: the ratio alone decides the shape, and the target has another.
     """
     facts, options = facts_of(method), config.pruning.options(method)
-    wanted = replace(shape.with_width(target), **dict.fromkeys(facts.adds(options), True))
+    wanted = shape.with_width(target).with_biases(facts.adds(options))
     if facts.shape_at is not None and facts.ratio_decides(options):
         decided = facts.shape_at(shape, target.ratio, options)
         for key in ("kv_heads", "heads", "ffn_size"):

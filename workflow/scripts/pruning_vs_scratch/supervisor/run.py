@@ -1,6 +1,7 @@
 """A run of a study from its first step to its reports and summary, on this machine or a cluster."""
 
 import contextlib
+import logging
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pruning_vs_scratch.config.load import load_config
-from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.errors import Unfinished, UserError
 from pruning_vs_scratch.progress import START_SECONDS, WARM_START_SECONDS, Progress, finished_jobs, job_seconds
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.supervisor.home import variables_for_home
@@ -20,6 +21,7 @@ from pruning_vs_scratch.warm.start import warm_interpreter
 
 SOCKET = STATE / "warm_interpreter.sock"
 STYLESHEET = Path("workflow/report/report.css")
+log = logging.getLogger(__name__)
 
 
 class StudyRun:
@@ -52,17 +54,17 @@ class StudyRun:
         except KeyboardInterrupt:
             raise CutShort("stopped; run the same command again to resume") from None
         if warning := (self.study.paths.logs / "tabulate.log").read_text(encoding="utf-8"):
-            _say(warning.rstrip())
+            _print(warning.rstrip())
         self._summarise(None if progress.nothing_to_do else progress.elapsed)
 
     def require_finished(self) -> None:
         """Refuse a study without claims.
 
         Raises:
-            UserError: the study is not finished.
+            Unfinished: a file is missing.
         """
         if not (claims := self.study.paths.results / "claims.json").exists():
-            raise UserError(f"{claims} does not exist: run study {self.study.name} first")
+            raise Unfinished(self.study.name, claims)
 
     def make_provenance_page(self) -> Path:
         """Let Snakemake make its own report; the file gets its name once it is complete.
@@ -122,7 +124,7 @@ class StudyRun:
 
     def _summarise(self, seconds: float | None) -> None:
         if seconds is None:
-            _say(f"study {self.study.name} is up to date: nothing to be done")
+            _print(f"study {self.study.name} is up to date: nothing to be done")
         from pruning_vs_scratch.tables.summary import summary_of
 
         sys.stdout.write(summary_of(self.study.paths, self.study.paths.report, seconds))
@@ -135,5 +137,11 @@ def threads_of_training(study: Study) -> int:
 
 
 def _say(text: str) -> None:
+    """Print what is only progress."""
+    if log.isEnabledFor(logging.INFO):
+        _print(text)
+
+
+def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()

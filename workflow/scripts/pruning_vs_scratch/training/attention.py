@@ -13,6 +13,7 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from pruning_vs_scratch.config.precision import Precision
+from pruning_vs_scratch.models.output import capped
 
 NAME = "written_out"
 LONGEST = 1024
@@ -20,19 +21,24 @@ LONGEST = 1024
 
 
 def causal_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, allowed: torch.Tensor | None = None
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scale: float,
+    allowed: torch.Tensor | None = None,
+    cap: float | None = None,
 ) -> torch.Tensor:
     """softmax(scale * Q K^T) V over earlier tokens, shape of ``query`` (Vaswani et al., 1706.03762, equation 1).
 
     ``query`` has shape (sequences, heads, length, channels), ``key`` and ``value`` (sequences, groups, length,
     channels): neighbouring heads share a group. ``allowed``, of shape (sequences, 1, length, length), determines which
-    tokens see which, instead of the causal order. The softmax is computed in fp32 and rounded to the dtype of the
-    scores.
+    tokens see which, instead of the causal order. ``cap`` bounds the scores (models/output.py). The softmax is computed
+    in fp32 and rounded to the dtype of the scores.
     """
     sequences, heads, length, channels = query.shape
     groups = key.shape[1]
     stacked = (sequences, groups, heads // groups * length)
-    scores = torch.matmul(query.reshape(*stacked, channels), (key * scale).transpose(-1, -2))
+    scores = capped(torch.matmul(query.reshape(*stacked, channels), (key * scale).transpose(-1, -2)), cap)
     if allowed is None:
         allowed = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
     bias = torch.zeros(allowed.shape, dtype=scores.dtype, device=query.device).masked_fill_(~allowed, -torch.inf)
@@ -54,10 +60,11 @@ def _attend(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float,
+    softcap: float | None = None,
     **_unused: Any,
 ) -> tuple[torch.Tensor, None]:
     """The same in transformers' interface: shape (sequences, length, heads, channels), without weights."""
-    return causal_attention(query, key, value, scaling, attention_mask).transpose(1, 2).contiguous(), None
+    return causal_attention(query, key, value, scaling, attention_mask, softcap).transpose(1, 2).contiguous(), None
 
 
 AttentionInterface.register(NAME, _attend)

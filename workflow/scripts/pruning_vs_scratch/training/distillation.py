@@ -4,21 +4,30 @@ Hinton et al., "Distilling the knowledge in a neural network", 1503.02531, equat
 pruned models: Muralidharan et al., 2407.14679.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional
-from transformers import LlamaForCausalLM
 
 from pruning_vs_scratch.config.precision import Precision
 from pruning_vs_scratch.config.training import DistillationConfig
+from pruning_vs_scratch.models.decoder import CausalLM
+from pruning_vs_scratch.models.output import capped, logit_cap
 from pruning_vs_scratch.training.loss import LossAndGradient, cross_entropy, last_hidden_states, summed_in_chunks
 from pruning_vs_scratch.training.precision import as_multiplied
 from pruning_vs_scratch.training.sharding import distributed_model, let_go
 from pruning_vs_scratch.training.world import World
 
-TeacherStates = tuple[torch.Tensor, torch.Tensor]
-"""A teacher's last hidden states (tokens, hidden) and the weight of its output projection (vocabulary, hidden)."""
+
+class TeacherStates(NamedTuple):
+    """What a teacher's logits are made of."""
+
+    hidden: torch.Tensor
+    """What enters its output projection, shape (tokens, hidden)."""
+    weight: torch.Tensor
+    """Of its output projection, shape (vocabulary, hidden)."""
+    cap: float | None = None
+    """Bound of its logits (models/output.py)."""
 
 
 class Teacher:
@@ -32,7 +41,7 @@ class Teacher:
     def states(self, inputs: torch.Tensor, separator: int | None = None) -> TeacherStates:
         """The parts of its logits for tokens of shape (sequences, length); the weight is available until ``let_go``."""
         hidden, weight = self._whole(_states, inputs, separator)
-        return hidden.flatten(0, 1), weight
+        return TeacherStates(hidden.flatten(0, 1), weight, logit_cap(self.config))
 
     def let_go(self) -> None:
         """Release the gathered weights."""
@@ -40,7 +49,7 @@ class Teacher:
 
 
 def distilled_loss_sums(
-    model: LlamaForCausalLM,
+    model: CausalLM,
     inputs: torch.Tensor,
     targets: torch.Tensor,
     teacher: TeacherStates,
@@ -54,12 +63,13 @@ def distilled_loss_sums(
     are held at once.
     """
     hidden = last_hidden_states(model, inputs, separator).flatten(0, 1)
-    wanted, (taught, head) = targets.flatten(), teacher
+    wanted = targets.flatten()
 
     def loss(logits: torch.Tensor, part: slice) -> LossAndGradient:
-        return distillation(logits, functional.linear(taught[part], head).float(), wanted[part], config)
+        teachers = capped(functional.linear(teacher.hidden[part], teacher.weight).float(), teacher.cap)
+        return distillation(logits, teachers, wanted[part], config)
 
-    total, plain = summed_in_chunks(hidden, model.lm_head.weight, chunk or len(hidden), loss)
+    total, plain = summed_in_chunks(hidden, model.lm_head.weight, chunk or len(hidden), loss, logit_cap(model.config))
     return total, plain
 
 
@@ -81,5 +91,5 @@ def distillation(
     return (total, plain), (1 - weight) * gradient + weight * temperature * softened
 
 
-def _states(model: LlamaForCausalLM, inputs: torch.Tensor, separator: int | None) -> TeacherStates:
+def _states(model: CausalLM, inputs: torch.Tensor, separator: int | None) -> tuple[torch.Tensor, torch.Tensor]:
     return as_multiplied(last_hidden_states(model, inputs, separator)), as_multiplied(model.lm_head.weight.detach())

@@ -23,13 +23,13 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
-from transformers import AttentionInterface, LlamaForCausalLM
+from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from pruning_vs_scratch.config.precision import Precision
 from pruning_vs_scratch.config.training import sharing_problem
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.models.llama import llama_config
+from pruning_vs_scratch.models.decoder import CausalLM, config_of, model_of
 from pruning_vs_scratch.study.gpus import GPUS, Gpu
 from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.study.shape import ModelShape
@@ -47,7 +47,7 @@ COUNTED = "counted"
 PRODUCTS, TRAFFIC = "matrix products", "memory traffic"
 IN_NODE, BETWEEN_NODES = "exchange in a node", "exchange between nodes"
 
-Masking = Callable[[LlamaForCausalLM], AbstractContextManager[object]]
+Masking = Callable[[CausalLM], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def dry_run(
     micro_batches = plan.global_batch_size // processes // plan.micro_batch_size
     with _fake_world(processes, copies) as world, FakeTensorMode():
         meter = _Meter(gpu, copies, spans_nodes=processes > in_node)
-        model = LlamaForCausalLM(llama_config(shape, plan.sequence_length)).train()
+        model = model_of(config_of(shape, plan.sequence_length)).train()
         _use_counted_flash(model, meter)
         if every is not None:
             model.activation_checkpointing_enable({"use_reentrant": False}, every_n_layers=every)

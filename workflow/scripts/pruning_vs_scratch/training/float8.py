@@ -7,13 +7,13 @@ from torch import nn
 
 from pruning_vs_scratch.config.precision import Precision
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.models.llama import BLOCK_PREFIX
+from pruning_vs_scratch.families.parts import BLOCK_PREFIX
 
 MULTIPLE = 16
 """The kernels need both sizes of a weight to be multiples of this."""
 
 
-def use_float8(llama: Any, device: torch.device, precision: Precision) -> None:
+def use_float8(decoder: Any, device: torch.device, precision: Precision) -> None:
     """Let the blocks' linear layers multiply in float8; weights and everything else are unchanged.
 
     A CPU only emulates the rounding.
@@ -29,7 +29,7 @@ def use_float8(llama: Any, device: torch.device, precision: Precision) -> None:
         raise UserError("training.float8 needs torchao: pip install -e '.[float8]', or set it to false") from error
 
     config = Float8LinearConfig(emulate=device.type == "cpu")
-    convert_to_float8_training(llama, config=config, module_filter_fn=_takes_float8)
+    convert_to_float8_training(decoder, config=config, module_filter_fn=_takes_float8)
 
 
 def _takes_float8(module: nn.Module, name: str) -> bool:

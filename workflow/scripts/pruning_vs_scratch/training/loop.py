@@ -21,8 +21,9 @@ from pruning_vs_scratch.config.training import sharing_problem
 from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.errors import Diverged, Interrupted, UserError
 from pruning_vs_scratch.files import sha256_of_value
+from pruning_vs_scratch.models.decoder import shape_of
 from pruning_vs_scratch.models.device import forget_peak_memory
-from pruning_vs_scratch.models.llama import shape_of
+from pruning_vs_scratch.models.output import logit_cap
 from pruning_vs_scratch.pruning.masks import PackedMask
 from pruning_vs_scratch.training.ahead import BatchesAhead
 from pruning_vs_scratch.training.attention import use_fastest_attention
@@ -106,6 +107,10 @@ class Trainer:
                 f"run {plan.run}: attention within documents needs a tokenizer with a separator of documents"
             )
         self.separator = separator if plan.attention == "document" else None
+        if plan.fused_loss and logit_cap(task.decoder.config) is not None:
+            raise UserError(
+                f"run {plan.run}: the fused loss cannot cap logits, as this model does: leave fused_loss out"
+            )
         if problem := sharing_problem(plan, world.size):
             raise UserError(f"run {plan.run}: {problem}")
         self.task = task
@@ -114,18 +119,18 @@ class Trainer:
         self.precision = resolve_precision(plan.precision, world.device)
         self.model: nn.Module = task.model.train()
         if plan.float8:
-            use_float8(self.llama, world.device, self.precision)
-        recompute_blocks(self.llama, plan, world, self.precision, masked=task.learns_masks)
-        use_fastest_attention(self.llama, plan.sequence_length, world.device, self.precision)
-        shape = shape_of(self.llama.config)
+            use_float8(self.decoder, world.device, self.precision)
+        recompute_blocks(self.decoder, plan, world, self.precision, masked=task.learns_masks)
+        use_fastest_attention(self.decoder, plan.sequence_length, world.device, self.precision)
+        shape = shape_of(self.decoder.config)
         flops = shape.training_flops(plan.sequences, plan.sequence_length)
         self.compiled = plan.compile is True or (plan.compile == "auto" and pays(flops, world.device, self.precision))
         if self.compiled:
-            compile_blocks(self.llama, world.device)
+            compile_blocks(self.decoder, world.device)
         else:
-            use_fastest_linear(self.llama, world.device, self.precision)
+            use_fastest_linear(self.decoder, world.device, self.precision)
         self.chunk = plan.loss_chunk_tokens or (TOKENS_IN_CACHE if world.device.type == "cpu" else None)
-        self.whole = distributed_model(self.llama, world, self.precision)
+        self.whole = distributed_model(self.decoder, world, self.precision)
         self.model.to(world.device)
         self.teacher = Teacher(teacher, world, self.precision) if teacher is not None else None
         self.throughput = Throughput(shape, plan.sequence_length, world, self.precision)
@@ -275,9 +280,9 @@ class Trainer:
             self.state.metrics = self.metrics.saved()
 
     @property
-    def llama(self) -> Any:
+    def decoder(self) -> Any:
         """The language model that the forward pass runs."""
-        return self.task.llama
+        return self.task.decoder
 
     def _passes_at_once(self) -> int:
         """How many parts of a micro-batch go forward and backward at the same time.

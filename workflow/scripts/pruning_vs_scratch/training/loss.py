@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 from torch.nn import LinearCrossEntropyOptions, functional
-from transformers import LlamaForCausalLM
 
+from pruning_vs_scratch.models.decoder import CausalLM
+from pruning_vs_scratch.models.output import capped, logit_cap, through_cap_
 from pruning_vs_scratch.training.precision import as_multiplied
 
 
@@ -20,7 +21,7 @@ def token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return flat.view(targets.shape)
 
 
-def last_hidden_states(model: LlamaForCausalLM, inputs: torch.Tensor, separator: int | None = None) -> torch.Tensor:
+def last_hidden_states(model: CausalLM, inputs: torch.Tensor, separator: int | None = None) -> torch.Tensor:
     """The input of the output projection for tokens of shape (sequences, length): shape (sequences, length, hidden).
 
     With a ``separator``, documents that share a window do not see each other.
@@ -31,7 +32,7 @@ def last_hidden_states(model: LlamaForCausalLM, inputs: torch.Tensor, separator:
 
 
 def loss_sum(
-    model: LlamaForCausalLM,
+    model: CausalLM,
     inputs: torch.Tensor,
     targets: torch.Tensor,
     chunk: int | None = None,
@@ -43,12 +44,12 @@ def loss_sum(
     With ``chunk`` tokens, or ``fused``, there is never a tensor of all logits: at a vocabulary of 128k they and their
     gradient take most of the memory of a step.
     """
-    hidden = last_hidden_states(model, inputs, separator)
+    hidden, cap = last_hidden_states(model, inputs, separator), logit_cap(model.config)
     if fused:
         return fused_loss_sum(hidden.flatten(0, 1), model.lm_head.weight, targets.flatten(), chunk)
     if chunk is None:
-        return token_losses(model.lm_head(hidden), targets).sum()
-    return chunked_loss_sum(hidden.flatten(0, 1), model.lm_head.weight, targets.flatten(), chunk)
+        return token_losses(capped(model.lm_head(hidden), cap), targets).sum()
+    return chunked_loss_sum(hidden.flatten(0, 1), model.lm_head.weight, targets.flatten(), chunk, cap)
 
 
 def fused_loss_sum(
@@ -68,12 +69,15 @@ def fused_loss_sum(
     return losses.float().sum()
 
 
-def chunked_loss_sum(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk: int) -> torch.Tensor:
+def chunked_loss_sum(
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk: int, cap: float | None = None
+) -> torch.Tensor:
     """Sum of the cross-entropies of the logits ``hidden @ weight.T``, computed for ``chunk`` tokens at a time.
 
-    ``hidden`` has shape (tokens, hidden), ``weight`` (vocabulary, hidden) and ``targets`` (tokens,).
+    ``hidden`` has shape (tokens, hidden), ``weight`` (vocabulary, hidden) and ``targets`` (tokens,). ``cap`` bounds the
+    logits (models/output.py).
     """
-    return summed_in_chunks(hidden, weight, chunk, lambda logits, part: cross_entropy(logits, targets[part]))[0]
+    return summed_in_chunks(hidden, weight, chunk, lambda logits, part: cross_entropy(logits, targets[part]), cap)[0]
 
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> "LossAndGradient":
@@ -92,7 +96,7 @@ LossOfLogits = Callable[[torch.Tensor, slice], LossAndGradient]
 
 
 def summed_in_chunks(
-    hidden: torch.Tensor, weight: torch.Tensor, chunk: int, loss: LossOfLogits
+    hidden: torch.Tensor, weight: torch.Tensor, chunk: int, loss: LossOfLogits, cap: float | None = None
 ) -> tuple[torch.Tensor, ...]:
     """Sums of a loss over tokens whose logits ``hidden @ weight.T`` are computed for ``chunk`` of them at a time.
 
@@ -100,14 +104,14 @@ def summed_in_chunks(
     its logits exist, so that nothing is computed twice (as in Hsu et al., "Liger Kernel", 2410.10989, section 3). Only
     the first sum has a gradient.
     """
-    found: tuple[torch.Tensor, ...] = _SummedInChunks.apply(hidden, weight, chunk, loss)
+    found: tuple[torch.Tensor, ...] = _SummedInChunks.apply(hidden, weight, chunk, loss, cap)
     return found
 
 
 class _SummedInChunks(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, chunk: int, loss: LossOfLogits
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, chunk: int, loss: LossOfLogits, cap: float | None
     ) -> tuple[torch.Tensor, ...]:
         with_gradients = any(ctx.needs_input_grad)
         # Cast once, not for each chunk; and summed in fp32, though gathered weights are bf16.
@@ -117,13 +121,14 @@ class _SummedInChunks(torch.autograd.Function):
         totals = []
         for start in range(0, len(hidden), chunk):
             part = slice(start, min(start + chunk, len(hidden)))
-            sums, gradient = loss(functional.linear(states[part], head).float(), part)
+            logits = capped(functional.linear(states[part], head).float(), cap)
+            sums, gradient = loss(logits, part)
             totals.append(sums)
             if weight_gradient is not None:
-                gradient = gradient.to(head.dtype)
+                gradient = through_cap_(gradient, logits, cap).to(head.dtype)
                 hidden_gradients.append((gradient @ head).to(hidden.dtype))
                 weight_gradient += gradient.T @ states[part]
-            del gradient  # else it would be held with the next chunk's logits
+            del gradient, logits  # else they would be held with the next chunk's logits
         if weight_gradient is not None:
             ctx.save_for_backward(torch.cat(hidden_gradients), weight_gradient.to(weight.dtype))
         # Separate tensors, not views of one: FSDP2 attaches its backward hooks to them, which a view may lose.
@@ -132,14 +137,14 @@ class _SummedInChunks(torch.autograd.Function):
         return first, *others
 
     @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor, *_: Any) -> tuple[torch.Tensor, torch.Tensor, None, None]:
+    def backward(ctx: Any, upstream: torch.Tensor, *_: Any) -> tuple[torch.Tensor, torch.Tensor, None, None, None]:
         hidden_gradient, weight_gradient = ctx.saved_tensors
-        return hidden_gradient * upstream, weight_gradient * upstream, None, None
+        return hidden_gradient * upstream, weight_gradient * upstream, None, None, None
 
 
 @torch.no_grad()
 def sequence_losses(
-    model: LlamaForCausalLM,
+    model: CausalLM,
     windows: torch.Tensor,
     batch_size: int,
     chunk: int | None = None,
@@ -151,14 +156,14 @@ def sequence_losses(
     With ``chunk``, the logits of at most so many tokens are held at once. With ``scored``, only so many tokens at the
     end of a window count; the others are context.
     """
-    device = next(model.parameters()).device
+    device, cap = next(model.parameters()).device, logit_cap(model.config)
     losses = []
     for batch in windows.split(batch_size):
         inputs, targets = batch[:, :-1].to(device), batch[:, 1:].to(device)
         hidden = last_hidden_states(model, inputs, separator)
         positions = max(1, chunk // len(batch)) if chunk else inputs.shape[1]
         parts = zip(hidden.split(positions, dim=1), targets.split(positions, dim=1), strict=True)
-        found = torch.cat([token_losses(model.lm_head(part), wanted) for part, wanted in parts], dim=1)
+        found = torch.cat([token_losses(capped(model.lm_head(part), cap), wanted) for part, wanted in parts], dim=1)
         losses.append(found[:, -(scored or found.shape[1]) :].double().mean(dim=1).cpu())
     return torch.cat(losses)
 

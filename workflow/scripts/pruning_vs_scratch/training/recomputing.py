@@ -7,8 +7,8 @@ import logging
 from typing import Any
 
 from pruning_vs_scratch.config.precision import Precision
+from pruning_vs_scratch.models.decoder import shape_of
 from pruning_vs_scratch.models.device import device_memory_bytes
-from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.study.training_memory import TrainingMemory, chosen_recomputing, memory_of_plan
 from pruning_vs_scratch.training.world import World
@@ -17,14 +17,14 @@ log = logging.getLogger(__name__)
 
 
 def recompute_blocks(
-    llama: Any, plan: TrainingPlan, world: World, precision: Precision, *, masked: bool = False
+    decoder: Any, plan: TrainingPlan, world: World, precision: Precision, *, masked: bool = False
 ) -> None:
     """Make a Llama, whose masks may be learned, recompute blocks as planned; on a GPU, log the expected memory."""
-    shape, shards, in_bf16 = shape_of(llama.config), world.size // world.copies, precision == "bf16"
+    shape, shards, in_bf16 = shape_of(decoder.config), world.size // world.copies, precision == "bf16"
     on_device = device_memory_bytes(world.device)
     every = chosen_recomputing(shape, plan, shards=shards, in_bf16=in_bf16, device_bytes=on_device, masked=masked)
     if every is not None:
-        llama.activation_checkpointing_enable({"use_reentrant": False}, every_n_layers=every)
+        decoder.activation_checkpointing_enable({"use_reentrant": False}, every_n_layers=every)
     if on_device is not None and world.is_first:
         expected = memory_of_plan(shape, plan, every, shards=shards, in_bf16=in_bf16, masked=masked)
         log.info("run %s: %s", plan.run, told(expected, every, on_device))

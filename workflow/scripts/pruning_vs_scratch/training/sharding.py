@@ -14,7 +14,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from pruning_vs_scratch.config.precision import Precision
-from pruning_vs_scratch.models.llama import empty_llama
+from pruning_vs_scratch.models.decoder import empty_model
 from pruning_vs_scratch.training.world import World
 
 
@@ -59,7 +59,7 @@ def same_model(load: Callable[[], Any], world: World) -> Any:
     """A Llama that the first process loads; the others get its shape now, and weights when it is sharded."""
     model = load() if world.is_first else None
     config = world.from_first(model.config if model is not None else None)
-    return model if model is not None else empty_llama(config)
+    return model if model is not None else empty_model(config)
 
 
 def add_up_copies(whole: Whole, *, now: bool) -> None:

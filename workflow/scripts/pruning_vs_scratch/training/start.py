@@ -2,14 +2,12 @@
 
 from typing import Any
 
-from transformers import LlamaForCausalLM
-
 from pruning_vs_scratch.data.tokenizer import separator_of
 from pruning_vs_scratch.data.tokens import TokenStore
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import read_json
-from pruning_vs_scratch.models.checkpoint import load_llama
-from pruning_vs_scratch.models.llama import random_like, random_llama, shape_of, with_linears_of
+from pruning_vs_scratch.models.checkpoint import load_model
+from pruning_vs_scratch.models.decoder import CausalLM, random_like, random_model, shape_of, with_linears_of
 from pruning_vs_scratch.models.portable import read_config
 from pruning_vs_scratch.pruning.masks import PackedMask
 from pruning_vs_scratch.pruning.record import cut_like, masks_of
@@ -28,7 +26,7 @@ def starting_shape(request: TrainingRequest) -> ModelShape:
     return Target.from_dict(read_json(request.start)).shape
 
 
-def starting_model(request: TrainingRequest, text: TokenStore) -> LlamaForCausalLM:
+def starting_model(request: TrainingRequest, text: TokenStore) -> CausalLM:
     """The initial weights of a run.
 
     Raises:
@@ -39,7 +37,7 @@ def starting_model(request: TrainingRequest, text: TokenStore) -> LlamaForCausal
     return model
 
 
-def starting_masks(request: TrainingRequest, model: LlamaForCausalLM, world: World) -> dict[str, PackedMask]:
+def starting_masks(request: TrainingRequest, model: CausalLM, world: World) -> dict[str, PackedMask]:
     """Masks of what stays zero, by name; each process unpacks its own rows when the model is sharded.
 
     Raises:
@@ -63,7 +61,7 @@ def teacher_of(request: TrainingRequest, student: Any, world: World) -> Any:
     folder = request.teacher
     if folder is None:
         return None
-    teacher = same_model(lambda: load_llama(folder), world)
+    teacher = same_model(lambda: load_model(folder), world)
     if teacher.config.vocab_size != student.vocab_size:
         raise UserError(
             f"the teacher {folder} has a vocabulary of {teacher.config.vocab_size}, the student one of "
@@ -72,17 +70,16 @@ def teacher_of(request: TrainingRequest, student: Any, world: World) -> Any:
     return teacher
 
 
-def _starting_weights(request: TrainingRequest) -> LlamaForCausalLM:
+def _starting_weights(request: TrainingRequest) -> CausalLM:
     seed = request.plan.init_seed
     if request.model is not None:
-        return load_llama(request.model)
+        return load_model(request.model)
     if request.checkpoint is not None:
-        trained, head = load_llama(request.checkpoint), request.redraw_linears_and_head is not None
+        trained, head = load_model(request.checkpoint), request.redraw_linears_and_head is not None
         drawn = random_like(trained.config, shape_of(trained.config), seed)
         return with_linears_of(trained, drawn, head=head)
     shape = starting_shape(request)
     if request.like is not None:
-        found: LlamaForCausalLM = random_like(read_config(request.like), shape, seed)
-        return found
-    model = random_llama(shape, request.plan.sequence_length, seed, separator_of(request.tokenizer) or 0)
+        return random_like(read_config(request.like), shape, seed)
+    model = random_model(shape, request.plan.sequence_length, seed, separator_of(request.tokenizer) or 0)
     return model if request.cut_like is None else cut_like(model, request.cut_like)

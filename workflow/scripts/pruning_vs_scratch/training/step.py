@@ -13,8 +13,8 @@ from pruning_vs_scratch.errors import Diverged
 from pruning_vs_scratch.files import CONFIG_FILE, MASK_FILE, atomic_file, sha256_of_value, weight_bytes
 from pruning_vs_scratch.ledger import LedgerRow
 from pruning_vs_scratch.manifest import ManifestWriter, source_hash
+from pruning_vs_scratch.models.decoder import shape_of
 from pruning_vs_scratch.models.device import keep_freed_memory
-from pruning_vs_scratch.models.llama import shape_of
 from pruning_vs_scratch.resume_state import is_made, resume_state
 from pruning_vs_scratch.study.plan import TRIAL_PHASES
 from pruning_vs_scratch.training.accounting import training_fields
@@ -119,7 +119,7 @@ def _write(request: TrainingRequest, trainer: Trainer, world: World, out: Path) 
         trainer.write_state(out)
         return
     with world.atomic_directory(out) as temporary:
-        write_checkpoint(trainer.llama, temporary, world)
+        write_checkpoint(trainer.decoder, temporary, world)
         if world.is_first:
             copy_tokenizer(request.tokenizer, temporary)
 
@@ -136,6 +136,6 @@ def _ledger_row(trainer: Trainer, result: TrainResult, spec_hash: str) -> Ledger
         spec_hash=spec_hash,
         source_hash=source_hash(),
         **training_fields(
-            plan, result, shape_of(trainer.llama.config), None if teacher is None else shape_of(teacher.config)
+            plan, result, shape_of(trainer.decoder.config), None if teacher is None else shape_of(teacher.config)
         ),
     )

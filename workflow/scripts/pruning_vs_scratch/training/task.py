@@ -29,7 +29,7 @@ class TrainingTask:
         self.windows = windows
 
     @property
-    def llama(self) -> Any:
+    def decoder(self) -> Any:
         """The language model that the forward pass runs."""
         return self.model
 

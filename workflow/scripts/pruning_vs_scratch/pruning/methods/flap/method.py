@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.families.facts import ATTENTION_BIAS, FFN_BIAS
+from pruning_vs_scratch.families.parts import ATTENTION_OUTPUT, FFN_OUTPUT
 from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.calibration import CalibrationStream, Observer, observing_inputs
 from pruning_vs_scratch.pruning.kept import Kept
@@ -36,9 +38,9 @@ from pruning_vs_scratch.pruning.methods.flap.structures import (
 from pruning_vs_scratch.pruning.surgery import head_channels
 from pruning_vs_scratch.study.shape import ModelShape
 
-INPUTS = {"attention": "self_attn.o_proj", "ffn": "mlp.down_proj"}
+INPUTS = {"attention": ATTENTION_OUTPUT, "ffn": FFN_OUTPUT}
 """The linear layers whose inputs are measured, by the name of their scores."""
-BIASES = {"attention": "attention_bias", "ffn": "mlp_bias"}
+BIASES = {"attention": ATTENTION_BIAS, "ffn": FFN_BIAS}
 """Keys of the shape that say whether these layers have biases."""
 
 

@@ -2,20 +2,18 @@
 2407.14679, section 2.2).
 
 Importance of a channel: sqrt(sum over windows of (mean over tokens of |a|)^2), the L2 aggregate over the batch of the
-mean over the sequence. Neurons from the input of down_proj, ranked in each block. Residual channels from the outputs of
-both norms, summed over blocks, one ranking for the model. Heads from the input of o_proj, L2 over head_dim of the
-channels' importance, ranked inside each key-value group, so that every group keeps equally many; key-value heads stay.
-Deviation: the paper takes the norm over head_dim for each token before aggregating. Options: ``aggregate: mean`` takes
-the mean over windows instead of the L2 norm (the paper compares both); ``importance: authors`` sums a^2 over tokens and
-ranks no heads, as this study's authors did.
+mean over the sequence. Neurons from the input of down_proj, ranked in each block. Residual channels from what attention
+and feed-forward layers read (the outputs of both norms), summed over blocks, one ranking for the model. Heads from the
+input of o_proj, L2 over head_dim of the channels' importance, ranked inside each key-value group, so that every group
+keeps equally many; key-value heads stay. Deviation: the paper takes the norm over head_dim for each token before
+aggregating. Options: ``aggregate: mean`` takes the mean over windows instead of the L2 norm (the paper compares both);
+``importance: authors`` sums a^2 over tokens and ranks no heads, as this study's authors did.
 """
 
-from typing import Any
-
 import torch
-from torch import nn
 
-from pruning_vs_scratch.pruning.calibration import CalibrationStream, Observer, observing_inputs, observing_outputs
+from pruning_vs_scratch.families.parts import LINEARS_BY_INPUT
+from pruning_vs_scratch.pruning.calibration import CalibrationStream, observing_inputs
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.method import PruningSpec, Scores, StructuredMethod
 from pruning_vs_scratch.pruning.methods.minitron_width.facts import MinitronWidthOptions
@@ -80,18 +78,13 @@ def score(stream: CalibrationStream, _goals: list[ModelShape], options: Minitron
     hidden = torch.zeros(stream.shape.hidden_size, dtype=torch.float64)
     ffn, heads = [], []
     for block in stream.model.blocks("Minitron-width"):
-        modules: dict[str, Any] = dict(block.named_modules())
-        norms = {modules[name]: ChannelImportance(options) for name in ("input_layernorm", "post_attention_layernorm")}
-        neurons, channels = ChannelImportance(options), ChannelImportance(options)
-        inputs: dict[nn.Module, Observer] = {
-            modules["mlp.down_proj"]: neurons.see,
-            modules["self_attn.o_proj"]: channels.see,
-        }
-        with observing_inputs(inputs), observing_outputs({norm: seen.see for norm, seen in norms.items()}):
+        seen = {names[0]: ChannelImportance(options) for names in LINEARS_BY_INPUT}
+        with observing_inputs({block.get_submodule(name): importance.see for name, importance in seen.items()}):
             stream.advance(block)
-        hidden += sum(seen.value for seen in norms.values())
-        ffn.append(neurons.value)
-        heads.append(channels.value)
+        read_by_attention, channels, read_by_ffn, neurons = (importance.value for importance in seen.values())
+        hidden += read_by_attention + read_by_ffn
+        ffn.append(neurons)
+        heads.append(channels)
     return {"hidden": hidden, "ffn": torch.stack(ffn), "heads": torch.stack(heads)}
 
 

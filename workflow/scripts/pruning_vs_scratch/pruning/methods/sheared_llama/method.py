@@ -18,16 +18,15 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import LlamaForCausalLM
 
 from pruning_vs_scratch.data.windows import Windows
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.models.llama import shape_of
+from pruning_vs_scratch.models.decoder import CausalLM, shape_of
 from pruning_vs_scratch.models.tensors import Tensors
 from pruning_vs_scratch.pruning.domain_text import DomainText
 from pruning_vs_scratch.pruning.method import Learned, LearnedMethod, PruningSpec
 from pruning_vs_scratch.pruning.methods.sheared_llama.facts import ShearedLlamaOptions
-from pruning_vs_scratch.pruning.methods.sheared_llama.masked_llama import folded, masking
+from pruning_vs_scratch.pruning.methods.sheared_llama.masked_model import folded, masking
 from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import ShapeMasks
 from pruning_vs_scratch.study.plan import TrainingPlan
 from pruning_vs_scratch.training.accounting import training_fields
@@ -38,17 +37,17 @@ from pruning_vs_scratch.training.task import MeanLoss, TrainingTask
 from pruning_vs_scratch.training.world import World
 
 
-class MaskedLlama(nn.Module):
+class MaskedModel(nn.Module):
     """A Llama and the masks that are learned for it: one module, so that resume state includes both."""
 
-    def __init__(self, llama: nn.Module, masks: ShapeMasks) -> None:
+    def __init__(self, decoder: nn.Module, masks: ShapeMasks) -> None:
         super().__init__()
-        self.llama = llama
+        self.decoder = decoder
         self.masks = masks
 
     def forward(self, **inputs: Any) -> Any:
         """The Llama's forward pass, with whatever masks are put on it."""
-        return self.llama(**inputs)
+        return self.decoder(**inputs)
 
 
 class MaskLearning(TrainingTask):
@@ -62,7 +61,7 @@ class MaskLearning(TrainingTask):
     def __init__(
         self,
         plan: TrainingPlan,
-        model: MaskedLlama,
+        model: MaskedModel,
         windows: Windows,
         options: ShearedLlamaOptions,
         domains: DomainText | None,
@@ -73,9 +72,9 @@ class MaskLearning(TrainingTask):
         self.domains = domains
 
     @property
-    def llama(self) -> Any:
+    def decoder(self) -> Any:
         """The Llama under the masks."""
-        return self.model.llama
+        return self.model.decoder
 
     @property
     def reads_ahead(self) -> bool:
@@ -98,7 +97,7 @@ class MaskLearning(TrainingTask):
         """Weights at the plan's rate, masks and multipliers at theirs; the multipliers ascend."""
         rate = {PEAK: self.options.mask_learning_rate, "weight_decay": 0.0}
         return [
-            *weight_groups(self.llama, self.plan.optimizer, self.plan.peak_learning_rate),
+            *weight_groups(self.decoder, self.plan.optimizer, self.plan.peak_learning_rate),
             {"params": list(self.shape_masks.mask_parameters()), **rate},
             {"params": list(self.shape_masks.multiplier_parameters()), "maximize": True, **rate},
         ]
@@ -118,7 +117,7 @@ class MaskLearning(TrainingTask):
 
     def around_pass(self, step: int) -> AbstractContextManager[object]:
         """The masks of this step, the same for all its micro-batches."""
-        return masking(self.llama, self.shape_masks.sample(step_generator(self.plan.seed, step)))
+        return masking(self.decoder, self.shape_masks.sample(step_generator(self.plan.seed, step)))
 
     def backward_penalty(self, step: int, world: World) -> None:
         """Sum the masks' gradients over all processes, and add that of the Lagrangian."""
@@ -160,7 +159,7 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 
 
 def learn(
-    llama: LlamaForCausalLM,
+    decoder: CausalLM,
     spec: PruningSpec,
     plan: TrainingPlan,
     windows: Windows,
@@ -176,18 +175,18 @@ def learn(
     Raises:
         UserError: no masks lead to the target, there is too little text, or the training diverges.
     """
-    shape = shape_of(llama.config)
+    shape = shape_of(decoder.config)
     try:
         masks = ShapeMasks(shape, spec.target.shape, plan.init_seed)
     except ValueError as error:
         raise UserError(f"{spec.target.name}: {error}") from error
-    task = MaskLearning(plan, MaskedLlama(llama, masks), windows, spec.options, domains)
+    task = MaskLearning(plan, MaskedModel(decoder, masks), windows, spec.options, domains)
     result = Trainer(task, masks={}, validation=None, work=work, world=world).train()
     tensors: Tensors = {}
-    learned, tied = masks.deterministic(), llama.config.tie_word_embeddings
-    for name, tensor in whole_tensors(llama):
+    learned = masks.deterministic()
+    for name, tensor in whole_tensors(decoder):
         if world.is_first:
-            tensors |= folded({name: tensor.cpu()}, learned, tied)
+            tensors |= folded({name: tensor.cpu()}, learned, shape)
     if not world.is_first:
         return None
     shares = {name: share.item() for name, share in masks.expected_shares().items()}

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_vs_scratch.models.llama import block_index, block_linear
+from pruning_vs_scratch.families.parts import ATTENTION_OUTPUT, FFN_OUTPUT
+from pruning_vs_scratch.models.decoder import block_index, block_linear
 from pruning_vs_scratch.pruning.calibration import CalibrationStream, observing_inputs
 from pruning_vs_scratch.pruning.kept import Kept
 from pruning_vs_scratch.pruning.method import PruningSpec, Scores, StructuredMethod
@@ -21,9 +22,6 @@ from pruning_vs_scratch.pruning.methods.flap.structures import query_heads
 from pruning_vs_scratch.pruning.ranking import top_indices
 from pruning_vs_scratch.pruning.surgery import head_channels
 from pruning_vs_scratch.study.shape import ModelShape
-
-ATTENTION, FFN = "self_attn.o_proj", "mlp.down_proj"
-"""The linear layers whose inputs are scored."""
 
 
 def group_scores(channels: torch.Tensor, shape: ModelShape) -> torch.Tensor:
@@ -41,15 +39,15 @@ def score(stream: CalibrationStream, goals: list[ModelShape], _options: Any) -> 
         neurons.append(ffn)
         if block_index(block) + 1 < shape.layers:
             heads = query_heads(top_indices(groups[-1], goal.kv_heads), shape)
-            _keep_inputs(block_linear(block, ATTENTION), head_channels(heads, shape.head_dim))
-            _keep_inputs(block_linear(block, FFN), top_indices(ffn, goal.ffn_size))
+            _keep_inputs(block_linear(block, ATTENTION_OUTPUT), head_channels(heads, shape.head_dim))
+            _keep_inputs(block_linear(block, FFN_OUTPUT), top_indices(ffn, goal.ffn_size))
             stream.advance(block)
     return {"groups": torch.stack(groups), "neurons": torch.stack(neurons)}
 
 
 def _observed(stream: CalibrationStream, block: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores of the input channels of o_proj and down_proj."""
-    layers = [block_linear(block, name) for name in (ATTENTION, FFN)]
+    layers = [block_linear(block, name) for name in (ATTENTION_OUTPUT, FFN_OUTPUT)]
     seen = [InputStatistics() for _ in layers]
     with observing_inputs({layer: statistics.see for layer, statistics in zip(layers, seen, strict=True)}):
         stream.observe(block)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from mask_goals import (
     FEWER_GROUPS,
@@ -22,10 +22,10 @@ from mask_goals import (
     shape_masks,
     tensors_of,
 )
-from models import VARIANTS
-from pruning_vs_scratch.models.llama import llama_config
+from models import VARIANTS, tiny_config
+from pruning_vs_scratch.models.decoder import shape_of
 from pruning_vs_scratch.pruning.kept import Kept
-from pruning_vs_scratch.pruning.methods.sheared_llama.masked_llama import folded, masking
+from pruning_vs_scratch.pruning.methods.sheared_llama.masked_model import folded, masking
 from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import Masks
 from pruning_vs_scratch.pruning.surgery import cut_model, kept_shape
 from pruning_vs_scratch.study.shape import ModelShape
@@ -46,17 +46,8 @@ def randomised(model: Any) -> Any:
     return model.eval()
 
 
-def tiny_llama(**changes: Any) -> LlamaForCausalLM:
-    return randomised(LlamaForCausalLM(llama_config(replace(PARENT, **changes), positions=64)))
-
-
-def tiny_mistral() -> MistralForCausalLM:
-    values = llama_config(PARENT, positions=64).to_dict()
-    names = (
-        "vocab_size", "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads",
-        "num_key_value_heads", "head_dim", "tie_word_embeddings", "rope_parameters", "rms_norm_eps",
-    )  # fmt: skip
-    return randomised(MistralForCausalLM(MistralConfig(**{name: values[name] for name in names})))
+def tiny_model(**changes: Any) -> Any:
+    return randomised(AutoModelForCausalLM.from_config(tiny_config(norm_eps=PARENT.norm_eps, **changes)))
 
 
 TOKENS = torch.randint(PARENT.vocab_size, (3, 11), generator=seeded(1))
@@ -73,7 +64,7 @@ def masked_logits(model: Any, masks: Masks) -> torch.Tensor:
 
 def folded_and_cut(model: Any, masks: Masks, kept: Kept) -> Any:
     whole = copy.deepcopy(model)
-    whole.load_state_dict(folded(model.state_dict(), masks, model.config.tie_word_embeddings))
+    whole.load_state_dict(folded(model.state_dict(), masks, shape_of(model.config)))
     return cut_model(whole, kept)
 
 
@@ -91,7 +82,7 @@ def all_ones(shape: ModelShape) -> Masks:
 @pytest.mark.parametrize("masks", [Masks(), all_ones(PARENT)], ids=["none", "ones"])
 @torch.no_grad()
 def test_masks_of_ones_change_no_bit(variant: str, masks: Masks) -> None:
-    model = tiny_llama(**VARIANTS[variant])
+    model = tiny_model(**VARIANTS[variant])
     assert torch.equal(masked_logits(model, masks), logits_of(model))
 
 
@@ -99,7 +90,7 @@ def test_masks_of_ones_change_no_bit(variant: str, masks: Masks) -> None:
 @each_goal
 @torch.no_grad()
 def test_the_folded_and_cut_model_has_the_masked_models_logits(variant: str, goal: str) -> None:
-    model, learned = tiny_llama(**VARIANTS[variant]), shape_masks(GOALS[goal])
+    model, learned = tiny_model(**VARIANTS[variant]), shape_masks(GOALS[goal])
     masks = learned.deterministic()
     cut = folded_and_cut(model, masks, learned.kept())
     assert kept_shape(PARENT, learned.kept()) == replace(PARENT, **GOALS[goal])
@@ -107,20 +98,11 @@ def test_the_folded_and_cut_model_has_the_masked_models_logits(variant: str, goa
     assert (masked_logits(model, masks) - logits_of(model)).abs().mean() > 0.01
 
 
-@both_heads
-@torch.no_grad()
-def test_a_mistral_folds_and_cuts_alike(goal: dict[str, Any]) -> None:
-    model, learned = tiny_mistral(), shape_masks(goal)
-    cut = folded_and_cut(model, learned.deterministic(), learned.kept())
-    assert type(cut) is MistralForCausalLM
-    close(logits_of(cut), masked_logits(model, learned.deterministic()))
-
-
 @each_variant
 @each_goal
 @torch.no_grad()
 def test_masks_of_0_and_1_only_cut(variant: str, goal: str) -> None:
-    model, learned = tiny_llama(**VARIANTS[variant]), shape_masks(GOALS[goal])
+    model, learned = tiny_model(**VARIANTS[variant]), shape_masks(GOALS[goal])
     masks = Masks(**{name: (values > 0).float() for name, values in tensors_of(learned.deterministic()).items()})
     close(logits_of(cut_model(model, learned.kept())), masked_logits(model, masks))
 
@@ -169,14 +151,14 @@ def by_the_book(model: LlamaForCausalLM, masks: Masks) -> torch.Tensor:
 @both_heads
 @torch.no_grad()
 def test_the_masked_model_is_the_one_of_the_equations(variant: str, goal: dict[str, Any]) -> None:
-    model, learned = tiny_llama(**VARIANTS[variant]), shape_masks(goal)
+    model, learned = tiny_model(**VARIANTS[variant]), shape_masks(goal)
     for masks in (learned.sample(seeded(5)), learned.deterministic(), all_ones(PARENT)):
         close(masked_logits(model, masks), by_the_book(model, masks))
 
 
 def test_a_model_without_an_open_channel_says_nothing() -> None:
     closed = Masks(hidden=torch.zeros(PARENT.hidden_size))
-    assert not masked_logits(tiny_llama(), closed).any()
+    assert not masked_logits(tiny_model(), closed).any()
 
 
 def gradients(logits: Callable[[Masks], torch.Tensor], goal: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -187,7 +169,7 @@ def gradients(logits: Callable[[Masks], torch.Tensor], goal: dict[str, Any]) -> 
 
 @both_heads
 def test_gradients_reach_every_mask_and_are_those_of_the_equations(goal: dict[str, Any]) -> None:
-    model = tiny_llama(**VARIANTS["biased"])
+    model = tiny_model(**VARIANTS["biased"])
 
     def masked(masks: Masks) -> torch.Tensor:
         with masking(model, masks):
@@ -201,7 +183,7 @@ def test_gradients_reach_every_mask_and_are_those_of_the_equations(goal: dict[st
 
 
 def test_gradients_survive_checkpointing() -> None:
-    model, goal = tiny_llama(), FEWER_HEADS
+    model, goal = tiny_model(), FEWER_HEADS
 
     def masked(masks: Masks) -> torch.Tensor:
         with masking(model, masks):
@@ -225,7 +207,7 @@ def hooks_of(model: Any) -> int:
 
 @torch.no_grad()
 def test_the_model_is_as_before_after_the_masks() -> None:
-    model, learned = tiny_llama(), shape_masks(FEWER_HEADS)
+    model, learned = tiny_model(), shape_masks(FEWER_HEADS)
     before, weights = logits_of(model), copy.deepcopy(model.state_dict())
     assert not torch.equal(masked_logits(model, learned.deterministic()), before)
     assert torch.equal(logits_of(model), before)
@@ -234,7 +216,7 @@ def test_the_model_is_as_before_after_the_masks() -> None:
 
 
 def test_hooks_go_after_an_exception_too() -> None:
-    model, masks = tiny_llama(), shape_masks(FEWER_HEADS).deterministic()
+    model, masks = tiny_model(), shape_masks(FEWER_HEADS).deterministic()
     with pytest.raises(KeyError), masking(model, masks):
         assert hooks_of(model) > 0
         raise KeyError
@@ -250,9 +232,9 @@ def test_hooks_go_after_an_exception_too() -> None:
 
 @torch.no_grad()
 def test_folding_changes_only_what_masks_scale_and_no_tensor_in_place() -> None:
-    model, masks = tiny_llama(tie_embeddings=False, **VARIANTS["biased"]), shape_masks(FEWER_HEADS).deterministic()
+    model, masks = tiny_model(tie_embeddings=False, **VARIANTS["biased"]), shape_masks(FEWER_HEADS).deterministic()
     tensors = copy.deepcopy(model.state_dict())
-    found = folded(model.state_dict(), masks, tied=False)
+    found = folded(model.state_dict(), masks, replace(PARENT, tie_embeddings=False))
     assert all(torch.equal(tensors[name], tensor) for name, tensor in model.state_dict().items())
     changed = {name for name, tensor in tensors.items() if not torch.equal(found[name], tensor)}
     scaled = {f"model.layers.{i}.{name}" for i in range(4) for name in (
@@ -264,12 +246,12 @@ def test_folding_changes_only_what_masks_scale_and_no_tensor_in_place() -> None:
 
 @torch.no_grad()
 def test_tied_weights_stay_tied_and_a_part_folds_like_the_whole() -> None:
-    tensors, masks = tiny_llama().state_dict(), shape_masks(FEWER_GROUPS).sample(seeded(0))
-    whole = folded(tensors, masks, tied=True)
+    tensors, masks = tiny_model().state_dict(), shape_masks(FEWER_GROUPS).sample(seeded(0))
+    whole = folded(tensors, masks, PARENT)
     assert torch.equal(whole["lm_head.weight"], whole["model.embed_tokens.weight"])
     assert torch.equal(whole["model.norm.weight"], tensors["model.norm.weight"])
     name = "model.layers.2.self_attn.o_proj.weight"
-    assert torch.equal(folded({name: tensors[name]}, masks, tied=True)[name], whole[name])
+    assert torch.equal(folded({name: tensors[name]}, masks, PARENT)[name], whole[name])
     scale = (masks.hidden * masks.layers[2])[:, None] * masks.heads[2].repeat_interleave(8)
     torch.testing.assert_close(whole[name], tensors[name] * scale)
 
@@ -277,16 +259,16 @@ def test_tied_weights_stay_tied_and_a_part_folds_like_the_whole() -> None:
 @torch.no_grad()
 def test_folding_keeps_the_weights_dtype_and_rounds_once() -> None:
     masks = shape_masks(FEWER_HEADS).sample(seeded(0))
-    tensors = {name: tensor.bfloat16() for name, tensor in tiny_llama().state_dict().items()}
-    exact = folded({name: tensor.float() for name, tensor in tensors.items()}, masks, tied=True)
-    for name, tensor in folded(tensors, masks, tied=True).items():
+    tensors = {name: tensor.bfloat16() for name, tensor in tiny_model().state_dict().items()}
+    exact = folded({name: tensor.float() for name, tensor in tensors.items()}, masks, PARENT)
+    for name, tensor in folded(tensors, masks, PARENT).items():
         assert tensor.dtype == torch.bfloat16
         assert torch.equal(tensor, exact[name].bfloat16())
 
 
 @torch.no_grad()
 def test_a_bf16_model_runs_masked_in_bf16() -> None:
-    model, masks = tiny_llama(), shape_masks(FEWER_HEADS).deterministic()
+    model, masks = tiny_model(), shape_masks(FEWER_HEADS).deterministic()
     exact = masked_logits(model, masks)
     rounded = masked_logits(model.bfloat16(), masks)
     assert rounded.dtype == torch.bfloat16

@@ -1,0 +1,89 @@
+"""What the rest of the project has to know about a family of models. No torch here.
+
+All families are decoders with grouped-query attention, gated feed-forward blocks, RMSNorm and rotary positions, and
+name their parts alike (parts.py). Each states in ``families/NAME/facts.py`` as ``FACTS`` in what they differ.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from pruning_vs_scratch.families.parts import LINEAR_NAMES
+
+if TYPE_CHECKING:
+    from pruning_vs_scratch.study.shape import ModelShape
+
+HeadNorms = Literal["none", "head_dim", "heads"]
+"""Queries and keys are not normalised, or over the channels of each head, or over those of all heads together."""
+ATTENTION_BIAS, FFN_BIAS = "attention_bias", "mlp_bias"
+"""Keys of a configuration that switch biases on."""
+BIASED_ATTENTION: Mapping[str, tuple[str, ...]] = {ATTENTION_BIAS: LINEAR_NAMES[:4]}
+BIASED_FFN: Mapping[str, tuple[str, ...]] = {FFN_BIAS: LINEAR_NAMES[4:]}
+
+
+@dataclass(frozen=True)
+class SublayerNorms:
+    """Norms of the residual stream's width around attention or the feed-forward layer, by their names in a block."""
+
+    before: str | None
+    """Normalises what the sublayer reads."""
+    after: str | None
+    """Normalises what it adds to the residual stream."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that there are."""
+        return tuple(name for name in (self.before, self.after) if name is not None)
+
+
+def _nothing(_shape: "ModelShape") -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyFacts:
+    """One family."""
+
+    label: str
+    """Its spelling in texts."""
+    model_type: str
+    """By which transformers knows its configuration."""
+    architecture: str
+    """The class of its language models."""
+    checkpoints: tuple[str, ...]
+    """Published ones of this form, by their names on the hub."""
+    attention_norms: SublayerNorms = SublayerNorms("input_layernorm", None)
+    ffn_norms: SublayerNorms = SublayerNorms("post_attention_layernorm", None)
+    head_norms: HeadNorms = "none"
+    norm_offset: float = 0.0
+    """A norm multiplies by this plus its weight."""
+    optional_biases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Linear layers that have biases if a key of the configuration says so."""
+    fixed_biases: tuple[str, ...] = ()
+    """Linear layers that always have biases."""
+    scales_embedding: bool = False
+    """Whether embeddings are multiplied by the square root of the hidden size."""
+    has_layer_types: bool = False
+    """Whether blocks differ in which tokens they see, as ``layer_types`` of the configuration says."""
+    rotates_by_layer_type: bool = False
+    """Whether they differ in their rotary positions, too."""
+    caps_attention: bool = False
+    """Whether attention may cap its scores, so that no fused kernel serves and all scores are held."""
+    caps_logits: bool = False
+    """Whether logits may be capped."""
+    divides_hidden_by_heads: bool = False
+    """Whether transformers refuses a hidden size that is not a multiple of the heads, though nothing depends on it."""
+    settings: Callable[["ModelShape"], dict[str, Any]] = _nothing
+    """Further settings of a new model of a shape; what they leave out is the family's default in transformers."""
+    supported: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Settings that change the model's form, with the values that are supported."""
+
+    @property
+    def block_norms(self) -> tuple[str, ...]:
+        """Norms of the residual stream's width in a block."""
+        return self.attention_norms.names + self.ffn_norms.names
+
+    def biased(self, keys: Mapping[str, bool]) -> tuple[str, ...]:
+        """The linear layers that have biases, where some keys are switched on."""
+        optional = {name for key, names in self.optional_biases.items() if keys[key] for name in names}
+        return tuple(name for name in LINEAR_NAMES if name in optional or name in self.fixed_biases)

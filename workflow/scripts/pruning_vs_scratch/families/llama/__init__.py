@@ -1,0 +1,1 @@
+"""Llama: norms before both sublayers, no biases unless the configuration says so."""
