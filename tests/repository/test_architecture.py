@@ -147,7 +147,7 @@ def test_an_import_that_leads_upward_or_aside_is_found(source: str, code: str) -
         ("study.names", "from collections import abc"),
     ],
 )
-def test_other_imports_are_not(source: str, code: str) -> None:
+def test_other_imports_are_allowed(source: str, code: str) -> None:
     assert not any(map(upward, imports_of(source, code)))
 
 

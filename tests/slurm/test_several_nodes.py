@@ -35,7 +35,7 @@ def two_nodes(cluster: Cluster, local: Path, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.mark.usefixtures("two_nodes")
-def test_a_dead_process_ends_those_of_the_other_node(cluster: Cluster, local: Path, tmp_path: Path) -> None:
+def test_a_dead_process_ends_those_on_the_other_node(cluster: Cluster, local: Path, tmp_path: Path) -> None:
     """At once, and with one message."""
     folder = shutil.copytree(local, tmp_path / "dead", symlinks=True)
     run = "P1.05M-seed0"

@@ -38,7 +38,7 @@ def more(file: Path) -> None:
     file.with_name("more.safetensors").write_bytes(b"x")
 
 
-def test_what_is_as_it_was_written_is_taken(run: Path) -> None:
+def test_unchanged_files_are_accepted(run: Path) -> None:
     writer = ManifestWriter("next", {})
     assert writer.add_input("model", run / "model") == sha256_of_path(run / "model")
     assert writer.add_input("metrics", run / "metrics.jsonl") == sha256_of_path(run / "metrics.jsonl")
@@ -84,9 +84,7 @@ def test_a_file_of_a_folder_is_checked_alone(run: Path) -> None:
 
 
 @pytest.mark.parametrize(("folder", "path"), [(".", "A/model"), ("A", "model"), ("A/model", ".")])
-def test_the_working_folder_may_lie_anywhere(
-    run: Path, monkeypatch: pytest.MonkeyPatch, folder: str, path: str
-) -> None:
+def test_the_working_folder_may_be_anywhere(run: Path, monkeypatch: pytest.MonkeyPatch, folder: str, path: str) -> None:
     monkeypatch.chdir(run.parent / folder)
     require_as_written(Path(path))
     changed(Path(path) / "weights.safetensors")
@@ -138,7 +136,7 @@ def test_an_edited_manifest_is_refused(run: Path) -> None:
         read_manifest(path)
 
 
-def test_a_newer_manifest_and_a_missing_one_are_told_apart(run: Path) -> None:
+def test_a_newer_manifest_and_a_missing_one_are_distinguished(run: Path) -> None:
     (run / "manifest.json").write_text('{"schema": 99}')
     with pytest.raises(UserError, match="newer version"):
         read_manifest(run / "manifest.json")

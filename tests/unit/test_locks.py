@@ -75,7 +75,7 @@ def test_holding_a_folder_adds_nothing_to_it(tmp_path: Path) -> None:
         assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_a_file_system_without_locks_is_told(
+def test_a_file_system_without_locks_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(descriptor: int, operation: int) -> None:

@@ -108,7 +108,7 @@ def time_left(slots: int | None = 2, **jobs: int) -> TimeLeft:
     return left
 
 
-def test_jobs_run_beside_each_other_but_for_those_that_run_alone() -> None:
+def test_jobs_run_in_parallel_except_those_that_run_alone() -> None:
     left = time_left(train=2, evaluate=1, make_task_items=4, measure_speed=1, tabulate=1)
     left.start("1", A, 0.0)
     beside, alone = 10.0 + 20.0 + 20.0 + 4 * OTHER_SECONDS, 12.0 + 2.0
@@ -150,7 +150,7 @@ def test_a_job_that_takes_longer_than_expected_is_not_taken_for_done() -> None:
     assert left.seconds(100.0) == pytest.approx(max(LEAST_SHARE * 20, 20) + REPORT_SECONDS)
 
 
-def test_what_is_planned_counts_not_what_could_be() -> None:
+def test_only_what_is_planned_counts() -> None:
     """Snakemake may run again what has a manifest already, and a target may leave something out."""
     left = TimeLeft(GUESSES, [], 1)
     left.plan("train", 2)

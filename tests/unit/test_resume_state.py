@@ -37,7 +37,7 @@ def test_a_finished_run_removes_all_its_states_and_nothing_of_anyone_else(tmp_pa
     assert [path.name for path in (tmp_path / "run").iterdir()] == [keep.name]
 
 
-def test_only_the_manifest_of_a_run_of_this_plan_and_code_says_that_it_was_made(tmp_path: Path) -> None:
+def test_only_the_manifest_of_a_run_with_this_plan_and_code_counts_as_done(tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.json"
     assert not is_made(manifest, [tmp_path], "spec")
     ledger = {"spec_hash": "spec", "source_hash": source_hash()}

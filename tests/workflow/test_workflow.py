@@ -109,7 +109,7 @@ def test_a_study_leaves_every_promised_file(finished: tuple[Path, str]) -> None:
     assert list(pd.read_csv(results / "results.csv").columns) == RESULT_COLUMNS
 
 
-def test_the_time_of_every_phase_is_told(finished: tuple[Path, str]) -> None:
+def test_the_time_of_every_phase_is_shown(finished: tuple[Path, str]) -> None:
     folder, printed = finished
     times = pd.read_csv(folder / "results/smoke/times.csv").set_index("phase")
     phases = ["download", "text", "pretrain", "score", "prune", "retrain", "scratch", "evaluate"]
@@ -204,7 +204,7 @@ def test_a_sparse_model_and_its_baseline_keep_the_mask(finished: tuple[Path, str
             assert weights[name].view(-1, 4).count_nonzero(dim=1).max() <= 2
 
 
-def test_no_output_holds_a_path_of_this_machine(finished: tuple[Path, str]) -> None:
+def test_no_output_contains_a_path_of_this_machine(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     secrets = [str(folder), str(Path.home()), sys.prefix]
     texts = [
@@ -215,7 +215,7 @@ def test_no_output_holds_a_path_of_this_machine(finished: tuple[Path, str]) -> N
     assert leaks == []
 
 
-def test_no_file_of_a_study_holds_a_secret(finished: tuple[Path, str]) -> None:
+def test_no_file_of_a_study_contains_a_secret(finished: tuple[Path, str]) -> None:
     folder, printed = finished
     archived = pvs(folder, "archive", "config/smoke.yaml")
     assert archived.returncode == 0, archived.stderr
@@ -502,9 +502,7 @@ def test_results_of_changed_scores_are_not_collected(copy: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_a_step_refuses_a_changed_input_and_what_is_deleted_is_made_again(
-    finished: tuple[Path, str], copy: Path
-) -> None:
+def test_a_step_refuses_a_changed_input_and_remakes_what_is_deleted(finished: tuple[Path, str], copy: Path) -> None:
     runs = copy / "results/smoke/runs"
     weights, pruned = runs / "P16.4k-seed0/model/model.safetensors", runs / "P16.4k-minitron_width-0.5-seed0"
     content = weights.read_bytes()
@@ -536,7 +534,7 @@ def test_a_parent_that_was_made_again_is_not_mixed_with_what_was_made_from_it(
     assert f"{made} was made from another {runs / 'model'} than the one that is there" in result.stderr
 
 
-def test_too_little_text_is_told_before_anything_is_trained(copy: Path) -> None:
+def test_too_little_text_is_reported_before_anything_is_trained(copy: Path) -> None:
     (copy / "config/large.yaml").write_text(yaml.safe_dump({"parent": {"tokens": 2**26}}))
     result = snakemake(copy, *SMOKE, "config/large.yaml")
     assert result.returncode == 1

@@ -43,7 +43,7 @@ def with_more_methods(values: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("family", ["qwen3", "gemma3"])
-def test_a_study_of_another_family_goes_to_its_figures(family: str, tmp_path: Path) -> None:
+def test_a_study_of_another_family_runs_to_its_figures(family: str, tmp_path: Path) -> None:
     folder = checkout(tmp_path / "checkout")
     smoke = yaml.safe_load((folder / "config/smoke.yaml").read_text())
     values = of_family(family, smoke)

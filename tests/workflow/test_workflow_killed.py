@@ -24,7 +24,7 @@ from pruning_vs_scratch.supervisor.living import abandoned_jobs
 pytestmark = pytest.mark.workflow
 
 
-def test_a_study_that_is_killed_in_every_way_goes_on_to_the_same_results(
+def test_a_study_that_is_killed_in_every_way_resumes_to_the_same_results(
     finished: tuple[Path, str], tmp_path: Path
 ) -> None:
     """First with all its processes, then its Snakemake alone, then a Snakemake that was started by hand."""

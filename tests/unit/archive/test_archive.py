@@ -122,7 +122,7 @@ def test_an_altered_archive_is_refused(archive: Path, tmp_path: Path, change: Ch
     assert not (tmp_path / "x").exists()
 
 
-def test_a_small_archive_lists_what_it_leaves_out_and_is_of_a_version_of_its_own(archive: Path, tmp_path: Path) -> None:
+def test_a_small_archive_lists_what_it_leaves_out_and_has_a_separate_version(archive: Path, tmp_path: Path) -> None:
     picture = Path("figures/tiny/ratio.png")
     picture.parent.mkdir(parents=True)
     picture.write_bytes(b"picture")
@@ -178,7 +178,7 @@ def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
         ("t.png", "a", "b", Match.DRAWN_OTHERWISE),
     ],
 )
-def test_files_are_compared_by_what_they_say(tmp_path: Path, name: str, one: str, other: str, expected: Match) -> None:
+def test_files_are_compared_by_their_content(tmp_path: Path, name: str, one: str, other: str, expected: Match) -> None:
     for folder, text in (("archived", one), ("made", other)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_text(text)
@@ -291,9 +291,7 @@ def test_make_looks_at_the_archive_before_it_installs_anything(
 
 
 @pytest.mark.slow
-def test_a_figure_that_is_younger_than_an_archive_is_drawn_from_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_figure_newer_than_an_archive_is_drawn_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pruning_vs_scratch.figures.younger", ratio)
     monkeypatch.setitem(FIGURES, "younger", StudyFigure("younger"))
     listing = unpack(REPOSITORY / "figures/reference/demo.tar.zst", tmp_path / "demo")

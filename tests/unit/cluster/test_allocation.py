@@ -42,7 +42,7 @@ def training(values: Values, **cluster: Any) -> JobRequest:
     return found
 
 
-def test_one_process_asks_for_no_gpu_and_no_second_node(smoke: Values) -> None:
+def test_one_process_requests_no_gpu_and_no_second_node(smoke: Values) -> None:
     resources = allocation(smoke).training
     assert (resources["nodes"], resources["processes"]) == (1, 1)
     assert {"gres", "mpi", "tasks", "cpus_per_task"} & resources.keys() == set()
@@ -130,7 +130,7 @@ def test_a_request_in_words_of_sbatch() -> None:
     ]  # fmt: skip
 
 
-def test_the_environment_goes_before_the_sites_file(tmp_path: Path) -> None:
+def test_the_environment_overrides_the_sites_file(tmp_path: Path) -> None:
     file = tmp_path / "site.yaml"
     file.write_text("cpu: {partition: slow, qos: low}\ngpu: {partition: gpu, max_hours: 4}\n")
     site = read_site(file, {"SBATCH_PARTITION": "mine"})
@@ -192,7 +192,7 @@ def test_the_papers_jobs_fit_their_gpus_and_would_not_fit_half(study_values: Cal
     assert re.search(r"^evaluating 8\.03B parameters needs about 24 GB", found, re.MULTILINE)
 
 
-def test_scoring_asks_for_the_time_of_the_passes_that_the_plan_counts(study_values: Callable[[str], Values]) -> None:
+def test_scoring_requests_the_time_of_the_passes_that_the_plan_counts(study_values: Callable[[str], Values]) -> None:
     """Depth takes the losses of 34 candidates, width one pass."""
     study = Study(study_values("paper"))
     made, parent = Allocation(study, Site()), "P210B-seed0"

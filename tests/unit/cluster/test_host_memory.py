@@ -49,7 +49,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("gpus", [False, True], ids=["CPU", "GPU"])
-def test_evaluation_asks_for_what_loading_a_model_takes(checkpoint: Path, gpus: bool) -> None:
+def test_evaluation_requests_what_loading_a_model_takes(checkpoint: Path, gpus: bool) -> None:
     shape = replace(LARGER, tie_embeddings=False)
     found = printed_by(MEASURE, checkpoint, "meta" if gpus else "cpu", "bfloat16")
     mapped = 4 * shape.params_total
@@ -115,7 +115,7 @@ def test_eight_processes_that_score_8b_ask_for_its_file_once() -> None:
     assert weights + 8 * process_megabytes(gpus=True) < request.megabytes < 4 * weights
 
 
-def test_learning_masks_asks_for_the_learned_weights_and_the_state_that_is_written() -> None:
+def test_learning_masks_requests_memory_for_the_learned_weights_and_the_written_state() -> None:
     """Of 8B: 12 bytes a parameter that wait to be written, 4 as they are gathered, and 4 as they are stored."""
     request = max(requests("pruning"), key=lambda each: each.gpus)
     params = paper().runs["P210B-seed0"].target.shape.params_total / 1e6
@@ -123,7 +123,7 @@ def test_learning_masks_asks_for_the_learned_weights_and_the_state_that_is_writt
     assert 20 * params + 8 * process_megabytes(gpus=True) < request.megabytes < 30 * params
 
 
-def test_sparse_training_asks_for_all_weights_but_not_for_whole_masks_in_each_process() -> None:
+def test_sparse_training_requests_all_weights_but_not_whole_masks_in_each_process() -> None:
     """Of 8B: 32 GB of weights in the first of a node's eight processes; whole masks took a byte a weight in each."""
     study = paper()
     asked = Allocation(study, Site()).training["mem_mb"]

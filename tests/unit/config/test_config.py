@@ -453,7 +453,7 @@ RULES: dict[str, tuple[Edit, str]] = {
 
 
 @pytest.mark.parametrize("case", RULES)
-def test_a_broken_rule_says_what_would_be_right(case: str, smoke: Values) -> None:
+def test_a_broken_rule_is_reported_with_what_would_be_right(case: str, smoke: Values) -> None:
     edit, expected = RULES[case]
     assert expected in mistake(smoke, edit)
 
@@ -518,7 +518,7 @@ def test_what_the_parent_has_may_be_given_for_minitron_too(smoke: Values) -> Non
 
 
 @pytest.mark.parametrize("batch", [1, 3, 32])
-def test_mask_learning_has_a_batch_of_its_own(smoke: Values, batch: int) -> None:
+def test_mask_learning_has_a_separate_batch(smoke: Values, batch: int) -> None:
     options = {"tokens": batch * 128 * 7, "global_batch_size": batch, "micro_batch_size": 1}
     learning(smoke)["pruning"]["sheared_llama"] = options
     assert parse_config(smoke).pruning.options("sheared_llama").tokens == batch * 896
@@ -544,7 +544,7 @@ def test_proportions_may_sum_to_1_but_for_rounding(smoke: Values, proportions: t
     assert len(parse_config(smoke).corpus.domains) == len(proportions)
 
 
-def test_methods_of_the_same_counts_and_other_biases_have_entries_of_their_own(smoke: Values) -> None:
+def test_methods_with_the_same_counts_and_different_biases_have_separate_entries(smoke: Values) -> None:
     flap(smoke)["targets"]["width"].append(FLAP | {"methods": ["wanda_sp"]})
     smoke["matrix"][1].update(methods=["flap", "wanda_sp"])
     assert [len(target.methods) for target in parse_config(smoke).targets.width] == [0, 1, 1]

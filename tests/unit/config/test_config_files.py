@@ -190,7 +190,7 @@ def test_yaml_that_is_what_it_seems_is_read_as_snakemake_reads_it(text: str, val
     [('{"ratio": 0.5, "ratio": 0.25}', "ratio"), ('{"a": [{"b": 1, "c": {}, "b": 1}]}', "b")],
     ids=["other values", "deep and equal"],
 )
-def test_a_key_that_stands_twice_in_json_is_refused(text: str, key: str, tmp_path: Path) -> None:
+def test_a_key_listed_twice_in_json_is_refused(text: str, key: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(UserError, match=rf"a\.json is not valid JSON \(the key {key} is listed twice"):
         read_json(tmp_path / "a.json")

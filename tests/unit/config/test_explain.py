@@ -34,7 +34,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("text", MISTAKES)
-def test_a_mistake_is_told_in_plain_words(text: str, tmp_path: Path) -> None:
+def test_a_mistake_is_reported_in_plain_words(text: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(text)
     with pytest.raises(InvalidConfig) as error:

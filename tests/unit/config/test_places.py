@@ -21,12 +21,12 @@ def problems(tmp_path: Path, *texts: str) -> list[str]:
     return [problem.replace(f"{tmp_path}/", "").replace(f"{BASE}", "base") for problem in error.value.problems]
 
 
-def test_a_key_and_a_value_are_told_with_their_lines(tmp_path: Path) -> None:
+def test_a_key_and_a_value_are_reported_with_their_lines(tmp_path: Path) -> None:
     found = problems(tmp_path, "study: mine\ntraining:\n  # a remark\n  threads: many\n  peak_learning_rat: 0.1\n")
     assert sorted(problem.partition(": ")[0] for problem in found) == ["a.yaml, line 4", "a.yaml, line 5"]
 
 
-def test_an_item_of_a_list_is_told_with_its_line(tmp_path: Path) -> None:
+def test_an_item_of_a_list_is_reported_with_its_line(tmp_path: Path) -> None:
     text = "matrix:\n  - methods: [wanda]\n    ratios: [0.5]\n    retrain: [41472]\n  - methods:\n      - wandaa\n"
     found = problems(tmp_path, text + "    ratios: [0.5]\n    retrain: [41472]\n")
     assert found == ["a.yaml, line 6: matrix.1.methods.0: no method 'wandaa'; did you mean 'wanda'?"]
@@ -38,14 +38,14 @@ def test_of_several_files_the_last_that_says_it_is_named(tmp_path: Path) -> None
     assert problems(tmp_path, first, "seeds: [1]\n")[0].startswith("a.yaml, line 1: training.threads: ")
 
 
-def test_a_key_that_is_missing_is_looked_for_where_its_section_stands(tmp_path: Path) -> None:
+def test_a_missing_key_is_located_at_its_section(tmp_path: Path) -> None:
     """The list of the overlay stands for that of the demo, which has the key."""
     assert problems(tmp_path, "matrix:\n  - methods: [wanda]\n    ratios: [0.5]\n") == [
         "a.yaml, line 2: matrix.0.retrain: this key is required"
     ]
 
 
-def test_what_no_file_says_is_told_without_a_line(tmp_path: Path) -> None:
+def test_what_no_file_sets_is_reported_without_a_line(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text("study: mine\n")
     with pytest.raises(InvalidConfig) as error, naming_lines([file]):

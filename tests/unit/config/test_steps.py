@@ -21,7 +21,7 @@ def steps(draw: st.DrawFn, methods: tuple[str, ...] = METHODS, digits: int = 6) 
 
 
 @given(steps())
-def test_a_step_is_what_its_text_says(step: Step) -> None:
+def test_a_step_matches_its_text(step: Step) -> None:
     assert Step.parse(str(step)) == step
     assert re.match(CHAIN_PATTERN, f"{step.method}@{step.pattern if ':' in step.pattern else f'{step.ratio:f}'}")
 
@@ -67,7 +67,7 @@ def test_a_step_cuts_what_its_method_cuts(method: str, granularity: str) -> None
         ("wanda@nan", "'wanda@nan': the ratio must be between 0 and 1"),
     ],
 )
-def test_a_wrong_step_is_told_what_would_be_right(text: str, message: str) -> None:
+def test_a_wrong_step_is_reported_with_what_would_be_right(text: str, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         Step.parse(text)
 

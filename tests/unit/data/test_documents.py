@@ -57,7 +57,7 @@ BROKEN_LINES = {
 
 
 @pytest.mark.parametrize("case", BROKEN_LINES)
-def test_a_broken_line_is_named_and_left_out_where_that_is_allowed(tmp_path: Path, case: str) -> None:
+def test_a_broken_line_is_named_and_left_out_if_allowed(tmp_path: Path, case: str) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n' + BROKEN_LINES[case] + '\n{"text": "too"}\n')
     with pytest.raises(UserError, match=r"a\.jsonl, line 2: "):
         ids_and_texts(tmp_path)

@@ -49,12 +49,12 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("name", "domain"),
     [("books/emma.md", "prose"), ("a.txt", "prose"), ("src/a.py", "code"), ("books/listing.py", "prose")],
 )
-def test_a_document_belongs_to_the_first_domain_that_takes_it(name: str, domain: str) -> None:
+def test_a_document_belongs_to_the_first_matching_domain(name: str, domain: str) -> None:
     assert domain_of(name, DOMAINS) == domain
 
 
 @pytest.mark.parametrize("name", ["a.md", "BOOKS/emma.md", "a.TXT"])
-def test_a_document_that_no_domain_takes_is_named(name: str) -> None:
+def test_a_document_without_a_domain_is_named(name: str) -> None:
     with pytest.raises(UserError, match=rf"corpus.domains: no domain takes the document {name}; add a pattern"):
         domain_of(name, DOMAINS)
 
@@ -276,7 +276,7 @@ def test_seeds_and_steps_draw_other_counts_and_the_same_ones_again() -> None:
 
 
 @pytest.mark.parametrize("order", [("noise", "words"), ("words", "noise")], ids=" before ".join)
-def test_a_loader_that_was_restored_from_a_file_goes_on_alike(order: tuple[str, str]) -> None:
+def test_a_loader_restored_from_a_file_continues_alike(order: tuple[str, str]) -> None:
     proportions = {name: {"noise": 0.3, "words": 0.7}[name] for name in order}
     whole = loader_of(proportions)
     for step in range(3):

@@ -103,7 +103,7 @@ hashes = st.lists(st.integers(0, 2**64 - 1) | st.sampled_from([0, 1, 2**63, 2**6
 
 
 @given(hashes, hashes)
-def test_a_run_is_found_if_it_is_there(held_out: list[int], others: list[int]) -> None:
+def test_a_run_is_found_if_it_exists(held_out: list[int], others: list[int]) -> None:
     runs = HeldOutRuns(np.unique(np.array(held_out, dtype=np.uint64)), N)
     asked = [*held_out, *others]
     assert runs.hold(np.array(asked, dtype=np.uint64)).tolist() == [run in held_out for run in asked]

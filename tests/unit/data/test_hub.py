@@ -99,7 +99,7 @@ def test_another_revision_in_the_cache_is_not_taken_silently(home: Path, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_missing_or_damaged_is_named_with_the_command_that_mends_it(frozen: Path, tmp_path: Path) -> None:
+def test_what_is_missing_or_damaged_is_named_with_the_command_that_fixes_it(frozen: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nothing or its manifest is missing under .*: snakemake freeze"):
         verify_frozen(tmp_path / "nothing")
     [file] = frozen.rglob("*validation.arrow")

@@ -144,7 +144,7 @@ def runs_by_force(words: list[str]) -> set[tuple[str, ...]]:
     return {tuple(words[i : i + 8]) for i in range(len(words) - 7)}
 
 
-def test_parts_are_divided_gathered_and_tokenised_without_what_is_held_out(tmp_path: Path) -> None:
+def test_parts_are_split_gathered_and_tokenised_without_held_out_text(tmp_path: Path) -> None:
     write_pages(tmp_path / "pages")
     tokenizer = write_published(tmp_path / "tokenizer")
     corpus = corpus_of(source(files_per_part=2).model_dump(), tmp_path)
@@ -376,7 +376,7 @@ def test_a_part_is_fetched_by_name_and_checked(hub: HubServer, tmp_path: Path) -
     assert not (tmp_path / "out.partial").exists()
 
 
-def test_a_part_that_cannot_be_had_says_why(hub: HubServer, tmp_path: Path) -> None:
+def test_a_part_that_is_not_available_says_why(hub: HubServer, tmp_path: Path) -> None:
     for names, changes, text in (
         (["group_1/part_09.jsonl.zst"], {}, "has no file group_1/part_09.jsonl.zst"),
         (NAMES[:1], {"revision": "b" * 40}, f"has no revision {'b' * 40}"),

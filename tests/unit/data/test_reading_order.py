@@ -52,7 +52,7 @@ def test_a_text_of_one_block_is_read_under_the_permutation_of_its_seed(tokens: i
 
 
 @given(sizes, seeds)
-def test_every_window_of_every_part_is_read_once_and_no_window_lies_in_two_parts(sizes: list[int], seed: int) -> None:
+def test_every_window_of_every_part_is_read_once_and_no_window_spans_two_parts(sizes: list[int], seed: int) -> None:
     windows = windows_of(dict(enumerate(sizes)), seed)
     found = starts(windows)
     ends = [0, *accumulate(sizes)]
@@ -73,9 +73,7 @@ def test_a_text_of_more_parts_begins_as_one_of_fewer(first: list[int], more: lis
 
 
 @given(st.integers(0, 4), st.integers(0, 4), st.lists(st.integers(8, 60), min_size=9, max_size=9), seeds)
-def test_the_last_parts_are_read_alike_whatever_stands_before_them(
-    few: int, many: int, sizes: list[int], seed: int
-) -> None:
+def test_the_last_parts_are_read_alike_whatever_precedes_them(few: int, many: int, sizes: list[int], seed: int) -> None:
     numbered = list(enumerate(sizes))
     last = sum(size // WIDTH for size in sizes[-2:])
     texts = [dict(numbered[:first] + numbered[-2:]) for first in (few, many)]

@@ -105,7 +105,7 @@ def test_a_damaged_index_is_named(folder: Path) -> None:
         TokenStore(folder)
 
 
-def test_another_tokenizer_than_the_corpus_was_made_with_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_tokenizer_other_than_that_of_the_corpus_is_refused(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "tokenizer.json"
     other.write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match=r"was tokenised with another tokenizer than .*tokenizer.json"):

@@ -248,7 +248,7 @@ def test_items_are_taken_out_of_the_package_in_the_hubs_columns(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_an_evaluation_that_ended_early_goes_on_with_the_next_task(folder: Path) -> None:
+def test_an_evaluation_that_ended_early_resumes_with_the_next_task(folder: Path) -> None:
     (folder / "damaged.arrow").write_bytes(b"")
     tasks = [*requests_of(folder)[:3], {"name": "piqa", "data": "package", "path": str(folder / "damaged.arrow")}]
     command = command_of(folder, "resumed", tasks)

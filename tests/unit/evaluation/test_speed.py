@@ -144,7 +144,7 @@ def test_a_weight_with_other_zeros_is_not_packed(tmp_path: Path) -> None:
         with_packed_weights(model, two_of_four_masks(tmp_path), lambda weight: weight)
 
 
-def test_other_checkpoints_and_devices_have_no_such_speed(tmp_path: Path) -> None:
+def test_only_such_checkpoints_and_devices_have_this_speed(tmp_path: Path) -> None:
     two_of_four(tmp_path)
     write_json(tmp_path / PRUNING_FILE, {"target": {"pattern": "unstructured"}})
     assert two_of_four_masks(tmp_path) == {}

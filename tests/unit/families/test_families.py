@@ -164,7 +164,7 @@ def shape_values(**values: Any) -> dict[str, Any]:
     return sizes | values
 
 
-def test_a_shape_says_its_family_and_a_llama_says_nothing() -> None:
+def test_a_shape_states_its_family_unless_it_is_a_llama() -> None:
     assert ModelShape.of(ShapeConfig(**shape_values()), 61).family == USUAL
     shape = ModelShape.of(ShapeConfig(**shape_values(family="qwen3")), 61)
     assert shape.family == "qwen3"
@@ -206,7 +206,7 @@ def test_what_a_family_cannot_have_is_refused(values: Any, problem: str) -> None
 
 
 @pytest.mark.parametrize("variant", FAMILIES)
-def test_a_family_other_than_llama_is_felt(variant: str) -> None:
+def test_a_family_other_than_llama_makes_a_difference(variant: str) -> None:
     """Else the tests on it would be tests of a Llama."""
     model = tiny_model(**VARIANTS[variant])
     assert model.config.model_type != "llama"

@@ -296,7 +296,7 @@ def test_granularities_and_patterns_differ_without_colour(figure_tables: dict[st
         ([50], [0.1 * np.log(4)]),
     ],
 )
-def test_series_stand_beside_each_other_and_do_not_mix(values: list[int], steps: list[float]) -> None:
+def test_series_are_side_by_side_and_do_not_mix(values: list[int], steps: list[float]) -> None:
     rows = [(method, value) for value in values for method in "abc"]
     table = pd.DataFrame(rows, columns=["method", "value"]).assign(pattern="dense", panel="p")
     moved = sideways.moved(table, table["value"], "panel", 0.1)
@@ -305,7 +305,7 @@ def test_series_stand_beside_each_other_and_do_not_mix(values: list[int], steps:
         np.testing.assert_allclose(logs, [-step, 0, step], atol=1e-12)
 
 
-def test_what_stands_alone_stands_where_it_is_and_others_fill_their_panel() -> None:
+def test_a_single_series_stays_in_place_and_others_fill_their_panel() -> None:
     rows = [("a", "p", 50), ("b", "q", 50), ("c", "q", 50)]
     table = pd.DataFrame(rows, columns=["method", "panel", "value"]).assign(pattern="dense")
     moved = sideways.moved(table, table["value"], "panel", 0.1, alone=1.0)

@@ -145,7 +145,7 @@ def test_how_near_both_sides_come_to_the_parent(losses: list[tuple[float, float]
         ([(3.2, 2.9), (2.8, 2.7)], "scratch is on average 0.20 nats below the parent; pruned models are level with it"),
     ],
 )
-def test_how_near_scratch_on_the_whole_pipelines_tokens_comes(losses: list[tuple[float, float]], text: str) -> None:
+def test_how_close_scratch_on_the_whole_pipelines_tokens_comes(losses: list[tuple[float, float]], text: str) -> None:
     rows = pd.DataFrame(losses, columns=["loss_retrained", "loss_scratch"]).assign(loss_parent=3.0)
     assert findings.full_budget(rows) == f"On the whole pipeline's tokens, {text}"
     assert findings.full_budget(rows.iloc[:0]) == ""
@@ -215,7 +215,7 @@ def test_when_scratch_overtakes(found: list[tuple[str, float]], text: str) -> No
     assert findings.crossover(pd.concat([rows, rows], ignore_index=True)) == text
 
 
-def test_tasks_are_told_by_their_mean_or_else_singly() -> None:
+def test_tasks_are_described_by_their_mean_or_else_singly() -> None:
     rows = compared(("equal", "a", ONE, 0.1), ("equal", "b", ONE, 0.0), ("full", "a", ONE, -0.1))
     rows = rows.rename(columns={"gap": "difference"}).assign(dataset=TASK_MEAN)
     parts = (
@@ -228,7 +228,7 @@ def test_tasks_are_told_by_their_mean_or_else_singly() -> None:
     assert findings.tasks(rows.iloc[:0]) == ""
 
 
-def test_curves_are_told_by_their_ends() -> None:
+def test_curves_are_described_by_their_ends() -> None:
     points = [
         ("retrained", "a", 1, 4.0),
         ("retrained", "a", 9, 3.0),
@@ -271,7 +271,7 @@ def test_fronts_are_counted_by_cost() -> None:
     assert findings.pareto(rows.iloc[:0], {"size": "parameters"}) == ""
 
 
-def test_the_papers_gap_is_told_beside_the_studys() -> None:
+def test_the_papers_gap_is_stated_next_to_the_studys() -> None:
     rows = pd.DataFrame(
         [("paper", "depth", 1, 0.4), ("paper", "depth", 9, 0.04), ("paper", "width", 1, 0.5),
          ("paper", "width", 9, 0.1), ("study", "width", 2, 1.2)],

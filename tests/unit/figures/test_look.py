@@ -103,7 +103,7 @@ def test_methods_that_there_are_not_are_refused(figure_tables: dict[str, Tables]
     assert not list(tmp_path.iterdir())
 
 
-def test_chosen_methods_keep_the_colours_that_they_have_beside_all(
+def test_chosen_methods_keep_the_colours_that_they_have_among_all(
     figure_tables: dict[str, Tables], tmp_path: Path
 ) -> None:
     tables = figure_tables["whole"]
@@ -125,7 +125,7 @@ def test_every_figure_can_be_drawn_of_one_method(figure_tables: dict[str, Tables
     assert {file.suffix for file in tmp_path.iterdir()} == {".csv", ".pdf", ".png"}
 
 
-def test_a_look_that_says_nothing_changes_no_byte(figure_tables: dict[str, Tables], tmp_path: Path) -> None:
+def test_an_empty_look_changes_no_byte(figure_tables: dict[str, Tables], tmp_path: Path) -> None:
     save(FIGURES["ratio"], figure_tables["whole"], "demo", tmp_path / "plain")
     Restyle(("ratio",)).draw(figure_tables["whole"].folder, "demo", tmp_path / "restyled", "column")
     for kind in ("csv", "pdf", "png"):

@@ -222,7 +222,7 @@ def test_what_is_held_out_is_enough_for_the_windows_that_are_scored() -> None:
 
 
 @given(st.integers(1, 8), st.integers(1, 3), st.randoms(use_true_random=False))
-def test_a_schedule_lies_between_the_bounds_of_every_schedule(jobs: int, gpus: int, draw: random.Random) -> None:
+def test_a_schedule_is_within_the_bounds_of_every_schedule(jobs: int, gpus: int, draw: random.Random) -> None:
     """At least the longest chain and the work divided; at most both together (Graham, 1966)."""
     graph = graph_of({(i, j) for i, j in combinations(range(jobs), 2) if draw.random() < 0.3}, jobs)
     loads = {job: Load(seconds=float(draw.randrange(1, 20)), gpus=1) for job in graph.jobs}
@@ -242,7 +242,7 @@ def test_gpus_and_cores_are_counted_apart() -> None:
     assert makespan(graph, loads, gpus=1, cores=2) == 6  # a job that asks for too many takes all
 
 
-def test_a_price_is_what_make_plan_says() -> None:
+def test_a_price_equals_that_of_make_plan() -> None:
     known = price(RUNGS[3], "core")
     assert known.flops == sum(known.plan.stages["flops"])
     assert known.chain_hours <= known.hours <= known.device_hours

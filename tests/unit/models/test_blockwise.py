@@ -63,7 +63,7 @@ def test_blocks_are_handed_out_with_the_stored_weights(
 
 
 @both_ways
-def test_what_is_done_to_a_block_changes_neither_the_model_nor_the_next_block(low_memory: bool, tmp_path: Path) -> None:
+def test_changing_a_block_changes_neither_the_model_nor_the_next_block(low_memory: bool, tmp_path: Path) -> None:
     model = BlockwiseModel.open(saved(tiny_model(), tmp_path / "model"), CPU, low_memory=low_memory)
     block, before = model.block(1), weights_of(model.block(1))
     for parameter in block.parameters():
@@ -72,7 +72,7 @@ def test_what_is_done_to_a_block_changes_neither_the_model_nor_the_next_block(lo
     assert same_tensors(model.block_tensors(1), before)
 
 
-def test_in_low_memory_a_block_is_read_when_its_turn_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_low_memory_a_block_is_read_when_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, names = saved(tiny_model(), tmp_path / "model"), []
     read = CheckpointTensors.read
 
@@ -169,7 +169,7 @@ def rewritten(folder: Path, change: Any, file: str = SINGLE_FILE) -> Path:
 
 
 @readers
-def test_a_tied_checkpoint_with_an_output_of_its_own_is_refused(read: Any, tmp_path: Path) -> None:
+def test_a_tied_checkpoint_with_a_separate_output_is_refused(read: Any, tmp_path: Path) -> None:
     folder = saved(tiny_model(tie_embeddings=False), tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
     write_json(folder / "config.json", config | {"tie_word_embeddings": True})
@@ -215,7 +215,7 @@ def norm_of(model: Any) -> torch.Tensor:
 
 @readers
 @pytest.mark.parametrize("stale", ["other weights", "no weights", "a damaged index"])
-def test_the_single_file_is_read_and_not_the_index_beside_it(
+def test_the_single_file_is_read_and_not_the_index_next_to_it(
     stale: str, read: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = tiny_model()

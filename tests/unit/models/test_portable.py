@@ -179,7 +179,7 @@ OLD_FORMS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("form", OLD_FORMS)
-def test_what_transformers_4_wrote_of_a_parent_stands_in_the_pruned_model(tmp_path: Path, form: str) -> None:
+def test_what_transformers_4_wrote_for_a_parent_is_kept_in_the_pruned_model(tmp_path: Path, form: str) -> None:
     written = OLD_FORMS[form]
     parent = write_published(tmp_path / "parent")
     values = read_json(parent / "config.json")
@@ -195,7 +195,7 @@ def test_what_transformers_4_wrote_of_a_parent_stands_in_the_pruned_model(tmp_pa
     assert found["rope_parameters"].items() >= {**expected, "rope_type": kind, "rope_theta": THETA}.items()
 
 
-def test_the_class_and_tokens_of_a_tokenizer_have_names_that_both_versions_know(tmp_path: Path) -> None:
+def test_the_class_and_tokens_of_a_tokenizer_have_names_known_to_both_versions(tmp_path: Path) -> None:
     parent = write_published(tmp_path / "parent")
     settings = read_json(parent / "tokenizer_config.json")
     assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
@@ -209,7 +209,7 @@ def test_the_class_and_tokens_of_a_tokenizer_have_names_that_both_versions_know(
     assert "extra_special_tokens" not in found
 
 
-def test_a_part_of_the_head_that_is_rotated_stands_beside_the_scaling(tmp_path: Path) -> None:
+def test_a_partial_rotation_is_kept_with_the_scaling(tmp_path: Path) -> None:
     write_json(
         tmp_path / "config.json", {"rope_parameters": {**LLAMA3, "rope_theta": 1.0, "partial_rotary_factor": 0.5}}
     )

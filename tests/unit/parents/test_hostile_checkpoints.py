@@ -61,7 +61,7 @@ def assert_refused(act: Callable[[Path], Any], folder: Path, name: str) -> None:
 @pytest.mark.parametrize("load", LOADERS)
 @pytest.mark.parametrize("text", OTHER_FORMS)
 @pytest.mark.parametrize("name", [CONFIG, "generation_config.json"])
-def test_a_configuration_of_another_form_is_refused(
+def test_a_configuration_in_another_form_is_refused(
     folder: Path, load: Callable[[Path], Any], text: str, name: str
 ) -> None:
     (folder / name).write_text(text)
@@ -133,7 +133,7 @@ def test_other_architectures_are_refused(folder: Path, load: Callable[[Path], An
     ],
     ids=str,
 )
-def test_models_of_another_form_are_refused_and_told_why(
+def test_models_in_another_form_are_refused_with_the_reason(
     folder: Path, load: Callable[[Path], Any], values: dict[str, Any], reason: str
 ) -> None:
     change(folder / CONFIG, **values)
@@ -176,7 +176,7 @@ def test_a_padding_token_of_the_vocabulary_is_taken(folder: Path, padding: int |
     [*OTHER_FORMS, "{}", '{"weight_map": []}', '{"weight_map": {"a": 3}}', '{"weight_map": {"a": "../a.safetensors"}}',
      '{"weight_map": {"a": "config.json"}}'],
 )  # fmt: skip
-def test_a_weight_index_of_another_form_is_refused(folder: Path, load: Callable[[Path], Any], text: str) -> None:
+def test_a_weight_index_in_another_form_is_refused(folder: Path, load: Callable[[Path], Any], text: str) -> None:
     (folder / WEIGHTS).rename(folder / SHARD)
     (folder / INDEX).write_text(text)
     assert_refused(load, folder, INDEX)
@@ -207,7 +207,7 @@ def taken(folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("text", OTHER_FORMS)
-def test_a_tokenizer_configuration_of_another_form_is_refused(folder: Path, text: str) -> None:
+def test_a_tokenizer_configuration_in_another_form_is_refused(folder: Path, text: str) -> None:
     (folder / TOKENIZER_CONFIG).write_text(text)
     for act in (taken, separator_of, lambda place: refuse_remote_code(place, "it")):
         with pytest.raises(UserError, match=TOKENIZER_CONFIG):

@@ -104,7 +104,7 @@ def test_bad_input_is_answered_in_one_message_and_nothing_is_written(
 # Words and the figure
 
 
-def test_hours_and_bytes_are_told_in_three_digits() -> None:
+def test_hours_and_bytes_are_given_to_three_digits() -> None:
     assert [hours(value) for value in (279_471.2, 12.345, 0.02, 0.0004, 0)] == ["279,471", "12.3", "0.02", "<0.01", "0"]
     assert [span(value) for value in (1182.4, 2.834, 0.57, 0.01, 0.0003, 1e-9, 0)] == [
         "1,182 h", "2.83 h", "34 min", "36 s", "1 s", "<1 s", "0",

@@ -103,7 +103,7 @@ def test_a_killed_step_resumes_and_ends_with_the_same_bits(
 
 
 @each_method
-def test_what_is_finished_is_written_after_each_batch_and_goes_at_the_end(
+def test_finished_losses_are_written_after_each_batch_and_deleted_at_the_end(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world, texts, save = World(tmp_path), [], FinishedLosses.save

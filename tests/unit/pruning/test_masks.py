@@ -131,7 +131,7 @@ def test_no_more_of_a_mask_is_unpacked_than_is_asked_for() -> None:
     assert peak < 1.5 * 64 * 1024
 
 
-def test_a_mask_takes_one_bit_an_entry_lowest_bit_first(tmp_path: Path) -> None:
+def test_a_mask_takes_one_bit_per_entry_lowest_bit_first(tmp_path: Path) -> None:
     mask = torch.tensor([[1, 0, 1, 0, 0], [0, 0, 0, 1, 1]], dtype=torch.bool)
     write_masks({"w": mask}, tmp_path / "mask.safetensors")
     with safe_open(tmp_path / "mask.safetensors", framework="pt") as file:

@@ -79,7 +79,7 @@ def test_a_method_that_cannot_be_used_is_refused_with_its_package(
         assert f"pruning method '{name}' (somebodys_methods.every_other of somebodys-methods 1.2)" in found.stderr
 
 
-def test_a_study_that_names_a_broken_method_is_told_what_is_wrong_with_it(tmp_path: Path) -> None:
+def test_a_study_with_a_broken_method_is_refused_with_what_is_wrong_with_it(tmp_path: Path) -> None:
     own = write_package(tmp_path / "own")
     write_broken(own, None)
     found = run(

@@ -167,7 +167,7 @@ def test_json_lines_are_read_and_separated_as_in_a_study(world: World, suffix: s
 
 
 @pytest.mark.parametrize("name", ["c.json", "c.JSONL", "c.txt.gz", "c.parquet", "c.ndjson"])
-def test_what_is_no_plain_text_is_refused_as_calibration(world: World, name: str) -> None:
+def test_what_is_not_plain_text_is_refused_as_calibration(world: World, name: str) -> None:
     file = world.folder / name
     file.write_text('{"text": "the cat sat on the mat"}\n' * 99)
     assert f"{name} is not plain text: give text, or one document per line" in world.message_by_hand(*WANDA, file)
@@ -228,7 +228,7 @@ def test_only_the_checkpoint_and_its_manifest_are_written(world: World) -> None:
             assert private not in file.read_text(), file.name
 
 
-def test_pruning_json_says_all_that_was_done(world: World) -> None:
+def test_pruning_json_records_everything_that_was_done(world: World) -> None:
     world.by_hand("shortgpt", "--ratio", 0.5, "--calibration", world.array)
     summary = world.summary()
     assert summary.keys() == {
@@ -371,7 +371,7 @@ def test_text_needs_a_tokenizer(world: World) -> None:
     assert (world.out / "tokenizer.json").exists()
 
 
-def test_text_that_becomes_tokens_outside_of_the_vocabulary_is_refused(world: World) -> None:
+def test_text_that_becomes_tokens_outside_the_vocabulary_is_refused(world: World) -> None:
     """The tokenizer has more entries than the embedding."""
     world.save(tiny_model(vocab_size=100))
     message = world.message_by_hand(*WANDA, world.text, "--sequence-length", 8)

@@ -72,7 +72,7 @@ def test_the_checkpoint_is_complete_and_of_the_target_shape(pruned: Callable[[Ca
 
 
 @pytest.mark.parametrize("case", [WANDA, MAGNITUDE], ids=str)
-def test_the_mask_beside_the_weights_is_theirs(pruned: Callable[[Case], World], case: Case) -> None:
+def test_the_mask_next_to_the_weights_is_theirs(pruned: Callable[[Case], World], case: Case) -> None:
     world = pruned(case)
     masks, weights = read_masks(world.out / "mask.safetensors"), weights_of(load_model(world.out))
     parent = weights_of(load_model(world.model))
@@ -83,7 +83,7 @@ def test_the_mask_beside_the_weights_is_theirs(pruned: Callable[[Case], World], 
 
 
 @each_case
-def test_pruning_json_says_what_was_chosen_and_by_what(pruned: Callable[[Case], World], case: Case) -> None:
+def test_pruning_json_records_what_was_chosen_and_why(pruned: Callable[[Case], World], case: Case) -> None:
     world = pruned(case)
     summary = world.summary()
     assert summary["method"] == case.method

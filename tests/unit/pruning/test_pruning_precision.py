@@ -148,7 +148,7 @@ def test_sparsegpt_updates_the_stored_weights_not_their_rounded_copies() -> None
     assert (coarse[name] - exact[name])[both].abs().median() < 0.01
 
 
-def test_the_arithmetic_is_part_of_what_a_step_is_known_by_where_it_was_chosen(tmp_path: Path) -> None:
+def test_the_arithmetic_is_part_of_the_identity_of_a_step_if_it_was_chosen(tmp_path: Path) -> None:
     world, rows, options = World(tmp_path), {}, {}
     for precision in ("auto", "bf16", "fp32"):
         world.prune(Case("shortgpt"), precision=precision)

@@ -194,7 +194,7 @@ def test_scoring_a_method_without_scores_is_refused_and_writes_nothing(world: Wo
     assert not world.scores.exists()
 
 
-def test_a_shape_is_given_as_prune_takes_it(world: World) -> None:
+def test_a_shape_is_given_in_the_form_that_prune_takes(world: World) -> None:
     case = Case("minitron_depth")
     world.score(case, shapes=None, shape="layers=3", manifest=None)
     assert load_file(world.scores)["loss_without_1"].shape == (PARENT.layers,)

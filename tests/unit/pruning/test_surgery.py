@@ -58,7 +58,7 @@ def test_keeping_every_channel_keeps_the_model(variant: str) -> None:
 
 
 @each_variant
-def test_keeping_without_saying_what_keeps_the_model(variant: str) -> None:
+def test_keeping_nothing_in_particular_keeps_the_model(variant: str) -> None:
     model = tiny_model(**VARIANTS[variant])
     same = cut_model(model, Kept())
     assert same_tensors(weights_of(same), weights_of(model))
@@ -105,7 +105,7 @@ def norms_of(model: Any) -> list[Any]:
 
 
 @each_variant
-def test_residual_channels_that_nobody_writes_can_go_once_the_norms_divide_by_fewer(variant: str) -> None:
+def test_unused_residual_channels_can_be_cut_once_the_norms_divide_by_fewer(variant: str) -> None:
     """RMSNorm takes its mean over all channels.
 
     Of d channels k stay and the others are zero, so the mean square grows by d / k. With eps grown alike, the norm's
@@ -273,7 +273,7 @@ def test_a_groups_keys_and_values_are_its_own() -> None:
 
 
 @each_variant
-def test_blocks_and_channels_cut_at_once_are_those_cut_one_after_the_other(variant: str) -> None:
+def test_blocks_and_channels_cut_at_once_equal_those_cut_in_turn(variant: str) -> None:
     model = tiny_model(**VARIANTS[variant])
     heads = None if variant == "head_dim 2" else HEADS[:3]
     at_once = cut_model(model, Kept([0, 2, 3], HIDDEN, FFN[:3], heads))

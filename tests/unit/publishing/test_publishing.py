@@ -133,7 +133,7 @@ def test_every_score_is_in_the_card_with_its_error_and_what_guessing_scores(stud
     assert f"{np.log(512):.4f} |" in text
 
 
-def test_the_folder_holds_the_checkpoint_its_mask_and_the_hashes_of_its_weights(study: Study) -> None:
+def test_the_folder_has_the_checkpoint_its_mask_and_the_hashes_of_its_weights(study: Study) -> None:
     out, _, text = exported(study, RETRAINED)
     assert {path.name for path in out.iterdir()} == {
         "README.md", "generation_config.json", "mask.safetensors", "model-00001-of-00002.safetensors",
@@ -148,7 +148,7 @@ def test_zeros_are_said_to_be_stored_densely_for_sparse_models_only(study: Study
     assert "Sparsity" not in exported(study, "S8.19k-depth-0.5-seed0")[2]
 
 
-def test_licences_are_named_and_what_is_not_known_is_said_to_be_so(study: Study, smoke: dict[str, Any]) -> None:
+def test_licences_are_named_and_unknown_ones_are_marked_as_such(study: Study, smoke: dict[str, Any]) -> None:
     text = exported(study, RETRAINED)[2]
     for line in ("This model: apache-2.0", "Its parent: Llama 3.1 Community License", "`shakespeare`: public domain"):
         assert line in text
@@ -206,7 +206,7 @@ def test_a_checkpoint_that_was_altered_is_refused(study: Study, change: str) -> 
     assert f"delete {folder} and {study.paths.manifest(RETRAINED)} and run again" in message
 
 
-def test_a_folder_that_holds_something_is_never_written_to(study: Study) -> None:
+def test_a_folder_that_is_not_empty_is_never_written_to(study: Study) -> None:
     write_text(Path("full/mine.txt"), "mine")
     assert "--out full exists and is not an empty folder" in refused(study, PARENT, "full")
     assert "--out full/mine.txt exists" in refused(study, PARENT, "full/mine.txt")

@@ -71,7 +71,7 @@ def test_the_sections_stand_in_their_order(made: tuple[Path, str]) -> None:
     assert [link.attributes["href"] for link in read.of("nav")[0].children] == [f"#{name}" for name in SECTIONS]
 
 
-def test_each_figure_with_data_stands_once_with_its_bytes_the_first_below_the_verdicts(made: tuple[Path, str]) -> None:
+def test_each_figure_with_data_appears_once_with_its_bytes_the_first_below_the_verdicts(made: tuple[Path, str]) -> None:
     results, page = made
     shown = {figure.attributes["id"]: figure for figure in Reader(page).of("figure")}
     names = list(figures_of(Study(Stored(results).config.model_dump(mode="json"))))
@@ -141,7 +141,7 @@ def test_every_link_leads_somewhere(made: tuple[Path, str]) -> None:
     assert all(not file.startswith("/") and ":" not in file for file in files)
 
 
-def test_the_hash_of_each_file_beside_the_page_is_told(made: tuple[Path, str]) -> None:
+def test_the_hash_of_each_file_next_to_the_page_is_given(made: tuple[Path, str]) -> None:
     results, page = made
     rows = [row.children for row in Reader(page).of("tr") if row.children[-1].attributes.get("class") == "hash"]
     assert len(rows) == 8
@@ -149,7 +149,7 @@ def test_the_hash_of_each_file_beside_the_page_is_told(made: tuple[Path, str]) -
         assert told.text == hashlib.sha256((results / name.text).read_bytes()).hexdigest()
 
 
-def test_the_page_holds_no_path_of_this_machine(made: tuple[Path, str]) -> None:
+def test_the_page_contains_no_path_of_this_machine(made: tuple[Path, str]) -> None:
     results, page = made
     places = [results.parents[1], REPOSITORY, Path.home(), Path(sys.prefix)]
     assert [str(place) for place in places if len(str(place)) > 3 and str(place) in page] == []
@@ -191,7 +191,7 @@ def test_signs_of_html_in_names_and_texts_are_shown_and_not_read(
     assert HOSTILE in [cell.text for cell in read.of("td")]
 
 
-def test_the_setting_is_told_in_two_lines(made: tuple[Path, str]) -> None:
+def test_the_setting_is_described_in_two_lines(made: tuple[Path, str]) -> None:
     (setting,) = Reader(made[1]).of("div", **{"class": "setting"})
     assert [line.text for line in setting.children] == [
         "The parent of 2M parameters was trained on 524k tokens. It is pruned by ShortGPT, Minitron-width, Wanda and "
@@ -234,7 +234,7 @@ def test_findings_count_what_agrees_and_what_does_not(decisions: list[str], foun
     assert tally([told, told]) == "2 supported"
 
 
-def test_what_goes_against_a_claim_in_the_papers_numbers_is_told(made: tuple[Path, str]) -> None:
+def test_what_contradicts_a_claim_in_the_papers_numbers_is_shown(made: tuple[Path, str]) -> None:
     claims = read_json(made[0] / "claims.json")["claims"]
     reported = "contradicted, 1 of 2 as claimed. Against: Wanda 0.5: -0.1 nats (read_off)"
     told = finding(claims[0] | {"reported": reported})
@@ -330,7 +330,7 @@ def picture(name: str) -> pictures.Picture:
         (["pareto", "tasks", "reported"], ("pareto", {}, [], ["tasks", "reported"])),
     ],
 )
-def test_a_figure_stands_at_the_top_or_at_its_first_claim_or_behind(
+def test_a_figure_is_at_the_top_or_at_its_first_claim_or_after_all(
     made: tuple[Path, str], shown: list[str], places: tuple[str, dict[str, list[str]], list[str], list[str]]
 ) -> None:
     found = [finding(claim) for claim in read_json(made[0] / "claims.json")["claims"]]

@@ -265,7 +265,7 @@ def test_shapes_share_no_baseline(smoke: Values) -> None:
 
 
 @pytest.mark.parametrize("redraw", ["all", "linear"])
-def test_masks_share_no_baseline_and_what_is_kept_of_the_parent_is_their_own(redraw: str, smoke: Values) -> None:
+def test_masks_share_no_baseline_and_keep_their_own_part_of_the_parent(redraw: str, smoke: Values) -> None:
     study = with_matrix(large(smoke, redraw=redraw), block(["wanda", "magnitude"], [R], full=[R]))
     pruned = {f"P1.02M-{method}-0.5-seed0" for method in ("wanda", "magnitude")}
     full = [study.run(name) for name in full_of(study)]
@@ -329,7 +329,7 @@ def test_random_masks_at_the_full_budget_add_no_run_where_there_is_none(smoke: V
     assert Study(smoke | {"baselines": {"mask": "random_at_full"}}).runs == Study(smoke).runs
 
 
-def test_a_sweep_by_method_asks_for_a_rate_of_random_masks(smoke: Values) -> None:
+def test_a_sweep_by_method_needs_a_rate_for_random_masks(smoke: Values) -> None:
     smoke["matrix"] = [block(["wanda"], [R], full=[R], patterns=["2:4"])]
     sweep = {"peak_learning_rates": [0.001, 0.004], "tokens": 2048, "use": "method", "on": ["wanda@2:4"]}
     values = large(smoke, mask="random_at_full") | {"sweep": sweep}
@@ -420,7 +420,7 @@ def test_a_tolerance_is_a_share(value: object, words: str, smoke: Values) -> Non
     assert words in str(error.value)
 
 
-def test_an_unknown_mask_is_named_with_what_there_is(smoke: Values) -> None:
+def test_an_unknown_mask_is_named_with_the_existing_ones(smoke: Values) -> None:
     with pytest.raises(UserError, match=r"baselines\.mask: 'shared' is not valid; known: inherited, random, random_at"):
         Study(smoke | {"baselines": {"mask": "shared"}})
 

@@ -71,7 +71,7 @@ def test_a_parent_and_rewound_weights_have_rules_too(smoke: Values) -> None:
     assert rates == {"parent": 0.1, "retrained": 0.003, "scratch": 0.003, "rewind": 0.2}
 
 
-def test_a_chain_is_a_method_of_its_own(smoke: Values) -> None:
+def test_a_chain_is_a_separate_method(smoke: Values) -> None:
     smoke["matrix"].append({"chains": [["minitron_depth@0.5", "wanda@2:4"]], "retrain": [8192]})
     study = ruled(smoke, {"runs": ["retrained"], "methods": ["minitron_depth+wanda"], "peak": 0.1})
     rates = {plan(study, name).peak_learning_rate for name in (RETRAINED, SPARSE)}

@@ -68,7 +68,7 @@ def test_no_choice_of_processes_is_much_shorter(chosen: list[TimedStep]) -> None
     assert found <= 2 * min(map(filling.seconds, every))
 
 
-def test_equal_runs_beside_each_other_take_one_process_each_and_one_alone_takes_all() -> None:
+def test_equal_runs_in_parallel_take_one_process_each_and_one_alone_takes_all() -> None:
     many = [TimedStep(f"run{i}", (), {number: 60 / number for number in NUMBERS}) for i in range(40)]
     assert set(Filling(many, devices=4).processes.values()) == {1}
     assert Filling(many[:1], devices=4).processes == {"run0": 4}
@@ -114,7 +114,7 @@ def test_too_few_devices_for_a_model_are_named(study_values: Callable[[str], Val
         Study(values).processes.training("P210B-seed0")
 
 
-def test_a_run_asks_for_as_many_nodes_as_its_processes_need(study_values: Callable[[str], Values]) -> None:
+def test_a_run_requests_as_many_nodes_as_its_processes_need(study_values: Callable[[str], Values]) -> None:
     study = Study(study_values("paper"))
     resources = Allocation(study, Site()).training
     seen = set()
@@ -144,7 +144,7 @@ def test_what_is_checked_beforehand_is_the_longest_time_and_the_most_memory(
     assert asked["runtime"].index(request.minutes) != asked["mem_mb"].index(request.megabytes)
 
 
-def test_a_number_for_all_runs_asks_for_what_it_did(smoke: Values) -> None:
+def test_a_number_for_all_runs_requests_the_same_as_before(smoke: Values) -> None:
     resources = Allocation(Study(with_processes(smoke, {"nodes": 2, "gpus": True}, processes=4)), Site()).training
     expected = {"mpi": "srun", "tasks": 2, "cpus_per_task": 2, "gres": "gpu:2", "tasks_per_gpu": 0}
     assert resources.items() >= expected.items()

@@ -74,7 +74,7 @@ def test_retraining_begins_with_the_first_text_since_the_parent_read_none(smoke:
     assert training_flops(study.recorded_runs, "Meta-seed0") == 0
 
 
-def test_tokens_that_nobody_says_leave_only_equal_budgets(smoke: Values) -> None:
+def test_unknown_tokens_leave_only_equal_budgets(smoke: Values) -> None:
     values = published(smoke)
     values["matrix"][0]["full"] = [8192]
     assert "matrix.0.full: no baseline can have the full pipeline's tokens" in refusal(values)
@@ -222,7 +222,7 @@ def unknown(tmp_path: Path) -> Tables:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_is_drawn_where_nobody_says_the_parents_tokens(unknown: Tables, name: str) -> None:
+def test_every_figure_is_drawn_if_the_parents_tokens_are_unknown(unknown: Tables, name: str) -> None:
     texts = " ".join(text.get_text() for text in drawn(name, unknown).findobj(Text))
     assert "nan" not in texts
     assert "parent's tokens not known" in texts

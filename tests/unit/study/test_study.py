@@ -191,7 +191,7 @@ def test_parent_retraining_and_mask_learning_share_no_token(study: Study) -> Non
 
 
 @given(studies())
-def test_the_corpus_has_to_hold_every_range_that_is_read(study: Study) -> None:
+def test_the_corpus_must_contain_every_range_that_is_read(study: Study) -> None:
     ends = [run.plan.window_end for run in study.runs.values() if run.plan]
     learned = [run.pruning.training.window_end for run in study.runs.values() if run.pruning and run.pruning.training]
     assert study.text.windows_needed("train") == [(max(ends) + max(learned, default=0), LENGTH)]

@@ -58,7 +58,7 @@ def test_the_trunks_of_one_start_are_a_chain(smoke: Values) -> None:
     assert plan(study, third).schedule == ConstantSchedule(kind="constant", warmup_steps=1)
 
 
-def test_a_run_goes_on_from_its_trunks_state_and_curve(smoke: Values) -> None:
+def test_a_run_continues_from_its_trunks_state_and_curve(smoke: Values) -> None:
     study = shared(smoke, block(["magnitude"], [4096, 8192]))
     pruned = study.paths.model("P16.4k-magnitude-0.5-seed0")
     trunk = "P16.4k-magnitude-0.5-R4.1k-trunk-seed0"
@@ -70,7 +70,7 @@ def test_a_run_goes_on_from_its_trunks_state_and_curve(smoke: Values) -> None:
     }
 
 
-def test_full_baselines_of_one_target_share_and_each_start_has_trunks_of_its_own(smoke: Values) -> None:
+def test_full_baselines_of_one_target_share_and_each_start_has_separate_trunks(smoke: Values) -> None:
     study = shared(smoke, block(["minitron_depth"], [4096, 8192], full=[4096, 8192]))
     names = {run.trunk for run in study.recorded_runs.values() if run.trunk}
     starts = ("P16.4k-minitron_depth-0.5-R{}", "S{}-depth-0.5", "S{}-depth-0.5-full")
@@ -124,7 +124,7 @@ def test_a_parent_shorter_than_its_warmup_is_named(smoke: Values) -> None:
 
 @pytest.mark.slow
 @given(wsd_studies())
-def test_sharing_changes_no_run_but_what_it_goes_on_from(both: tuple[Study, Study]) -> None:
+def test_sharing_changes_only_the_start_of_runs(both: tuple[Study, Study]) -> None:
     on, off = both
     assert on.pairs == off.pairs
     assert list(on.runs) == list(off.runs)
@@ -136,7 +136,7 @@ def test_sharing_changes_no_run_but_what_it_goes_on_from(both: tuple[Study, Stud
 
 @pytest.mark.slow
 @given(wsd_studies())
-def test_a_trunk_is_the_beginning_of_every_run_that_goes_on_from_it(both: tuple[Study, Study]) -> None:
+def test_a_trunk_is_the_beginning_of_every_run_that_continues_from_it(both: tuple[Study, Study]) -> None:
     study = both[0]
     own = {"run", "phase", "window_end", "schedule"}
     for run in study.recorded_runs.values():
@@ -184,7 +184,7 @@ def test_trunks_are_made_and_recorded_but_neither_evaluated_nor_compared(both: t
 
 
 @given(wsd_studies())
-def test_a_trunk_goes_before_everything_that_hangs_on_it(both: tuple[Study, Study]) -> None:
+def test_a_trunk_comes_before_everything_that_depends_on_it(both: tuple[Study, Study]) -> None:
     study = both[0]
     for run in study.recorded_runs.values():
         if run.trunk:

@@ -53,7 +53,7 @@ PAPER: dict[str, Any] = {
         ),
     ],
 )
-def test_expected_memory_is_what_is_counted(shape: ModelShape, processes: int, changes: dict[str, Any]) -> None:
+def test_expected_memory_equals_what_is_counted(shape: ModelShape, processes: int, changes: dict[str, Any]) -> None:
     found = dry_run(shape, make_plan(**PAPER | changes), H100, processes=processes, in_node=min(8, processes))
     assert found.peak_bytes < LIMIT
     assert found.expected.total == pytest.approx(found.peak_bytes, rel=TOLERANCE)

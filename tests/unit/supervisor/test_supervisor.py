@@ -73,7 +73,7 @@ def log_of(folder: Path, host: str) -> None:
     (folder / ".snakemake/log/1.snakemake.log").write_text(f"SNAKEMAKE\n  Date: today\n  Host: {host}\n  User: me\n")
 
 
-def test_locks_that_nobody_holds_are_removed(folder: Path) -> None:
+def test_locks_without_a_holder_are_removed(folder: Path) -> None:
     log_of(folder, platform.node())
     assert remove_stale_locks(was_killed=False)
     assert lock_files() == []
@@ -105,7 +105,7 @@ def test_locks_of_another_machine_stay_unless_its_run_is_known_to_have_ended(fol
     assert remove_stale_locks(was_killed=True)
 
 
-def test_a_run_says_whether_the_one_before_was_cut_short(folder: Path) -> None:
+def test_a_run_reports_whether_the_previous_one_was_cut_short(folder: Path) -> None:
     for error, expected in ((None, False), (ValueError(), False), (CutShort(), False), (None, True), (None, False)):
         try:
             with only_one_run(print) as (_, was_killed):

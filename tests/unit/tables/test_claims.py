@@ -96,7 +96,7 @@ def test_each_false_claim_is_contradicted(tmp_path: Path, gap: Gap, contradicted
     assert {name for name, verdict in found.items() if verdict == "contradicted"} == contradicted
 
 
-def test_what_lies_between_the_finest_and_the_coarsest_is_shown_but_not_judged(tmp_path: Path) -> None:
+def test_granularities_between_the_finest_and_the_coarsest_are_shown_but_not_judged(tmp_path: Path) -> None:
     claim = judged(write_tables(tmp_path, width_keeps_advantage))["C4"]
     rows = {row["label"]: row for row in claim["comparisons"]}
     shown = {label for label, row in rows.items() if row["decision"] == "not judged"}
@@ -130,7 +130,7 @@ def test_the_range_of_effects_is_that_of_gaps_even_if_none_is_judged(tmp_path: P
     assert "methods)" not in found
 
 
-def test_each_doubling_stands_beside_the_slope(tmp_path: Path) -> None:
+def test_each_doubling_is_listed_with_the_slope(tmp_path: Path) -> None:
     """A trend that ends is seen: the second step is flat."""
     gaps = dict(zip(BUDGETS, (0.5, 0.3, 0.3), strict=True))
     tables = write_tables(tmp_path, lambda setting, granularity, ratio, budget: gaps[budget], noise=0.0005)

@@ -113,7 +113,7 @@ def test_the_gap_is_that_of_two_laws_and_the_crossover_its_zero() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("run_noise", [0.0, 0.01])
-def test_intervals_hold_the_true_gap_and_crossover_as_often_as_they_say(run_noise: float) -> None:
+def test_intervals_cover_the_true_gap_and_crossover_at_the_stated_rate(run_noise: float) -> None:
     truth = 150_000
     gap = scratch_law(60_000) - retrained_law(truth)(60_000)
     crossings, gaps, stated = 0, 0, 0
@@ -147,7 +147,7 @@ def test_intervals_hold_the_true_gap_and_crossover_as_often_as_they_say(run_nois
         (3_000, "before the data"),
     ],
 )
-def test_where_the_crossover_lies_is_said(meeting: int, status: str) -> None:
+def test_the_place_of_the_crossover_is_stated(meeting: int, status: str) -> None:
     found = crossover(fitted(made(retrained_law(meeting), noise=0.001)), LEVEL)
     assert found.status == status
     reached = TOKENS[0] / FAR <= meeting <= TOKENS[-1] * FAR

@@ -79,7 +79,7 @@ def prune(study: Study) -> None:
     save_file({"ffn": channels, "heads": 2 * channels, "hidden": np.ones(8)}, path)
 
 
-def test_importance_holds_scores_and_removed_blocks(study: Study) -> None:
+def test_importance_has_scores_and_removed_blocks(study: Study) -> None:
     prune(study)
     table = importance_table(study)
     assert tuple(table.columns) == COLUMNS["importance.parquet"]

@@ -47,7 +47,7 @@ def test_the_main_table_has_both_settings_of_every_comparison_in_a_row(stored: S
     assert printed["accuracy"].str.endswith("%").all()
 
 
-def test_tasks_stand_beside_guessing(stored: Stored) -> None:
+def test_tasks_are_shown_with_guessing(stored: Stored) -> None:
     printed = PUBLISHED["tasks"].make(stored).printed
     assert printed["model"].iloc[0] == "chance"
     assert printed.loc[0, ["continuation", "last_word", "mean"]].tolist() == ["25.0", "25.0", "25.0"]
@@ -66,7 +66,7 @@ def test_the_full_budget_is_taken_apart(stored: Stored) -> None:
     assert (full["tokens_scratch"] == PARENT_TOKENS + max(BUDGETS)).all()
 
 
-def test_what_a_shared_baseline_read_beyond_each_pipeline_is_told(stored: Stored) -> None:
+def test_what_a_shared_baseline_read_beyond_each_pipeline_is_shown(stored: Stored) -> None:
     pairs, ledger, runs = stored.tables.pairs, stored.ledger, stored.tables.runs
     full = pairs["setting"] == "full"
     shared = pairs.loc[full, "scratch"].iloc[0]
@@ -81,7 +81,7 @@ def test_what_a_shared_baseline_read_beyond_each_pipeline_is_told(stored: Stored
     assert "beyond the pipeline" not in PUBLISHED["accounting"].make(stored).printed
 
 
-def test_search_ranges_and_values_are_told(stored: Stored) -> None:
+def test_search_ranges_and_values_are_shown(stored: Stored) -> None:
     table = PUBLISHED["hyperparameters"].make(stored).numbers.set_index("hyperparameter")
     assert table.loc["peak learning rate"].tolist() == ["0.003", "0.001, 0.003"]
     assert table.loc["sparsegpt: damping", "value"] == "0.01"
@@ -90,7 +90,7 @@ def test_search_ranges_and_values_are_told(stored: Stored) -> None:
     assert table.loc["weight decay"].tolist() == ["0.1", "not searched"]
 
 
-def test_pairs_of_two_learning_rates_are_told_apart(stored: Stored) -> None:
+def test_pairs_with_two_learning_rates_are_distinguished(stored: Stored) -> None:
     accounting, hyperparameters = PUBLISHED["accounting"].make, PUBLISHED["hyperparameters"].make
     assert "peak_lr_scratch" not in accounting(stored).numbers
     assert hyperparameters(stored).title == "Hyperparameters, the same on both sides of every pair"
@@ -121,7 +121,7 @@ def test_size_and_speed_have_units_and_the_hardware(stored: Stored) -> None:
     assert set(published.printed["parameters"]) == {"2M"}
 
 
-def test_the_speed_of_skipped_zeros_stands_beside_the_models_that_have_it(stored: Stored) -> None:
+def test_the_speed_of_skipped_zeros_is_listed_with_the_models_that_have_it(stored: Stored) -> None:
     file = stored.folder / "efficiency.csv"
     table = pd.read_csv(file)
     prefill = table["metric"] == "prefill_seconds"
@@ -142,7 +142,7 @@ def test_every_claim_has_a_line_with_its_verdict_and_reason(stored: Stored) -> N
     assert dict(zip(printed["claim"], printed["verdict"], strict=True))["C1"] == "supported"
 
 
-def test_the_overview_says_what_is_known_of_a_published_parents_tokens(stored: Stored) -> None:
+def test_the_overview_gives_a_published_parents_tokens_if_known(stored: Stored) -> None:
     file = stored.folder / "tables/runs.csv"
     runs = pd.read_csv(file)
     runs.loc[runs["role"] == "parent", "tokens_train"] = 0
@@ -164,7 +164,7 @@ def test_the_overview_counts_models_pairs_and_tokens(stored: Stored) -> None:
     assert facts[["seeds", "time of all jobs"]].tolist() == ["0", "1 h 1 min"]
 
 
-def test_the_papers_perplexities_stand_beside_the_studys(stored: Stored) -> None:
+def test_the_papers_perplexities_are_next_to_the_studys(stored: Stored) -> None:
     published = PUBLISHED["reported"].make(stored)
     same, pruned, whole = published.numbers.set_index("model").to_dict("index").values()
     assert [row["paper_perplexity"] for row in (same, pruned, whole)] == [10.77, 9.41, 9.01]

@@ -52,7 +52,7 @@ def test_a_truth_of_the_fits_form_is_predicted_and_one_without_size_is_not() -> 
     assert fit.error_without_size == pytest.approx(0.1 * np.log(SIZES["large"] / middle))
 
 
-def test_the_largest_study_has_no_say_in_what_is_predicted_of_it() -> None:
+def test_the_largest_study_does_not_influence_its_prediction() -> None:
     rows = measured({"a": 2.0, "b": -0.1, "c": -0.3})
     other = rows.assign(value=rows["value"] + (rows["study"] == "large"))
     assert fit_scales(other)[1]["predicted"].tolist() == fit_scales(rows)[1]["predicted"].tolist()
@@ -177,7 +177,7 @@ def test_of_methods_that_as_many_studies_have_the_papers_is_shown(three: list[Pa
 
 
 @pytest.mark.slow
-def test_a_study_whose_parents_tokens_nobody_knows_is_named_and_not_placed(three: list[Path], tmp_path: Path) -> None:
+def test_a_study_whose_parents_tokens_are_unknown_is_named_but_not_placed(three: list[Path], tmp_path: Path) -> None:
     unknown = results(tmp_path / "unknown", "unknown")
     runs = pd.read_csv(unknown / "tables/runs.csv")
     runs.assign(tokens_parent=np.nan).to_csv(unknown / "tables/runs.csv", index=False)
@@ -221,7 +221,7 @@ def test_what_cannot_be_compared_is_refused(three: list[Path], tmp_path: Path) -
         scale_points(scales, (), REPORTED)
 
 
-def test_an_archive_says_what_its_folder_says(
+def test_an_archive_gives_the_same_as_its_folder(
     three: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

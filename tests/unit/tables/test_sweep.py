@@ -45,7 +45,7 @@ def test_every_rate_is_tried_on_both_sides_of_every_model(smoke: dict[str, Any])
         assert masked["mask"].parent.name == "P16.4k-wanda-0.5-2of4-seed0"
 
 
-def test_each_granularity_and_method_can_have_rates_of_its_own(smoke: dict[str, Any]) -> None:
+def test_each_granularity_and_method_can_have_separate_rates(smoke: dict[str, Any]) -> None:
     smoke["matrix"] = [
         {"methods": ["minitron_depth", "shortgpt"], "ratios": [0.5], "retrain": [8192], "full": [8192]},
         {"methods": ["wanda", "magnitude"], "ratios": [0.5], "patterns": ["2:4"], "retrain": [8192]},
@@ -77,7 +77,7 @@ def test_random_masks_of_baselines_have_a_rate_of_their_own(smoke: dict[str, Any
     assert len(study.swept_rates["scratch:random"]) == len(RATES)
 
 
-def test_a_run_that_no_trial_stands_for_is_refused_by_name(smoke: dict[str, Any]) -> None:
+def test_a_run_that_no_trial_represents_is_refused_by_name(smoke: dict[str, Any]) -> None:
     message = r"sweep.use: granularity needs rates that no trial finds: pruned:width, scratch:width; add such models"
     with pytest.raises(UserError, match=message):
         swept(smoke, use="granularity")
@@ -151,7 +151,7 @@ def test_a_grid_on_which_everything_diverged_is_refused() -> None:
         chosen_rates(table(rows), sides(table(rows)))
 
 
-def test_a_step_that_is_not_finite_is_told_apart_from_other_mistakes(tmp_path: Path) -> None:
+def test_a_step_that_is_not_finite_is_distinguished_from_other_mistakes(tmp_path: Path) -> None:
     trainer = make_trainer(random_store(tmp_path), tmp_path / "work")
     trainer.model.model.norm.weight.data.fill_(float("nan"))
     with pytest.raises(Diverged):

@@ -71,7 +71,7 @@ def test_few_shot_scores_have_rows_of_their_own_and_no_part_in_the_mean(tmp_path
     assert table.loc["piqa@5shot", "difference"] > table.loc["piqa", "difference"]
 
 
-def test_in_domain_scores_are_named_so_and_count_in_the_mean(tmp_path: Path) -> None:
+def test_in_domain_scores_are_marked_and_count_in_the_mean(tmp_path: Path) -> None:
     compared = group(tmp_path)
     items = answers(compared)
     plain = task_gap_table([compared], items, SETTINGS).set_index("dataset")

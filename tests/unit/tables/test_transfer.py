@@ -117,7 +117,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Tables:
 
 
 @pytest.mark.slow
-def test_the_interval_holds_the_true_tokens_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_true_tokens_at_the_stated_rate() -> None:
     """Runs and sequences are noisy; the misfit is pooled over the four targets of a study."""
     truth, hits = 150_000, 0
     for repetition in range(STUDIES):
@@ -197,7 +197,7 @@ def test_two_budgets_only_say_on_which_side(true: int, status: str, low: float |
     assert found.tokens is None or low <= found.tokens <= high  # type: ignore[operator]
 
 
-def test_one_budget_says_nothing() -> None:
+def test_one_budget_determines_nothing() -> None:
     found = worth(sides(100_000, np.random.default_rng(7), tokens=(50_000,)))
     assert found == Worth("one budget of scratch", None, None, None)
 
@@ -341,7 +341,7 @@ def test_intervals_of_laws_do_not_claim_to_cover_seeds(
     assert f"intervals over sequences and seeds. Those of power laws: over sequences {covered}." in shown
 
 
-def test_tokens_are_drawn_where_the_parents_are_not_known(study: Tables, tmp_path: Path) -> None:
+def test_tokens_are_drawn_if_the_parents_are_unknown(study: Tables, tmp_path: Path) -> None:
     tables = figure_tables(study, tmp_path, tokens_parent=np.nan)
     data = FIGURES["transfer"].drawing.data(tables)
     assert set(data["source"]) == {"study"}

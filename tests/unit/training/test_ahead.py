@@ -28,7 +28,7 @@ def test_each_batch_is_read_once_and_none_past_the_end() -> None:
     assert reader.read == [*range(5)]
 
 
-def test_another_step_than_the_one_read_ahead_is_read() -> None:
+def test_a_step_other_than_the_one_read_ahead_can_be_read() -> None:
     batches = BatchesAhead(Reader(), 10, CPU)
     batches.of(0)
     assert int(batches.of(4)) == 4

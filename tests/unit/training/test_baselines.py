@@ -114,7 +114,7 @@ def is_linear(name: str) -> bool:
 # Embeddings and norms of the parent
 
 
-def test_what_is_no_linear_layer_comes_from_the_checkpoint(lab: Lab, tmp_path: Path) -> None:
+def test_what_is_not_a_linear_layer_comes_from_the_checkpoint(lab: Lab, tmp_path: Path) -> None:
     sparse = lab.folder / "sparse"
     trained = load_tensors(sparse / "model.safetensors")
     found = lab.train(tmp_path, "scratch", f"--redraw-linears={sparse}", f"--mask={sparse}")

@@ -246,7 +246,7 @@ def killed_in_its_second_save(world: World, tokens: Path, work: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_kill_while_a_state_is_written_beside_leaves_the_one_before(tokens: Path, tmp_path: Path) -> None:
+def test_a_kill_during_a_background_save_leaves_the_previous_state(tokens: Path, tmp_path: Path) -> None:
     whole = run_together(2, compared_run, tokens, tmp_path / "whole", True, {})[0]
     with pytest.raises(EOFError):
         run_together(2, killed_in_its_second_save, tokens, tmp_path / "cut")

@@ -53,7 +53,7 @@ def test_attention_written_out_is_torchs_own(
     assert_same(found, expected, ours, theirs, generator)
 
 
-def test_a_model_gives_the_same_logits_by_it() -> None:
+def test_a_model_gives_the_same_logits_with_it() -> None:
     tokens = torch.randint(300, (2, 20), generator=torch.Generator().manual_seed(0))
     model = tiny_model(vocab_size=300)
     expected = model(input_ids=tokens).logits

@@ -75,7 +75,9 @@ def test_a_run_ends_with_its_last_state_complete(tmp_path: Path) -> None:
     assert [folder.name for folder in (tmp_path / "work").glob("step-*")] == ["step-00000009"]
 
 
-def test_what_goes_wrong_beside_ends_the_run_at_its_next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_the_background_ends_the_run_at_its_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 

@@ -171,7 +171,7 @@ BAD_STATE_FILES = {
 
 
 @pytest.mark.parametrize("case", BAD_STATE_FILES)
-def test_a_file_of_counters_of_another_form_is_refused(case: str, tmp_path: Path) -> None:
+def test_a_file_of_counters_in_another_form_is_refused(case: str, tmp_path: Path) -> None:
     state = saved(tmp_path)
     content, problem = BAD_STATE_FILES[case]
     (state / "state.json").write_text(content, encoding="utf-8", errors="surrogateescape")
@@ -222,7 +222,7 @@ def without_hashes(state: Path) -> None:
     write_json(state / "state.json", {k: v for k, v in counters.items() if k not in ("files", "sha256", "metrics")})
 
 
-def test_the_deletion_that_the_message_asks_for_helps(tmp_path: Path) -> None:
+def test_the_deletion_that_the_message_suggests_helps(tmp_path: Path) -> None:
     trainer = make_trainer(random_store(tmp_path), tmp_path / "work", keep_checkpoints=2)
     for _ in range(6):
         step_with_periodic_actions(trainer)

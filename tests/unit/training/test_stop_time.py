@@ -37,7 +37,7 @@ def test_a_job_without_a_limit_does_not_stop(job: pytest.MonkeyPatch) -> None:
     assert slurm.stop_time() is None
 
 
-def test_the_end_of_the_time_asks_for_a_stop() -> None:
+def test_the_end_of_the_time_requests_a_stop() -> None:
     with StopRequest(time.time() + 0.05) as stop:
         assert stop.reason is None
         time.sleep(0.1)

@@ -43,7 +43,7 @@ def test_a_run_killed_with_sigkill_and_started_again_gives_the_same_weights(prep
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_stop_signal_saves_and_ends_with_a_code_of_its_own(
+def test_a_stop_signal_saves_and_ends_with_a_separate_code(
     prepared: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     plan = make_plan(window_start=0, window_end=2400, checkpoint_every_steps=20)
@@ -107,7 +107,7 @@ def test_metrics_of_a_trunk_without_its_state_are_refused(prepared: Path, tmp_pa
     assert result.stderr == "error: --state-metrics is the curve that led to a state: give it with --state\n"
 
 
-def test_a_configuration_to_take_over_goes_with_random_weights_only(prepared: Path, tmp_path: Path) -> None:
+def test_a_configuration_is_taken_over_only_with_random_weights(prepared: Path, tmp_path: Path) -> None:
     command = train_command(prepared, tmp_path, make_plan(), model=tmp_path, like=tmp_path)
     words = [word for word in command if not word.startswith("--target")]
     result = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -116,7 +116,7 @@ def test_a_configuration_to_take_over_goes_with_random_weights_only(prepared: Pa
 
 
 @pytest.mark.slow
-def test_a_trunk_is_a_state_and_a_run_goes_on_from_it(prepared: Path, tmp_path: Path) -> None:
+def test_a_trunk_is_a_state_from_which_a_run_continues(prepared: Path, tmp_path: Path) -> None:
     schedule = WsdSchedule(kind="wsd", warmup_steps=2, decay_fraction=0.25)
     plan = make_plan(schedule=schedule, validation={"sequences": 4})
     trunk, run = tmp_path / "trunk", tmp_path / "run"
@@ -158,7 +158,7 @@ def test_a_teacher_of_another_vocabulary_is_refused(prepared: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_dry_run_says_what_a_step_would_take_and_writes_nothing(prepared: Path, tmp_path: Path) -> None:
+def test_a_dry_run_prints_the_needs_of_a_step_and_writes_nothing(prepared: Path, tmp_path: Path) -> None:
     plan = make_plan(micro_batch_size=1, activation_checkpointing="auto", sharding="node")
     absent = dict.fromkeys(("tokens", "validation", "tokenizer"), tmp_path / "absent")
     command = [*train_command(prepared, tmp_path / "out", plan, **absent), "--dry-run=h100", "--in-node=2"]

@@ -242,7 +242,7 @@ def test_a_run_that_was_cut_and_resumed_equals_an_uninterrupted_one(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize("stop_in", [1, 5, 12], ids=["first step", "validated step", "last step"])
-def test_a_stop_signal_is_answered_after_its_step_and_the_run_goes_on_from_there(
+def test_a_stop_signal_ends_the_run_after_its_step_and_the_run_resumes_there(
     store: TokenStore,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -66,7 +66,7 @@ def begin(store: TokenStore, work: Path, trunk: Path | None = None, **options: A
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["dense", "sparse"])
-def test_every_budget_of_a_chain_of_trunks_equals_a_run_of_its_own(
+def test_every_budget_of_a_chain_of_trunks_equals_a_separate_run(
     store: TokenStore, tmp_path: Path, masked: bool
 ) -> None:
     masks = half_mask() if masked else None
@@ -85,7 +85,7 @@ def test_every_budget_of_a_chain_of_trunks_equals_a_run_of_its_own(
         assert (expected.tokens_trunk, found.tokens_trunk) == (0, sequences * LENGTH // 2)
 
 
-def test_a_decay_that_is_cut_goes_on_from_its_own_state(store: TokenStore, tmp_path: Path) -> None:
+def test_an_interrupted_decay_resumes_from_its_own_state(store: TokenStore, tmp_path: Path) -> None:
     trunk = trained_trunk(store, tmp_path / "trunk", 4)
     alone = begin(store, tmp_path / "alone", **plan_values(LONG))
     alone.train()
@@ -112,7 +112,7 @@ def test_a_decay_that_is_cut_before_its_first_state_begins_at_the_trunk_again(
     assert [record["step"] for record in untimed_metrics(again) if "loss" in record] == [1, 2, 3, 4]
 
 
-def test_time_in_trunks_is_counted_and_told_apart(store: TokenStore, tmp_path: Path) -> None:
+def test_time_in_trunks_is_counted_separately(store: TokenStore, tmp_path: Path) -> None:
     trunk = trained_trunk(store, tmp_path / "trunk", 4)
     change_counters(trunk / "state", seconds=1000.0)
     result = begin(store, tmp_path / "run", trunk, **plan_values(LONG)).train()
@@ -143,7 +143,7 @@ def test_a_state_that_is_no_beginning_of_the_plan_is_refused(case: str, store: T
         begin(store, tmp_path / "run", trunk, **BAD_STATES[case])
 
 
-def test_a_state_that_counts_other_tokens_than_its_steps_hold_is_refused(store: TokenStore, tmp_path: Path) -> None:
+def test_a_state_with_more_or_fewer_tokens_than_its_steps_is_refused(store: TokenStore, tmp_path: Path) -> None:
     trunk = trained_trunk(store, tmp_path / "trunk", 4)
     change_counters(trunk / "state", tokens_seen=255)
     with pytest.raises(UserError, match="not a beginning"):

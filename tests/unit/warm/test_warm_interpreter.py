@@ -105,7 +105,7 @@ def test_a_command_sees_its_own_job_and_ends_with_its_own_code(
 
 
 @pytest.mark.parametrize("change", [{"OMP_NUM_THREADS": "2"}, {"OF_THIS_JOB": "1"}], ids=["threads", "any"])
-def test_another_environment_than_that_of_the_imports_takes_a_fresh_interpreter(
+def test_an_environment_other_than_that_of_the_imports_needs_a_fresh_interpreter(
     variables: dict[str, str], script: Callable[[str], list[str]], change: dict[str, str]
 ) -> None:
     result = run([*script(TOLD), "0"], variables | change, input="")
@@ -114,7 +114,7 @@ def test_another_environment_than_that_of_the_imports_takes_a_fresh_interpreter(
     assert told(result)["variable"] == change.get("OF_THIS_JOB")
 
 
-def test_changed_code_or_another_python_takes_a_fresh_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_code_or_another_python_needs_a_fresh_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     with server.socket.socket() as listener:
         interpreter = WarmInterpreter(listener, 0)
     request = WarmRequest(["train.py"], sys.prefix, ".", dict(os.environ), 0)
@@ -161,7 +161,7 @@ def test_a_job_that_is_killed_while_it_waits_for_the_imports_runs_nothing(
 
 
 @pytest.mark.slow
-def test_commands_run_beside_each_other(variables: dict[str, str], script: Callable[[str], list[str]]) -> None:
+def test_commands_run_in_parallel(variables: dict[str, str], script: Callable[[str], list[str]]) -> None:
     jobs = [started(script(WAITING), variables) for _ in range(3)]
     commands = {int(job.stdout.readline()) for job in jobs if job.stdout}
     assert len(commands) == 3
@@ -197,7 +197,7 @@ def test_what_runs_at_the_end_is_finished_and_what_comes_later_starts_itself(
 
 
 @pytest.mark.slow
-def test_a_killed_interpreter_takes_its_commands_along_and_its_jobs_say_so(
+def test_a_killed_interpreter_ends_its_commands_and_its_jobs_report_it(
     script: Callable[[str], list[str]], tmp_path: Path
 ) -> None:
     with warm_interpreter(tmp_path / "socket") as told_variables:
@@ -212,7 +212,7 @@ def test_a_killed_interpreter_takes_its_commands_along_and_its_jobs_say_so(
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_goes_on_to_the_weights_of_a_process_of_its_own(
+def test_a_killed_run_resumes_to_the_weights_of_a_separate_process(
     variables: dict[str, str],
     prepared: Path,
     tmp_path: Path,

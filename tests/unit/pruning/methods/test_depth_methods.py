@@ -123,7 +123,7 @@ def test_losses_without_runs_of_any_length_are_those_of_models_without_them(kind
     assert len({round(loss, 3) for loss in expected.values()}) == len(ALL) == 4 + 3 + 2 + 1
 
 
-def test_losses_do_not_depend_on_what_is_computed_beside_them() -> None:
+def test_losses_do_not_depend_on_what_is_computed_with_them() -> None:
     model = tiny_model()
     together = losses(stream_of(model), ALL, "test")
     for candidate in ALL:
@@ -182,7 +182,7 @@ def test_the_loss_of_the_whole_model_is_scored_where_it_is_needed() -> None:
 
 @each_variant
 @pytest.mark.parametrize("criterion", ["best", "closest"])
-def test_the_run_goes_that_costs_least(criterion: str, variant: str) -> None:
+def test_the_run_that_costs_least_is_dropped(criterion: str, variant: str) -> None:
     model = tiny_model(**VARIANTS[variant])
     without, whole = losses_by_whole_models(model, 2), loss_by_loops(model, random_windows())
     start = min(range(3), key=lambda i: without[i] if criterion == "best" else abs(without[i] - whole))

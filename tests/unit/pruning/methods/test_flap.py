@@ -465,7 +465,7 @@ def test_only_the_variance_of_the_code_depends_on_the_order_of_windows(seed: int
     assert not torch.allclose(backward.variance("code"), forward.variance("code"), rtol=1e-3)
 
 
-def test_a_variance_takes_two_windows() -> None:
+def test_a_variance_needs_two_windows() -> None:
     seen = statistics_of(random_activation(6, seed=0, windows=1))
     assert torch.isfinite(seen.mean).all()
     with pytest.raises(UserError, match="but there is 1: give at least 2"):
@@ -479,7 +479,7 @@ def test_a_variance_takes_two_windows() -> None:
 
 @pytest.mark.parametrize("bias", [None, torch.arange(24.0)], ids=["no bias", "bias"])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_biases_make_up_for_the_mean_of_what_goes(shape: ModelShape, bias: torch.Tensor | None) -> None:
+def test_biases_compensate_for_the_mean_of_what_is_dropped(shape: ModelShape, bias: torch.Tensor | None) -> None:
     layers = random_layers(shape)
     kept = uniform(metrics_of(layers, "WIFV", "code"), shape, 1, 17)
     stays = {

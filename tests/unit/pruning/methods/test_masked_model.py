@@ -156,7 +156,7 @@ def test_the_masked_model_is_the_one_of_the_equations(variant: str, goal: dict[s
         close(masked_logits(model, masks), by_the_book(model, masks))
 
 
-def test_a_model_without_an_open_channel_says_nothing() -> None:
+def test_a_model_without_an_open_channel_outputs_nothing() -> None:
     closed = Masks(hidden=torch.zeros(PARENT.hidden_size))
     assert not masked_logits(tiny_model(), closed).any()
 

@@ -116,7 +116,7 @@ def test_heads_that_no_masks_lead_to_are_refused(world: World) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed_after", [1, 3])
-def test_a_killed_run_goes_on_to_the_same_bytes(
+def test_a_killed_run_resumes_to_the_same_bytes(
     world: World, killed_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learn(world)

@@ -180,7 +180,7 @@ def test_without_correlation_the_kept_weights_stay_and_the_smallest_go(
         ("4:8", [[0, 0, 0, 0, 1, 1, 1, 1]] * 3),
     ],
 )
-def test_of_equal_scores_the_first_in_row_order_goes(pattern: str, rows: list[list[int]]) -> None:
+def test_of_equal_scores_the_first_in_row_order_is_dropped(pattern: str, rows: list[list[int]]) -> None:
     mask, _ = sparsegpt(torch.ones(3, 8), torch.eye(8), 0.5, pattern)
     assert mask.int().tolist() == rows
 

@@ -1,1 +1,1 @@
-"""One file that holds a study without its weights, and from which its tables, claims and figures are made again."""
+"""One file with a study except its weights, from which its tables, claims and figures can be remade."""

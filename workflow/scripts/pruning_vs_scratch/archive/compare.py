@@ -1,4 +1,4 @@
-"""Whether a file that was made again is the archived one."""
+"""Whether a remade file equals the archived one."""
 
 import math
 from enum import StrEnum
@@ -21,12 +21,12 @@ class Match(StrEnum):
     IDENTICAL = "identical"
     ROUNDING = "the same up to rounding"
     DRAWN_OTHERWISE = "drawn otherwise"
-    """A picture of the same numbers: the fonts or the drawing library are others."""
+    """A picture of the same numbers, with other fonts or another version of the drawing library."""
     EXTENDED = "the same, with settings that are younger"
     """A configuration whose newer settings have their defaults, by which the archive was read."""
     DIFFERENT = "different"
     NEW = "not in the archive"
-    """A figure that this project has learnt to draw since."""
+    """A figure that was added to this project later."""
 
 
 def compare(archived: Path, made: Path) -> Match:
@@ -50,7 +50,7 @@ def compare(archived: Path, made: Path) -> Match:
 
 
 def _extends(newer: Any, older: Any) -> bool:
-    """Whether settings hold all of older ones, with their values."""
+    """Whether settings include all older ones, with their values."""
     if isinstance(newer, dict) and isinstance(older, dict):
         return all(key in newer and _extends(newer[key], older[key]) for key in older)
     if isinstance(newer, list) and isinstance(older, list):

@@ -16,7 +16,7 @@ PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.6": "Process Run Crate",
     "https://w3id.org/ro/wfrun/workflow/0.6": "Workflow Run Crate",
 }
-"""Beside that of Workflow RO-Crate, which the library adds."""
+"""In addition to that of Workflow RO-Crate, which the library adds."""
 PAPER = {
     "@id": "https://arxiv.org/abs/2606.14150",
     "@type": "ScholarlyArticle",
@@ -30,7 +30,7 @@ FORMATS = {
 
 
 def crate_metadata(study: Study, listing: Listing) -> dict[str, Any]:
-    """The metadata as JSON-LD: the workflow, the run of it, every file, and what the run read and made."""
+    """The metadata as JSON-LD: the workflow, its run, every file, and the run's inputs and outputs."""
     crate = ROCrate()
     crate.name = f"Study {study.name}: pruning against training from scratch"
     crate.description = (
@@ -80,5 +80,5 @@ def _below(files: dict[str, Any], folder: Path) -> Iterable[Any]:
 
 
 def _finished(study: Study) -> list[str]:
-    """When the runs finished, the first one first."""
+    """When the runs finished, in order."""
     return sorted(read_manifest(study.paths.manifest(run))["finished"] for run in study.recorded_runs)

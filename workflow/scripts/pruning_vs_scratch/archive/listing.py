@@ -1,4 +1,4 @@
-"""archive.json: what an archive holds, with the hash of each file."""
+"""archive.json: the contents of an archive, with the hash of each file."""
 
 import re
 from collections.abc import Iterable
@@ -30,40 +30,40 @@ class ListedFile(Section):
 
 
 class Listing(Section):
-    """What an archive holds."""
+    """The contents of an archive."""
 
     schema_version: int
     study: str
     source_hash: str
-    """Of the code that wrote the archive."""
+    """Hash of the code that wrote the archive."""
     files: dict[str, ListedFile]
     """By the path below the archive's folder."""
     left_out: dict[str, ListedFile] = {}
-    """Pictures that are not in a small archive: what is made again is compared with their hashes."""
+    """Pictures that are not in a small archive: remade ones are compared with their hashes."""
 
     @classmethod
     def of(cls, study: str, files: Iterable[Path], left_out: Iterable[Path] = ()) -> "Listing":
-        """The listing of files whose paths start at the working folder, and of those that a small archive lacks."""
+        """The listing of files with paths from the working folder, and of those that a small archive lacks."""
         listed, lacking = _listed(files), _listed(left_out)
         version = SMALL if lacking else WHOLE
         return cls(schema_version=version, study=study, source_hash=source_hash(), files=listed, left_out=lacking)
 
     @property
     def text(self) -> str:
-        """The listing as an archive holds it."""
+        """The listing as stored in an archive."""
         return canonical_json(self.model_dump(mode="json", exclude_defaults=True))
 
     @property
     def is_small(self) -> bool:
-        """Whether it holds no more than redrawing needs."""
+        """Whether it contains only what redrawing needs."""
         return self.schema_version == SMALL
 
     @classmethod
     def parse(cls, values: Any, source: str) -> "Listing":
-        """A listing as it was read.
+        """A listing from its parsed values.
 
         Raises:
-            UserError: it is of a newer version, damaged, or names files outside of the archive.
+            UserError: it is of a newer version, damaged, or lists files outside the archive.
         """
         version = values.get("schema_version") if isinstance(values, dict) else None
         if isinstance(version, int) and version > SCHEMA:
@@ -81,10 +81,10 @@ class Listing(Section):
         return listing
 
     def check(self, name: str, content: Path, source: str) -> None:
-        """Compare a file with what is listed of it.
+        """Compare a file with its entry.
 
         Raises:
-            UserError: it is another file.
+            UserError: it is a different file.
         """
         listed = self.files[name]
         if content.stat().st_size != listed.bytes or sha256_of_file(content) != listed.sha256:

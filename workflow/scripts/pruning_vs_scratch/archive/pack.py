@@ -1,4 +1,4 @@
-"""Writing an archive: a tar file compressed by Zstandard, the same bytes for the same study."""
+"""Writing an archive: a tar file compressed with Zstandard, with the same bytes for the same study."""
 
 import io
 import json
@@ -17,7 +17,7 @@ LEVEL = 10
 
 
 def write_archive(study: Study, path: Path, weights: bool = False) -> Listing:
-    """Write a finished study's archive, and return what it lists.
+    """Write a finished study's archive, and return its listing.
 
     Raises:
         UserError: the study is not finished, or the disk is full.
@@ -26,7 +26,7 @@ def write_archive(study: Study, path: Path, weights: bool = False) -> Listing:
 
 
 def write_small_archive(study: Study, path: Path) -> Listing:
-    """Write the archive that holds no more of a finished study than redrawing needs, and return what it lists.
+    """Write an archive with only what redrawing a finished study needs, and return its listing.
 
     Raises:
         UserError: the study is not finished, or the disk is full.
@@ -40,7 +40,7 @@ def _write(study: Study, path: Path, listing: Listing) -> Listing:
 
 
 def pack(path: Path, listing: Listing, metadata: str) -> None:
-    """Write the listing, the metadata, and the files that it lists, which lie below the working folder."""
+    """Write the listing, the metadata, and the listed files, which are below the working folder."""
     with (
         atomic_file(path) as temporary,
         temporary.open("wb") as file,
@@ -60,7 +60,7 @@ def _add_text(tar: tarfile.TarFile, name: str, text: str) -> None:
 
 
 def _member(name: str, size: int) -> tarfile.TarInfo:
-    """A member without owner or times, which differ between two writings of one study."""
+    """A member without owner or times, which would differ each time that a study is written."""
     member = tarfile.TarInfo(name)
     member.size, member.mode = size, 0o644
     return member

@@ -1,4 +1,4 @@
-"""Tables, claims and figures of an archive, made again from its records, and compared with those that it holds."""
+"""Tables, claims and figures of an archive, remade from its records and compared with the archived ones."""
 
 import contextlib
 from collections.abc import Iterable
@@ -24,14 +24,14 @@ REPORTED = Path("config/reported.csv")
 
 
 def redraw(folder: Path, listing: Listing, restyle: Restyle) -> dict[str, Match]:
-    """Make again what an unpacked archive holds of tables, claims and figures, in its place; how each file compares.
+    """Remake the tables, claims and figures of an unpacked archive in place; returns how each file compares.
 
-    What the archive held before lies in ``folder``/archived afterwards. Pictures that a small archive lacks are
-    compared with its listing; its tables of curves and of importance are not made again, but taken. Of fewer methods,
-    the data of a figure are others, and it is drawn otherwise. A figure that is younger than the archive is new.
+    The archived versions are moved to ``folder``/archived. Pictures that a small archive lacks are compared with its
+    listing; its tables of curves and of importance are not remade, but copied. With fewer methods, the data of a figure
+    differ, and it counts as drawn otherwise. A figure added since the archive was written is new.
 
     Raises:
-        UserError: records are missing, the compared runs are not matched, or a method is not the study's.
+        UserError: records are missing, the compared runs do not match, or the study lacks a method.
     """
     with contextlib.chdir(folder):
         archived = Path("archived")

@@ -10,7 +10,7 @@ RESULTS = Path("results")
 
 
 def reference_archives(folder: Path = REFERENCE) -> list[Path]:
-    """The archives of a folder, by name.
+    """The archives in a folder, by name.
 
     Raises:
         UserError: there are none.

@@ -1,4 +1,4 @@
-"""Making the files of archives again where the user sees them, and saying how they compare with the archived ones."""
+"""Remaking the files of archives where the user sees them, and reporting how they compare with the archived ones."""
 
 import collections
 import shutil
@@ -19,10 +19,10 @@ REDRAWN = Path("figures/redrawn")
 
 
 def remake(archives: Iterable[Path], restyle: Restyle) -> None:
-    """Make the tables, claims and figures of archives again.
+    """Remake the tables, claims and figures of archives.
 
     Raises:
-        UserError: lists the files that are not what an archive holds.
+        UserError: lists the files that differ from the archived ones.
     """
     different = [name for archive in archives for name in _remade(archive, restyle)]
     if different:
@@ -30,7 +30,7 @@ def remake(archives: Iterable[Path], restyle: Restyle) -> None:
 
 
 def _remade(archive: Path, restyle: Restyle) -> list[str]:
-    """The names of those files of an archive that differ from the archived ones."""
+    """The names of an archive's files that differ when remade."""
     with tempfile.TemporaryDirectory(prefix="redraw-") as temporary:
         folder = Path(temporary)
         listing = unpack(archive, folder)
@@ -44,7 +44,7 @@ def _remade(archive: Path, restyle: Restyle) -> list[str]:
 
 
 def _keep(folder: Path, found: dict[str, Match], out: Path) -> None:
-    """Copy what was made to the folder that the user sees, in place of what an earlier call left there."""
+    """Copy the remade files to the folder that the user sees, replacing those of an earlier call."""
     with atomic_directory(out) as fresh:
         for name in found:
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How a person wants the figures of an archive: which, of which methods, and in which look."""
+"""The figures of an archive that the user wants: which, of which methods, and in which style."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,23 +16,23 @@ from pruning_vs_scratch.tables.load import Tables
 
 @dataclass(frozen=True)
 class Restyle:
-    """What differs from the figures that a study draws; without a value, nothing."""
+    """What differs from the figures that a study draws; by default nothing."""
 
     figures: Sequence[str] = ()
-    """Those that are drawn; none: all that the study has."""
+    """Figures to draw; if empty, all that the study has."""
     methods: Sequence[str] = ()
-    """Those that are shown; none: all."""
+    """Methods to show; if empty, all."""
     look: Look = USUAL
 
     def of(self, study: Study) -> Self:
-        """The same with the names of the figures to draw of a study."""
+        """The same with the names of the figures to draw for a study."""
         return replace(self, figures=self.figures or tuple(figures_of(study)))
 
     def draw(self, folder: Path, study: str, out: Path, size: FigureSize) -> None:
-        """Draw the figures of a study's tables, at its own size unless the look has another.
+        """Draw the figures from a study's tables, at its size unless the style sets another.
 
         Raises:
-            UserError: a method is not the study's.
+            UserError: the study lacks a method.
         """
         tables, look = Tables(folder), self.look
         look.require_known(tables)

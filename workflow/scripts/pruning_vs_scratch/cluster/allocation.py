@@ -1,6 +1,6 @@
-"""The resources of each kind of rule, as Snakemake takes them: numbers, and functions of wildcards and attempt.
+"""The resources of each kind of rule in Snakemake's form: numbers, and functions of wildcards and attempt.
 
-A rule without a scheduler ignores them. Time and memory grow with every attempt.
+They are ignored without a scheduler. Time and memory grow with every attempt.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -37,7 +37,7 @@ Resources = dict[str, Any]
 
 
 class Allocation:
-    """What the jobs of one study ask for at one site."""
+    """What the jobs of one study request at one site."""
 
     def __init__(self, study: Study, site: Site) -> None:
         self.study = study
@@ -60,14 +60,14 @@ class Allocation:
         """Rules that prune one model (wildcard: run), in one process or in several."""
         resources = _resources(self._pruning(self.study.pruned_runs[0]), lambda wildcards: self._pruning(wildcards.run))
         if self.cluster.gpus:
-            # Of all the geometry, only GPUs differ: CPUs are the rule's threads, and there is one node.
+            # Only the number of GPUs varies: CPUs are the rule's threads, and there is one node.
             resources["gres"] = lambda wildcards: self._pruning(wildcards.run).geometry["gres"]
         return resources | {"processes": lambda wildcards: self.study.processes.pruning(wildcards.run)}
 
     @property
     def scoring(self) -> Resources:
-        """The rule that scores one model for a method (wildcards: run, method), in one process whatever pruned it."""
-        # Of a study that scores nothing, the rule asks for what pruning does.
+        """The rule that scores one model for a method (wildcards: run, method), always in one process."""
+        # In a study that scores nothing, the rule requests the same as pruning.
         any_scoring = next(iter(self.study.scorings), None)
         any_request = self._scored(*any_scoring) if any_scoring else self._pruning(self.study.pruned_runs[0])
         return _resources(any_request, lambda wildcards: self._scored(wildcards.run, wildcards.method))
@@ -83,12 +83,12 @@ class Allocation:
         """The rule that times one model of each target, with nothing running in parallel."""
         megabytes = self._scoring_megabytes(self.study.measured_runs.values(), processes=1)
         request = self._single_node("speed", speed_minutes(self.study), megabytes)
-        # Not the rule's threads: those are all of one machine's, so that nothing runs beside it there.
+        # Not the rule's threads: those are all of one machine's, so that nothing else runs there.
         return _resources(request, lambda _: request) | {"cpus_per_task": request.cpus}
 
     @property
     def training(self) -> Resources:
-        """Rules that train one run (wildcard: run), on one node or several, as its number of processes asks."""
+        """Rules that train one run (wildcard: run), on one node or several, depending on its number of processes."""
         resources = _resources(
             self._training(self.study.trained_runs[0]), lambda wildcards: self._training(wildcards.run)
         )
@@ -100,7 +100,7 @@ class Allocation:
 
     @property
     def requests(self) -> list[JobRequest]:
-        """For each kind and geometry of jobs, the most time and the most memory that any of them asks for."""
+        """For each kind and geometry of jobs, the most time and memory that any of them requests."""
         every = (
             self._part() if self.study.text.parts else self._text(),
             *(self._scored(*scoring) for scoring in self.study.scorings),
@@ -117,7 +117,7 @@ class Allocation:
         return list(most.values())
 
     def memory_of_pruning(self, name: str, *, reads_text: bool) -> Memory:
-        """What pruning a run takes in passes over calibration text, or without any."""
+        """The memory to prune a run with passes over calibration text, or without any."""
         start, plan, pruning = str(self.study.run(name).start), self.study.pruning_plan(name), self.study.config.pruning
         return pruning_memory(
             self._shape(start),
@@ -129,7 +129,7 @@ class Allocation:
         )
 
     def _text(self) -> JobRequest:
-        """Reading or tokenising all of a corpus; where the training text is read in parts, of the others."""
+        """Reading or tokenising a whole corpus; if the training text is read in parts, the other texts."""
         text = self.study.text
         needs = [need for corpus in text.extracted_corpora for need in text.windows_needed(corpus)]
         tokens = max(number * (length + 1) for number, length in needs)
@@ -142,7 +142,7 @@ class Allocation:
         return JobRequest("text", text_minutes(tokens), START_MEGABYTES, self.site.cpu)
 
     def _pruning(self, name: str) -> JobRequest:
-        """Pruning of a run: what is read is what it is pruned from, or where masks are learned, trained."""
+        """Pruning of a run: its source is read, or trained if masks are learned."""
         start, plan = str(self.study.run(name).start), self.study.pruning_plan(name).training
         if plan is None:
             return self._by_calibration(name, reads_text=not self.study.is_scored_once(name))
@@ -159,7 +159,7 @@ class Allocation:
         return self._by_calibration(self.study.scorings[start, method][0], reads_text=True)
 
     def _by_calibration(self, name: str, *, reads_text: bool) -> JobRequest:
-        """Scoring what a run is pruned from, or pruning it, or both; by scores in a file no text is read."""
+        """Scoring a run's source, or pruning it, or both; with scores from a file, no text is read."""
         run = self.study.run(name)
         flops = calibration_costs(self.study, run) if reads_text else 0
         minutes = pruning_minutes(flops, self._shape(str(run.start)), 1, self.cluster)
@@ -172,7 +172,7 @@ class Allocation:
         return self._single_node("evaluation", minutes, megabytes, processes)
 
     def _scoring_megabytes(self, runs: Iterable[str], processes: int) -> int:
-        """Memory to load any of some runs and to let it read text, in each of some processes."""
+        """Memory to load any of some runs and to run it on text, in each of some processes."""
         evaluation, gpus = self.study.config.evaluation, self.cluster.gpus
         return max(evaluation_megabytes(self._shape(run), evaluation, processes, gpus=gpus) for run in runs)
 
@@ -204,7 +204,7 @@ class Allocation:
         return self.study.run(run).target.shape
 
     def _start(self, run: Run) -> Start:
-        """What the first process of a run holds at first: its weights, what they are made of, and a teacher."""
+        """What the first process of a run holds at first: its weights, what they are made from, and a teacher."""
         shape = run.target.shape
         params = shape.params_total
         if run.rewound is not None:
@@ -217,7 +217,7 @@ class Allocation:
 
 
 def _resources(any_request: JobRequest, request: Callable[[Any], JobRequest]) -> Resources:
-    """Time and memory by a job's wildcards; geometry of one job for all of a rule."""
+    """Time and memory by a job's wildcards; the geometry of one job for the whole rule."""
     return {
         "runtime": lambda wildcards, attempt: request(wildcards).minutes_of(attempt),
         "mem_mb": lambda wildcards, attempt: attempt * request(wildcards).megabytes,
@@ -226,9 +226,8 @@ def _resources(any_request: JobRequest, request: Callable[[Any], JobRequest]) ->
 
 
 def _by_run(geometries: Mapping[str, Resources]) -> Resources:
-    """Resources by a wildcard ``run``: what is the same for all runs as it is, the rest as a function of it.
-
-    A resource that is None for a run is not there for it.
+    """Resources by a wildcard ``run``: a constant if it is the same for all runs, otherwise a function of the run. A
+    resource that is None for a run is left out.
     """
     resources: Resources = {}
     for key in dict.fromkeys(key for geometry in geometries.values() for key in geometry):

@@ -1,4 +1,4 @@
-"""How long a job takes and how much memory it needs, from what it is to do. Rough, and on the safe side."""
+"""How long a job takes and how much memory it needs, estimated from its work, roughly and generously."""
 
 import math
 
@@ -7,17 +7,17 @@ from pruning_vs_scratch.pruning.memory import Memory
 from pruning_vs_scratch.study.shape import ModelShape
 
 SPARE = 2.0
-"""Times the estimate."""
+"""Factor on the estimate."""
 START_MINUTES = 5.0
 """Python, its imports and the model, from a slow shared file system."""
 START_MEGABYTES = 2_000
 """A process that has imported torch and transformers."""
 WEIGHT_BYTES, STATE_BYTES = 4, 16
-"""A parameter in fp32; the same with its gradient and the two moments of AdamW."""
+"""Bytes of a parameter in fp32; the same with its gradient and the two moments of AdamW."""
 TOKENS_PER_SECOND = 200_000
-"""Read, compared with other text and tokenised by one core; less than a third of what was measured."""
+"""Read, compared with other text and tokenised by one core; less than a third of the measured rate."""
 PARAMETERS_PER_MINUTE = 1e9
-"""Read and written again by one process."""
+"""Read and rewritten by one process."""
 
 
 def training_minutes(flops: int, shape: ModelShape, processes: int, cluster: ClusterConfig) -> int:
@@ -31,7 +31,7 @@ def pruning_minutes(flops: int, shape: ModelShape, processes: int, cluster: Clus
 
 
 def evaluation_minutes(checkpoints: int, cluster: ClusterConfig) -> int:
-    """Minutes to evaluate some checkpoints one after the other."""
+    """Minutes to evaluate some checkpoints one by one."""
     return math.ceil(START_MINUTES + SPARE * cluster.evaluation_minutes * checkpoints)
 
 
@@ -41,12 +41,12 @@ def text_minutes(tokens: int) -> int:
 
 
 def calibration_megabytes(memory: Memory, *, gpu: bool) -> int:
-    """Memory of a process that scores or prunes by calibration text; what blocks run in is the host's without a GPU."""
+    """Memory of a process that scores or prunes with calibration text; without a GPU, blocks run in host memory too."""
     return START_MEGABYTES + (memory.host + (0 if gpu else memory.device)) // 10**6
 
 
 def busy_minutes(flops: float, teraflops: float, shape: ModelShape) -> float:
-    """Minutes of one process to read a model, do this many operations, and write it, without reserve."""
+    """Minutes for one process to read a model, do this many operations, and write it, without a margin."""
     return shape.params_total / PARAMETERS_PER_MINUTE + flops / teraflops / 1e12 / 60
 
 

@@ -1,4 +1,4 @@
-"""Jobs that their GPUs have too little memory for, found by estimates from shapes alone: no torch."""
+"""Jobs for which GPUs have too little memory, found by estimates from shapes alone: no torch."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ def device_memory_problems(allocation: Allocation) -> Iterator[str]:
 
 
 def _needs(allocation: Allocation) -> Iterator[tuple[str, float, str]]:
-    """Message on what needs this many bytes, including the reserve, and what would lower them."""
+    """Messages that say what needs so many bytes, including the reserve, and what would reduce them."""
     study = allocation.study
     for name in study.trained_by_plan:
         run, processes = study.run(name), study.processes.training(name)

@@ -1,8 +1,8 @@
 """Host memory that the processes of a job hold on one node, part by part. From shapes alone: no torch here.
 
 A mapped file of weights is counted once: its pages are shared, and a scheduler's cgroup takes them back when memory is
-short. With GPUs, weights, gradients, moments and activations lie there; on the host are the processes themselves, what
-passes through, and copies that are being written.
+short. With GPUs, weights, gradients, moments and activations are there; the host has the processes themselves, data in
+transit, and copies that are being written.
 """
 
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from pruning_vs_scratch.study.shape import ModelShape
 GPU_MEGABYTES = 2_000
 """What the driver, CUDA's libraries and NCCL's buffers add to a process: assumed, never measured."""
 SAVED_BYTES, MASK_BYTES = 12, 1
-"""Of a parameter: of its state as it is saved (weight and moments, in fp32), and of its mask."""
+"""Per parameter: of its saved state (weight and moments, in fp32), and of its mask."""
 ACTIVATION_BYTES = 80
-"""Of a block, a token and a channel of the residual stream, in fp32, kept for the backward pass."""
+"""Per block, token and channel of the residual stream, in fp32, kept for the backward pass."""
 COPIES_OF_FILE = 2
 """A file that is being written is in memory as tensors and as bytes."""
 CHECK_BYTES = 7
-"""Of an entry, while a tensor on a CPU is looked through for NaN: its absolute value, and three truth values."""
+"""Of an entry, while a tensor on a CPU is checked for NaN: its absolute value, and three booleans."""
 MASK_ENTRIES_PER_BYTE = 8
 
 
@@ -45,8 +45,8 @@ def training_megabytes(
     - each node, on CPUs: its share of weights, gradients, moments and masks
     - the first process, at first: all weights that the run starts from, the mapped file of its masks, and one of these
       unpacked
-    - later, instead: the node's share of the state, where it is written beside the training, and one file of each
-      process; at the end one file of the checkpoint, and a whole weight
+    - later, instead: the node's share of the state, if it is written during training, and one file of each process; at
+    the end one file of the checkpoint, and a whole weight
     """
     in_node, saved = processes // nodes, SAVED_BYTES * shape.params_total
     cut_among = nodes if plan.sharding == "all" else 1
@@ -64,7 +64,7 @@ def training_megabytes(
 
 
 def mask_learning_megabytes(shape: ModelShape, plan: TrainingPlan, processes: int, *, gpus: bool) -> int:
-    """Memory to learn masks of a model on one node: that of training, and at its end the model as it was learned.
+    """Memory to learn masks of a model on one node: that of training, and at its end the learned model.
 
     The first process gathers all weights with the masks folded in, and casts them to the dtype that they are stored in.
     """
@@ -77,7 +77,7 @@ def evaluation_megabytes(shape: ModelShape, evaluation: EvaluationConfig, proces
 
     - once: the mapped file of the weights
     - each process: itself, and weights on their way to its GPU, four at a time and the largest of them
-    - on CPUs instead: the weights, the largest of which is looked through for NaN, and the logits of a batch, twice
+    - on CPUs instead: the weights, the largest of which is checked for NaN, and the logits of a batch, twice
     """
     mapped = WEIGHT_BYTES * shape.params_total
     on_its_way = WEIGHT_BYTES * (shape.embedding_params + 2 * shape.hidden_size * shape.ffn_size)
@@ -87,7 +87,7 @@ def evaluation_megabytes(shape: ModelShape, evaluation: EvaluationConfig, proces
 
 
 def process_megabytes(gpus: bool) -> int:
-    """A process that has set up its libraries, and no model yet."""
+    """A process that has set up its libraries, but has no model yet."""
     return START_MEGABYTES + GPU_MEGABYTES * gpus
 
 

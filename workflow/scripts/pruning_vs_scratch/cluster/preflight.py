@@ -1,4 +1,4 @@
-"""What would stop a study on this cluster, found before the first job: one line each, with the remedy."""
+"""Problems that would stop a study on this cluster, found before the first job: one line each, with the remedy."""
 
 import fcntl
 import re
@@ -19,15 +19,15 @@ from pruning_vs_scratch.errors import UserError, nearest
 
 COMMANDS = ("sbatch", "squeue", "scontrol", "sinfo", "srun")
 CONTINUED = ("pruning", "training")
-"""Kinds of jobs that resume where an earlier one stopped, or that take no time."""
+"""Kinds of jobs that resume where an earlier one stopped, or that take hardly any time."""
 LEAST_MIN_JOB_AGE = 60
 """Seconds for which the controller has to remember a job that has ended: several rounds of status checks."""
 SECONDS_TO_GET_A_NODE = 20
 SECONDS_TO_MEET_NODES = 30
 UNKNOWN = "unk"
-"""State of a node that the controller has not heard of since its start."""
+"""State of a node that the controller has not heard from since it started."""
 LOST_FOLDER = 3
-"""Exit code of the look from a node that does not see this folder."""
+"""Exit code of the check on a node that does not see this folder."""
 REMEDIES = {
     "partition": "name one of `sinfo` in SBATCH_PARTITION or slurm/site.yaml",
     "account": "name one of `sacctmgr show associations user=$USER` in SBATCH_ACCOUNT or slurm/site.yaml",
@@ -37,7 +37,7 @@ REMEDIES = {
     "time limit": "lower max_hours in slurm/site.yaml",
     "node count": "lower cluster.nodes in the study",
 }
-"""What to do by a word of sbatch's answer."""
+"""What to do, by a word in sbatch's answer."""
 
 
 def require_ready(allocation: Allocation) -> list[str]:
@@ -72,7 +72,7 @@ def _problems_here(allocation: Allocation) -> Iterator[str]:
 
 
 def _wait_for_nodes() -> None:
-    """A controller that has just been started knows no node for some seconds, and refuses every request until then."""
+    """A controller that has just started knows no nodes for some seconds, and refuses every request until then."""
     deadline = time.monotonic() + SECONDS_TO_MEET_NODES
     while set(ask("sinfo", "--noheader", "--format=%t").split()) == {UNKNOWN} and time.monotonic() < deadline:
         time.sleep(1)
@@ -104,7 +104,7 @@ def _disk_problems(allocation: Allocation) -> Iterator[str]:
 
 
 def _bytes_to_come(allocation: Allocation) -> int:
-    """Checkpoints of all models that are still to be made, and the resume state of the largest."""
+    """Bytes of the checkpoints still to be made, and of the resume state of the largest model."""
     study = allocation.study
     sizes = [
         run.target.shape.params_total for run in study.runs.values() if not study.paths.manifest(run.name).exists()
@@ -141,7 +141,7 @@ def _partitions() -> dict[str, float]:
 
 
 def _refusal(request: JobRequest) -> str | None:
-    """What sbatch says against a request, without submitting it."""
+    """sbatch's objection to a request, which is not submitted."""
     command = ["sbatch", "--test-only", *request.options, "--wrap=true"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode == 0:
@@ -160,7 +160,7 @@ def _remedy(refusal: str, request: JobRequest) -> str:
 
 
 def _problems_on_nodes(allocation: Allocation) -> tuple[list[str], list[str]]:
-    """Look from a node of each queue; problems, and the queues of which no node was free."""
+    """Check from a node of each queue; returns problems, and the queues without a free node."""
     problems, unseen = [], []
     largest = {request.queue: request for request in allocation.requests}
     with tempfile.NamedTemporaryFile(dir=Path(), prefix=".slurm-check.") as held:

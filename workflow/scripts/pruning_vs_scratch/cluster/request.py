@@ -1,4 +1,4 @@
-"""What one job asks a scheduler for."""
+"""The request of one job to a scheduler."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from pruning_vs_scratch.cluster.site import Queue
 
 @dataclass(frozen=True)
 class JobRequest:
-    """What a job asks for at its first attempt."""
+    """What a job requests at its first attempt."""
 
     kind: str
     """In one word, for messages."""
@@ -23,7 +23,7 @@ class JobRequest:
     """Of each node."""
 
     def minutes_of(self, attempt: int) -> int:
-        """The time to ask for: training that needs more than the longest job goes on in another one."""
+        """The time to request: training that needs more than the longest job continues in another one."""
         longest = self.queue.max_hours
         return self.minutes * attempt if longest is None else min(self.minutes * attempt, int(60 * longest))
 
@@ -42,10 +42,10 @@ class JobRequest:
 
     @property
     def geometry(self) -> dict[str, Any]:
-        """The request, but for time and memory, as resources of Snakemake's executor."""
+        """The request, except for time and memory, as resources of Snakemake's executor."""
         resources: dict[str, Any] = dict(self.queue.resources)
         if self.gpus:
-            # Without the latter, the executor asks for tasks by the number of GPUs.
+            # Without the latter, the executor requests as many tasks as GPUs.
             resources |= {"gres": self.gres(self.gpus), "tasks_per_gpu": 0}
         if self.nodes > 1:
             # The key "mpi" makes the executor leave the steps of a job to its command.
@@ -53,7 +53,7 @@ class JobRequest:
         return resources
 
     def gres(self, gpus: int) -> str:
-        """So many GPUs of the site's model."""
+        """This many GPUs of the site's model."""
         return ":".join(["gpu", *([self.queue.gpu_model] if self.queue.gpu_model else []), str(gpus)])
 
     def __str__(self) -> str:

@@ -1,7 +1,6 @@
 """What belongs to a site and a person, not to a study: account, partitions, and the like.
 
-They come from the file slurm/site.yaml, which is in no repository, and from the variables that sbatch itself knows,
-which go before the file.
+They come from the file slurm/site.yaml, which git ignores, and from sbatch's own variables, which override the file.
 """
 
 import os
@@ -29,7 +28,7 @@ GpuModel = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")]
 
 
 class Queue(Section):
-    """Where jobs of one kind go. What is not given is left to SLURM."""
+    """Where jobs of one kind go. Anything unset is left to SLURM."""
 
     account: Word | None = None
     partition: Word | None = None
@@ -44,7 +43,7 @@ class Queue(Section):
 
     @property
     def resources(self) -> dict[str, str]:
-        """What Snakemake's executor is to add to each submission."""
+        """What Snakemake's executor should add to each submission."""
         named = {
             "slurm_account": self.account,
             "slurm_partition": self.partition,
@@ -69,7 +68,7 @@ class Site(Section):
 
 
 def read_site(file: Path = SITE_FILE, environment: Mapping[str, str] = os.environ) -> Site:
-    """The site's file, if there is one, with the variables of the environment put before it.
+    """The site's file, if there is one, overridden by environment variables.
 
     Raises:
         UserError: a key or value is not valid.

@@ -1,4 +1,4 @@
-"""What SLURM says of the job that this process is in, and what it is asked to do with it."""
+"""What SLURM says about this process's job, and requests to SLURM concerning it."""
 
 import os
 import re
@@ -9,7 +9,7 @@ import time
 from pruning_vs_scratch.errors import UserError
 
 SHARE_TO_STOP, MOST_SECONDS_TO_STOP = 0.1, 600.0
-"""How long before its end a job stops by itself: this share of the time left at its start, and no longer than this."""
+"""How long before its end a job stops: this share of the time left at its start, but no longer than this."""
 
 
 def job_id() -> str | None:
@@ -18,12 +18,12 @@ def job_id() -> str | None:
 
 
 def can_start_steps() -> bool:
-    """Whether this process is in a job and has what starts its steps; a container does not."""
+    """Whether this process is in a job and can start its steps; a container cannot."""
     return job_id() is not None and shutil.which("srun") is not None
 
 
 def ask(*command: str) -> str:
-    """What a SLURM command prints; nothing where it fails or is missing, as on some compute nodes."""
+    """The output of a SLURM command; empty if it fails or is missing, as on some compute nodes."""
     environment = os.environ | {"SLURM_TIME_FORMAT": "%s"}
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -33,7 +33,7 @@ def ask(*command: str) -> str:
 
 
 def end_time() -> float | None:
-    """When SLURM ends this process's job, in seconds since the epoch; None outside of a job and without a limit."""
+    """When SLURM ends this process's job, in seconds since the epoch; None outside a job or without a limit."""
     job = job_id()
     if job is None:
         return None
@@ -42,13 +42,13 @@ def end_time() -> float | None:
 
 
 def stop_time() -> float | None:
-    """When a long step has to save and stop, so that all is written before the job's end."""
+    """When a long step has to save and stop, so that everything is written before the job's end."""
     end = end_time()
     return None if end is None else end - min(MOST_SECONDS_TO_STOP, SHARE_TO_STOP * max(0.0, end - time.time()))
 
 
 def requeue() -> bool:
-    """Ask SLURM to end this process's job and to start it again later; whether it will."""
+    """Ask SLURM to end this process's job and restart it later; returns whether it will."""
     command = ["scontrol", "requeue", str(job_id())]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 

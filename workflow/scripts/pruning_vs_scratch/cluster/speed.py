@@ -1,4 +1,4 @@
-"""How long the step takes that times one model of each target, from what it does. Rough, and on the safe side."""
+"""The duration of the step that times one model of each target, estimated from its work, roughly and generously."""
 
 import math
 
@@ -8,21 +8,21 @@ from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.study import Study
 
 BLOCK_SECONDS = 1e-3
-"""Of a decoder block and a generated token: Python starts its operations one by one. Assumed."""
+"""Per decoder block and generated token, because Python starts operations one by one. Assumed."""
 GPU_BYTES_PER_SECOND, CPU_BYTES_PER_SECOND = 1e12, 1e10
-"""Of weights, all of which are read for each token: half of an A100's memory, and a CPU's. Assumed."""
+"""For weights, all of which are read for each token: half of an A100's bandwidth, and a CPU's. Assumed."""
 
 
 def speed_minutes(study: Study) -> int:
-    """Minutes to ask for."""
+    """Minutes to request."""
     return math.ceil(START_MINUTES + SPARE * speed_seconds(study) / 60)
 
 
 def speed_seconds(study: Study) -> float:
-    """Seconds to load and to time each model; nothing to spare, and none where nothing is timed.
+    """Seconds to load and to time each model, without a margin; 0 if nothing is timed.
 
-    The first one is measured twice, because the libraries set themselves up meanwhile; so are, on GPUs, models that may
-    be timed with kernels for their sparsity, too.
+    The first one is measured twice, because the libraries are set up meanwhile; so are models on GPUs that may also be
+    timed with kernels for their sparsity.
     """
     settings, cluster = study.config.evaluation.speed, study.config.cluster
     if settings is None:

@@ -14,9 +14,9 @@ def run_as_step(nodes: int, cpus: int) -> int:
 
     The option --meet-at, added to it, is where the nodes meet, and makes it start its processes itself.
 
-    The scheduler sends its signals to steps only. A node whose processes fail ends those of the others. If the
-    command stopped because the job's time is up, SLURM starts the job again: as often as it takes, and without
-    using up an attempt of the workflow. Where a site does not allow that, the exit code makes it one.
+    The scheduler sends its signals to steps only. A node whose processes fail ends those of the others. If the command
+    stopped because the job's time is up, SLURM restarts the job as often as necessary, without using up an attempt of
+    the workflow. If a site does not allow that, the exit code counts as a failed attempt.
     """
     stop_time = slurm.stop_time()
     meeting_point = slurm.meeting_point() if nodes > 1 else "localhost:0"
@@ -24,13 +24,13 @@ def run_as_step(nodes: int, cpus: int) -> int:
     process = subprocess.Popen([*_srun(nodes, cpus), sys.executable, script, f"--meet-at={meeting_point}", *arguments])
     code = process.wait()
     if code == Interrupted.EXIT_CODE and stop_time is not None and time.time() >= stop_time and slurm.requeue():
-        # SLURM ends this process, too; to end before it does would be a failure of the job.
+        # SLURM ends this process too; ending before that would count as a failure of the job.
         signal.pause()
     return code
 
 
 def _srun(nodes: int, cpus: int) -> list[str]:
-    """All of the geometry: the executor takes the variables away from which srun would know it."""
+    """The whole geometry: the executor removes the variables from which srun would know it."""
     return [
         "srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", f"--cpus-per-task={cpus}",
         "--kill-on-bad-exit=1",

@@ -66,7 +66,7 @@ def _source_problems(config: StudyConfig) -> Iterator[str]:
 
 
 def _numbered_source_problems(config: StudyConfig) -> Iterator[str]:
-    """Text that many processes read is for training alone, and is divided and tokenised by each of them."""
+    """Text that many processes read is for training only, and is split and tokenised by each of them."""
     corpus = config.corpus
     numbered = {name for name, source in corpus.sources.items() if isinstance(source, HubFilesSource)}
     for name, documents in corpus.evaluation.items():
@@ -191,7 +191,7 @@ def _budget_problem(config: StudyConfig, path: str, tokens: int, batch_size: int
 
 
 def _warmup_problem(config: StudyConfig, path: str, tokens: int) -> Iterator[str]:
-    """A warmup in steps needs a budget that holds it, ahead of any decay."""
+    """A warmup in steps needs a budget that has room for it before any decay."""
     training, schedule = config.training, config.training.schedule
     if isinstance(schedule, CosineSchedule | FmsSchedule):
         return

@@ -21,7 +21,7 @@ def _known(task: str) -> str:
 BenchmarkName = Annotated[
     Name, AfterValidator(_known), WithJsonSchema({"type": "string", "examples": list(PAPERS_TASKS)})
 ]
-"""Name of a task of config/tasks/hub. The schema only gives examples, so that adding a task does not change it."""
+"""Name of a task in config/tasks/hub. The schema only gives examples, so that adding a task does not change it."""
 
 
 class PerplexityConfig(Section):

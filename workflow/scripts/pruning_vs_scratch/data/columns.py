@@ -1,4 +1,4 @@
-"""Text in columns of Arrow tables, whose types and bytes may be anything."""
+"""Text in columns of Arrow tables, which may have any type and any bytes."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -7,10 +7,10 @@ from pruning_vs_scratch.errors import UserError
 
 
 def require_text_column(schema: Any, key: str, place: str) -> None:
-    """Refuse a table without a column of text: of strings or of their bytes, written out or numbered (dictionary).
+    """Refuse a table without a column of text: strings or their bytes, plain or dictionary-encoded.
 
     Raises:
-        UserError: names the place, and the columns that there are, how many have the name, or the column's type.
+        UserError: names the place, and the existing columns, how many have the name, or the column's type.
     """
     from pyarrow import types
 
@@ -29,12 +29,12 @@ def require_text_column(schema: Any, key: str, place: str) -> None:
 
 
 def rows_of(columns: Iterable[Any]) -> Iterator[bytes | None]:
-    """The bytes of each row of columns that hold text; None for a row without one."""
+    """The bytes of each row of text columns; None for a row without text."""
     import pyarrow as pa
 
     for column in columns:
         plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-        # Not as strings: reading one whose bytes are not UTF-8 fails, and with it all rows of its batch.
+        # Not as strings: reading one that is not UTF-8 fails, and with it all rows of its batch.
         yield from plain.cast(pa.large_binary()).to_pylist()
 
 

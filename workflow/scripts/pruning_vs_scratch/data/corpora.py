@@ -1,4 +1,4 @@
-"""Extracting all corpora of a study: reading sources, dividing, and keeping training text out of held-out text."""
+"""Extracting all corpora of a study: reading sources, splitting, and keeping training text out of held-out text."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -29,19 +29,18 @@ from pruning_vs_scratch.files import atomic_file
 log = logging.getLogger(__name__)
 
 SHOWN = 10
-"""Names of a warning; the manifest has all of them."""
+"""Names shown in a warning; the manifest has all of them."""
 CALIBRATION = "calibration"
 Corpora = dict[str, list[Document]]
 """Documents by corpus."""
 
 
 def extract_corpora(corpus: CorpusConfig, fetched: dict[str, Path], folder: Path) -> dict[str, dict[str, Any]]:
-    """Write ``folder/{train, calibration, validation, test, <evaluation corpora>}.jsonl``; return facts of each.
-
-    The calibration split is kept free of training text; the other held-out corpora of training and of calibration
-    text, but for those that are read as the authors do. Training documents are streamed to disk; held-out ones must
-    fit in memory. ``fetched`` maps the names of package sources to downloaded files, and those of hub sources to
-    frozen folders.
+    """Write ``folder/{train, calibration, validation, test, <evaluation corpora>}.jsonl``; return facts of each. The
+    calibration split is kept free of training text; the other held-out corpora of training and calibration text, except
+    for those that are read as the authors do. Training documents are streamed to disk; held-out ones must fit in
+    memory. ``fetched`` maps the names of package sources to downloaded files, and those of hub sources to frozen
+    folders.
 
     Raises:
         UserError: an archive is not the pinned one, a pattern matches nothing, a split or corpus is empty, or a
@@ -61,7 +60,7 @@ def extract_corpora(corpus: CorpusConfig, fetched: dict[str, Path], folder: Path
 
 
 class Sources:
-    """Reads document sets; of hub and package sources, ``fetched`` says where they are."""
+    """Reads document sets; ``fetched`` says where hub and package sources are."""
 
     def __init__(self, corpus: CorpusConfig, fetched: dict[str, Path]) -> None:
         self._corpus = corpus
@@ -71,7 +70,7 @@ class Sources:
 
     @property
     def left_out(self) -> dict[str, Any]:
-        """What was left out so far, as facts: broken lines by file, and files by source; nothing if there were none."""
+        """What was left out so far, as facts: broken lines by file, and files by source; empty if there were none."""
         lines = {name: count for left_out in self._left_out for name, count in left_out.lines.items()}
         files = {name: found for name, found in self._files_left_out.items() if found}
         return ({"broken_lines": lines} if lines else {}) | ({"files_left_out": files} if files else {})
@@ -81,11 +80,11 @@ class Sources:
         return {name: list(self.read(selected)) for name, selected in self._corpus.evaluation.items()}
 
     def training_sets(self) -> Iterator[Document]:
-        """All documents that the splits divide."""
+        """All documents that are divided among the splits."""
         return chain.from_iterable(map(self.read, self._corpus.train))
 
     def read(self, selected: DocumentSet) -> Iterator[Document]:
-        """The selected documents of a source; an archive's hash is compared before it is opened.
+        """The selected documents of a source; an archive's hash is checked before it is opened.
 
         Raises:
             UserError: there is no such source, or it is damaged.
@@ -121,7 +120,7 @@ class Sources:
 
 
 def kept_apart(corpus: CorpusConfig, held_out: Corpora) -> Corpora:
-    """The held-out corpora but for those that are read as the authors do."""
+    """The held-out corpora except those that are read as the authors do."""
     as_authors = {name for name, selected in corpus.evaluation.items() if selected.mode == "authors"}
     return {name: documents for name, documents in held_out.items() if name not in as_authors}
 
@@ -134,10 +133,10 @@ def in_one(corpora: Corpora) -> Iterator[Document]:
 def write_held_out(
     corpus: CorpusConfig, held_out: Corpora, shared_with_train: Hashes, hasher: RunHasher, folder: Path
 ) -> dict[str, dict[str, Any]]:
-    """Drop what overlaps, and write ``folder/NAME.jsonl`` of each held-out corpus; return facts of each.
+    """Drop what overlaps, and write ``folder/NAME.jsonl`` for each held-out corpus; return facts of each.
 
     Raises:
-        UserError: nothing is left of one.
+        UserError: nothing is left of a corpus.
     """
     apart = kept_apart(corpus, held_out)
     reports = _protect(apart, shared_with_train, hasher)
@@ -152,7 +151,7 @@ def write_held_out(
 def _training_documents(
     corpus: CorpusConfig, sources: Sources, held_out: Corpora, facts: dict[str, Any]
 ) -> Iterator[Document]:
-    """Yield the training split and put the documents of the other splits aside."""
+    """Yield the training split and set the documents of the other splits aside."""
     divider = Divider(corpus.splits)
     for document in divider.training_split(sources.training_sets(), held_out):
         facts["documents"] += 1

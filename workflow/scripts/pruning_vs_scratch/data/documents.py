@@ -29,20 +29,20 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import MIB
 
 NO_PLAIN_TEXT = (".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".gz", ".zst", ".xz", ".bz2", ".zip", ".tar")
-"""Ends of names of files whose bytes are not prose; JSON, above all, would be read with its markup and no complaint."""
+"""Extensions of files that are not prose; JSON in particular would be read with its markup, without complaint."""
 LINE_DIGITS = 9
 ARROW = ".arrow"
 PARQUET = ".parquet"
 COMPRESSED_BYTES = 1 << 12
-"""Bytes of a zstd stream that are decompressed at once; they can expand to 30,000 times as many."""
+"""Bytes of a zstd stream that are decompressed at once; they can expand by a factor of 30,000."""
 MOST_TEXT = 1 << 32
-"""Bytes of all members that are read of an archive, which are held in memory together."""
+"""Bytes of all members read from an archive, which are in memory together."""
 LONGEST_LINE = 1 << 28
-"""Bytes of a line."""
+"""Largest number of bytes in a line."""
 ROWS_AT_ONCE = 1024
-"""Of a column of text that are held in memory together."""
+"""Rows of a text column that are in memory together."""
 LARGEST_WINDOW = 1 << 31
-"""Of the zstd format; the library's own default refuses what ``zstd --long=28`` writes."""
+"""The largest window of the zstd format; the library's default refuses what ``zstd --long=28`` writes."""
 DOS_END_OF_FILE = "\x1a"
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError)
 LICENCE_START = re.compile(
@@ -64,18 +64,18 @@ class Document:
 
 @dataclass
 class LeftOut:
-    """Counts lines without a document; more of them than a share of their file's lines is an error.
+    """Counts lines without a document; more than a given share of a file's lines is an error.
 
     Raises:
-        UserError: the share is 0 and there is one, or at a file's end, there were too many.
+        UserError: the share is 0 and there is one, or there were too many by the end of a file.
     """
 
     share: float
     lines: dict[str, int] = field(default_factory=dict)
-    """By file, how many were left out; files without any are not named."""
+    """How many were left out, by file; files without any are not listed."""
 
     def add(self, name: str, problem: UserError) -> None:
-        """Leave one line out, for this reason."""
+        """Leave out one line, for this reason."""
         if not self.share:
             raise problem
         self.lines[name] = self.lines.get(name, 0) + 1
@@ -93,8 +93,8 @@ class LeftOut:
 def read_archive(archive: Path, selected: DocumentSet, text_key: str = "text") -> Iterator[Document]:
     """Read the selected members of a ``.tar.gz``, ``.zip`` or ``.whl``, in the order of their names.
 
-    The archive's hash must have been checked before. Empty documents are left out. A member in the Arrow format has
-    a document a row, in the column ``text_key``; a text that several rows share (a passage with several questions) is
+    The archive's hash must have been checked before. Empty documents are left out. A member in the Arrow format has one
+    document per row, in the column ``text_key``; a text that several rows share (a passage with several questions) is
     one document.
 
     Raises:
@@ -114,7 +114,7 @@ def read_archive(archive: Path, selected: DocumentSet, text_key: str = "text") -
 def read_folder(source: PathSource, selected: DocumentSet, left_out: LeftOut) -> Iterator[Document]:
     """Read the selected ``.txt`` and ``.jsonl`` files of a folder, in the order of their names.
 
-    Empty documents are left out, and so are broken lines, as far as the source allows them.
+    Empty documents are left out, as are broken lines up to the share that the source allows.
 
     Raises:
         UserError: the folder is missing, a pattern matches no file, a file is not UTF-8 or damaged, or a line is
@@ -134,7 +134,7 @@ def read_part(folder: Path, names: Iterable[str], text_key: str, left_out: LeftO
     """Read some files of a numbered source, in their order; empty documents and broken lines are left out.
 
     Raises:
-        UserError: a file is damaged, has no such column, or holds more broken lines than are allowed.
+        UserError: a file is damaged, has no such column, or has more broken lines than allowed.
     """
     for name in names:
         if name.endswith(PARQUET):
@@ -144,7 +144,7 @@ def read_part(folder: Path, names: Iterable[str], text_key: str, left_out: LeftO
 
 
 def read_documents(path: Path) -> Iterator[Document]:
-    """Read a corpus file: a line ``{"id": ..., "text": ...}`` a document.
+    """Read a corpus file: one line ``{"id": ..., "text": ...}`` per document.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -159,7 +159,7 @@ def read_documents(path: Path) -> Iterator[Document]:
 
 
 def read_lines(path: Path) -> Iterator[Document]:
-    """Read a ``.jsonl`` file, compressed or not, outside of any source: every line must hold a document.
+    """Read a ``.jsonl`` file, compressed or not, outside any source: every line must be a document.
 
     Raises:
         UserError: the file is damaged, or a line is not a JSON object with the text.
@@ -168,7 +168,7 @@ def read_lines(path: Path) -> Iterator[Document]:
 
 
 def read_plain_text(path: Path, option: str) -> str:
-    """A file of prose that an option of a command names, as one text.
+    """A file of prose given by a command's option, as one text.
 
     Raises:
         UserError: the file is of another kind, or cannot be read as text.
@@ -192,7 +192,7 @@ def write_documents(path: Path, documents: Iterable[Document]) -> None:
 
 
 def check_patterns(patterns: Iterable[str], names: list[str], place: str) -> None:
-    """Refuse a pattern that matches nothing: a typing error would silently move text between corpora.
+    """Refuse a pattern that matches nothing: a typo would silently move text between corpora.
 
     Raises:
         UserError: names the pattern and the nearest members.
@@ -203,7 +203,7 @@ def check_patterns(patterns: Iterable[str], names: list[str], place: str) -> Non
 
 
 def normalise(data: bytes, name: str) -> str:
-    """Decode UTF-8, unify line ends, cut Project Gutenberg's licence and surrounding white space.
+    """Decode UTF-8, unify line ends, cut Project Gutenberg's licence and surrounding whitespace.
 
     Raises:
         UserError: the bytes are not UTF-8.
@@ -215,7 +215,7 @@ def normalise(data: bytes, name: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Unify line ends, remove DOS end marks, cut Project Gutenberg's licence and surrounding white space."""
+    """Unify line ends, remove DOS end marks, cut Project Gutenberg's licence and surrounding whitespace."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace(DOS_END_OF_FILE, "")
     return LICENCE_END.sub("", LICENCE_START.sub("", text)).strip()
 
@@ -256,7 +256,7 @@ def _zip_members(archive: Path, selected: DocumentSet) -> tuple[list[str], dict[
 
 
 def _tar_members(archive: Path, selected: DocumentSet) -> tuple[list[str], dict[str, bytes]]:
-    """Read in the archive's own order: going back in a compressed stream starts it over."""
+    """Read in the archive's order: going back in a compressed stream restarts it."""
     names, contents, size = [], {}, 0
     with tarfile.open(archive) as opened:
         for member in opened:
@@ -294,7 +294,7 @@ def _parquet_documents(path: Path, name: str, text_key: str, left_out: LeftOut) 
         try:
             file = parquet.ParquetFile(path)
             require_text_column(file.schema_arrow, text_key, name)
-            # The name of a column may also be the path of one within another column, which is then read too.
+            # The name of a column may also be the path of a nested column, which is then read too.
             row, batches = 0, file.iter_batches(ROWS_AT_ONCE, columns=[text_key])
             for row, value in enumerate(rows_of(batch.column(text_key) for batch in batches), start=1):
                 try:
@@ -350,7 +350,7 @@ def _lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
 def _json_object(line: bytes, place: str) -> dict[str, Any]:
     try:
         record = json.loads(line.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # the first also for a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # the former also for a number with thousands of digits
         raise UserError(f"{place}: not valid JSON ({error}); mend or remove the line") from error
     if not isinstance(record, dict):
         raise UserError(f"{place}: not a JSON object; mend or remove the line")
@@ -365,12 +365,12 @@ def _opened(path: Path) -> Iterator[Iterable[bytes]]:
 
 
 def _short_lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Lines; of one that is too long, no more than shows it."""
+    """Lines; of a line that is too long, only enough to show it."""
     return iter(lambda: stream.readline(LONGEST_LINE + 2), b"")
 
 
 def _zstd_blocks(stream: BinaryIO) -> Iterator[bytes]:
-    """Decompress frame after frame. The library's own reader takes a cut-off file for a whole one."""
+    """Decompress frame by frame. The library's reader takes a truncated file for a whole one."""
     decoder = None
     while block := stream.read(COMPRESSED_BYTES):
         while block:
@@ -383,7 +383,7 @@ def _zstd_blocks(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines; of one that is too long, no more than shows it."""
+    """Lines; of a line that is too long, only enough to show it."""
     rest: list[bytes] = []
     size = 0
     for block in blocks:

@@ -1,7 +1,7 @@
 """Domains: named parts of a corpus, and batches that draw on them in changing proportions.
 
-Dynamic batch loading of Sheared-LLaMA (Xia et al., 2310.06694, section 2.2): a domain whose loss has not come down to
-its reference gets more of the next batches, in proportion to weight * exp(loss - reference).
+Dynamic batch loading of Sheared-LLaMA (Xia et al., 2310.06694, section 2.2): a domain whose loss has not fallen to its
+reference gets more of the next batches, in proportion to weight * exp(loss - reference).
 """
 
 import math
@@ -36,7 +36,7 @@ def domain_of(name: str, domains: Mapping[str, Iterable[str]]) -> str:
 class DomainStream:
     """Documents grouped by domain, so that each is one range of the tokens; ``ranges`` is complete once all are read.
 
-    Without domains the documents pass in their own order, one at a time.
+    Without domains the documents pass in their original order, one at a time.
     """
 
     def __init__(self, documents: Iterable[Document], domains: Mapping[str, Iterable[str]]) -> None:
@@ -62,7 +62,7 @@ class DomainStream:
 
 
 def sequences_of_domain(windows: Windows, tokens: tuple[int, int], first: int) -> NDArray[np.int64]:
-    """Sequences of a first pass from ``first`` on, in order, whose windows lie in a range of tokens as a whole."""
+    """Sequences of a first pass from ``first`` on, in order, whose windows are entirely within a range of tokens."""
     sequences = np.arange(first, windows.count - windows.reading.parent_windows, dtype=np.int64)
     starts = windows.starts(sequences)
     return sequences[(starts >= tokens[0]) & (starts + windows.length + 1 <= tokens[1])]
@@ -78,7 +78,7 @@ def updated_weights(weights: Weights, losses: Mapping[str, float], references: M
 class DomainLoader:
     """Batches of sequences by domain, from a first sequence on; no sequence is read twice.
 
-    ``state`` is all that a resumed run needs: the weights, and how many sequences of each domain are used up.
+    ``state`` is everything that a resumed run needs: the weights, and how many sequences of each domain are used up.
     """
 
     def __init__(
@@ -98,14 +98,14 @@ class DomainLoader:
         return {"weights": self.weights, "used": dict(self.used), "last": {"sequence": self.last_sequence}}
 
     def restore(self, state: Mapping[str, Mapping[str, float]]) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         # In the order of this loader: a file may have sorted the names, and batches are drawn in their order.
         self.weights = {name: state["weights"][name] for name in self.weights}
         self.used = {name: int(state["used"][name]) for name in self.used}
         self.last_sequence = int(state["last"]["sequence"])
 
     def next_batch(self, step: int, size: int) -> NDArray[np.int64]:
-        """The sequences of a step: how many of each domain is drawn by the weights, the same for a seed and step.
+        """The sequences of a step; their number per domain is drawn by the weights, the same for a seed and step.
 
         Raises:
             UserError: a domain has no sequences left.

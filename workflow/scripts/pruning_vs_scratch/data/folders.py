@@ -10,22 +10,23 @@ from pruning_vs_scratch.config.corpus import DocumentSet, PathSource
 from pruning_vs_scratch.errors import UserError
 
 LINE_KINDS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
-"""Files with a document a line."""
+"""Files with one document per line."""
 FILE_KINDS = (".txt", *LINE_KINDS)
 
 
 @dataclass(frozen=True)
 class FolderListing:
-    """The names of what a folder holds, relative to it and in order."""
+    """The names of a folder's contents, relative to it and in order."""
 
     text: list[str]
     """Files of a known kind."""
     left_out: list[str]
-    """Files of another kind, and links to folders or to nothing; none of them is read. Hidden ones are not named."""
+    """Files of another kind, and links to folders or to nothing; none of them is read. Hidden ones are not listed."""
 
 
 def list_folder(folder: Path) -> FolderListing:
-    """What a folder, if it is there, and the folders in it hold. Links to files are followed, those to folders not.
+    """The contents of a folder, if it exists, and of its subfolders. Links to files are followed, links to folders are
+    not.
 
     Raises:
         UserError: a folder in it cannot be listed, or the name of a file of text is not UTF-8.
@@ -47,7 +48,7 @@ def list_folder(folder: Path) -> FolderListing:
 
 
 def files_read(source: PathSource, sets: Iterable[DocumentSet]) -> list[str]:
-    """The names of the files of a folder that some sets of documents are read from, in order."""
+    """The names of the files in a folder from which some sets of documents are read, in order."""
     chosen = list(sets)
     return [name for name in list_folder(Path(source.path)).text if any(is_selected(name, some) for some in chosen)]
 
@@ -63,7 +64,7 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def escaped(name: str) -> str:
-    """A name as it can be written, whatever its bytes are."""
+    """A name in printable form, whatever its bytes are."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 

@@ -1,8 +1,8 @@
 """Keeping held-out text out of a training text in parts.
 
-There the held-out text must not depend on how many parts are read, so it stays as it is, and the training text gives
-way: a paragraph (``overlap``) that takes part in a run of n words of held-out text is dropped. Held-out runs lie within
-one block; on the training side they may cross anything but the end of a document, also where a paragraph was dropped.
+There the held-out text must not depend on how many parts are read, so it is not changed, and the training text is: a
+paragraph (``overlap``) that is part of a run of n words of held-out text is dropped. Held-out runs are within one
+block; on the training side they may cross anything but the end of a document, even where a paragraph was dropped.
 """
 
 from collections.abc import Iterable, Iterator
@@ -29,7 +29,7 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import atomic_file
 
 SLOT_BITS = 2
-"""Of the table that is asked first: 4 to 8 slots a run, so that few runs of other text need a search."""
+"""Of the table that is checked first: 4 to 8 slots per run, so that few runs of other text need a search."""
 
 
 class HeldOutRuns:
@@ -47,7 +47,7 @@ class HeldOutRuns:
         return len(self._hashes)
 
     def hold(self, runs: Hashes) -> NDArray[np.bool_]:
-        """Which of some runs are held-out ones, shape (n,)."""
+        """Which of the given runs are held-out ones, shape (n,)."""
         found: NDArray[np.bool_] = self._taken[runs >> self._shift]
         likely = np.flatnonzero(found)
         places = np.searchsorted(self._hashes, runs[likely])
@@ -76,16 +76,16 @@ class HeldOutRuns:
 
 @dataclass
 class Dropped:
-    """What a training text lost."""
+    """What was dropped from a training text."""
 
     documents: int = 0
-    """Of which nothing was left."""
+    """Documents of which nothing was left."""
     paragraphs: int = 0
     characters: int = 0
 
 
 def without_held_out(documents: Iterable[Document], held_out: HeldOutRuns, dropped: Dropped) -> Iterator[Document]:
-    """Training documents without what they share with held-out text; ``dropped`` counts on while they pass."""
+    """Training documents without what they share with held-out text; ``dropped`` counts while they pass."""
     hasher = RunHasher(held_out.n)
     for document in documents:
         text = _without_held_out(document.text, held_out, hasher, dropped)
@@ -97,7 +97,7 @@ def without_held_out(documents: Iterable[Document], held_out: HeldOutRuns, dropp
 
 
 def _without_held_out(text: str, held_out: HeldOutRuns, hasher: RunHasher, dropped: Dropped) -> str:
-    """What is left of a text; where a paragraph goes, its neighbours may form another held-out run."""
+    """What is left of a text; when a paragraph is dropped, its neighbours may form another held-out run."""
     while True:
         words = normalised_words(text)
         hits = held_out.hold(hasher(words))
@@ -109,6 +109,6 @@ def _without_held_out(text: str, held_out: HeldOutRuns, hasher: RunHasher, dropp
 
 
 def _block_by_block(touched: NDArray[np.bool_]) -> Touched:
-    """What is known of all words of a text, for the words of one block after the other."""
+    """Flags of all words of a text, returned block by block."""
     remaining = iter(touched.tolist())
     return lambda block: np.array(list(islice(remaining, len(block))), dtype=bool)

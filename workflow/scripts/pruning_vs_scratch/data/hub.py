@@ -1,8 +1,8 @@
-"""Data sets of the Hugging Face hub, frozen: fetched once where there is a network, then read without one.
+"""Frozen data sets of the Hugging Face hub: fetched once with a network, then read without one.
 
 A frozen data set is a folder ``datasets/OWNER___NAME/CONFIG/VERSION/REVISION/`` of Arrow files, in the layout of the
-prepared cache of the ``datasets`` library. Offline, that library (5.2) reads this layout only, never the files as they
-were downloaded; so freezing prepares each data set.
+prepared cache of the ``datasets`` library. Offline, that library (5.2) reads only this layout, not the downloaded
+files, so freezing prepares each data set.
 """
 
 import json
@@ -37,11 +37,11 @@ FREEZE = "snakemake freeze"
 def freeze(dataset: HubDataset, out: Path) -> dict[str, Any]:
     """Write a frozen data set; returns its revision, the number of items of each split, and where it came from.
 
-    A data set that HF_HOME holds prepared is copied from there. Else the hub, or the mirror that HF_ENDPOINT names, is
-    asked, with the token of HF_TOKEN if there is one.
+    A data set already prepared in HF_HOME is copied from there. Otherwise it is fetched from the hub, or from the
+    mirror in HF_ENDPOINT, with the token in HF_TOKEN if there is one.
 
     Raises:
-        UserError: it cannot be had, or not at the pinned revision.
+        UserError: it is not available, or not at the pinned revision.
     """
     with atomic_directory(out) as temporary:
         (temporary / DOWNLOAD).mkdir()
@@ -63,7 +63,7 @@ def freeze(dataset: HubDataset, out: Path) -> dict[str, Any]:
 
 
 def verify_frozen(folder: Path) -> None:
-    """Compare the size and hash of every file of a frozen data set with those of its manifest.
+    """Compare the size and hash of every file of a frozen data set with its manifest.
 
     Raises:
         UserError: names the data set, the file, and the command that fetches it.
@@ -77,9 +77,8 @@ def verify_frozen(folder: Path) -> None:
 
 
 def link_home(folders: Iterable[Path], home: Path) -> None:
-    """Make a folder that HF_HOME can name out of frozen data sets.
-
-    Its folders are its own and its data are links, since the library writes locks and caches beside what it reads.
+    """Make a folder for HF_HOME from frozen data sets. Its folders are new and its data are links, since the library
+    writes locks and caches next to what it reads.
     """
     for folder in folders:
         for file in sorted(Path(folder).rglob("*")):
@@ -90,10 +89,10 @@ def link_home(folders: Iterable[Path], home: Path) -> None:
 
 
 def read_hub(source: HubSource, folder: Path) -> Iterator[Document]:
-    """The documents of a source's split: a row each, or all rows joined to one. Rows without a text are left out.
+    """The documents of a source's split: one per row, or all rows joined into one. Rows without a text are left out.
 
     Raises:
-        UserError: the split or the column is not there, or holds something else than text.
+        UserError: the split or the column is missing, or is not text.
     """
     rows = list(islice(_texts(source, folder), source.rows))
     if source.join is not None:
@@ -125,7 +124,7 @@ def _columns(source: HubSource, files: Iterable[Path]) -> Iterator["pa.Array"]:
 
 
 def _prepared_in_cache(dataset: HubDataset) -> Path | None:
-    """The newest folder of the user's cache that holds the data set at its revision."""
+    """The newest folder in the user's cache with the data set at its revision."""
     from datasets import config
 
     if dataset.files:
@@ -140,7 +139,7 @@ def _prepared_in_cache(dataset: HubDataset) -> Path | None:
 
 
 def _cache_name(dataset: HubDataset) -> str:
-    """As ``datasets`` names the folder of a data set."""
+    """The name that ``datasets`` gives the folder of a data set."""
     from datasets.naming import camelcase_to_snakecase
 
     owner, name = dataset.dataset.split("/")

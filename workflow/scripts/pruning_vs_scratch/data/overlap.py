@@ -1,14 +1,14 @@
 """Keeping training text out of held-out text.
 
-A paragraph of held-out text is dropped when it takes part in a run of n words that is also in the training text.
-Words are compared in lower case without punctuation. Rules:
+A paragraph of held-out text is dropped if it is part of a run of n words that is also in the training text. Words are
+compared in lower case without punctuation. Rules:
 
-- A paragraph ends at a blank line. Inside such a block an indented line also starts one: epics print a book of
-  thousands of words without a blank line.
-- Held-out runs lie within one block; on the training side they may cross anything but the end of a document. So a
-  speaker's name before a speech never makes a run of two speeches.
-- A block of fewer than n words holds no run and is kept ("FIRST WITCH.", "Exeunt."): such lines are common to all
-  plays and say nothing about memorisation.
+- A paragraph ends at a blank line. Inside such a block an indented line also starts one: epics have books of thousands
+of words without a blank line.
+- Held-out runs are within one block; on the training side they may cross anything but the end of a document. So a
+speaker's name before a speech never joins two speeches into a run.
+- A block of fewer than n words has no run and is kept ("FIRST WITCH.", "Exeunt."): such lines are common to all plays
+and are no sign of memorisation.
 - Where a paragraph is dropped from inside a block, a blank line keeps its neighbours apart.
 
 Runs are compared as 64-bit hashes. Memory grows with the held-out text only; training text is read as a stream.
@@ -35,12 +35,12 @@ MOST_WORDS = 1 << 21
 
 Hashes = NDArray[np.uint64]
 Touched = Callable[[list[str]], NDArray[np.bool_]]
-"""Which of a block's words take part in a shared run."""
+"""Which of a block's words are part of a shared run."""
 
 
 @dataclass
 class OverlapReport:
-    """What one corpus lost."""
+    """What was dropped from one corpus."""
 
     paragraphs: int = 0
     paragraphs_dropped: int = 0
@@ -82,7 +82,7 @@ def normalised_words(text: str) -> list[str]:
 
 
 def held_out_runs(documents: Iterable[Document], hasher: RunHasher) -> Hashes:
-    """Sorted hashes of the runs of held-out documents, each of which lies within one block."""
+    """Sorted hashes of the runs of held-out documents, each of which is within one block."""
     runs = [hasher(normalised_words(block)) for d in documents for block in BLANK_LINES.split(d.text)]
     return np.unique(np.concatenate([np.empty(0, dtype=np.uint64), *runs]))
 
@@ -103,7 +103,7 @@ def shared_runs(held_out: Iterable[Document], reference: Iterable[Document], has
 def drop_shared(
     documents: Iterable[Document], shared: Hashes, hasher: RunHasher
 ) -> tuple[list[Document], OverlapReport]:
-    """Drop every paragraph that takes part in a shared run; a document with nothing left is dropped too."""
+    """Drop every paragraph that is part of a shared run; a document with nothing left is dropped too."""
     report = OverlapReport()
     kept = []
 
@@ -118,9 +118,8 @@ def drop_shared(
 
 
 def without_touched(text: str, touched_in: Touched, report: OverlapReport) -> str:
-    """A text without the paragraphs that hold a touched word.
-
-    ``touched_in`` is asked once a block, in order. The text is rebuilt from blocks and the blank lines between them.
+    """A text without the paragraphs that contain a touched word. ``touched_in`` is called once per block, in order. The
+    text is rebuilt from blocks and the blank lines between them.
     """
     parts = BLANK_LINES.split(text)
     separators = ["", *parts[1::2]]
@@ -133,7 +132,7 @@ def without_touched(text: str, touched_in: Touched, report: OverlapReport) -> st
 
 
 def touched_words(hits: NDArray[np.bool_], words: int, n: int) -> NDArray[np.bool_]:
-    """Which of some words take part in a run of n that is a hit; ``hits`` are the runs that start at word 0, 1, ..."""
+    """Which of some words are part of a run of n that is a hit; ``hits`` are the runs that start at word 0, 1, ..."""
     touched = np.zeros(words, dtype=bool)
     for offset in range(n if len(hits) else 0):
         touched[offset : offset + len(hits)] |= hits
@@ -154,7 +153,7 @@ def _block_without_touched(block: str, touched_in: Touched, report: OverlapRepor
 
 
 def _joined(paragraphs: list[str], dropped: list[bool]) -> str:
-    """The paragraphs that are kept, with a blank line in place of dropped ones."""
+    """The kept paragraphs, with a blank line in place of dropped ones."""
     text = ""
     gap = False
     for paragraph, gone in zip(paragraphs, dropped, strict=True):

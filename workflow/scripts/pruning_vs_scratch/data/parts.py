@@ -1,8 +1,8 @@
-"""The corpora of a numbered source, part by part: what one process does in corpora.py, shared among many.
+"""The corpora of a numbered source, part by part: the work of one process in corpora.py, shared among many.
 
-What is held out is found in the first parts alone and gathered; then each part is tokenised without what it shares with
+Held-out text is taken only from the first parts and gathered; then each part is tokenised without what it shares with
 that. So neither the held-out text nor the tokens of a part depend on how many parts a study reads. No step holds more
-than what is held out.
+than the held-out text in memory.
 """
 
 import time
@@ -29,7 +29,7 @@ class PartReader:
     """The documents of a part; ``left_out`` counts broken lines while they pass.
 
     Raises:
-        UserError: a file is not what its manifest says, or holds more broken lines than are allowed.
+        UserError: a file does not match its manifest, or has more broken lines than allowed.
     """
 
     folder: Path
@@ -45,7 +45,7 @@ class PartReader:
 
 
 def divide_part(part: PartReader, splits: Splits, folder: Path) -> dict[str, Any]:
-    """Write ``folder/NAME.jsonl`` of each held-out split, with a part's documents of it as they are; returns facts."""
+    """Write ``folder/NAME.jsonl`` for each held-out split, with a part's documents unchanged; returns facts."""
     held_out: Corpora = {name: [] for name in HELD_OUT}
     documents = sum(1 for _ in Divider(splits).training_split(part, held_out))
     with atomic_directory(folder) as temporary:
@@ -58,10 +58,10 @@ def divide_part(part: PartReader, splits: Splits, folder: Path) -> dict[str, Any
 def gather_held_out(
     corpus: CorpusConfig, fetched: dict[str, Path], parts: Sequence[Path], folder: Path, runs: Path
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Write what is held out of some parts, folders of ``divide_part``, and the evaluation corpora.
+    """Write the held-out text of some parts, which are folders of ``divide_part``, and the evaluation corpora.
 
-    Calibration text is dropped from the others, as in one process. ``runs`` is the file of the runs of words of all
-    that is kept apart. Returns facts of each corpus, and what sources left out.
+    Calibration text is dropped from the others, as in one process. ``runs`` is the file for the word sequences of
+    everything that is kept apart. Returns facts of each corpus, and what sources left out.
 
     Raises:
         UserError: a split is empty, nothing is left of a corpus, or a source is damaged.
@@ -88,9 +88,8 @@ def training_documents(part: PartReader, splits: Splits) -> Iterator[Document]:
 
 @dataclass
 class TrainingText:
-    """The training text of a part, without what it shares with held-out text; counts it while it passes.
-
-    ``splits`` are those by which documents of this part are held out; None where all of them are for training.
+    """The training text of a part, without what it shares with held-out text; counts it while it passes. ``splits`` are
+    those that hold out documents of this part; None if all are for training.
     """
 
     part: PartReader
@@ -100,7 +99,7 @@ class TrainingText:
     documents: int = 0
     characters: int = 0
     seconds: float = 0.0
-    """Spent on reading and comparing the text."""
+    """Time spent on reading and comparing the text."""
 
     def __iter__(self) -> Iterator[Document]:
         start = time.perf_counter()
@@ -119,7 +118,7 @@ class TrainingText:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What passed so far, what was dropped of it, and lines that were left out, by file."""
+        """What passed so far, what was dropped from it, and lines that were left out, by file."""
         return {
             "documents": self.documents,
             "characters": self.characters,

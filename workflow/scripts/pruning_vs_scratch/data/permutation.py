@@ -15,7 +15,7 @@ def permuted(indices: NDArray[np.int64], size: int, seed: int | str) -> NDArray[
     "Ciphers with arbitrary finite domains", 2002).
 
     Raises:
-        ValueError: an index is outside of the range.
+        ValueError: an index is outside the range.
     """
     if indices.size and not 0 <= indices.min() <= indices.max() < size:
         raise ValueError(f"indices {indices.min()} to {indices.max()} are outside of range({size})")

@@ -88,12 +88,12 @@ def _merged_options(listing: str) -> dict[str, str]:
 
 
 def _index_urls(options: dict[str, str]) -> tuple[str, ...]:
-    main = options.get("index-url") or PackageFinder().sources[0]["url"]  # the default that pip has too
+    main = options.get("index-url") or PackageFinder().sources[0]["url"]  # pip's default too
     return (main, *options.get("extra-index-url", "").split())
 
 
 def _existing_links(value: str) -> list[str]:
-    # pip tolerates folders that do not exist: a shared configuration names them for other machines.
+    # pip tolerates folders that do not exist: a shared configuration may list them for other machines.
     links = [link if "://" in link else str(Path(link).expanduser()) for link in value.split()]
     return [link for link in links if "://" in link or Path(link).exists()]
 

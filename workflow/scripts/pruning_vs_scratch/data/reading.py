@@ -1,12 +1,11 @@
-"""Which window of a text each sequence of a study is, where text is read more than once.
+"""Which window of a text each sequence of a study is, if text is read more than once.
 
-A study numbers the sequences that its runs read. The parent reads the first ones, all other runs those behind them, and
-the baselines of the whole pipeline's tokens read both. The text is divided in the same way: the parent's part and the
-rest share no window. Each part is read in passes, and each pass goes over the whole of its part in an order of its own
-(Muennighoff et al., "Scaling Data-Constrained Language Models", 2305.16264: up to about four passes are worth nearly
-as much as new text).
+A study numbers the sequences that its runs read. The parent reads the first ones, all other runs those after them, and
+the baselines with the whole pipeline's tokens read both. The text is divided in the same way: the parent's part and the
+rest share no window. Each part is read in passes, and each pass reads its whole part in a different order (Muennighoff
+et al., "Scaling Data-Constrained Language Models", 2305.16264: up to about four passes are nearly as good as new text).
 
-Positions number the windows of the text in the seeded order of data.windows; the first pass takes them as they come.
+Positions number the windows of the text in the seeded order of data.windows, which the first pass follows.
 """
 
 import numpy as np
@@ -22,12 +21,12 @@ class Reading(Section):
     """How a study divides its text, and from which side a run reads it."""
 
     passes: int = 1
-    """How often the parent reads its part; the rest is read no more often than that."""
+    """How often the parent reads its part; the rest is read at most as often."""
     parent_sequences: int = 0
-    """Sequences that the parent reads; all others are numbered behind them."""
+    """Sequences that the parent reads; all others are numbered after them."""
     backwards: bool = False
-    """Whether sequences are numbered from the end of the rest on. Masks are learned there, so that their text stays
-    the same when a longer retraining is added to the study."""
+    """Whether sequences are numbered from the end of the rest on. Masks are learned there, so that their text stays the
+    same if a longer retraining is added to the study."""
 
     @property
     def parent_windows(self) -> int:
@@ -35,12 +34,12 @@ class Reading(Section):
         return -(-self.parent_sequences // self.passes)
 
     def windows_needed(self, sequences: int) -> int:
-        """Windows that a text must hold so that sequences [0, ``sequences``) can be read, none too often."""
+        """Windows that a text must have so that sequences [0, ``sequences``) can be read, none too often."""
         parent = min(sequences, self.parent_sequences)
         return -(-parent // self.passes) + -(-(sequences - parent) // self.passes)
 
     def passes_that_suffice(self, sequences: int, windows: int) -> int | None:
-        """The least number of passes for which a text with this many windows suffices; None if there is none."""
+        """The smallest number of passes for which a text with this many windows suffices; None if there is none."""
         if windows < 2:
             return None
         passes = max(self.passes, sequences // windows)
@@ -52,7 +51,7 @@ class Reading(Section):
         """Positions of some sequences in a text with this many windows.
 
         Raises:
-            ValueError: a sequence is outside of what the text holds in its passes.
+            ValueError: a sequence is beyond the text's passes.
         """
         if self.backwards:
             return windows - 1 - self._in_passes(sequences, windows - self.parent_windows, f"{seed}:end")
@@ -67,7 +66,7 @@ class Reading(Section):
         """How many different windows sequences [start, stop) are.
 
         Raises:
-            ValueError: they begin inside of a part of the text, where passes overlap in an order of their own.
+            ValueError: they begin inside a part of the text, where passes overlap in different orders.
         """
         if self.backwards:
             return self._distinct_in_part(start, stop, windows - self.parent_windows)

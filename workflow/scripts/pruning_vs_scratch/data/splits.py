@@ -14,11 +14,11 @@ TRAIN = "train"
 
 
 class Divider:
-    """Says which split a document belongs to, one document at a time.
+    """Assigns documents to splits, one document at a time.
 
-    A document that a split names by a glob pattern goes there. All others are placed in [0, 1) by a hash of their
-    name; splits given as fractions take consecutive intervals of it, so they never overlap, and a document's split
-    does not depend on the others.
+    A document that matches a split's glob pattern goes there. All others are placed in [0, 1) by a hash of their name;
+    splits given as fractions take consecutive intervals of it, so they never overlap, and a document's split does not
+    depend on the others.
     """
 
     def __init__(self, splits: Splits) -> None:
@@ -31,7 +31,7 @@ class Divider:
         """The split of a document: train, calibration, validation or test.
 
         Raises:
-            UserError: the patterns of two splits name it.
+            UserError: the patterns of two splits match it.
         """
         named = [name for name in HELD_OUT if self._names(name, document_id)]
         if len(named) > 1:
@@ -44,7 +44,7 @@ class Divider:
         """Yield the documents of the training split, and append the others to the splits of ``held_out``.
 
         Raises:
-            UserError: the patterns of two splits name one.
+            UserError: the patterns of two splits match the same document.
         """
         for document in documents:
             split = self.split_of(document.id)
@@ -54,7 +54,7 @@ class Divider:
                 held_out[split].append(document)
 
     def check_complete(self) -> None:
-        """After the last document: every pattern must have matched one, and every split must hold one.
+        """After the last document: every pattern must have matched one, and every split must have one.
 
         Raises:
             UserError: a pattern matched nothing, or a split is empty.

@@ -1,8 +1,8 @@
 """Multiple-choice items made from held-out plays by a seeded generator.
 
-- continuation: which lines come next, among lines of about the same length from elsewhere in the split;
-- scramble: a line among orders of its own words, the first and the last word in place;
-- last_word: the word that ends a line, among line-ending words of like frequency and length.
+- continuation: the lines that come next, among lines of about the same length from elsewhere in the split;
+- scramble: a line among reorderings of its words, with the first and the last word in place;
+- last_word: the word that ends a line, among line-ending words of similar frequency and length.
 
 Every item has CHOICES choices and one answer, so guessing scores 1 / CHOICES. The order of the documents does not
 matter. Items of a task never share a target line.
@@ -65,8 +65,8 @@ def make_items(
 ) -> list[Item]:
     """Make ``count`` items; an item has ``id``, ``context``, ``choices`` (CHOICES texts) and ``answer`` (an index).
 
-    ``fits`` says of a context with a choice behind it whether a model can read it whole; items with one that does not
-    fit are passed over.
+    ``fits`` tells whether a model can read a context with a choice after it as a whole; items that do not fit are
+    skipped.
 
     Raises:
         UserError: the documents yield fewer items.
@@ -85,14 +85,14 @@ def make_items(
 
 
 def prompts_of(item: Item) -> list[str]:
-    """What a model reads of an item: its context with each choice behind it."""
+    """What a model reads for an item: its context followed by each choice."""
     return [f"{item['context']}\n{choice}" for choice in item["choices"]]
 
 
 def passages_of(document: Document) -> Iterator[Passage]:
     """The speeches of a document that have a line of verse or prose.
 
-    Names, headings and cast lists go by their capitals; stage directions by their brackets.
+    Names, headings and cast lists are recognised by capitals, stage directions by brackets.
     """
     for number, block in enumerate(BLANK_LINES.split(document.text)):
         lines = [" ".join(line.split()) for line in STAGE_DIRECTION.sub(" ", block).split("\n")]
@@ -116,7 +116,7 @@ def continuations(passages: list[Passage], rng: random.Random) -> Iterator[Item]
 
 
 def scrambles(passages: list[Passage], rng: random.Random) -> Iterator[Item]:
-    """Questions, in random order, for a line's own order of words."""
+    """Questions, in random order, for a line's original word order."""
     for slot in _shuffled(_line_slots(passages), rng):
         words = slot.truth.split()
         if len(words) >= MIN_WORDS_TO_SCRAMBLE:
@@ -124,7 +124,7 @@ def scrambles(passages: list[Passage], rng: random.Random) -> Iterator[Item]:
 
 
 def last_words(passages: list[Passage], rng: random.Random) -> Iterator[Item]:
-    """Questions, in random order, for the word that ends a line; words with a capital are left out (names)."""
+    """Questions, in random order, for the word that ends a line; words with a capital (names) are left out."""
     frequencies = Counter(word for passage in passages for line in passage.lines for word in _words(line))
     candidates = sorted({word for passage in passages for line in passage.lines if (word := _last_word(line))})
     for slot in _shuffled(_line_slots(passages), rng):

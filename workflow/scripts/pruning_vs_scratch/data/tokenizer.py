@@ -1,4 +1,4 @@
-"""The study's tokenizer: a byte-level BPE, trained on the training split, or that of a checkpoint."""
+"""The study's tokenizer: a byte-level BPE trained on the training split, or that of a checkpoint."""
 
 import os
 import shutil
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 LFS_POINTER = b"version https://git-lfs"
 """Start of a Git LFS pointer, a placeholder for a file that was not fetched."""
 SEPARATOR = "<|endoftext|>"
-"""Stands before each document in the token stream; also BOS, EOS and padding."""
+"""Precedes each document in the token stream; also BOS, EOS and padding."""
 END_OF_TEXT = (SEPARATOR, "<|end_of_text|>")
-"""Tokens that end a document wherever a vocabulary has them: of a model tuned for chats, EOS ends a turn."""
+"""Tokens that end a document, if a vocabulary has them: in a chat model, EOS ends a turn."""
 LONGEST_REASON = 200
 """Characters of a library's message that are shown."""
 TEXTS_AT_ONCE = 256
@@ -73,10 +73,9 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """Load the fast tokenizer of a folder, without transformers; the separator's name in a text is plain text.
-
-    A truncation, padding or dropout of merges that is stored with it says how somebody once fed a model, and has no say
-    in how text is read: documents would silently be truncated, or become different tokens each time.
+    """Load the fast tokenizer of a folder, without transformers; the separator's name in a text is plain text. Any
+    truncation, padding or dropout of merges stored with it records how a model was once fed, and is ignored: documents
+    would silently be truncated, or become different tokens each time.
 
     Raises:
         UserError: there is no tokenizer, or it cannot be read.
@@ -86,7 +85,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         raise UserError(f"no tokenizer in {folder} ({TOKENIZER_FILE} is missing)")
     try:
         tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # the library has no class of its own for it
+    except Exception as error:  # the library has no specific class for it
         with file.open("rb") as stream:
             pointer = stream.read(len(LFS_POINTER)) == LFS_POINTER
         remedy = (
@@ -101,7 +100,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def load_transformers_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
-    """The same tokenizer as transformers wraps it, for what needs more than tokens of a text.
+    """The same tokenizer wrapped by transformers, for uses that need more than the tokens of a text.
 
     Raises:
         UserError: there is no tokenizer, or it cannot be read.
@@ -111,7 +110,7 @@ def load_transformers_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     load_tokenizer(folder)  # says what is wrong
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # the library has no class of its own for it
+    except Exception as error:  # the library has no specific class for it
         said = " ".join(str(error).split())[:LONGEST_REASON]
         raise UserError(
             f"transformers cannot read the tokenizer of {folder} ({type(error).__name__}: {said}): correct "
@@ -122,17 +121,17 @@ def load_transformers_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
 
 
 def _read_plainly(tokenizer: Tokenizer) -> None:
-    """Switch off what is stored of how a model was once fed, such as the random merges of BPE-dropout."""
+    """Switch off stored settings of how a model was once fed, such as the random merges of BPE-dropout."""
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    if getattr(tokenizer.model, "dropout", None) is not None:  # of BPE alone
+    if getattr(tokenizer.model, "dropout", None) is not None:  # only BPE has it
         tokenizer.model.dropout = None
 
 
 class Encoder:
     """The tokenizer of a folder and its document separator, with a number of threads.
 
-    The number of threads holds for the whole process, from its first text on.
+    The number of threads applies to the whole process, from its first text on.
 
     Raises:
         UserError: there is no tokenizer, or it has no end-of-text token.
@@ -171,10 +170,10 @@ def separator_of(folder: Path) -> int | None:
 
 
 def require_evaluable(tokenizer: "PreTrainedTokenizerBase", vocab_size: int, name: str) -> None:
-    """Refuse what lm-eval cannot score a model with: it begins a text that has nothing before it with BOS or EOS.
+    """Refuse a tokenizer that lm-eval cannot use: it begins a text without context with BOS or EOS.
 
     Raises:
-        UserError: the tokenizer names neither, or knows more entries than the vocabulary has.
+        UserError: the tokenizer defines neither, or has more entries than the vocabulary.
     """
     if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:
         known = tokenizer.get_vocab()
@@ -191,11 +190,11 @@ def require_evaluable(tokenizer: "PreTrainedTokenizerBase", vocab_size: int, nam
 
 
 def take_tokenizer(checkpoint: Path, vocab_size: int, out: Path, *, exactly: bool) -> dict[str, Any]:
-    """Copy the tokenizer of a checkpoint to a folder of its own; returns its entries and separator.
+    """Copy the tokenizer of a checkpoint to a separate folder; returns its entries and separator.
 
     Raises:
         UserError: it has more entries than ``vocab_size`` (with ``exactly``: another number), no end-of-text token, or
-            what evaluation needs is not there.
+            lacks what evaluation needs.
     """
     entries = max(load_tokenizer(checkpoint).get_vocab().values()) + 1
     if entries > vocab_size or (exactly and entries != vocab_size):
@@ -215,7 +214,7 @@ def take_tokenizer(checkpoint: Path, vocab_size: int, out: Path, *, exactly: boo
 
 
 def copy_tokenizer(tokenizer: Path, folder: Path) -> None:
-    """Put a tokenizer's files into an existing folder, such as that of the weights."""
+    """Copy a tokenizer's files to an existing folder, such as that of the weights."""
     for name in TOKENIZER_FILES:
         source = Path(tokenizer) / name
         if source.exists():

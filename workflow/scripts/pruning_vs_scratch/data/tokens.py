@@ -20,11 +20,11 @@ from pruning_vs_scratch.files import atomic_directory, read_json, sha256_of_file
 
 INDEX = "index.json"
 HASHED_BYTES = 1 << 34
-"""Of a store whose shards are hashed whenever it is opened; of a larger one, that takes longer than a job may."""
+"""Largest store whose shards are hashed whenever it is opened; for a larger one, hashing would take too long."""
 
 
 def token_dtype(vocab_size: int) -> np.dtype:
-    """The narrowest dtype that holds every token of a vocabulary."""
+    """The narrowest dtype for the tokens of a vocabulary."""
     return np.dtype("<u2") if vocab_size <= 2**16 else np.dtype("<u4")
 
 
@@ -47,9 +47,8 @@ def write_tokens(
 
 
 def join_tokens(folder: Path, parts: Mapping[str, Path]) -> dict[str, Any]:
-    """Write a folder of tokens that is only an index: the shards stay where they are, in the parts' folders.
-
-    ``parts`` are their folders by name; each part is a block of its own.
+    """Write a folder of tokens that is only an index: the shards stay in the parts' folders. ``parts`` are their
+    folders by name; each part is a separate block.
 
     Raises:
         UserError: the parts were tokenised by different tokenizers.
@@ -109,7 +108,7 @@ def _cut(documents: Iterable[list[int]], shard_tokens: int) -> Iterator[tuple[in
 class TokenStore:
     """Read-only view of a folder of token shards as one array.
 
-    Of a store beyond 16 GiB the sizes of the shards are compared, but not their hashes.
+    For a store beyond 16 GiB the sizes of the shards are checked, but not their hashes.
 
     Raises:
         UserError: the index is missing, or a shard is missing, truncated or altered.
@@ -142,7 +141,7 @@ class TokenStore:
 
     @cached_property
     def blocks(self) -> list[Block]:
-        """The parts that the text was joined of, in order; of another text, one block."""
+        """The parts from which the text was joined, in order; for any other text, one block."""
         joined = self.index.get("blocks", [{"name": None, "tokens": len(self)}])
         ends = accumulate(block["tokens"] for block in joined)
         return [
@@ -152,7 +151,7 @@ class TokenStore:
 
     @property
     def domains(self) -> dict[str, tuple[int, int]]:
-        """By domain, its tokens [start, stop); empty for a corpus of one kind."""
+        """The tokens [start, stop) of each domain; empty for a corpus of one kind."""
         return {name: (start, stop) for name, (start, stop) in self.index.get("domains", {}).items()}
 
     def check_tokenizer(self, tokenizer_file: Path) -> None:

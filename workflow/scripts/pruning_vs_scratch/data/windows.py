@@ -1,10 +1,10 @@
 """The corpus as a virtual array of windows under one seeded permutation.
 
 Window w covers tokens [w(T+1), (w+1)(T+1)) of the stream: T inputs and T targets, no token in two windows. Position p
-of the order is window ``permutation(p)``; of a text in parts, so it is within each (data.reading_order). Sequence i of
-a study is position i; or, where text is read in several passes, what data.reading makes of i. Runs read ranges of
-sequences, so in one pass two ranges that do not meet share no token, and the batch of a step is a pure function of
-(plan, step, rank).
+of the order is window ``permutation(p)``; in a text in parts, this holds within each part (data.reading_order).
+Sequence i of a study is position i or, if text is read in several passes, the position that data.reading computes from
+i. Runs read ranges of sequences, so in one pass two disjoint ranges share no token, and the batch of a step is a pure
+function of (plan, step, rank).
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ MORE_PASSES = "add text, lower the budgets, or set corpus.passes to {passes}, so
 MORE_FILES = "lower tokens_per_file of the training text, so that more files are asked for"
 MORE_HELD_OUT = "raise its fraction under corpus.splits, or held_out_files of the training text"
 EVALUATION_SEED = 0
-"""Order in which held-out windows are read, the same for every run and seed, so that losses are paired."""
+"""Seed of the order in which held-out windows are read, the same for every run, so that losses are paired."""
 
 
 class Windows:
@@ -39,10 +39,10 @@ class Windows:
         return Windows(self.store, self.length, self.seed, reading)
 
     def require(self, sequences: int, purpose: str, remedy: str = MORE_TEXT) -> None:
-        """Refuse a plan that needs more sequences, numbered from 0, than the corpus has in its passes.
+        """Refuse a plan that needs more sequences, numbered from 0, than the corpus has in all passes.
 
         Raises:
-            UserError: says how many tokens are missing, and what can be done about it.
+            UserError: says how many tokens are missing and what to do about it.
         """
         windows = self.reading.windows_needed(sequences)
         if windows <= self.count:

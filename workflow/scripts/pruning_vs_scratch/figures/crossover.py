@@ -1,4 +1,4 @@
-"""Measured gaps, the gap that two power laws leave between them, and the budget from which scratch is ahead."""
+"""Measured gaps, the gap between two power laws, and the budget from which scratch is ahead."""
 
 import pandas as pd
 from matplotlib.axes import Axes

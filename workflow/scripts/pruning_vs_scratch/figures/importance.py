@@ -1,4 +1,4 @@
-"""What structured methods thought of the parent's blocks, and which blocks they removed."""
+"""How structured methods scored the parent's blocks, and which blocks they removed."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -65,7 +65,7 @@ def draw(tables: Tables, study: str) -> Figure:
 
 
 def _names(drawn: pd.DataFrame) -> dict[str, str]:
-    """What methods are called."""
+    """The names of methods."""
     return {method: style.series_label(method, "dense") for method in map(str, drawn["method"].unique())}
 
 

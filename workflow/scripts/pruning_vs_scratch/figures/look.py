@@ -1,4 +1,4 @@
-"""A style file: how a person wants figures to look. What it does not name stays as it is."""
+"""A style file: the user's settings for the look of figures. Anything else stays as it is."""
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -20,16 +20,16 @@ from pruning_vs_scratch.tables.load import Tables
 
 GENERIC_FONTS = ("serif", "sans-serif", "monospace")
 OF_SIZE = "font.size"
-"""The one setting of Matplotlib that ``size`` decides, since the room for text follows from it."""
+"""The one Matplotlib setting that ``size`` determines, since the room for text depends on it."""
 ByMethod = dict[str, str]
-"""Values by method ('wanda'), or by method and pattern ('wanda 2:4'), which goes before."""
+"""Values by method ('wanda'), or by method and pattern ('wanda 2:4'), which takes precedence."""
 
 
 class Look(Section):
-    """What a style file may say."""
+    """The settings of a style file."""
 
     font: str | None = None
-    """A family of fonts that is installed here, or serif, sans-serif, monospace."""
+    """An installed font family, or serif, sans-serif, monospace."""
     size: FigureSize | None = None
     """column: for print. talk: for slides."""
     panel_width: Annotated[float, Field(ge=2.5, le=10)] | None = None
@@ -39,9 +39,9 @@ class Look(Section):
     markers: ByMethod = {}
     """As Matplotlib takes them: 'o', 's', '^'."""
     labels: ByMethod = {}
-    """What methods are called."""
+    """Names of methods."""
     matplotlib: dict[str, Any] = {}
-    """Other settings of Matplotlib, as in a file matplotlibrc: {axes.grid: true}."""
+    """Other Matplotlib settings, as in a matplotlibrc file: {axes.grid: true}."""
 
     @field_validator("font")
     @classmethod
@@ -84,7 +84,7 @@ class Look(Section):
         """Refuse names of methods that neither the catalogue nor the study has.
 
         Raises:
-            UserError: names the first, with the nearest that there is.
+            UserError: names the first, with the nearest valid one.
         """
         named = [key.partition(" ")[0] for values in (self.colours, self.markers, self.labels) for key in values]
         if named:
@@ -96,10 +96,10 @@ USUAL = Look()
 
 
 def refuse_unknown(named: Iterable[str], known: Collection[str], where: str) -> None:
-    """Refuse names of methods that are not known.
+    """Refuse unknown names of methods.
 
     Raises:
-        UserError: names the first, with the nearest that there is.
+        UserError: names the first, with the nearest valid one.
     """
     for method in named:
         if method not in known:
@@ -107,17 +107,17 @@ def refuse_unknown(named: Iterable[str], known: Collection[str], where: str) -> 
 
 
 def _similar(name: str) -> list[str]:
-    """The settings of Matplotlib of the same group, or the groups."""
+    """The Matplotlib settings of the same group, or the groups."""
     groups = {known.partition(".")[0]: None for known in mpl.rcParams}
     group = name.partition(".")[0]
     return [known for known in mpl.rcParams if known.partition(".")[0] == group] if group in groups else list(groups)
 
 
 def read_look(path: Path) -> Look:
-    """What a style file says.
+    """The settings in a style file.
 
     Raises:
-        UserError: it is missing or not YAML, or holds an unknown key or a value that cannot be; says which.
+        UserError: it is missing or not YAML, or has an unknown key or an invalid value; says which.
     """
     if not path.exists():
         raise UserError(f"no style file {path}: correct --style")

@@ -1,4 +1,4 @@
-"""The options of a command by which a person chooses how figures look."""
+"""The command-line options for the look of figures."""
 
 import argparse
 from pathlib import Path
@@ -17,7 +17,7 @@ def add_look(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen_look(args: argparse.Namespace) -> Look:
-    """The look that these options ask for; a size given as an option goes before the style file's.
+    """The look given by these options; a size given as an option overrides the style file's.
 
     Raises:
         UserError: the style file is missing or invalid.

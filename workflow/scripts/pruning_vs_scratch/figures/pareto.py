@@ -26,9 +26,9 @@ FRONTS = {
     "front_forward_flops_theoretical": "FLOPs",
     "front_tokens_total": "tokens read",
 }
-"""What the front of each is called in the title."""
+"""The name of each front in the title."""
 WITHOUT_PRETRAINING = "tokens read since the\nparent's pretraining (logarithmic)"
-"""Label of the last where nobody says what the parent was trained on."""
+"""Label of the last one if the parent's training tokens are unknown."""
 MODEL = ["role", "method", "granularity", "pattern", "target_ratio", "tokens_train"]
 """What one model is; its seeds are averaged."""
 FRONT_POINTS, HALO_POINTS = 4.0, 9.0
@@ -37,19 +37,19 @@ ROLES: dict[str, dict[str, Any]] = {
     "parent": {"marker": "h", "label": "parent, unpruned"},
     "scratch": {"marker": "x", "label": "from scratch"},
 }
-"""Looks of models that no single method makes."""
+"""Looks of models that do not belong to a single method."""
 FAINT = 0.45
 """Opacity of models that are not on the front, which lie close together."""
 LEAST_POINTS, MOST_POINTS = 3.0, 6.5
 """Sizes of the markers of the smallest and the largest budget of retraining."""
 FILLS: tuple[Fill, ...] = ("full", "none", "left", "bottom", "right", "top")
-"""How markers of the ratios are filled, from the least on."""
+"""How markers of the ratios are filled, from the smallest ratio on."""
 
 COLUMNS = [*MODEL, "loss", *COSTS, *(f"front_{cost}" for cost in COSTS), "seeds", "sequences", "dataset", "runs"]
 
 
 def data(tables: Tables) -> pd.DataFrame:
-    """What is drawn: a row per model, with its mean loss, its costs, and whether it lies on the front of each."""
+    """What is drawn: a row per model, with its mean loss, its costs, and whether it is on the front of each."""
     compared = choose.measured(tables, "equal", "full")
     if compared.empty:
         return pd.DataFrame(columns=COLUMNS)
@@ -83,7 +83,7 @@ def _pretraining_is_known(tables: Tables) -> bool:
 
 
 def on_front(cost: pd.Series, loss: pd.Series) -> pd.Series:
-    """Whether no other model is better in one of the two and at least as good in the other; not where cost is none."""
+    """Whether no other model is better in one of the two and at least as good in the other; false without a cost."""
     at_most = [(cost <= c) & (loss <= q) & ((cost < c) | (loss < q)) for c, q in zip(cost, loss, strict=True)]
     return pd.Series([not better.any() for better in at_most], index=cost.index, dtype=bool) & cost.notna()
 

@@ -13,7 +13,7 @@ BESIDE = 3
 DODGE_SHARE, PAD_SHARE = 0.05, 0.2
 """Sideways distance of neighbouring series, and room beside the ratios, as shares of their range."""
 ONE_RATIO_RANGE = 0.25
-"""Stands for the range where there is one ratio only."""
+"""Used as the range if there is only one ratio."""
 
 PANEL_HEIGHT = 2.3
 

@@ -1,4 +1,4 @@
-"""The paper's own figures, redrawn from its numbers, beside the same figures of the study."""
+"""The paper's own figures, redrawn from its numbers, next to the same figures of the study."""
 
 from typing import Any
 
@@ -31,15 +31,15 @@ GRADE_LOOKS: dict[str, dict[str, Any]] = {
 }
 """Look of the markers of numbers that their source does not print; the others have that of their side."""
 GRADE_SIGNS = {"read_off": "*", "secondary": "†", "preliminary": "‡"}
-"""What stands behind such a number where it is written."""
+"""The sign after such a number where it is printed."""
 GAP_FLOOR, GAP_HEIGHT = 0.88, 0.95
-"""Where the row of gaps begins and where its numbers stand, as shares of the panel's height."""
+"""Where the row of gaps begins and where its numbers are, as shares of the panel's height."""
 ROW_INCHES, ROW_MARGIN = 0.3, 0.9
-"""Height of a row of accuracies, and of what surrounds all of them."""
+"""Height of a row of accuracies, and of the surroundings of all rows."""
 ASIDE = 0.2
-"""How far the two sides of a row of accuracies stand from its middle; rows are 1 apart."""
+"""Distance of the two sides of a row of accuracies from its middle; rows are 1 apart."""
 PARENT_PLACE = 0.04
-"""Where the marker of a parent stands that has one, as a share of the panel's width: left of all budgets."""
+"""Position of the parent's marker, if it has one, as a share of the panel's width: left of all budgets."""
 
 COLUMNS = [
     "source", "panel", "setting", "method", "pattern", "ratio", "budget", "quantity", "value", "low", "high",
@@ -66,7 +66,7 @@ def _paper(tables: Tables) -> pd.DataFrame:
 
 
 def _paper_accuracies(rows: pd.DataFrame) -> pd.DataFrame:
-    """Both sides of each method with the whole pipeline's tokens, whoever tells them: of several, the best graded."""
+    """Both sides of each method with the whole pipeline's tokens, from any source: of several, the best graded."""
     parent = rows.loc[rows["setting"] == "parent", "budget_b"].max()
     rows = rows[(rows["quantity"] == "avg_acc") & rows["setting"].isin(["pruned", "scratch"])]
     retrained = rows["budget_b"].where(rows["setting"] == "pruned", rows["budget_b"] - parent)
@@ -113,7 +113,7 @@ def _at_most_common(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 
 def _long(rows: pd.DataFrame, sides: dict[str, str]) -> pd.DataFrame:
-    """A row per side of each comparison, with the interval of what has one."""
+    """A row per side of each comparison, with its interval if it has one."""
     facts = rows[["panel", "method", "pattern", "ratio", "budget"]]
     parts = [
         facts.assign(setting=side, value=rows[column], low=rows.get(f"{column}_low"), high=rows.get(f"{column}_high"))
@@ -226,7 +226,7 @@ def _number(axes: Axes, row: dict[str, Any], y: float, is_better: bool) -> None:
 
 
 def _end(row: dict[str, Any], end: str) -> float:
-    """An end of the interval, or the value that has none."""
+    """An end of the interval, or the value if there is none."""
     return float(row["value"] if pd.isna(row[end]) else row[end])
 
 

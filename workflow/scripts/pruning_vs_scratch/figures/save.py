@@ -16,7 +16,7 @@ from pruning_vs_scratch.tables.load import Tables
 from pruning_vs_scratch.tables.write import write_csv
 
 METADATA: dict[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
-"""Without these, each drawing would differ by its date, or by Matplotlib's version."""
+"""Otherwise each drawing would differ in its date or in Matplotlib's version."""
 
 
 def save(
@@ -31,9 +31,9 @@ def write(
     data: pd.DataFrame, draw: Callable[[], Figure], name: str, folder: Path, size: FigureSize = "column",
     look: Look = USUAL,
 ) -> None:  # fmt: skip
-    """Write ``name``.csv with what is drawn, and .pdf and .png of what ``draw`` makes at that size, in that look."""
+    """Write ``name``.csv with the plotted data, and .pdf and .png of what ``draw`` makes at that size, in that look."""
     write_csv(folder / f"{name}.csv", data)
-    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it lists every glyph that it embeds
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every glyph that it embeds
     with style.settings(size, look):
         figure = draw()
         for kind, metadata in METADATA.items():

@@ -1,4 +1,4 @@
-"""Candidates of a shape search: validation loss after a short retraining against hidden size, and what was chosen."""
+"""Candidates of a shape search: validation loss after a short retraining against hidden size, and the choice."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from pruning_vs_scratch.tables.load import Tables, records
 
 PANEL_HEIGHT = 2.2
 ROOM = 0.2
-"""Added above and on either side of the candidates, for what is written at them."""
+"""Added above and on either side of the candidates, for their labels."""
 RING_POINTS = 9.0
 
 COLUMNS = [
@@ -44,7 +44,7 @@ def draw(tables: Tables, study: str) -> Figure:
 
 
 def _looks(drawn: pd.DataFrame) -> dict[int, style.SeriesStyle]:
-    """How each number of heads looks."""
+    """The look of each number of heads."""
     numbers = sorted(drawn["heads"].unique(), reverse=True)
     return {
         number: style.SeriesStyle(

@@ -1,4 +1,4 @@
-"""How every figure looks. Colours can be told apart by colour-blind readers, markers and line styles in grey."""
+"""How every figure looks. Colour-blind readers can distinguish the colours; markers and line styles work in grey."""
 
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,14 +35,14 @@ THIN_POINTS = 0.8
 ROOM_FOR_TICK_LABEL = 0.14
 """Share of a panel's width that a token label needs; nearer ticks get upright labels."""
 SIGNS_PER_INCH, TITLE_SIGNS_PER_INCH = 16, 14
-"""Signs of small type, and of titles, that fit in an inch at the size of a column, with some to spare."""
+"""Characters of small type, and of titles, that fit in an inch at the size of a column, with some to spare."""
 LINE_HEIGHT, POINTS_PER_INCH = 1.25, 72
 HEAD_ROOM = 0.06
 """Inches above a title, at the size of a column."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5D3A9B")
 """Okabe and Ito (2008), without yellow, which is faint on white, and black, which is for scratch; and a violet, since
-the paper has six methods and this project one beside them."""
+the paper has six methods and this project one more."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 FAMILY_LINES = {"depth": "-", "width": "--", "sparse": ":", "hybrid": "-."}
 LINE_NAMES = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "dash-dotted"}
@@ -89,7 +89,7 @@ MOST_TICKS = 5
 
 
 _look: ContextVar[Look] = ContextVar("look", default=USUAL)
-"""What the style file in force says."""
+"""The settings of the current style file."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class SeriesStyle:
         return entry(self.label, **self.without_colour)
 
     def marker_handle(self) -> Line2D:
-        """The legend's entry where no line joins the markers."""
+        """The legend's entry if no line joins the markers."""
         return entry(self.label, color=self.colour, marker=self.marker, linestyle="")
 
 
@@ -134,7 +134,7 @@ def entry(label: str, **look: Any) -> Line2D:
 
 @contextmanager
 def settings(size: FigureSize = "column", look: Look = USUAL) -> Iterator[None]:
-    """Matplotlib with this style, with what a look changes, and nothing else of the user's own.
+    """Matplotlib with this style and the changes of a look, without the user's other settings.
 
     ``size`` is for looks that have none.
     """
@@ -157,13 +157,13 @@ def _matplotlib(size: FigureSize, look: Look) -> Iterator[None]:
 
 
 def _scale() -> float:
-    """The enlargement that the settings in force ask for."""
+    """The enlargement in the current settings."""
     value: float = mpl.rcParams["font.size"] / POINTS
     return value
 
 
 def scaled(points: float) -> float:
-    """A size at that of the figure, from one at the size of a column."""
+    """A size scaled to the figure, from one at the size of a column."""
     return points * _scale()
 
 
@@ -194,8 +194,8 @@ def panels(
 ) -> tuple[Figure, list[tuple[Axes, str, pd.DataFrame]]]:
     """A figure with axes for the rows of each ``panel``; without rows, it says ``nothing``.
 
-    Heights, of a panel and of what surrounds all, are in inches at the size of a column. ``beside`` is how many panels
-    stand in a line, which is two columns wide at most; ``shared`` names the axes that all panels have in common.
+    Heights, of a panel and of the surroundings, are in inches at the size of a column. ``beside`` is the number of
+    panels in a line, which is at most two columns wide; ``shared`` names the axes that all panels have in common.
     """
     groups = [(str(name), rows) for name, rows in drawn.groupby("panel", sort=False)]
     columns = min(beside, max(1, len(groups)))
@@ -285,7 +285,7 @@ def series(drawn: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
 
 
 def name_study(figure: Figure, tables: Tables, study: str, finding: str, drawn: pd.DataFrame) -> None:
-    """Put what the figure found above it, and below that the study's name and the tokens of what is drawn."""
+    """Put the finding above the figure, and below it the study's name and the tokens shown."""
     head(figure, finding, f"Study {study}: {token_scale(tables, drawn)}{_left_out(tables)}")
 
 
@@ -407,7 +407,7 @@ def _wrapped(figure: Figure, text: str) -> str:
 
 
 def token_span(budgets: Iterable[float]) -> float:
-    """The largest budget as a multiple of the smallest; what stands for it where there is one."""
+    """The largest budget as a multiple of the smallest; a substitute if there is only one."""
     low, high = min(budgets), max(budgets)
     return high / low if high > low else LONE_SPAN
 
@@ -467,7 +467,7 @@ def mark_matched(axes: Axes, margin: float) -> None:
 
 
 def mark_matched_across(axes: Axes, margin: float) -> None:
-    """The same where gaps stand on the vertical axis."""
+    """The same for gaps on the vertical axis."""
     axes.axhspan(-margin, margin, color=BAND_COLOUR, lw=0)
     axes.axhline(0, color="black", lw=0.6)
 
@@ -492,7 +492,7 @@ def row_grid(axes: Axes) -> None:
 
 
 def say_empty(axes: Axes, why: str = "not in this study") -> None:
-    """Fill a panel for which the study has nothing to draw, beside one for which it has."""
+    """Fill a panel for which the study has nothing to draw, next to one for which it has."""
     axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
     axes.tick_params(length=0, labelbottom=False, labelleft=False)
 

@@ -61,7 +61,7 @@ def _parent_accuracy(tables: Tables) -> dict[str, float]:
 
 
 def at_chance(gaps: pd.DataFrame, zero_shot: Collection[str], confidence: float) -> "pd.Series[bool]":
-    """Whether both accuracies are as near to chance as those of guessing are, at some level of confidence.
+    """Whether both accuracies are as close to chance as those of random guessing, at some level of confidence.
 
     A guesser's accuracy on n independent items has the variance c (1 - c) / n, where c is chance; the mean over T tasks
     has the sum of theirs over T squared. ``zero_shot`` names the tasks of the mean.

@@ -1,4 +1,4 @@
-"""Loss against tokens while training: pruned models as they retrain, their scratch baselines, and the parent's end."""
+"""Loss against tokens during training: pruned models in retraining, their scratch baselines, and the parent's end."""
 
 from typing import Any
 
@@ -31,15 +31,15 @@ CURVE_POINTS, MARKER_POINTS = 0.6, 3.0
 """Width of a curve, and size of a marker."""
 
 LINE = ["panel", "method", "pattern", "ratio", "budget", "role", "runs", "kind"]
-"""What one curve is; the points of its seeds are averaged."""
+"""The identity of a curve; the points of its seeds are averaged."""
 COLUMNS = [*LINE, "tokens", "loss", "low", "high", "seeds"]
 
 
 def data(tables: Tables) -> pd.DataFrame:
     """What is drawn: mean curves of the seeds, at each family's ratio with the most budgets and largest budget.
 
-    ``low`` and ``high`` are the extremes of the seeds. A panel is of one method; of the parent it has the last loss,
-    which a published parent has not.
+    ``low`` and ``high`` are the extremes of the seeds. A panel shows one method, and the last loss of the parent, which
+    a published parent lacks.
     """
     gaps = choose.measured(tables, "equal", "full")
     equal = choose.families(gaps[gaps["setting"] == "equal"])

@@ -8,7 +8,7 @@ import pandas as pd
 
 MOST_DECIMALS = 3
 MOST_NAMES = 3
-"""Names that a sentence lists; of more, it gives the number."""
+"""Most names that a sentence lists; for more, it gives the number."""
 
 
 class Interval(NamedTuple):
@@ -36,14 +36,14 @@ def mean(rows: pd.DataFrame, value: str = "gap") -> Interval:
 
 
 def number(value: float) -> str:
-    """Two digits that count, and at most three decimals: '12', '1.2', '0.063', '0'."""
+    """Two significant digits, and at most three decimals: '12', '1.2', '0.063', '0'."""
     decimals = 0 if value == 0 else min(MOST_DECIMALS, max(0, 1 - math.floor(math.log10(abs(value)))))
     text = f"{value:.{decimals}f}"
     return text if float(text) else "0"
 
 
 def span(values: Iterable[float]) -> str:
-    """'0.48 to 0.65', or one number where both ends read the same."""
+    """'0.48 to 0.65', or one number if both ends read the same."""
     ordered = sorted(values)
     ends = dict.fromkeys(number(value) for value in (ordered[0], ordered[-1]))
     return " to ".join(ends)
@@ -79,7 +79,7 @@ def listed(names: Iterable[str], conjunction: str = "and") -> str:
 
 
 def named(names: Sequence[str], many: str) -> str:
-    """A list of a few different names, or what stands for many."""
+    """A list of a few different names, or a phrase for many."""
     return listed(names) if len(names) <= MOST_NAMES and len(set(names)) == len(names) else many
 
 
@@ -96,7 +96,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def capital(sentence: str) -> str:
-    """The sentence with a capital at its beginning."""
+    """The sentence with a capital first letter."""
     return sentence[:1].upper() + sentence[1:]
 
 

@@ -1,1 +1,1 @@
-"""The ladder: studies of the paper's proportions at every size between the demo and the paper. No torch here."""
+"""The ladder: studies with the paper's proportions at every size from the demo to the paper. No torch here."""

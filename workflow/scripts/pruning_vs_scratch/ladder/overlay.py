@@ -1,4 +1,4 @@
-"""A rung as a study: the paper's configuration with other numbers, to go over config/config.yaml."""
+"""A rung as a study: the paper's configuration with other numbers, as an overlay on config/config.yaml."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -13,30 +13,30 @@ from pruning_vs_scratch.planning.throughput import Work
 from pruning_vs_scratch.pruning.catalogue import facts_of
 
 SWEPT_BELOW = 1_000_000_000
-"""Parameters below which a sweep finds the rates of each side and granularity; from there on, as in the paper, they
-are given, since the sweep would cost thousands of GPU-hours."""
+"""Parameters below which a sweep finds the rates of each side and granularity; above, they are given as in the paper,
+since the sweep would cost thousands of GPU-hours."""
 SWEPT_ON = ("minitron_depth@0.5", "minitron_width@0.5", "sparsegpt@0.5")
-"""A model of each granularity, of both matrices."""
+"""A model of each granularity, in both matrices."""
 BENCHMARKS_FROM = 30_000_000
-"""Parameters from which on the public benchmarks are scored; smaller models guess."""
+"""Parameters from which on the public benchmarks are scored; smaller models can only guess."""
 BENCHMARK_TOKENS = 6_000_000
-"""Of the eight benchmarks' items and answers, about."""
+"""Approximate tokens of the eight benchmarks' items and answers."""
 EVALUATION_MINUTES, BENCHMARK_MINUTES = 2.0, 2.0
-"""Assumed, of a checkpoint: starts, text and tables; and lm-eval around its models."""
+"""Assumed minutes per checkpoint: start, text and tables; and lm-eval's overhead."""
 LARGE = 1_000_000_000
-"""Parameters from which on memory is saved: activations are computed again, and blocks read as their turn comes."""
+"""Parameters from which on memory is saved: activations are recomputed, and blocks are read when needed."""
 TOGETHER = 2
-"""Sequences of the paper's length, in tokens, that a process takes together on one node: the paper's take one."""
+"""Sequences of the paper's length, in tokens, that a process handles at once on one node: the paper's handle one."""
 
 BY_SIZE = ("devices", "devices_per_node", "device_gigabytes")
-"""Keys of the cluster by which the paper's runs take processes."""
+"""Keys of the cluster that determine the processes of the paper's runs."""
 
 
 def rung_overlay(name: str, parent: Parent, matrix: MatrixName, machine: Machine) -> Values:
     """The overlay of a study of this name.
 
     Raises:
-        UserError: no shape fits a target, or the throughput table does not know the device at this size.
+        UserError: no shape fits a target, or the throughput table lacks the device at this size.
     """
     values = _Overlay(name, parent, matrix, machine).values()
     return {key: values[key] for key in parent.proportions.overlay if key in values}
@@ -54,7 +54,7 @@ class _Overlay:
         self.rate_factor = parent.peak_learning_rate / self.paper.training.peak_learning_rate
 
     def values(self) -> Values:
-        """The overlay: on the plays the demo's corpora and evaluation stay, else the paper's take their place."""
+        """The overlay: with the plays, the demo's corpora and evaluation stay; otherwise the paper's replace them."""
         values = deepcopy(self.parent.proportions.overlay) | {"study": self.name}
         corpus, evaluation = values.pop("corpus"), values.pop("evaluation")
         tokenizer = values.pop("tokenizer")
@@ -87,7 +87,7 @@ class _Overlay:
         return {"depth": depth_targets(of_paper, shape), "width": width_targets(of_paper, shape)}
 
     def _matrix(self) -> list[Values]:
-        """The paper's blocks; depth methods take those of a block's ratios that there are blocks enough for."""
+        """The paper's blocks; depth methods keep those ratios for which there are enough decoder blocks."""
         blocks = []
         for block in self.parent.proportions.matrix(self.which):
             keys = {"retrain", "full"} & set(block)
@@ -143,11 +143,11 @@ class _Overlay:
         if in_a_node:
             del values["sharding"]
         if not self.machine.has_gpus:
-            del values["loss_chunk_tokens"]  # a CPU has a default of its own
+            del values["loss_chunk_tokens"]  # a CPU has a different default
         return values
 
     def _rule(self, rule: Values) -> Values:
-        """A rule of the paper's at other rates and budgets."""
+        """A rule of the paper at other rates and budgets."""
         changed = rule | {"peak": two_digits(rule["peak"] * self.rate_factor)}
         if "budgets" in rule:
             changed["budgets"] = [self.parent.budget(budget) for budget in rule["budgets"]]
@@ -174,7 +174,7 @@ class _Overlay:
 
     def _cluster(self, values: Values, evaluation: Values) -> Values:
         machine = self.machine
-        # All runs of a rung take equally many processes; the paper's take them by their size.
+        # All runs of a rung use the same number of processes; the paper's depend on their size.
         values = {"nodes": machine.nodes(self.processes)} | {k: v for k, v in values.items() if k not in BY_SIZE}
         values |= {"gpus": machine.has_gpus, "device": machine.device}
         if self.parent.is_papers:
@@ -187,7 +187,7 @@ class _Overlay:
         return values | {"teraflops": rates, "evaluation_minutes": self._minutes(evaluation, units)}
 
     def _minutes(self, evaluation: Values, units: int) -> float:
-        """Assumed minutes to evaluate the parent: twice what its operations take, and what goes around them."""
+        """Assumed minutes to evaluate the parent: twice the time of its operations, plus overhead."""
         shape, corpora = self.parent.shape, evaluation["perplexity"]["corpora"].values()
         flops = shape.forward_flops(sum(number for number in corpora if number is not None), self.length)
         around = EVALUATION_MINUTES
@@ -198,5 +198,5 @@ class _Overlay:
         return two_digits(around + 2 * flops / rate / 1e12 / 60)
 
     def _at_once(self, papers: int, most: int) -> int:
-        """Windows that hold as many tokens as so many of the paper's, but no more than there are."""
+        """Windows with as many tokens as this many of the paper's, but at most as many as there are."""
         return min(most, papers * self.paper.training.sequence_length // self.length)

@@ -1,4 +1,4 @@
-"""What a rung costs on some devices, by the plan of its study."""
+"""The cost of a rung on some devices, from the plan of its study."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Price:
 
     @property
     def models(self) -> int:
-        """Models that are compared, the parent included."""
+        """Models that are compared, including the parent."""
         return len(self.study.runs)
 
     @property
@@ -57,7 +57,7 @@ class Price:
 
     @property
     def device_hours(self) -> float:
-        """Of the devices; on a CPU, those of its cores."""
+        """Hours of the devices; on a CPU, of its cores."""
         column = "gpu_hours" if self.machine.has_gpus else "core_hours"
         return float(self.plan.stages[column].sum())
 
@@ -69,18 +69,18 @@ class Price:
 
     @property
     def chain_hours(self) -> float:
-        """Of the longest chain: no number of devices makes it shorter, though more processes for a run would."""
+        """Hours of the longest chain: no number of devices makes it shorter, though more processes per run would."""
         return float(self.plan.chain["hours"].sum())
 
     @property
     def state_gigabytes(self) -> float:
-        """Weights, gradients and moments of the parent, of a device."""
+        """Weights, gradients and moments of the parent, per device."""
         parent = next(name for name, run in self.study.runs.items() if run.role == "parent")
         return STATE_BYTES * self.parent.params / self.study.processes.training(parent) / 1e9
 
     @property
     def rates(self) -> str:
-        """Kinds of the rates of the device that the hours rest on: 'assumed, published'."""
+        """The kinds of rates on which the hours are based: 'assumed, published'."""
         rates = self.plan.rates
         device = rates[(rates["device"] == self.machine.device) & rates["work"].isin(["train", "forward"])]
         return ", ".join(sorted(set(device["kind"])))
@@ -88,7 +88,7 @@ class Price:
 
 @dataclass(frozen=True)
 class Ladder:
-    """Rungs with their prices, and why others have none, by name."""
+    """Rungs with their prices, and the reasons why others have none, by name."""
 
     prices: list[Price]
     unpriced: dict[str, str]
@@ -98,7 +98,7 @@ def ladder(parents: Iterable[Parent], machine: Machine, matrices: Sequence[Matri
     """The prices of some rungs.
 
     Raises:
-        UserError: none has one, for instance because the throughput table has no rates of the device.
+        UserError: none has one, for instance because the throughput table has no rates for the device.
     """
     found, unpriced = [], {}
     for price in (Price(parent, matrix, machine) for parent in parents for matrix in matrices):
@@ -114,17 +114,17 @@ def ladder(parents: Iterable[Parent], machine: Machine, matrices: Sequence[Matri
 
 
 def chosen(known: Sequence[Price], hours: float | None, *, named: bool) -> Price | None:
-    """The rung to describe and to write: the largest that fits, or the one that was named, with the full matrix."""
+    """The rung to describe and to write: the largest that fits, or the given one, with the full matrix."""
     if hours is not None:
         return largest_within(known, hours)
     return known[-1] if named else None
 
 
 def largest_within(known: Sequence[Price], hours: float) -> Price:
-    """The largest rung that takes no more hours, with the full matrix if that fits too.
+    """The largest rung within these hours, with the full matrix if that fits too.
 
     Raises:
-        UserError: none does; says what the smallest takes.
+        UserError: none fits; says what the smallest takes.
     """
     fitting = [price for price in known if price.hours <= hours]
     if not fitting:

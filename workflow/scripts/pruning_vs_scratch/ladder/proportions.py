@@ -25,7 +25,7 @@ CORE_METHODS = ("minitron_depth", "minitron_width", "sparsegpt")
 
 @dataclass(frozen=True)
 class Proportions:
-    """The paper's study as an overlay of the default one, and the default one."""
+    """The paper's study as an overlay on the default one, and the default one."""
 
     base: Values
     overlay: Values
@@ -39,12 +39,12 @@ class Proportions:
         """
         base, overlay = study_files([PAPER], folder)
         values = read_study_file(overlay)
-        # YAML 1.1 takes the bare key ``on`` for the value true.
+        # YAML 1.1 reads the bare key ``on`` as true.
         values["sweep"]["on"] = values["sweep"].pop(True)
         return cls(read_study_file(base), values)
 
     def config(self, overlay: Mapping[str, Any]) -> StudyConfig:
-        """The configuration of a study that goes over the default one.
+        """The configuration of an overlay on the default study.
 
         Raises:
             UserError: it is not valid.
@@ -81,26 +81,26 @@ class Proportions:
 
     @property
     def tokens_per_parameter(self) -> float:
-        """Of the paper's parent; all its parameters count, embeddings too."""
+        """Of the paper's parent; all its parameters count, including embeddings."""
         return self.parent_tokens / self.parent.params_total
 
     @cached_property
     def tokens_read(self) -> int:
-        """Of its training text, by the paper's study."""
+        """Tokens of its training text that the paper's study reads."""
         return tokens_read(self.study(self.overlay))
 
     def share(self, tokens: int) -> Fraction:
-        """Tokens as a share of the paper's parent's."""
+        """Tokens as a share of those of the paper's parent."""
         return Fraction(tokens, self.parent_tokens)
 
     @cached_property
     def smallest_share(self) -> Fraction:
-        """Of all budgets of the paper, that of the smallest."""
+        """The share of the paper's smallest budget."""
         return min(self._shares)
 
     @cached_property
     def unit(self) -> int:
-        """A parent of a multiple of so many steps makes every budget a whole number of steps."""
+        """If the parent's steps are a multiple of this, every budget is a whole number of steps."""
         return math.lcm(*(share.denominator for share in self._shares))
 
     @property
@@ -113,8 +113,8 @@ class Proportions:
         """The blocks of the paper's matrix, or of the smallest one that still decides all of its claims.
 
         C1 needs pairs of equal budgets, C2 two budgets, C3 two ratios, C4 structured and sparse models at the full
-        pipeline's budget (tables/claims.py). ``core`` has a method of each granularity, at a half on the smallest of
-        the budgets and on the one that has a baseline of the full budget, and at the highest ratio on the latter.
+        pipeline's budget (tables/claims.py). ``core`` has a method of each granularity: at ratio 0.5 on the smallest
+        budget and on the one with a full-budget baseline, and at the highest ratio on the latter.
         """
         blocks: list[Values] = deepcopy(self.overlay["matrix"])
         if which == "full":
@@ -130,7 +130,7 @@ class Proportions:
 
 
 def tokens_read(study: Study) -> int:
-    """Of its training text, by a study in one pass."""
+    """Tokens of its training text that a study reads in one pass."""
     ((windows, length),) = study.text.windows_needed("train")
     return windows * length
 
@@ -141,6 +141,6 @@ def shape_of(config: StudyConfig) -> ModelShape:
 
 
 def tokens_of_parent(config: StudyConfig) -> int:
-    """Tokens that a study pretrains its parent on."""
+    """Tokens on which a study pretrains its parent."""
     assert isinstance(config.parent, PretrainedParent), "the studies of the ladder pretrain their parents"
     return config.parent.tokens

@@ -1,6 +1,6 @@
 """The rungs: parents of named sizes, and the rules by which their vocabulary, length, batch and rate follow.
 
-Between two sizes that are given, a number is interpolated in the logarithms of itself and of the parameters.
+Between two given sizes, values are interpolated linearly in log-log scale.
 """
 
 import math
@@ -16,18 +16,18 @@ from pruning_vs_scratch.study.shape import ModelShape
 SMALLEST_BATCH_TOKENS = 1024
 """Tokens of a step on the smallest rung; on the largest, the paper's 4,194,304."""
 LEAST_STEPS = 200
-"""Of the smallest budget: fewer are too few for a schedule with a warmup."""
+"""Fewest steps of the smallest budget: fewer would not suffice for a schedule with a warmup."""
 LEAST_VOCABULARY, MOST_VOCABULARY = 2**10, 2**16
-"""Bounds of a tokenizer that a study trains; a token of the largest takes two bytes."""
+"""Limits for a tokenizer that a study trains; a token of the largest takes two bytes."""
 REACH = 2.0
-"""The ladder speaks of sizes from half of its smallest rung to twice its largest."""
+"""The ladder covers sizes from half its smallest rung to twice its largest."""
 UNITS = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "": 1.0}
 SIZE = re.compile(r"(\d+(?:\.\d+)?(?:[eE]\d+)?)([kKMB]?)")
 
 
 @dataclass(frozen=True)
 class Rung:
-    """A parent's shape, but for what rules say. Depths are powers of two, so that the paper's halves are whole."""
+    """A parent's shape, except what follows by rule. Depths are powers of two, so that the paper's halves are whole."""
 
     name: str
     layers: int
@@ -52,17 +52,16 @@ RUNGS = (
 
 @dataclass(frozen=True)
 class Parent:
-    """The parent of a rung, with all that follows from its size."""
+    """The parent of a rung, with everything that follows from its size."""
 
     rung: Rung
     proportions: Proportions
 
     @cached_property
     def shape(self) -> ModelShape:
-        """Of the vocabularies that are powers of two, that whose embeddings take nearest to the paper's share.
-
-        They are untied as the paper's; at the smallest vocabulary they are tied where that comes nearer. A rung of
-        the paper's own decoder has its vocabulary too.
+        """The vocabulary is the power of two for which the share of the embeddings is closest to the paper's. They are
+        untied like the paper's; at the smallest vocabulary they are tied if that is closer. A rung with the paper's
+        decoder also has its vocabulary.
         """
         paper = self.proportions.parent
         own = self._with(paper.vocab_size, tied=paper.tie_embeddings)
@@ -106,10 +105,10 @@ class Parent:
 
     @cached_property
     def batch_tokens(self) -> int:
-        """Tokens of a step: a power of two, at which the smallest budget still has enough steps.
+        """Tokens per step: a power of two with which the smallest budget still has enough steps.
 
-        The batch grows with the tokens to the power of 0.79, faster than critical batch sizes are found to grow
-        (about the power of a half: Zhang et al., 2410.21676), since it falls from the paper's to one that leaves the
+        The batch grows with the tokens to the power of 0.79, faster than critical batch sizes are found to grow (about
+        the power of a half: Zhang et al., 2410.21676), since it falls from the paper's to a value that leaves the
         smallest rung enough steps.
         """
         training = self.proportions.paper.training
@@ -122,19 +121,19 @@ class Parent:
 
     @cached_property
     def tokens(self) -> int:
-        """As many tokens a parameter as the paper's, and every budget a whole number of steps."""
+        """As many tokens per parameter as the paper's, with every budget a whole number of steps."""
         unit = self.batch_tokens * self.proportions.unit
         return nearest_multiple(self.params * self.proportions.tokens_per_parameter, unit)
 
     def budget(self, papers: int) -> int:
-        """The same share of the parent's tokens as a budget of the paper has."""
+        """The same share of the parent's tokens as a budget of the paper."""
         exact = self.proportions.share(papers) * self.tokens
         assert exact.denominator == 1, "the parent's steps are a multiple of what makes every budget whole"
         return int(exact)
 
     @property
     def peak_learning_rate(self) -> float:
-        """From the demo's, up to the demo's size, to the paper's; in two digits."""
+        """From the demo's, up to the demo's size, to the paper's; to two digits."""
         demo, paper = self.proportions.demo, self.proportions.paper
         rates = demo.training.peak_learning_rate, paper.training.peak_learning_rate
         return two_digits(self._between(*rates, smallest=shape_of(demo).params_total))
@@ -155,7 +154,7 @@ def nearest_parent(proportions: Proportions, params: float) -> Parent:
     """The rung nearest to a number of parameters, by their ratio.
 
     Raises:
-        UserError: the number is far outside of the ladder.
+        UserError: the number is far outside the ladder.
     """
     known = parents(proportions)
     if not known[0].params / REACH <= params <= known[-1].params * REACH:
@@ -183,7 +182,7 @@ def power_of_two(value: float) -> int:
 
 
 def two_digits(value: float) -> float:
-    """A number in two significant digits."""
+    """A number to two significant digits."""
     return float(f"{value:.2g}")
 
 

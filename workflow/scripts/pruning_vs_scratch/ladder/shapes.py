@@ -1,7 +1,7 @@
 """The paper's targets on a parent of another size: the same shares, rounded to what the architecture allows.
 
-Blocks, hidden size and heads are rounded; the feed-forward size then makes up for it, so that the decoder keeps as
-nearly as it can the share of its parameters that the paper's keeps.
+Blocks, hidden size and heads are rounded; the feed-forward size then compensates, so that the decoder keeps a share of
+its parameters that is as close as possible to the paper's.
 """
 
 import math
@@ -16,9 +16,9 @@ from pruning_vs_scratch.ladder.proportions import Proportions
 from pruning_vs_scratch.study.shape import ModelShape
 
 STEPS = ((1024, 64), (128, 8), (0, 4))
-"""Sizes from so many on come in multiples of that: kernels tile large matrices, and 2:4 masks need groups of four."""
+"""(size, multiple) of sizes from a given one on: kernels tile large matrices, and 2:4 masks need groups of four."""
 TOLERANCE = 0.05
-"""Largest difference between the decoder's share that a target keeps and the paper's, as a share of the latter."""
+"""Largest relative difference between the share of the decoder that a target keeps and the paper's."""
 
 
 @dataclass(frozen=True)
@@ -32,24 +32,24 @@ class Achieved:
 
     @property
     def deviation(self) -> float:
-        """Of the share, from the paper's."""
+        """Deviation of the share from the paper's."""
         return self.kept / self.paper - 1
 
 
 def step_of(size: int) -> int:
-    """Multiples that a size comes in."""
+    """The multiple to which a size is rounded."""
     return next(step for least, step in STEPS if size >= least)
 
 
 def nearest_multiple(value: float, step: int) -> int:
-    """At least one step; of two that are as near, the smaller."""
+    """The nearest multiple, at least one step; of two equally near ones, the smaller."""
     return max(1, math.ceil(value / step - 0.5)) * step
 
 
 def depth_targets(proportions: Proportions, parent: ModelShape) -> list[dict[str, Any]]:
-    """The depth targets as the configuration has them, without those for which there are too few blocks.
+    """The depth targets in the configuration's form, without those for which there are too few blocks.
 
-    A ratio is left out where it would leave less than a block, or no fewer than the ratio before.
+    A ratio is left out if it would leave less than a block, or no fewer blocks than the previous ratio.
     """
     targets: list[dict[str, Any]] = []
     for target in sorted(proportions.paper.targets.depth, key=lambda target: target.ratio):
@@ -60,10 +60,10 @@ def depth_targets(proportions: Proportions, parent: ModelShape) -> list[dict[str
 
 
 def width_targets(proportions: Proportions, parent: ModelShape) -> list[dict[str, Any]]:
-    """The width targets as the configuration has them: what the paper's say, with other numbers.
+    """The width targets in the configuration's form: those of the paper with other numbers.
 
     Raises:
-        UserError: no feed-forward size brings one of them near enough to the paper's share.
+        UserError: no feed-forward size brings one of them close enough to the paper's share.
     """
     found = []
     for target in proportions.paper.targets.width:
@@ -76,7 +76,7 @@ def width_targets(proportions: Proportions, parent: ModelShape) -> list[dict[str
 
 
 def achieved(proportions: Proportions, parent: ModelShape) -> Iterator[Achieved]:
-    """What each target keeps of the decoder, beside the paper's."""
+    """The share of the decoder that each target keeps, and the paper's."""
     paper = proportions.parent
     wanted = {target.ratio: paper.with_depth(target) for target in proportions.paper.targets.depth}
     for depth in depth_targets(proportions, parent):

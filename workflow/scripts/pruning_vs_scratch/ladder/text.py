@@ -6,19 +6,18 @@ from pruning_vs_scratch.ladder.proportions import Values
 from pruning_vs_scratch.ladder.rungs import LEAST_VOCABULARY, Parent
 
 PLAYS_TOKENS = 1_893_418
-"""Of the demo's training text by a tokenizer of the smallest vocabulary (measured)."""
+"""Tokens of the demo's training text with a tokenizer of the smallest vocabulary (measured)."""
 MOST_PASSES = 16
-"""Each further pass over a text is worth less, and beyond about 16 hardly anything (Muennighoff et al., 2305.16264,
-who find four passes nearly as good as new text)."""
+"""Each further pass over a text gains less, and beyond about 16 hardly anything (Muennighoff et al., 2305.16264, who
+find four passes nearly as good as new text)."""
 
 
 def passes_over_plays(parent: Parent, tokens: int) -> int | None:
-    """The fewest passes in which the plays are enough for so many tokens, of which the parent reads the first.
+    """The fewest passes with which the plays suffice for this many tokens, of which the parent reads the first.
 
-    In windows, of which the plays have W: the parent reads P/K of them K times, and what comes behind reads the rest
-    up to K times. So ceil(P/K) <= W, and what is behind is at most K (W - ceil(P/K)).
-
-    None if they would be too many, or if the rung's vocabulary is a larger one.
+    In windows, of which the plays have W: the parent reads P/K of them K times, and later runs read the rest up to K
+    times. So ceil(P/K) <= W, and later runs read at most K (W - ceil(P/K)). None if there would be too many passes, or
+    if the rung's vocabulary is larger.
     """
     if parent.shape.vocab_size != LEAST_VOCABULARY:
         return None
@@ -30,7 +29,7 @@ def passes_over_plays(parent: Parent, tokens: int) -> int | None:
 
 
 def papers_corpus(values: Values, parent: Parent, tokens: int) -> Values:
-    """The paper's corpus section for so many tokens: of a smaller first part, evaluation needs a larger share."""
+    """The paper's corpus section for this many tokens: evaluation needs a larger share of a smaller first part."""
     source = values["sources"][values["train"][0]["source"]]
     files = max(1, round(source["files_per_part"] * tokens / parent.proportions.tokens_read))
     length = parent.sequence_length / parent.proportions.paper.training.sequence_length

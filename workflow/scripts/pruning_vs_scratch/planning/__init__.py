@@ -1,1 +1,1 @@
-"""What a study costs before it is run: jobs, tokens, operations, hours, storage, the longest chain. No torch here."""
+"""The cost of a study before it is run: jobs, tokens, operations, hours, storage, the longest chain. No torch here."""

@@ -1,4 +1,4 @@
-"""What each job reads, computes and takes: its tokens and operations exactly, its seconds by the throughput table."""
+"""What each job reads, computes and takes: exact tokens and operations, and seconds from the throughput table."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from pruning_vs_scratch.time_left import OTHER_SECONDS
 
 @dataclass(frozen=True)
 class Load:
-    """What one job does. What several runs share is in the job that does it, and nowhere else."""
+    """The work of one job. Work that several runs share counts only in the job that does it."""
 
     tokens: int = 0
     flops: int = 0
     seconds: float = OTHER_SECONDS
     gpus: int = 0
-    """Held for all that time."""
+    """Held for the whole time."""
     cores: int = 1
     """CPU cores that it keeps busy; not counted with GPUs."""
 
@@ -47,15 +47,15 @@ class Estimator:
         self.device = device
         self.precision = throughput.precision(device, study.config.training.precision)
         self.used: dict[Rate, None] = {}
-        """Rates that a load rests on."""
+        """Rates on which a load is based."""
 
     @cached_property
     def costs(self) -> dict[str, Costs]:
-        """What every run will have in the ledger, by its name."""
+        """The entry of every run in the ledger, by name."""
         return {costs.run: costs for costs in planned_costs(self.study)}
 
     def load(self, job: Job) -> Load:
-        """What a job does.
+        """The work of a job.
 
         Raises:
             UserError: the throughput table has no rate for it.
@@ -82,7 +82,7 @@ class Estimator:
     def _text(self, work: Work, corpora: list[str]) -> Load:
         tokens = sum(tokens_of(self.study, corpus) for corpus in corpora)
         rate = self._rate(PROCESSOR, None, work)
-        # Text is read three times; its tokens are there from the last on.
+        # Text is read three times; its tokens exist only after the last.
         return Load(tokens if work == "tokenize" else 0, seconds=OTHER_SECONDS + tokens / rate.rate)
 
     def _train_tokenizer(self) -> Load:
@@ -92,7 +92,7 @@ class Estimator:
         return Load(seconds=OTHER_SECONDS + tokens / self._rate(PROCESSOR, None, "train_tokenizer").rate)
 
     def _tokenize_part(self, name: str) -> Load:
-        """Reading it, comparing it with held-out text, and tokenising what is left, one after the other."""
+        """Reading a part, comparing it with held-out text, and tokenising the rest, one after the other."""
         tokens = self._tokens_of_part(name)
         rates = [self._rate(PROCESSOR, None, work).rate for work in ("extract", "tokenize")]
         return Load(tokens, seconds=OTHER_SECONDS + sum(tokens / rate for rate in rates))
@@ -102,7 +102,7 @@ class Estimator:
         return Load(seconds=OTHER_SECONDS + self._tokens_of_part(name) / rate.rate)
 
     def _tokens_of_part(self, name: str) -> int:
-        """A part's share of the tokens that are needed; all shares add up to them."""
+        """A part's share of the tokens that are needed; the shares add up to all of them."""
         needed, parts = tokens_of(self.study, "train"), list(self.study.text.parts)
         count, place = len(parts), parts.index(name)
         return (place + 1) * needed // count - place * needed // count
@@ -135,7 +135,7 @@ class Estimator:
         return Load(seconds=seconds, gpus=self._gpus(1), cores=self._cores(1))
 
     def _minutes(self, checkpoints: int, processes: int) -> Load:
-        """The study itself says how long evaluation takes: tasks are counted in items, not in tokens."""
+        """The study sets how long evaluation takes, because tasks are counted in items, not tokens."""
         seconds = START_SECONDS + 60 * self.study.config.cluster.evaluation_minutes * checkpoints
         return Load(seconds=seconds, gpus=self._gpus(processes), cores=self._cores(processes))
 
@@ -161,5 +161,5 @@ class Estimator:
 
 
 def tokens_of(study: Study, corpus: str) -> int:
-    """Tokens that a study needs of a corpus; of a larger one, all is read and tokenised."""
+    """Tokens that a study needs from a corpus; a larger one is still read and tokenised whole."""
     return max((number * (length + 1) for number, length in study.text.windows_needed(corpus)), default=0)

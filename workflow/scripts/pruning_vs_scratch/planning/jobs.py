@@ -1,4 +1,4 @@
-"""The jobs of a study as a graph of files: the rules of workflow/rules, asked from the study without Snakemake.
+"""The jobs of a study as a graph of files: the rules of workflow/rules, derived from the study without Snakemake.
 
 A test compares the jobs with those that ``snakemake -n`` counts.
 """
@@ -18,28 +18,28 @@ STAGES = (
     "text", "targets", "acquire", "pretrain", "score", "prune", "shape_search", "sweep", "trunk", "retrain", "scratch",
     "rewind", "evaluate", "tables",
 )  # fmt: skip
-"""Kinds of jobs in the order of the pipeline; those that make runs have the names of the ledger's phases."""
+"""Kinds of jobs in pipeline order; those that make runs are named after the ledger's phases."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job: its rule, what it is about, and its files (of some outputs, those that others read)."""
+    """One job: its rule, its subject, and its files (for some outputs, only those that others read)."""
 
     rule: str
     subject: str
-    """The run, group, corpus or file; that of a scoring is 'RUN METHOD'."""
+    """The run, group, corpus or file; for a scoring job 'RUN METHOD'."""
     stage: str
     inputs: frozenset[Path]
     outputs: tuple[Path, ...]
 
     @property
     def label(self) -> str:
-        """For people."""
+        """Readable name."""
         return f"{self.rule} {self.subject}".strip()
 
 
 class JobGraph:
-    """Jobs that the study's results need, and which of them need which."""
+    """Jobs that the study's results need, and their dependencies."""
 
     def __init__(self, jobs: Iterable[Job], wanted: Iterable[Path]) -> None:
         self._makers = {output: job for job in jobs for output in job.outputs}
@@ -58,7 +58,7 @@ class JobGraph:
 
     @cached_property
     def in_order(self) -> list[Job]:
-        """All jobs, each behind those that it needs."""
+        """All jobs, each after those that it needs."""
         order: dict[Job, None] = {}
 
         def visit(job: Job) -> None:

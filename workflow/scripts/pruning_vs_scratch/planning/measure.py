@@ -18,9 +18,9 @@ MARGIN = 2
 
 
 def measured_rates(study: Study, ledger: pd.DataFrame, device: str) -> list[Rate]:
-    """What the runs of a study sustained: training by size, passes over calibration text, and the steps of text.
+    """The rates that a study's runs sustained: training by size, passes over calibration text, and the text steps.
 
-    A run's seconds are those of the ledger: with validation and saving, without the start of its process.
+    A run's seconds are those in the ledger: including validation and saving, but not the start of its process.
 
     Raises:
         UserError: the device is not what the study ran on, or a manifest is missing.
@@ -38,7 +38,7 @@ def measured_rates(study: Study, ledger: pd.DataFrame, device: str) -> list[Rate
 
 
 def merged(earlier: Iterable[Rate], new: Sequence[Rate]) -> list[Rate]:
-    """A table in which a new measurement of a device, precision and work replaces all earlier ones of it."""
+    """A table in which a new measurement for a device, precision and work replaces all earlier ones."""
     measured = {_key(rate) for rate in new}
     return [*(rate for rate in earlier if _key(rate) not in measured), *new]
 
@@ -55,7 +55,7 @@ def _check_device(device: str, gpus: list[str]) -> None:
 
 
 def _row(study: Study, row: dict[str, Any], units: int) -> dict[str, Any]:
-    """Work, size, operations and device-seconds of a run; no work where the row counts what another job did."""
+    """Work, size, operations and device-seconds of a run; no work if the row counts what another job did."""
     run = study.run(row["run"])
     start = study.run(str(run.start)) if run.pruning is not None else run
     return {
@@ -77,7 +77,7 @@ def _work(study: Study, name: str) -> Work | None:
 
 
 def _by_size(runs: pd.DataFrame, device: str, precision: str, work: str, source: str) -> Iterator[Rate]:
-    """A row for each size of model; where two meet, the geometric mean parts them."""
+    """A row for each size of model; adjacent ranges are separated at the geometric mean."""
     sizes = sorted(int(size) for size in runs["params"].unique())
     inner = [math.isqrt(small * large) for small, large in pairwise(sizes)]
     bounds = [sizes[0] // MARGIN, *inner, sizes[-1] * MARGIN]

@@ -1,4 +1,4 @@
-"""The plan of a study: all that is known of its cost before it is run, as tables."""
+"""The plan of a study: everything known about its cost before it is run, as tables."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -18,7 +18,7 @@ from pruning_vs_scratch.study.study import Study
 PAPERS_MILLION = 2**20
 """The paper calls a step of 4,194,304 tokens 4.0M: it counts 2^20 tokens as a million."""
 LEDGER = ("tokens_planned", "tokens_trunk", "flops", "flops_trunk", "flops_teacher", "flops_teacher_trunk")
-"""Columns of the ledger that a plan knows."""
+"""Columns of the ledger that a plan can predict."""
 
 
 class Plan:
@@ -49,7 +49,7 @@ class Plan:
 
     @cached_property
     def jobs(self) -> pd.DataFrame:
-        """A row a rule: jobs, and the hours of the longest."""
+        """A row per rule: jobs, and the hours of the longest."""
         rows = [
             {"rule": job.rule, "jobs": 1, "longest_hours": self.loads[job].seconds / 3600}
             for job in self.graph.in_order
@@ -58,7 +58,7 @@ class Plan:
 
     @cached_property
     def hours(self) -> float | None:
-        """Until the last job ends, if what most waits for starts first; beside a GPU there are a run's threads."""
+        """Hours until the last job ends, if jobs that hold up most start first; a run's threads come with each GPU."""
         if self.devices is None:
             return None
         is_cpu = self.device == PROCESSOR
@@ -84,12 +84,12 @@ class Plan:
 
     @cached_property
     def ledger(self) -> pd.DataFrame:
-        """A row a run: what its row of ledger.csv will have."""
+        """A row per run: what its row of ledger.csv will have."""
         return _frame([asdict(costs) for costs in planned_costs(self.study)])
 
     @cached_property
     def stages(self) -> pd.DataFrame:
-        """A row a stage, in the order of the pipeline: jobs, tokens read, operations done, hours, longest job."""
+        """A row per stage, in pipeline order: jobs, tokens read, operations, hours, longest job."""
         rows = [
             {
                 "stage": job.stage, "jobs": 1, "tokens": load.tokens, "flops": load.flops, "gpu_hours": load.gpu_hours,
@@ -103,7 +103,7 @@ class Plan:
 
     @cached_property
     def links(self) -> pd.DataFrame:
-        """A row for each two stages of which jobs of the second need jobs of the first, and how many times."""
+        """A row for each pair of stages where jobs of the second need jobs of the first, and how often."""
         rows = [
             {"stage": needed.stage, "next": job.stage, "files": 1}
             for job in self.graph.jobs
@@ -114,7 +114,7 @@ class Plan:
 
     @cached_property
     def budgets(self) -> pd.DataFrame:
-        """A row for each number of tokens that runs are trained on: exact, in steps, and as the paper counts."""
+        """A row for each training budget: exact, in steps, and as the paper counts."""
         plans = [run.plan for run in self.study.recorded_runs.values() if run.plan is not None]
         rows = [
             {"tokens": plan.tokens, "steps": plan.steps, "tokens_by_the_paper": plan.tokens * 10**6 // PAPERS_MILLION,
@@ -126,7 +126,7 @@ class Plan:
 
     @cached_property
     def chain(self) -> pd.DataFrame:
-        """A row a job of the longest chain: when it can begin and how long it takes, in hours."""
+        """A row per job of the longest chain: when it can begin and how long it takes, in hours."""
         rows, begins = [], 0.0
         for job in longest_chain(self.graph, self.loads):
             hours = self.loads[job].seconds / 3600
@@ -173,7 +173,7 @@ def _joined(words: "pd.Series[str]") -> str:
 
 
 def _frame(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
-    """A table whose operations stay Python's own integers: sums of them go beyond 64 bits."""
+    """A table whose operations stay Python integers: their sums exceed 64 bits."""
     table = pd.DataFrame(list(rows))
     return table.astype({column: object for column in table.columns if str(column).startswith("flops")})
 

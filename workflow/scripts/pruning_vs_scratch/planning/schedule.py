@@ -1,4 +1,4 @@
-"""How long a study takes on a number of devices: its jobs as a scheduler starts them, and their longest chain."""
+"""How long a study takes on a number of devices: its jobs as started by a scheduler, and their longest chain."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ def _takes(load: Load) -> Takes:
 
 
 def longest_chain(graph: JobGraph, loads: Mapping[Job, Load]) -> list[Job]:
-    """The jobs of the chain that takes longest, in their order; each waits for the one before."""
+    """The jobs of the longest chain, in order; each waits for the one before."""
     ends: dict[Job, float] = {}
     before: dict[Job, Job] = {}
     for job in graph.in_order:

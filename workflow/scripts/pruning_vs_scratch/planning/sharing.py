@@ -1,4 +1,4 @@
-"""What the runs of a study share, and what each compared pair would cost by itself."""
+"""What the runs of a study share, and what each compared pair would cost alone."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class Shared:
 
     what: str
     uses: int
-    """How often it would be done if each pair were run by itself."""
+    """How often it would be done if each pair were run separately."""
     made: int
     flops_alone: int
     flops: int
@@ -26,7 +26,7 @@ class Shared:
 
 
 def sharing(study: Study, costs: dict[str, Costs], scorings: dict[tuple[str, str], int]) -> list[Shared]:
-    """By kind, the work of all pairs one by one and that of the study; ``scorings`` are FLOPs by run and method."""
+    """By kind, the work of all pairs run separately and that of the study; ``scorings`` are FLOPs by run and method."""
     return [shared for shared in _kinds(study, costs, scorings) if shared.uses > shared.made or shared.flops_saved]
 
 

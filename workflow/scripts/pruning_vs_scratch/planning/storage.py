@@ -15,9 +15,9 @@ from pruning_vs_scratch.study.targets import shapes_to_score
 STATE_TENSORS = 3
 """Weights and two moments of AdamW, in fp32."""
 SCORE_BYTES = 8
-"""A score of a block, channel or window, in a file of scores."""
+"""Bytes of a score of a block, channel or window, in a file of scores."""
 TEXT_BYTES_PER_TOKEN = 4
-"""English text by a large vocabulary; a small one has shorter tokens."""
+"""English text with a large vocabulary; a small one has shorter tokens."""
 COMPRESSED_BYTES_PER_TOKEN = 1.5
 """The same as .jsonl.zst with some facts of each page: DCLM's files hold 144M tokens in 190 MB."""
 
@@ -33,7 +33,7 @@ class FileKind:
 
 
 def storage(study: Study) -> list[FileKind]:
-    """Every kind of which there is any, in the order of the pipeline."""
+    """Every kind that occurs, in pipeline order."""
     return [stored for stored in _kinds(study) if stored.bytes]
 
 
@@ -93,6 +93,6 @@ def _score_bytes(study: Study) -> int:
 
 
 def _score_values(study: Study, start: str, method: str) -> int:
-    """Numbers that a method keeps of a run, for all ratios."""
+    """Numbers that a method stores for a run, for all ratios."""
     shape, options = study.run(start).target.shape, study.config.pruning.options(method)
     return facts_of(method).score_numbers(shape, shapes_to_score(study.config, method, shape), options)

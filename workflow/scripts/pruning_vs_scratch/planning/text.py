@@ -61,7 +61,7 @@ def hours(value: float) -> str:
 
 
 def span(value: float) -> str:
-    """Hours in a unit that suits them: '1,182 h', '2.83 h', '34 min', '12 s', '<1 s', '0'."""
+    """Hours in a suitable unit: '1,182 h', '2.83 h', '34 min', '12 s', '<1 s', '0'."""
     if value >= 1:
         return f"{hours(value)} h"
     if value >= 1 / 60:
@@ -75,7 +75,7 @@ def _spent(value: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes in three digits and a unit: '5.88 TB'."""
+    """Bytes with three digits and a unit: '5.88 TB'."""
     for unit, name in BYTE_UNITS:
         if count >= unit:
             return f"{count / unit:.3g} {name}"
@@ -126,11 +126,11 @@ def _budgets(plan: Plan) -> pd.DataFrame:
 
 
 def _processes(plan: Plan) -> pd.DataFrame:
-    """Rows of runs of one size that take equally many processes; none where all runs of a study take as many."""
+    """Rows of runs of one size with the same number of processes; none if all runs of a study have the same."""
     runs = plan.runs
     if runs.empty or runs["processes"].nunique() == 1:
         return pd.DataFrame()
-    # Shapes of nearly one size, as different methods make them, are one row.
+    # Shapes of nearly the same size, from different methods, are one row.
     grouped = runs.assign(parameters=runs["parameters"].map(_tokens)).groupby(["parameters", "processes"], sort=False)
     found = grouped.agg(
         nodes=("nodes", "first"), runs=("run", "size"), longest=("hours", "max"), device_hours=("device_hours", "sum"),

@@ -1,1 +1,1 @@
-"""Pruning methods in one catalogue, and what they share: calibration text, scores, masks, surgery, export."""
+"""The catalogue of pruning methods, and what they share: calibration text, scores, masks, surgery, export."""

@@ -97,7 +97,7 @@ def _add_study_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def pruning_request(args: argparse.Namespace) -> PruningRequest:
-    """What the options of a pruning command ask for."""
+    """The request given by the options of a pruning command."""
     out = args.out.resolve()
     return request_of(
         PruningRequest,

@@ -1,8 +1,8 @@
 """Calibration text flowing through a model one decoder block at a time.
 
 Only one block, its inputs and its statistics need to be on the device. The hidden states of all windows stay there up
-to a bound; else they wait on the host, in memory (pinned where there is a GPU) or, beyond another bound, in a file that
-is mapped into memory. Statistics accumulate in fp32 or better, whatever the model's dtype.
+to a bound; otherwise they wait on the host, in memory (pinned if there is a GPU) or, beyond another bound, in a
+memory-mapped file. Statistics accumulate in fp32 or better, whatever the model's dtype.
 """
 
 import tempfile
@@ -29,11 +29,11 @@ Observer = Callable[[torch.Tensor], None]
 class CalibrationStream:
     """Hidden states of calibration windows at one depth of the model.
 
-    ``windows`` holds tokens of shape (n, length + 1), of which the last is only predicted, or with ``whole`` of shape
-    (n, length), all of which are fed. ``hidden`` are the states of shape (n, length, hidden). The stream starts at the
-    input of the first block; ``advance`` moves it through a block. ``flops`` counts the work done. Where candidates go
-    on from the first states (``compared``), these stay on the host, and the device's buffer is the candidates'.
-    ``finished`` are the losses of candidates that were taken already.
+    ``windows`` are tokens of shape (n, length + 1), of which the last is only predicted, or with ``whole`` of shape (n,
+    length), all of which are fed. ``hidden`` are the states of shape (n, length, hidden). The stream starts at the
+    input of the first block; ``advance`` moves it through a block. ``flops`` counts the work done. If candidates
+    continue from the first states (``compared``), these stay on the host, and the device's buffer is for the
+    candidates. ``finished`` are the losses of candidates computed so far.
 
     Raises:
         UserError: a block produced NaN or inf (all methods that run one).
@@ -79,7 +79,7 @@ class CalibrationStream:
 
     @property
     def predicted_tokens(self) -> int:
-        """Calibration tokens that losses are taken of: a whole window has nothing behind its last token."""
+        """Calibration tokens that losses include: a whole window has nothing after its last token."""
         return self._targets.numel()
 
     @property
@@ -128,7 +128,7 @@ class CalibrationStream:
     def language_model_loss(self, batch: slice, states: torch.Tensor) -> float:
         """Summed cross-entropy in nats of a batch's windows whose ``states`` enter the final norm; fp32.
 
-        Logits are made for some tokens at a time: those of a long window and a large vocabulary take gigabytes.
+        Logits are computed for some tokens at a time: those of a long window and a large vocabulary take gigabytes.
         """
         targets = self._targets[batch].to(self.model.device)
         total = 0.0
@@ -142,29 +142,29 @@ class CalibrationStream:
         return total
 
     def on_host(self, states: torch.Tensor) -> torch.Tensor:
-        """States of the device on the host, in pinned memory: copies do not wait for the processor."""
+        """The device's states on the host, in pinned memory, so that copies do not wait for the processor."""
         if states.device.type == "cpu":
             return states
         return torch.empty(states.shape, dtype=states.dtype, pin_memory=True).copy_(states, non_blocking=True)
 
     def _put(self, batch: slice, states: torch.Tensor) -> None:
-        # What reads them next is a copy to the device behind this one, never the processor.
+        # They are next read by a later copy to the device, never by the processor.
         self.hidden[batch].copy_(states, non_blocking=True)
 
     def _first_inputs(self, batch: slice) -> torch.Tensor:
-        """The hidden states that enter the first block; the keywords of each batch size are kept beside them."""
+        """The hidden states that enter the first block; the keyword arguments of each batch size are kept too."""
         states, keywords = self.model.skeleton.first_inputs(self._inputs[batch])
         self._keywords[len(states)] = keywords
         return states
 
 
 class _Ended(Exception):
-    """Ends a forward pass that has shown all that it was made for."""
+    """Ends a forward pass that has served its purpose."""
 
 
 @contextmanager
 def _ended_before(module: nn.Module) -> Iterator[None]:
-    """While open, a forward pass ends before a module, behind the hooks that were there before."""
+    """While open, a forward pass ends before a module, after the hooks that were there before."""
 
     def end(_: nn.Module, __: tuple[torch.Tensor, ...]) -> None:
         raise _Ended
@@ -179,7 +179,7 @@ def _ended_before(module: nn.Module) -> Iterator[None]:
 def _host_buffer(
     size: tuple[int, ...], dtype: torch.dtype, bound: int, folder: Path, *, pinned: bool = False
 ) -> torch.Tensor:
-    """An empty tensor in memory, or, beyond ``bound`` bytes, in a file that has no name and ends with the process."""
+    """An empty tensor in memory or, beyond ``bound`` bytes, in an unnamed file that is gone when the process ends."""
     entries = torch.Size(size).numel()
     if entries * dtype.itemsize <= bound:
         return torch.empty(size, dtype=dtype, pin_memory=pinned and pinned_bytes(entries * dtype.itemsize) <= bound)

@@ -17,10 +17,10 @@ from pruning_vs_scratch.study import ModelShape
 
 
 def calibration_windows(request: CalibratedRequest, shape: ModelShape, positions: int) -> Windows:
-    """The windows that the options name, in their seeded order.
+    """The windows that the options select, in their seeded order.
 
     Raises:
-        UserError: there is no text, too little of it, or it has tokens that the checkpoint does not know.
+        UserError: there is no text, too little of it, or it has tokens unknown to the checkpoint.
     """
     if not request.calibration:
         raise UserError(f"{request.method} reads calibration text: give --calibration")
@@ -77,11 +77,11 @@ def _read_array(paths: Sequence[Path], length: int | None) -> np.ndarray:
 def _tokenised(files: Sequence[Path], tokenizer_folder: Path, threads: int | None) -> np.ndarray:
     """Files as one stream of tokens.
 
-    A file of text has the special tokens that the tokenizer puts around a text; the documents of JSON lines are read
-    and separated as in a study.
+    A text file gets the special tokens that the tokenizer puts around a text; documents in JSON lines are read and
+    separated as in a study.
 
     Raises:
-        UserError: a file cannot be read as one or the other.
+        UserError: a file cannot be read as either.
     """
     tokenizer = load_tokenizer(tokenizer_folder)
     pieces = []
@@ -99,7 +99,7 @@ def _tokenised(files: Sequence[Path], tokenizer_folder: Path, threads: int | Non
 
 
 def _known(tokens: np.ndarray, name: str, shape: ModelShape) -> TokenArray:
-    """Tokens, which must be among those that the checkpoint knows."""
+    """Tokens, which must be known to the checkpoint."""
     if len(tokens) and not 0 <= tokens.min() <= tokens.max() < shape.vocab_size:
         raise UserError(
             f"{name} holds tokens {tokens.min()} to {tokens.max()}, but the checkpoint knows 0 to "

@@ -1,8 +1,8 @@
-"""Every pruning method by name: those of methods/, and those that installed packages bring. No torch here.
+"""Every pruning method by name: those of methods/, and those of installed packages. No torch here.
 
 A method is a package with two modules: ``facts`` holds ``FACTS`` (facts.py), ``method`` holds ``METHOD`` (method.py).
-Another distribution offers one by an entry point of the group ``pruning_vs_scratch.methods``, whose name is the
-method's and whose value is the package.
+Another distribution offers one through an entry point in the group ``pruning_vs_scratch.methods``, with the method's
+name and the package as its value.
 """
 
 import re
@@ -19,7 +19,7 @@ from pruning_vs_scratch.errors import UserError, nearest
 from pruning_vs_scratch.pruning.facts import MaskLearningOptions, MethodFacts
 
 GROUP = "pruning_vs_scratch.methods"
-"""Of entry points."""
+"""The group of entry points."""
 BUILT_IN = (
     "shortgpt",
     "minitron_depth",
@@ -35,7 +35,7 @@ BUILT_IN = (
 )
 """Folders of methods/."""
 NAME = re.compile(r"[a-z][a-z_]*")
-"""Names of methods are words: an @ or a digit behind them begins a ratio."""
+"""Names of methods are words: an @ or a digit after them begins a ratio."""
 
 RESERVED = frozenset(
     {
@@ -52,7 +52,7 @@ class Origin:
 
     package: str
     distribution: str | None = None
-    """None for this project's own."""
+    """None for this project's methods."""
     version: str | None = None
 
     def __str__(self) -> str:
@@ -78,7 +78,7 @@ def facts_of(method: str) -> MethodFacts:
 
 
 def unknown(method: str) -> str:
-    """Why there is no such method: what is wrong with that of an installed package, or the nearest name."""
+    """Why there is no such method: what is wrong with an installed package's, or the nearest name."""
     broken = [problem for problem in problems() if problem.startswith(_problem_of(method))]
     return broken[0] if broken else f"no method {method!r}; {nearest(method, methods())}"
 
@@ -94,18 +94,18 @@ def origin_of(method: str) -> Origin:
 
 
 def packages_of(method: str) -> list[str]:
-    """The distribution that brings a method; none for this project's own."""
+    """The distribution that provides a method; none for this project's."""
     distribution = origin_of(method).distribution
     return [] if distribution is None else [distribution]
 
 
 def implementation_of(method: str) -> Any:
-    """What a method does: a StructuredMethod, a SparseMethod or a LearnedMethod (method.py)."""
+    """The code of a method: a StructuredMethod, a SparseMethod or a LearnedMethod (method.py)."""
     return import_module(f"{origin_of(method).package}.method").METHOD
 
 
 def label_of(method: str) -> str:
-    """The spelling of a method or chain ('minitron_depth+wanda'); one that is not installed shows by its name."""
+    """The spelling of a method or chain ('minitron_depth+wanda'); one that is not installed is shown by its name."""
     known = methods()
     return " + ".join(known[part].label if part in known else part for part in method.split("+"))
 
@@ -116,10 +116,10 @@ def problems() -> list[str]:
 
 
 def require_sound() -> None:
-    """Refuse to work beside a method that cannot be used.
+    """Refuse to work if any method cannot be used.
 
     Raises:
-        UserError: names each such method, its package, and what to do.
+        UserError: lists each such method, its package, and what to do.
     """
     if found := problems():
         raise UserError("; ".join(found))
@@ -148,7 +148,7 @@ def _problem_of(name: str) -> str:
 
 
 def _problem(catalogue: _Catalogue, name: str, origin: Origin) -> str | None:
-    """Add a method; or say why it cannot be used."""
+    """Add a method, or return why it cannot be used."""
     if not NAME.fullmatch(name):
         return "a method's name is lower-case letters and underscores; rename its entry point"
     if name in RESERVED or hasattr(Section, name):

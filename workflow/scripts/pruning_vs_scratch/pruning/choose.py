@@ -43,16 +43,16 @@ class Choice:
     """What the blocks are cut from."""
     kept: Kept
     blocks: Iterable[PrunedBlock]
-    """The pruned blocks, made when they are asked for."""
+    """The pruned blocks, made on demand."""
     scores: dict[str, Any]
-    """What the choice was made by, as plain values."""
+    """What the choice was based on, as plain values."""
     spent: Callable[[], dict[str, Any]]
-    """What it cost, once all blocks are made, as fields of the ledger."""
+    """Its cost as fields of the ledger, once all blocks are made."""
 
 
 @dataclass(frozen=True)
 class Chooser:
-    """A method before a checkpoint, with all that it may read."""
+    """A method applied to a checkpoint, with everything that it may read."""
 
     request: PruningRequest
     model: BlockwiseModel
@@ -60,13 +60,13 @@ class Chooser:
     folder: Path
     """Folder for files next to the weights."""
     model_sha256: str
-    """The checkpoint's hash, by which its scores are known."""
+    """The checkpoint's hash, which identifies its scores."""
 
     def choose(self, work: Path | None, world: World) -> Choice:
         """Let the method choose.
 
-        A method that trains keeps its resume state in ``work``, and the other processes of the world take part in it
-        by ``learn_masks``.
+        A method that trains keeps its resume state in ``work``; the other processes of the world take part by calling
+        ``learn_masks``.
 
         Raises:
             UserError: the text, the options or the checkpoint do not allow it.
@@ -125,7 +125,7 @@ class Chooser:
         return Choice(trained, learned.kept, blocks, {"open_shares": learned.open_shares}, lambda: learned.spent)
 
     def _spent(self, text: TextRead) -> dict[str, Any]:
-        """Fields of the ledger of a choice by calibration text."""
+        """Fields of the ledger for a choice based on calibration text."""
         return {
             "tokens_planned": text.tokens, "tokens_seen": text.tokens, "tokens_distinct": text.tokens,
             "window_start": 0, "window_end": text.sequences, "sequence_length": text.sequence_length,
@@ -135,7 +135,7 @@ class Chooser:
 
 
 def _plain(scores: torch.Tensor) -> Any:
-    """Scores as a record holds them: null for what has none; those of every channel of every block in six digits."""
+    """Scores as stored in a record: null for missing ones; those of every channel of every block to six digits."""
     values = scores.tolist()
     if scores.ndim == 2:
         return [[float(f"{value:.6g}") for value in row] for row in values]

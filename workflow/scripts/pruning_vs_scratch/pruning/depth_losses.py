@@ -1,9 +1,9 @@
 """Language-model losses without runs of blocks, for many runs in one pass over the blocks.
 
-The hidden states before a run are the whole model's, so one pass over the blocks serves all candidates: a candidate is
-born of the whole model's states where its run begins, waits while the run goes by, and moves on behind it. Some windows
-pass at a time, as placement.py says; what is finished after each of these passes is kept, and saved where a killed
-process will look for it (finished_losses.py).
+The hidden states before a run are the whole model's, so one pass over the blocks serves all candidates: a candidate
+starts from the whole model's states where its run begins, waits while the run passes, and moves on after it. Some
+windows pass at a time, as placement.py decides; the losses after each of these passes are kept, and saved where a
+killed process will find them when it resumes (finished_losses.py).
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ def losses(
 ) -> dict[Candidate, float]:
     """Language-model loss of each candidate, in nats per token.
 
-    ``blocks`` are those that the model is taken to have (default: all); candidates count their positions. Sums are
-    taken batch after batch, so that they do not depend on how many pass at a time.
+    ``blocks`` are those that the model is assumed to have (default: all); candidates count their positions. Sums are
+    taken batch by batch, so that they do not depend on how many pass at a time.
     """
     present = range(stream.shape.layers) if blocks is None else blocks
     way = side_by_side(

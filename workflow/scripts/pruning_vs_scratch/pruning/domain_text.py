@@ -1,4 +1,4 @@
-"""Text of several domains, by whose losses batches are composed while masks are learned."""
+"""Text of several domains, whose losses determine the composition of batches while masks are learned."""
 
 import torch
 
@@ -6,10 +6,9 @@ from pruning_vs_scratch.data.domains import DomainLoader, updated_weights
 
 
 class DomainText:
-    """Text of several domains: what masks are learned on, and by whose loss the domains are weighed.
-
-    ``validation`` holds windows of shape (n, length + 1) by domain; ``references`` are the losses of the model on them
-    before masks are learned, in nats per token.
+    """Text of several domains: what masks are learned on, and whose losses weigh the domains. ``validation`` has
+    windows of shape (n, length + 1) by domain; ``references`` are the losses of the model on them before masks are
+    learned, in nats per token.
     """
 
     def __init__(self, loader: DomainLoader, validation: dict[str, torch.Tensor]) -> None:
@@ -19,7 +18,7 @@ class DomainText:
 
     @property
     def state(self) -> dict[str, dict[str, float]]:
-        """All that a resumed run needs, as plain values."""
+        """Everything that a resumed run needs, as plain values."""
         return {**self.loader.state, "references": self.references}
 
     def restore(self, state: dict[str, dict[str, float]]) -> None:
@@ -28,5 +27,5 @@ class DomainText:
         self.references = state["references"]
 
     def reweigh(self, losses: dict[str, float]) -> None:
-        """Give the next batches more of the domains whose loss is above its reference."""
+        """Put more of the domains whose loss is above its reference into the next batches."""
         self.loader.weights = updated_weights(self.loader.weights, losses, self.references)

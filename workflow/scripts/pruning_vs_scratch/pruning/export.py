@@ -1,4 +1,4 @@
-"""Writing a pruned model block by block as a plain Hugging Face checkpoint, and proving what was written."""
+"""Writing a pruned model block by block as a plain Hugging Face checkpoint, and verifying the result."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -26,18 +26,18 @@ PROBE_TOKENS = 16
 
 @dataclass
 class Exported:
-    """What is known of a checkpoint once it is written."""
+    """What is known about a checkpoint once it is written."""
 
     masked_weights: int = 0
     """Weights that masks drop."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What the method says of single layers, by weight."""
+    """What the method reports about single layers, by weight."""
 
 
 def export(
     model: BlockwiseModel, kept: Kept, blocks: Iterable[PrunedBlock], folder: Path, *, low_memory: bool
 ) -> Exported:
-    """Write the pruned blocks and what surrounds them into an existing folder.
+    """Write the pruned blocks and the tensors around them to an existing folder.
 
     Raises:
         AssertionError: the checkpoint, loaded again, gives other logits than the blocks that were written.
@@ -63,14 +63,14 @@ def export(
     if packed:
         write_packed_masks(packed, shapes, folder / MASK_FILE)
     expected, tokens = probe.logits, probe.tokens
-    # The embeddings of the probe make room for those of the written checkpoint.
+    # Free the probe's embeddings to make room for those of the written checkpoint.
     del probe, outside
     _require_equal(expected, _reloaded_logits(folder, tokens, low_memory=low_memory))
     return exported
 
 
 class Probe:
-    """A short sequence that goes through the pruned model as its blocks come; fp32 on the CPU."""
+    """A short sequence that passes through the pruned model as its blocks arrive; fp32 on the CPU."""
 
     def __init__(self, config: Any, outside: Tensors) -> None:
         self._skeleton = Skeleton(config, outside, torch.device("cpu"), torch.float32)
@@ -85,12 +85,12 @@ class Probe:
 
     @property
     def logits(self) -> torch.Tensor:
-        """Logits behind the blocks so far, shape (1, length, vocabulary)."""
+        """Logits after the blocks so far, shape (1, length, vocabulary)."""
         return self._skeleton.logits(self._states)
 
 
 def _reloaded_logits(folder: Path, tokens: torch.Tensor, *, low_memory: bool) -> torch.Tensor:
-    """Logits of a written checkpoint: by transformers alone, or block by block where memory is short."""
+    """Logits of a written checkpoint: by transformers alone, or block by block if memory is short."""
     if not low_memory:
         with torch.no_grad():
             found: torch.Tensor = load_model(folder).eval()(input_ids=tokens, use_cache=False).logits

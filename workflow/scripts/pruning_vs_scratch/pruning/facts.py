@@ -1,7 +1,7 @@
-"""What the rest of the project has to know about a pruning method. No torch here.
+"""What the rest of the project needs to know about a pruning method. No torch here.
 
-Each method states its facts in ``methods/NAME/facts.py`` as ``FACTS``; ``catalogue.py`` collects them. A fact that a
-method could get wrong by silence has no default.
+Each method states its facts in ``methods/NAME/facts.py`` as ``FACTS``; ``catalogue.py`` collects them. A fact that
+would be silently wrong if forgotten has no default.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 FP32_BYTES, FP64_BYTES = 4, 8
 LOSS_TOKENS = 1024
-"""Tokens whose logits are held at a time where a method takes a loss."""
+"""Tokens whose logits are held at a time when a method computes a loss."""
 
 Granularity = Literal["depth", "width", "sparse", "hybrid"]
 Reads = Literal["calibration", "training", "nothing"]
-"""Windows of the calibration split; a range of the training text, on which masks are learned; or no text."""
+"""Windows of the calibration split; a range of the training text on which masks are learned; or no text."""
 
 
 class NoOptions(Section):
-    """Options of a method without options."""
+    """For a method without options."""
 
 
 class MaskLearningOptions(Section):
-    """What every method that learns masks on training text has to know. Its tokens count in the pipeline's budget."""
+    """Options of every method that learns masks on training text. Its tokens count in the pipeline's budget."""
 
     tokens: PositiveInt | None = None
     """Mask-learning budget; a multiple of its global batch. Required when the method is used."""
@@ -41,7 +41,7 @@ class MaskLearningOptions(Section):
     weight_learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-4
     """Learning rate of the weights during mask learning."""
     weight_decay: Annotated[float, Field(ge=0)] | None = None
-    """Weight decay of the weights during mask learning; the training's unless given (Sheared-LLaMA: 0)."""
+    """Weight decay of the weights during mask learning; that of training unless given (Sheared-LLaMA: 0)."""
     schedule: RelativeSchedule = CosineSchedule()
     """Schedule of both learning rates."""
     checkpoint_every_steps: PositiveInt = 100
@@ -49,7 +49,7 @@ class MaskLearningOptions(Section):
     domain_update_steps: PositiveInt = 50
     """With several domains: steps between updates of their proportions (dynamic batch loading)."""
     domain_sequences: PositiveInt = 32
-    """With several domains: validation windows of each, by whose loss the proportions change."""
+    """With several domains: validation windows of each, whose loss determines the proportions."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class BlockScores:
     """Importance as the method sees it: a number per block of the parent, in pruning.json."""
 
     name: str
-    """Of the scores; ``{dropped}`` stands for how many blocks go."""
+    """Name of the scores; ``{dropped}`` stands for the number of dropped blocks."""
     measure: str
     """Name in the tables."""
     axis: str
-    """What the figure's axis says."""
+    """Label of the figure's axis."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ class ChannelScores:
     """Importance as the method sees it: a number per channel of each block, in the file of scores."""
 
     name: str
-    """Of the scores, shape (layers, channels)."""
+    """Name of the scores, which have shape (layers, channels)."""
     measure: str
     """Name in the tables."""
     axis: str
-    """What the figure's axis says."""
+    """Label of the figure's axis."""
 
 
 @dataclass(frozen=True)
@@ -82,24 +82,24 @@ class WeightBytes:
 
     stored: int
     computed: int
-    """Of an activation, too."""
+    """Also of an activation."""
 
     @property
     def fp32_copy(self) -> int:
-        """Bytes of an activation's copy in fp32; it is its own."""
+        """Bytes of an activation's copy in fp32; none if it already is fp32."""
         return 0 if self.computed == FP32_BYTES else FP32_BYTES
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Bytes on the device that a method holds beyond blocks, hidden states, and a batch in a block."""
+    """Bytes on the device that a method needs beyond blocks, hidden states, and a batch in a block."""
 
     held: int = 0
-    """While text passes: statistics, say."""
+    """While text passes, for example statistics."""
     seeing: int = 0
-    """While it looks at the widest activation of a batch, beyond that."""
+    """In addition, while it processes the widest activation of a batch."""
     between: int = 0
-    """While no batch is in a block: to prune a layer, to take a loss."""
+    """While no batch is in a block: to prune a layer or to compute a loss."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Text:
 
 
 Candidate = tuple[int, int]
-"""Blocks [start, start + run) are left out: (run, start). The whole model is (0, layers)."""
+"""(run, start): blocks [start, start + run) are left out. The whole model is (0, layers)."""
 Options = Any
 """The method's section of the configuration, of the class ``MethodFacts.options``."""
 
@@ -127,47 +127,47 @@ class MethodFacts:
     """One method."""
 
     label: str
-    """Its spelling in tables and figures."""
+    """The method's spelling in tables and figures."""
     granularity: Granularity
     reads: Reads
     options: type[Section]
-    """What is to choose; of a method that reads training text, a class of ``MaskLearningOptions``."""
+    """Its options; for a method that reads training text, a class of ``MaskLearningOptions``."""
     shrinks: Callable[[Options], frozenset[str]]
     """Keys of the parent's shape that it can make smaller."""
     scored_once: Callable[[Options], bool]
-    """Whether one calibration gives scores that serve every ratio, and so are kept as a file."""
+    """Whether one calibration gives scores that are valid for every ratio, and so are kept as a file."""
     needs_goals: bool
-    """Whether these scores depend on the targets, so that all of them have to be known when the parent is scored."""
+    """Whether these scores depend on the targets, which must then all be known when the parent is scored."""
     score_numbers: Callable[["ModelShape", Sequence["ModelShape"], Options], int]
-    """How many numbers that file holds, for a parent's shape and the goals' shapes."""
+    """How many numbers that file contains, for a parent's shape and the goals' shapes."""
     calibration_flops: Callable[["ModelShape", Sequence["ModelShape"], Options, Text], int]
     """FLOPs of its passes over calibration text, as pruning/calibration.py counts them while it runs."""
     workspace: Callable[["ModelShape", Text, WeightBytes], Workspace]
-    """What it holds on the device."""
+    """The memory it needs on the device."""
     importance: tuple[BlockScores, ...] | tuple[ChannelScores, ...]
-    """What the figure of importance shows; nothing if the method scores no blocks."""
+    """What the importance figure shows; nothing if the method scores no blocks."""
     candidates: Callable[["ModelShape", Sequence["ModelShape"], Options], int] | None = None
-    """How many candidates' hidden states it holds side by side, at most; none if it compares no losses of candidates
-    (pruning/depth_losses.py).
+    """The maximum number of candidates whose hidden states it holds together; none if it compares no losses of
+    candidates (pruning/depth_losses.py).
     """
     adds: Callable[[Options], frozenset[str]] = lambda _options: frozenset()
-    """Biases that it gives to a model: ``attention_bias``, ``mlp_bias``."""
+    """Biases that it adds to a model: ``attention_bias``, ``mlp_bias``."""
     shape_at: Callable[["ModelShape", float, Options], "ModelShape"] | None = None
-    """The shape that a ratio means by hand; none for what its granularity usually means (study/solve.py)."""
+    """The shape for a ratio given by hand; none for what its granularity usually means (study/solve.py)."""
     ratio_decides: Callable[[Options], bool] = lambda _options: False
-    """Whether the ratio alone decides the shape (``shape_at``), so that a target can only agree."""
+    """Whether the ratio alone determines the shape (``shape_at``), so that a target can only agree."""
     least_layers: int = 1
-    """Fewest blocks that it leaves."""
+    """The fewest blocks that it keeps."""
     problem: Callable[[Options, str], str | None] = lambda _options, _pattern: None
     """What is wrong with the options for a sparsity pattern ('dense' for other methods), after the option's key."""
 
     @property
     def learns_masks(self) -> bool:
-        """Whether it trains masks, several processes together if need be."""
+        """Whether it trains masks, with several processes if necessary."""
         return self.reads == "training"
 
 
-# What many methods have in common.
+# Shared by many methods.
 
 
 def always(*keys: str) -> Callable[[Options], frozenset[str]]:
@@ -186,7 +186,7 @@ def one_pass(shape: "ModelShape", _goals: Sequence["ModelShape"], _options: Opti
 
 
 def observed_then_moved_on(shape: "ModelShape", _goals: Sequence["ModelShape"], _options: Options, text: Text) -> int:
-    """FLOPs of sequential pruning: each block is seen whole, then the text moves on through what is left of it.
+    """FLOPs of sequential pruning: each block is observed whole, then the text moves on through what is left of it.
 
     Observing ends before the block's last linear layer, and no block follows the last.
     """
@@ -195,12 +195,12 @@ def observed_then_moved_on(shape: "ModelShape", _goals: Sequence["ModelShape"], 
 
 
 def nothing_stored(_shape: "ModelShape", _goals: Sequence["ModelShape"], _options: Options) -> int:
-    """Numbers in the file of a method that keeps no scores."""
+    """For a method that keeps no scores."""
     return 0
 
 
 def no_workspace(_shape: "ModelShape", _text: Text, _weights: WeightBytes) -> Workspace:
-    """What a method holds whose statistics are as small as a few channels, and that copies no activation."""
+    """For a method whose statistics are only a few channels, and that copies no activation."""
     return Workspace()
 
 
@@ -210,9 +210,9 @@ def activation_in_fp32(shape: "ModelShape", text: Text, weights: WeightBytes) ->
 
 
 def candidates_flops(shape: "ModelShape", layers: int, candidates: Sequence[Candidate], text: Text) -> int:
-    """FLOPs of the losses of candidates in a model with this many blocks, as pruning/depth_losses.py takes them.
+    """FLOPs of the losses of candidates in a model with this many blocks, as in pruning/depth_losses.py.
 
-    The whole model's states go as far as the last candidate begins; each candidate moves on behind its run.
+    The whole model's states go up to where the last candidate begins; each candidate moves on after its run.
     """
     whole = min(layers, max(start for _, start in candidates))
     blocks = whole + sum(layers - run - start for run, start in candidates)
@@ -236,7 +236,7 @@ def window_in_fp64(shape: "ModelShape", text: Text, _weights: WeightBytes) -> Wo
 
 
 def largest_layer(shape: "ModelShape", _text: Text, weights: WeightBytes) -> Workspace:
-    """The weights of gate and up projection, of which one is pruned: its scores in fp32, their order, and masks."""
+    """The weights of gate and up projection, one of which is pruned: its scores in fp32, their order, and masks."""
     layer = shape.hidden_size * shape.ffn_size
-    # To break ties, dropped entries of a row are counted as whole numbers of 8 bytes; four masks live meanwhile.
+    # To break ties, dropped entries of a row are counted in 8-byte integers; four masks are alive meanwhile.
     return Workspace(between=layer * (3 * weights.stored + FP32_BYTES + 8 + 4))

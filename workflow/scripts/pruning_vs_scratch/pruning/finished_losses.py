@@ -1,7 +1,7 @@
-"""Losses of candidates on the windows so far, in a file, so that a killed scoring resumes where it stopped.
+"""Losses of candidates on the windows so far, in a file, so that a killed scoring step resumes where it stopped.
 
-The file is JSON with a hash of itself, and says by a key what the losses are of; any other file is not continued. Sums
-are written with all their digits, so that what resumes ends with the same bits.
+The file is JSON with a hash of itself and a key that identifies the losses; a file with another key is not used. Sums
+are written with all their digits, so that a resumed step ends with the same bits.
 """
 
 import json
@@ -27,13 +27,13 @@ class Pass(BaseModel):
     blocks: list[int]
     candidates: list[Candidate]
     sums: list[float]
-    """Of each candidate, over the windows so far, in nats."""
+    """The sum for each candidate over the windows so far, in nats."""
     windows: NonNegativeInt = 0
     flops: NonNegativeInt = 0
 
 
 class FinishedLosses:
-    """What is finished, in memory and, if a path is given, in a file."""
+    """The finished losses, in memory and, if a path is given, in a file."""
 
     def __init__(self, path: Path | None = None, key: str = "") -> None:
         self._path = path
@@ -41,7 +41,7 @@ class FinishedLosses:
         self._passes = [] if path is None or not path.exists() else _read(path, key)
 
     def of(self, blocks: Sequence[int], candidates: Sequence[Candidate]) -> Pass:
-        """What is finished of some candidates in a model of some blocks; a change counts once it is saved."""
+        """The finished losses of some candidates in a model of some blocks; changes take effect when they are saved."""
         asked = Pass(blocks=list(blocks), candidates=list(candidates), sums=[0.0] * len(candidates))
         for found in self._passes:
             if (found.blocks, found.candidates) == (asked.blocks, asked.candidates):
@@ -57,7 +57,7 @@ class FinishedLosses:
 
 
 def _read(path: Path, key: str) -> list[Pass]:
-    """The passes of a file; none, with a warning, if it is damaged or of something else."""
+    """The passes in a file; none, with a warning, if it is damaged or belongs to something else."""
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
         if not is_sealed(values):

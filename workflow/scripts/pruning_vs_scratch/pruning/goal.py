@@ -1,4 +1,4 @@
-"""What a pruning request asks for: from ratio, pattern, shape or target file to a checked target."""
+"""The goal of a pruning request: from ratio, pattern, shape or target file to a checked target."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ def wanted_target(request: PruningRequest, parent: ModelShape, options: Any) -> 
     """The target of a request, checked against what the method can make of the parent.
 
     Raises:
-        UserError: they ask for nothing, or for what cannot be.
+        UserError: they specify nothing, or something impossible.
     """
     target = _target(request, parent, options)
     _check_reachable(request, parent, target, options)
@@ -27,10 +27,10 @@ def wanted_target(request: PruningRequest, parent: ModelShape, options: Any) -> 
 
 
 def _target(request: PruningRequest, parent: ModelShape, options: Any) -> Target:
-    """What the options ask for.
+    """The target given by the options.
 
     Raises:
-        UserError: they ask for nothing, or for what cannot be.
+        UserError: they specify nothing, or something impossible.
     """
     if request.target is not None:
         if request.pattern is not None:
@@ -82,7 +82,7 @@ def named_shape(words: Sequence[str], parent: ModelShape) -> ModelShape:
     """The parent's shape, changed by words such as 'layers=16' or 'heads=20,kv_heads=5'.
 
     Raises:
-        UserError: a key is not known, or its value is not a whole number above 0.
+        UserError: a key is unknown, or its value is not a whole number above 0.
     """
     changes: dict[str, Any] = {}
     for word in ",".join(words).split(","):
@@ -96,7 +96,7 @@ def named_shape(words: Sequence[str], parent: ModelShape) -> ModelShape:
 
 
 def _check_reachable(request: PruningRequest, parent: ModelShape, target: Target, options: Any) -> None:
-    """Refuse a target that the method cannot make of the checkpoint.
+    """Refuse a target that the method cannot reach from the checkpoint.
 
     Raises:
         UserError: says which value does not fit.

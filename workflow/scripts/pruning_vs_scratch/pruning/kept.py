@@ -10,7 +10,7 @@ from pruning_vs_scratch.study.shape import ModelShape
 
 @dataclass(frozen=True)
 class Kept:
-    """What structured pruning keeps, as ascending indices into the parent. ``None`` keeps all."""
+    """What structured pruning keeps, as ascending indices into the parent. ``None`` keeps everything."""
 
     blocks: list[int] | None = None
     """Decoder blocks."""
@@ -21,10 +21,10 @@ class Kept:
     heads: list[torch.Tensor] | None = None
     """Query heads, for each kept block; a key-value head stays if any of its query heads does."""
     added: tuple[str, ...] = ()
-    """Biases that the pruned model has beyond the parent's: ``attention_bias``, ``mlp_bias``."""
+    """Biases that the pruned model has in addition to the parent's: ``attention_bias``, ``mlp_bias``."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists, without what is kept whole."""
+        """Plain lists, omitting what is kept whole."""
         values: dict[str, Any] = {"blocks": self.blocks}
         values["hidden"] = None if self.hidden is None else self.hidden.tolist()
         for name in ("ffn", "heads"):

@@ -26,7 +26,7 @@ from pruning_vs_scratch.training.world import World
 def learn_masks(
     request: PruningRequest, model: BlockwiseModel, spec: PruningSpec, work: Path, world: World
 ) -> Learned | None:
-    """What a method that trains learns, together with the other processes of the world; the first one gets it.
+    """What a training method learns, together with the other processes of the world; the first one gets the result.
 
     Raises:
         UserError: the text, the options, the checkpoint or the number of processes do not allow it.
@@ -70,7 +70,7 @@ def _domain_text(
 
 
 def _store_with_domains(request: PruningRequest, option: str, folder: Path | None) -> TokenStore:
-    """Token shards that know all domains of a request."""
+    """Token shards that have all domains of a request."""
     store = TokenStore(folder) if folder is not None and (folder / INDEX).exists() else None
     if store is None or set(request.domains) - set(store.domains):
         raise UserError(
@@ -81,7 +81,7 @@ def _store_with_domains(request: PruningRequest, option: str, folder: Path | Non
 
 
 def _mask_learning_plan(request: PruningRequest, options: MaskLearningOptions, windows: Windows) -> TrainingPlan:
-    """The study's plan; by hand, one that reads the budget of the options, or else all text once."""
+    """The study's plan; by hand, one that reads the budget in the options, or else all text once."""
     if request.mask_learning is not None:
         saving = {**request.saving, "checkpoint_every_steps": options.checkpoint_every_steps}
         return TrainingPlan.parse(request.mask_learning, "--mask-learning", saving)

@@ -1,9 +1,9 @@
 """Masks of sparse models as files, and exact selection of what to keep.
 
-``mask.safetensors`` holds, for each pruned weight, its name and a flat uint8 tensor: the boolean mask (True is kept)
-in row-major order, eight entries a byte, the first in the lowest bit. The metadata entry ``shapes`` is the JSON of the
-masks' shapes by name, for example ``{"model.layers.0.mlp.up_proj.weight":[352,128]}``; one entry, because safetensors
-writes several in random order, and equal masks are to be equal files.
+``mask.safetensors`` has, for each pruned weight, its name and a flat uint8 tensor: the boolean mask (True is kept) in
+row-major order, eight entries per byte, the first in the lowest bit. The metadata entry ``shapes`` is the JSON of the
+masks' shapes by name, for example ``{"model.layers.0.mlp.up_proj.weight":[352,128]}``; a single entry, because
+safetensors writes several in random order, and equal masks should be equal files.
 """
 
 import json
@@ -30,7 +30,7 @@ class PackedMask:
     """A boolean mask as it is stored: its bits in row-major order, eight per byte, the first in the lowest bit."""
 
     bits: torch.Tensor
-    """Flat uint8; of a file, a view that is read when its rows are asked for."""
+    """Flat uint8; from a file, a view that is read only when its rows are needed."""
     shape: tuple[int, ...]
 
     @classmethod
@@ -56,7 +56,7 @@ class PackedMask:
 
 
 def masked(weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """A weight whose entries that the mask drops are +0.0: a product would leave -0.0 of negative ones."""
+    """A weight with +0.0 where the mask drops entries: a product would turn negative ones into -0.0."""
     return weight.masked_fill(~mask, 0)
 
 
@@ -72,7 +72,7 @@ def pack_mask(mask: torch.Tensor) -> torch.Tensor:
 
 
 def write_packed_masks(packed: dict[str, torch.Tensor], shapes: dict[str, list[int]], path: Path) -> None:
-    """Write masks that ``pack_mask`` made, with the shapes that they had."""
+    """Write masks that ``pack_mask`` packed, with their original shapes."""
     save_tensors(packed, path, metadata={SHAPES: canonical_json(shapes)})
 
 
@@ -104,9 +104,8 @@ def read_packed_masks(path: Path) -> dict[str, PackedMask]:
 
 
 def keep_largest_per_row(scores: torch.Tensor, ratio: float) -> torch.Tensor:
-    """Mask that drops exactly floor(ratio * columns) lowest scores of each row; of equal scores, the first goes.
-
-    ``scores`` has shape (rows, columns). The cut is found by selection, not by sorting, which takes far longer.
+    """Mask that drops exactly the floor(ratio * columns) lowest scores of each row; of equal scores, the first.
+    ``scores`` has shape (rows, columns). The threshold is found by selection, because sorting takes far longer.
     """
     count = _share(ratio, scores.shape[1])
     if count == 0:
@@ -120,7 +119,7 @@ def keep_largest_per_row(scores: torch.Tensor, ratio: float) -> torch.Tensor:
 
 
 def keep_largest(scores: torch.Tensor, ratio: float) -> torch.Tensor:
-    """Mask that drops exactly floor(ratio * entries) lowest scores of a whole matrix."""
+    """Mask that drops exactly the floor(ratio * entries) lowest scores of a whole matrix."""
     return keep_largest_per_row(scores.reshape(1, -1), ratio).view(scores.shape)
 
 
@@ -138,7 +137,7 @@ def keep_n_of_m(scores: torch.Tensor, kept: int, group: int) -> torch.Tensor:
     for i, entry in enumerate(entries):
         rank = torch.zeros_like(entry, dtype=torch.uint8)
         for j, other in enumerate(entries):
-            # Of equal scores the later counts as higher.
+            # Among equal scores, the later counts as higher.
             rank += other <= entry if j < i else other < entry
         mask[:, i] = rank >= group - kept
     return mask.view(rows, columns)
@@ -153,7 +152,7 @@ def mask_by_row(scores: torch.Tensor, ratio: float, pattern: str) -> torch.Tenso
 
 
 def has_pattern(mask: torch.Tensor, pattern: str) -> bool:
-    """Whether a mask keeps what a pattern such as '2:4' says of each group; any mask is 'unstructured'."""
+    """Whether a mask keeps what a pattern such as '2:4' requires in each group; any mask is 'unstructured'."""
     if pattern == "unstructured":
         return True
     kept, group = parse_pattern(pattern)
@@ -167,16 +166,15 @@ def parse_pattern(pattern: str) -> tuple[int, int]:
 
 
 def _share(ratio: float, count: int) -> int:
-    """floor(ratio * count) of the ratio as written: in binary, 0.29 * 100 is below 29."""
+    """floor(ratio * count) for the ratio as written: in binary, 0.29 * 100 is below 29."""
     return math.floor(Fraction(str(ratio)) * count)
 
 
 def _packed_mask(bits: torch.Tensor, shape: list[int]) -> PackedMask:
-    """A stored mask, if there are as many bytes as its shape needs.
+    """A stored mask, if it has as many bytes as its shape needs.
 
     Raises:
-        ValueError: there are not, or they are not bytes.
-        TypeError: the shape is none.
+        ValueError: it has not, or the data are not bytes. TypeError: the shape is invalid.
     """
     if bits.dtype != torch.uint8 or bits.ndim != 1:
         raise ValueError(f"a {bits.dtype} tensor of {bits.ndim} dimensions")

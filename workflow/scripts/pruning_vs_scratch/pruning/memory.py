@@ -1,7 +1,7 @@
 """How much memory a pruning step needs, from shapes alone.
 
-Estimates of what grows with the model and the text, not of the libraries, the CUDA context, or what kernels take and
-give back inside. They follow the code: tests run it on tensors without values and compare what is alive at the peak.
+Estimates of what grows with the model and the text, not of the libraries, the CUDA context, or temporary buffers of
+kernels. They follow the code: tests run it on tensors without values and compare what is alive at the peak.
 docs/pruning.md shows them for an 8B model.
 """
 
@@ -26,7 +26,7 @@ class Memory:
     """Bytes at the peak."""
 
     device: int
-    """Where blocks run; on a CPU it adds to the host's."""
+    """Where blocks run; on a CPU it adds to ``host``."""
     host: int
     """Hidden states in a file not counted."""
     hidden_states: int
@@ -35,7 +35,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Means:
-    """What a step computes with."""
+    """The resources of a step."""
 
     weights: WeightBytes
     buffers: Buffers
@@ -44,7 +44,7 @@ class Means:
 
 
 def means_of(settings: PruningSettings, *, gpu: bool) -> Means:
-    """What a study's pruning computes with; weights are taken to be stored in fp32, as this project stores them."""
+    """The resources of a study's pruning; weights are assumed to be stored in fp32, as in this project."""
     bf16 = settings.precision == "bf16" or (gpu and settings.precision == "auto")
     buffers = Buffers(round(settings.host_buffer_gib * GIB), round(settings.device_buffer_gib * GIB))
     return Means(WeightBytes(FP32_BYTES, BF16_BYTES if bf16 else FP32_BYTES), buffers, gpu, settings.low_memory)
@@ -64,7 +64,7 @@ class _States:
 def pruning_memory(
     shape: ModelShape, method: str, text: Text, means: Means, goals: Sequence[ModelShape] = (), options: Any = None
 ) -> Memory:
-    """Estimate for a parent's shape; ``goals`` and ``options`` say how many candidates a method compares."""
+    """Estimate for a parent's shape; ``goals`` and ``options`` determine how many candidates a method compares."""
     facts, weights = facts_of(method), means.weights
     if facts.reads == "nothing":
         text = replace(text, sequences=0)
@@ -110,9 +110,9 @@ def _states(
 def _batch_bytes(shape: ModelShape, text: Text, width: int, seeing: int) -> int:
     """Activations of a batch in a block.
 
-    Two states of the residual stream (what is added to, and what the layer reads), and the widest inside: gate, up and
-    their product; that product while a statistic looks at it; or queries, keys and values and what is made of them,
-    with all scores, these in fp32 and their softmax, where they are capped.
+    Two states of the residual stream (the sum, and what the layer reads), and the widest tensors inside: gate, up and
+    their product; that product while a statistic processes it; or queries, keys, values and their results, with all
+    scores, these in fp32 and their softmax, where scores are capped.
     """
     stream = 2 * shape.hidden_size * width
     attention = 2 * (shape.heads + 2 * shape.kv_heads) * shape.head_dim * width
@@ -123,18 +123,19 @@ def _batch_bytes(shape: ModelShape, text: Text, width: int, seeing: int) -> int:
 
 
 def _scoring_bytes(shape: ModelShape, weights: WeightBytes) -> int:
-    """On the host, beside the parent's embeddings: those to compute with, and a block that is read and looked at."""
+    """On the host, besides the parent's embeddings: those to compute with, and a block that is read and checked."""
     converted = 0 if weights.computed == weights.stored else weights.computed
-    # A weight is looked at by its absolute values and three masks.
+    # Checking a weight takes its absolute values and three masks.
     looking = shape.hidden_size * shape.ffn_size * (weights.stored + 3)
     return shape.embedding_params * converted + shape.block_params * weights.stored + looking
 
 
 def _writing_bytes(shape: ModelShape, weights: WeightBytes, *, sparse: bool) -> int:
-    """On the host, beside the parent's embeddings: what the pruned blocks take, one at a time, until they are proved.
+    """On the host, besides the parent's embeddings: what the pruned blocks need, one at a time, until they are
+    verified.
 
-    The written checkpoint's embeddings, in fp32 too if they are not stored so; a file's worth of tensors that wait; a
-    block as it is read and as it is written, and one in fp32; the masks of a block, and those of all blocks in bits.
+    The written checkpoint's embeddings, in fp32 too if they are not stored so; a file's worth of waiting tensors; a
+    block as read and as written, and one in fp32; the masks of a block, and those of all blocks in bits.
     """
     probe = 0 if weights.stored == FP32_BYTES else FP32_BYTES
     waiting = min(SHARD_BYTES, shape.params_total * weights.stored)

@@ -1,4 +1,4 @@
-"""What a pruning method is: how it scores, chooses, and hands out a smaller model block by block."""
+"""The interface of a pruning method: how it scores, chooses, and returns a smaller model block by block."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,12 +20,12 @@ from pruning_vs_scratch.study.targets import Target
 from pruning_vs_scratch.training.world import World
 
 Scores = Tensors
-"""What a choice is made by; one set serves every ratio, and can be kept as a file."""
+"""What a choice is based on; one set serves every ratio and can be kept as a file."""
 
 
 @dataclass(frozen=True)
 class PruningSpec:
-    """What is asked of a method."""
+    """The task of a method."""
 
     target: Target
     options: Any
@@ -47,18 +47,18 @@ def _cut_alone(
 class StructuredMethod:
     """Scores the parent, then keeps the best blocks or channels.
 
-    A method that is not scored once for all ratios (facts.py) is given one goal, and may score each block behind the
+    A method that is not scored once for all ratios (facts.py) gets a single goal, and may score each block after the
     pruned ones before it.
     """
 
     score: Callable[[CalibrationStream, list[ModelShape], Any], Scores]
-    """Scores from calibration text, for the shapes that will be asked for, with the method's options."""
+    """Scores from calibration text, for the shapes that will be needed, with the method's options."""
     keep: Callable[[Scores, ModelShape, PruningSpec], Kept]
-    """What stays of the parent's shape."""
+    """What is kept of the parent."""
     shown: Callable[[Scores, ModelShape, PruningSpec], Scores] = _all_scores
-    """Those of the scores, or what follows from them, that pruning.json shows."""
+    """The scores that pruning.json shows, or values derived from them."""
     finish: Callable[[Tensors, Tensors, Scores, Kept, int, ModelShape, PruningSpec], Tensors] = _cut_alone
-    """A block's weights as they will be written: from the cut ones, the whole block's, and its index in the parent."""
+    """A block's weights as they will be written, from the cut ones, the whole block's, and its index in the parent."""
 
 
 class Statistic(Protocol):
@@ -86,17 +86,17 @@ class PrunedLayer:
 
 @dataclass(frozen=True)
 class SparseMethod:
-    """Masks the linear layers of one block after the other."""
+    """Masks the linear layers, block by block."""
 
     prune: Callable[[Tensors, torch.Tensor | None, PruningSpec], dict[str, PrunedLayer]]
     """Prunes the weights (by name) that read one input, given its statistic."""
     statistic: Callable[[], Statistic] | None = None
-    """Created for each input; a method without one reads no text."""
+    """Created for each input; a method without a statistic reads no text."""
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What mask learning leaves: weights with the soft masks folded in, and what stays of them."""
+    """The result of mask learning: weights with the soft masks folded in, and what is kept of them."""
 
     weights: Tensors
     """Weights of the whole model, on the CPU."""
@@ -104,7 +104,7 @@ class Learned:
     spent: dict[str, Any]
     """The cost, as fields of the ledger."""
     open_shares: dict[str, float]
-    """By dimension, the expected share of open masks at the end, before exactly the target's counts are kept."""
+    """By dimension, the expected share of open masks at the end, before the counts are cut to the target's."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class LearnedMethod:
     learn: Callable[[Any, PruningSpec, TrainingPlan, Windows, DomainText | None, Path, World], Learned | None]
     """Learns the masks of a Llama by a plan on windows or domains, with its resume state in a folder.
 
-    All processes of the world call it together; the first one gets what was learned.
+    All processes of the world call it together; the first one gets the result.
     """
 
 
@@ -134,6 +134,6 @@ def options_of(method: str, values: Mapping[str, Any]) -> Section:
     """A method's options from plain values.
 
     Raises:
-        UserError: an option is not known, or its value is not valid.
+        UserError: an option is unknown, or its value is invalid.
     """
     return facts_of(method).options.from_option(f"--options of {method}", values)

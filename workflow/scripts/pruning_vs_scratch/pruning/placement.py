@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Buffers:
-    """How many bytes hidden states may take."""
+    """How many bytes hidden states may use."""
 
     host: int
     """Limit on the host; beyond it, states of the text are kept in a file."""
     device: int = 0
-    """Of a GPU, together with blocks that stay there; 0 where blocks run on the CPU."""
+    """Limit on a GPU, including blocks that stay there; 0 if blocks run on the CPU."""
 
     def keep_on_device(self, states: int) -> bool:
         """Whether states of this size stay on the device between two blocks."""
@@ -18,29 +18,29 @@ class Buffers:
 
 
 def pinned_bytes(size: int) -> int:
-    """What torch takes for pinned memory of a size: its allocator rounds up to a power of two."""
+    """What torch allocates for pinned memory of a size: it rounds up to a power of two."""
     return 1 << (size - 1).bit_length()
 
 
 @dataclass(frozen=True)
 class SideBySide:
-    """How candidates pass through the blocks side by side, some windows at a time."""
+    """How candidates pass through the blocks together, some windows at a time."""
 
     blocks_on_device: bool
     """Each block is read once and stays."""
     states_on_device: bool
     windows: int
-    """That pass at a time, in whole batches; a multiple of the batch size."""
+    """Windows that pass at a time, in whole batches: a multiple of the batch size."""
 
 
 def side_by_side(
     sets: int, batch_bytes: int, batch_size: int, all_blocks: int, buffers: Buffers, *, blocks_at_hand: bool
 ) -> SideBySide:
-    """The way that reads blocks from files as rarely as the buffers allow.
+    """The placement that reads blocks from files as rarely as the buffers allow.
 
     ``sets`` of hidden states live at a time, each of ``batch_bytes`` for a batch; ``all_blocks`` is the size of the
-    blocks on the device. Blocks that stay there, or that are at hand in the host's memory, cost nothing to pass through
-    again, so that one batch passes at a time: what is finished can then be saved the most often.
+    blocks on the device. Blocks that stay there, or that are in the host's memory, cost nothing to pass through again,
+    so one batch passes at a time: results can then be saved most often.
     """
     stay = buffers.keep_on_device(all_blocks)
     room = Buffers(buffers.host, buffers.device - (all_blocks if stay else 0))

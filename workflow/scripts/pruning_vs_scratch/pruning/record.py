@@ -1,4 +1,4 @@
-"""pruning.json: what a pruning step kept and how it chose, next to the checkpoint that it made."""
+"""pruning.json: what a pruning step kept and how it chose, stored with the checkpoint that it made."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from pruning_vs_scratch.pruning.surgery import cut_model
 
 
 def earlier_step(model: Path) -> dict[str, Any] | None:
-    """The record of the step that made a checkpoint, without its scores; None if none did."""
+    """The record of the pruning step that made a checkpoint, without its scores; None if there was none."""
     path = Path(model) / PRUNING_FILE
     if not path.exists():
         return None
@@ -37,7 +37,7 @@ def cut_like(model: CausalLM, pruned: Path) -> CausalLM:
     """Cut a model of a parent's shape as a pruned checkpoint was cut from that parent, step by step.
 
     Raises:
-        UserError: the checkpoint holds no record of its pruning.
+        UserError: the checkpoint has no record of its pruning.
     """
     record = earlier_step(pruned)
     if record is None:

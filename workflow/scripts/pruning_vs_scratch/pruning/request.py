@@ -1,4 +1,4 @@
-"""What scoring and pruning are asked to do: a checkpoint, a method, its text, and what to write. No torch."""
+"""Requests to score or to prune: a checkpoint, a method, its text, and what to write. No torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class CalibratedRequest:
 
     @property
     def losses(self) -> Path:
-        """Losses of candidates that are computed already, kept until what is made by them is written."""
+        """Losses of candidates computed so far, kept until the output is written."""
         return self.out.with_name(f"{self.out.name}.losses.json")
 
     @property
@@ -67,7 +67,7 @@ class CalibratedRequest:
         return {f"calibration/{i}": path for i, path in enumerate(self.calibration)}
 
     def recorded(self, *names: str) -> dict[str, Any]:
-        """Some fields as a manifest has them, and the arithmetic where it was chosen."""
+        """Some fields as recorded in a manifest, with the arithmetic if it was chosen."""
         chosen = ("precision",) if self.precision != USUAL_PRECISION else ()
         return {name: getattr(self, name) for name in (*names, *chosen)}
 
@@ -87,13 +87,13 @@ class ScoringRequest(CalibratedRequest):
     """Score a checkpoint for one method, once for all ratios."""
 
     shape: tuple[str, ...] | None
-    """The shape that will be asked for, as words such as ``layers=16``."""
+    """The shape that will be needed, as words such as ``layers=16``."""
     shapes: tuple[Mapping[str, Any], ...]
-    """All shapes that will be asked for, as plain values."""
+    """All shapes that will be needed, as plain values."""
 
     @property
     def options_recorded(self) -> dict[str, Any]:
-        """What the manifest says of the request."""
+        """The request as recorded in the manifest."""
         return self.recorded(
             "method", "options", "shape", "shapes", "seed", "sequences", "sequence_length", "batch_size", "threads"
         )
@@ -101,9 +101,9 @@ class ScoringRequest(CalibratedRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class PruningRequest(CalibratedRequest):
-    """Prune a checkpoint by one method to one target.
+    """Prune a checkpoint with one method to one target.
 
-    The target is that of ``target``, or follows from one of ``ratio``, ``pattern`` and ``shape``.
+    The target is given by ``target``, or follows from one of ``ratio``, ``pattern`` and ``shape``.
     """
 
     ratio: float | None
@@ -118,11 +118,11 @@ class PruningRequest(CalibratedRequest):
     mask_learning: Mapping[str, Any] | None
     """Token plan of mask learning in a study."""
     saving: Mapping[str, Any]
-    """When mask learning saves its state, if not set in the plan."""
+    """When mask learning saves its state, unless set in the plan."""
     domains: Mapping[str, float]
     """Proportions of the domains that masks are learned on."""
     validation: Path | None
-    """Token shards by which the domains are weighed."""
+    """Token shards whose losses weigh the domains."""
     work: Path
     """Folder for the resume state of mask learning."""
     run: str
@@ -130,7 +130,7 @@ class PruningRequest(CalibratedRequest):
 
     @property
     def options_recorded(self) -> dict[str, Any]:
-        """What the manifest says of the request."""
+        """The request as recorded in the manifest."""
         return self.recorded(
             "run", "method", "options", "ratio", "pattern", "shape", "seed", "sequences", "sequence_length",
             "batch_size", "threads", "low_memory", "mask_learning", "domains",
@@ -138,13 +138,13 @@ class PruningRequest(CalibratedRequest):
 
     @property
     def inputs(self) -> dict[str, Path]:
-        """What the pruned checkpoint depends on, by the names in its manifest."""
+        """The inputs of the pruned checkpoint, by their names in its manifest."""
         names = ("model", "target", "tokenizer", "scores", "validation")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return given | self.texts
 
     def require_replaceable(self) -> None:
-        """Refuse to write over an input, or over a folder that is not a pruned checkpoint.
+        """Refuse to overwrite an input, or a folder that is not a pruned checkpoint.
 
         Raises:
             UserError: names the folder.

@@ -1,6 +1,6 @@
 """Scores as a file: one calibration serves every ratio.
 
-A safetensors file; the metadata entry ``facts`` is JSON: the method and its options, and the text that was read.
+A safetensors file; the metadata entry ``facts`` is JSON with the method, its options, and the text that was read.
 """
 
 import json
@@ -27,7 +27,7 @@ PRECISIONS: dict[torch.dtype, str] = {torch.float32: "fp32", torch.bfloat16: "bf
 
 @dataclass(frozen=True)
 class TextRead:
-    """What calibration text a choice was made by."""
+    """The calibration text on which a choice was based."""
 
     sequences: int
     sequence_length: int
@@ -49,7 +49,7 @@ NO_TEXT = TextRead(0, 0, 0)
 
 
 def score(stream: CalibrationStream, method: str, shapes: list[ModelShape], options: Any) -> Scores:
-    """Scores of a method for the shapes that will be asked for.
+    """Scores of a method for the shapes that will be needed.
 
     Raises:
         UserError: the method, with these options, has no scores that serve every ratio.
@@ -63,7 +63,7 @@ def score(stream: CalibrationStream, method: str, shapes: list[ModelShape], opti
 
 
 def write_scores(scores: Scores, method: str, options: Any, text: TextRead, path: Path, model_sha256: str) -> None:
-    """Write scores, and what they were made by: ``model_sha256`` is the hash of the checkpoint, without its records."""
+    """Write scores and what they are based on; ``model_sha256`` is the hash of the checkpoint, without its records."""
     facts = {"method": method, "options": options.model_dump(), "text": asdict(text), "model": model_sha256}
     save_tensors(scores, path, metadata={FACTS: canonical_json(facts)})
 
@@ -72,7 +72,7 @@ def read_scores(path: Path, method: str, options: Any, model_sha256: str) -> tup
     """Read scores of a checkpoint by a method and its options.
 
     Raises:
-        UserError: the file is missing or damaged, or holds scores of another method, other options, another checkpoint.
+        UserError: the file is missing or damaged, or has scores of another method, options or checkpoint.
     """
     scores = load_tensors(path)
     with safe_open(path, framework="pt") as file:

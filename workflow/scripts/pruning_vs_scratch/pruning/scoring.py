@@ -36,7 +36,7 @@ def score_and_record(request: ScoringRequest) -> None:
 
 
 def _shapes(request: ScoringRequest, parent: ModelShape) -> list[ModelShape]:
-    """All shapes that will be asked for."""
+    """All shapes that will be needed."""
     shapes = [ModelShape.from_dict(shape) for shape in request.shapes]
     if request.shape is not None:
         shapes.append(named_shape(request.shape, parent))

@@ -23,7 +23,7 @@ def open_model(request: CalibratedRequest) -> BlockwiseModel:
     """The checkpoint of a request on the best device, with its number of CPU threads."""
     if request.threads:
         torch.set_num_threads(request.threads)
-    # A model whose masks are learned is loaded for training besides; here only its shape is of use.
+    # A model whose masks are learned is also loaded for training; only its shape is used here.
     low_memory = request.low_memory or facts_of(request.method).learns_masks
     return BlockwiseModel.open(request.model, best_device(), low_memory=low_memory, precision=request.precision)
 
@@ -33,7 +33,7 @@ def calibration_stream(
 ) -> CalibrationStream:
     """The stream of a request's text; hidden states that do not fit wait in a file in ``folder``.
 
-    ``model_sha256`` is the checkpoint's hash, by which finished losses of candidates are known.
+    ``model_sha256`` is the checkpoint's hash, which identifies finished losses of candidates.
     """
     windows = calibration_windows(request, model.shape, model.config.max_position_embeddings)
     tokens = torch.from_numpy(windows.read(np.arange(sequences_of(request, windows))))

@@ -1,4 +1,4 @@
-"""The blocks of a sparse model, pruned one at a time, each behind the pruned ones before it."""
+"""The blocks of a sparse model, pruned one at a time, each after the pruned ones before it."""
 
 from collections.abc import Iterator, Sequence
 
@@ -24,10 +24,8 @@ def sparse_blocks(
     stream: CalibrationStream | None = None,
     scores: Scores | None = None,
 ) -> Iterator[PrunedBlock]:
-    """Prune block after block.
-
-    With a stream, a block's statistics are taken behind the pruned blocks before it; with scores, they are those of
-    the dense model; a method without statistics needs neither.
+    """Prune block by block. With a stream, a block's statistics are taken after the pruned blocks before it; with
+    scores, they are those of the dense model; a method without statistics needs neither.
 
     Raises:
         UserError: a layer's inputs, Hessian or weights do not allow it; the layer is named.
@@ -38,7 +36,7 @@ def sparse_blocks(
         else:
             statistics = {name: value.to(model.device) for name, value in _of_block(scores or {}, block).items()}
         pruned = _prune_block(method, block, stored, statistics, spec)
-        # The next block's take as much again.
+        # The next block's need as much again.
         del statistics
         if stream is not None and block_index(block) + 1 < model.shape.layers:
             stream.advance(block)
@@ -74,9 +72,8 @@ def observed_statistics(
 def _prune_block(
     method: SparseMethod, block: nn.Module, stored: Tensors, statistics: Statistics, spec: PruningSpec
 ) -> dict[str, PrunedLayer]:
-    """Prune the linear layers of a block in place; what they are then is on the CPU, as it is to be stored.
-
-    The weights to prune are the stored ones, of which the block may hold fewer digits.
+    """Prune the linear layers of a block in place; return them on the CPU, as they will be stored. The weights to prune
+    are the stored ones, which may have more digits than the block's.
     """
     pruned: dict[str, PrunedLayer] = {}
     for names in LINEARS_BY_INPUT:
@@ -103,7 +100,7 @@ def _prune_readers(
         raise UserError(f"{' and '.join(weights)}: {error}") from error
     pruned = {}
     for name, layer in zip(names, layers.values(), strict=True):
-        # Through the stored dtype: the blocks behind see what the checkpoint will hold.
+        # Through the stored dtype: later blocks see what the checkpoint will contain.
         written = layer.weight.to(stored[f"{name}.weight"].dtype)
         block_linear(block, name).weight.copy_(written)
         pruned[name] = PrunedLayer(layer.mask.cpu(), written.cpu(), layer.facts)

@@ -31,10 +31,10 @@ log = logging.getLogger(__name__)
 
 
 def prune(request: PruningRequest) -> None:
-    """Prune as one of the processes of this command, and record what was done; nothing, if it is done already.
+    """Prune as one of this command's processes and record what was done; do nothing if it is done already.
 
     Raises:
-        UserError: several processes are to prune by a method that learns no masks, or the request cannot be met.
+        UserError: several processes were started for a method that learns no masks, or the request cannot be met.
     """
     with joined_world() as world:
         if world.size > 1 and not facts_of(request.method).learns_masks:
@@ -52,7 +52,7 @@ def _prune_and_record(request: PruningRequest, world: World) -> None:
     manifest = ManifestWriter("prune", request.options_recorded, catalogue.packages_of(request.method))
     for name, path in request.inputs.items():
         manifest.add_input(name, path)
-    # How memory is used changes nothing in the result.
+    # The use of memory does not affect the result.
     options = {name: value for name, value in manifest.options.items() if name != "low_memory"}
     spec_hash = sha256_of_value({"options": options, "inputs": manifest.inputs})
     learns = facts_of(request.method).learns_masks
@@ -68,10 +68,10 @@ def _prune_and_record(request: PruningRequest, world: World) -> None:
 
 @dataclass(frozen=True)
 class Pruned:
-    """A pruned checkpoint that is written."""
+    """A written pruned checkpoint."""
 
     spent: dict[str, Any]
-    """What the choice cost, as fields of the ledger."""
+    """The cost of the choice, as fields of the ledger."""
     exported: Exported
     seconds: float
 
@@ -113,7 +113,7 @@ def _prune(request: PruningRequest, work: Path | None, world: World, model_sha25
 
 
 def _spec(request: PruningRequest, model: BlockwiseModel) -> PruningSpec:
-    """What the request asks of its method."""
+    """The task that the request gives its method."""
     options = options_of(request.method, request.options)
     return PruningSpec(wanted_target(request, model.shape, options), options, request.seed)
 
@@ -121,7 +121,7 @@ def _spec(request: PruningRequest, model: BlockwiseModel) -> PruningSpec:
 def _record(
     request: PruningRequest, model: BlockwiseModel, spec: PruningSpec, choice: Choice, pruned: Pruned
 ) -> dict[str, Any]:
-    """What pruning.json says."""
+    """The contents of pruning.json."""
     return {
         "method": request.method,
         "options": spec.options.model_dump(),

@@ -28,7 +28,7 @@ from pruning_vs_scratch.study.shape import ModelShape
 
 
 def kept_shape(parent: ModelShape, kept: Kept) -> ModelShape:
-    """The shape that is left of a parent."""
+    """The shape that is left of a parent after pruning."""
     changes: dict[str, Any] = {}
     if kept.blocks is not None:
         changes["layers"] = len(kept.blocks)
@@ -95,13 +95,13 @@ def cut_block(tensors: Tensors, kept: Kept, position: int, parent: ModelShape) -
 
 
 def _added_biases(cut: Tensors, kept: Kept, parent: ModelShape) -> Tensors:
-    """Zero biases of the linear layers that get some, by name."""
+    """Zero biases of the linear layers that get biases, by name."""
     modules = [name for key in kept.added for name in parent.facts.optional_biases[key]]
     return {f"{name}.bias": torch.zeros_like(cut[f"{name}.weight"][:, 0]) for name in modules}
 
 
 def cut_model(model: CausalLM, kept: Kept) -> CausalLM:
-    """A whole model cut to what is kept; the given one is left as it is."""
+    """A whole model cut to what is kept; the given one is not changed."""
     shape, tensors = shape_of(model.config), model.state_dict()
     cut = cut_outside({name: t for name, t in tensors.items() if not name.startswith(BLOCK_PREFIX)}, kept, shape)
     for position, index in enumerate(kept_blocks(shape, kept)):
@@ -121,7 +121,7 @@ def head_channels(heads: torch.Tensor, head_dim: int) -> torch.Tensor:
 def _kept_rows_and_columns(
     kept: Kept, position: int, parent: ModelShape
 ) -> tuple[dict[str, torch.Tensor | None], dict[str, torch.Tensor | None]]:
-    """By module of a block, the output channels and the input channels that stay."""
+    """By module of a block, the output channels and the input channels that are kept."""
     hidden, queries, keys = kept.hidden, None, None
     neurons = None if kept.ffn is None else kept.ffn[position]
     if kept.heads is not None:

@@ -1,22 +1,21 @@
-"""A place for the caches of Snakemake and of libraries where the home folder is missing or cannot be written."""
+"""A place for the caches of Snakemake and of libraries if the home folder is missing or not writable."""
 
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 PLACES = {"XDG_CACHE_HOME": ".cache", "MPLCONFIGDIR": ".config/matplotlib"}
-"""Variables that say where Snakemake, the libraries of Hugging Face and matplotlib keep files, and the places in a home
-folder that they take without them."""
+"""Where Snakemake, the Hugging Face libraries and matplotlib keep files: variables, and defaults in a home folder."""
 
 
 def variables_for_home(instead: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables to set so that each of the places can be written: a folder of ``instead``, for one that cannot."""
+    """The variables to set so that every place is writable: a folder in ``instead`` for each that is not."""
     unusable = (name for name, place in PLACES.items() if not _is_usable(environment.get(name) or f"~/{place}"))
     return {name: str((instead / PLACES[name]).absolute()) for name in unusable}
 
 
 def _is_usable(place: str) -> bool:
-    """Whether a folder is there, or can be made, and takes files."""
+    """Whether a folder exists or can be made, and is writable."""
     try:
         folder = Path(place).expanduser()
         existing = next(found for found in (folder, *folder.parents) if found.exists())

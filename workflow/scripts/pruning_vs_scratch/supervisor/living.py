@@ -1,4 +1,4 @@
-"""Which processes of a workflow live in a folder: Snakemake itself, and jobs that a killed one left behind."""
+"""Which processes of a workflow are alive in a folder: Snakemake itself, and jobs left behind by a killed one."""
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -13,7 +13,7 @@ LOGS = "results/*/logs"
 
 
 def snakemakes(folder: Path, owners: Collection[int] = ()) -> list[psutil.Process]:
-    """Snakemakes that lock files in a folder: not those of dry runs, nor those that run one job of another.
+    """Snakemakes that lock files in a folder: not dry runs, nor those that run one job of another.
 
     The folder of another user's process cannot be seen: such a process counts if the user is one of ``owners``.
     """
@@ -29,7 +29,7 @@ def described(process: psutil.Process) -> str:
 
 
 def abandoned_jobs(folder: Path) -> list[psutil.Process]:
-    """Jobs in a folder whose Snakemake is gone: processes that write a log of a study, with no Snakemake above them."""
+    """Jobs in a folder whose Snakemake is gone: processes that write a study's log, without a Snakemake above them."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -40,7 +40,7 @@ def abandoned_jobs(folder: Path) -> list[psutil.Process]:
 
 
 def end(processes: Sequence[psutil.Process]) -> None:
-    """Stop processes; they are asked to first, so that a training saves its state."""
+    """Stop processes, politely at first, so that training saves its state."""
     for process in processes:
         with suppress(psutil.Error):
             process.terminate()
@@ -51,7 +51,7 @@ def end(processes: Sequence[psutil.Process]) -> None:
 
 
 def _is_snakemake(process: psutil.Process) -> bool:
-    """Whether it is ``python -m snakemake`` or the command ``snakemake``, with its options of Python."""
+    """Whether it is ``python -m snakemake`` or the command ``snakemake``, with any options of Python."""
     with suppress(psutil.Error):
         is_dead = process.status() == psutil.STATUS_ZOMBIE
         return not is_dead and any(Path(word).name == "snakemake" for word in process.cmdline()[:5])

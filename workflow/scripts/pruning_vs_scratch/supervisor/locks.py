@@ -1,4 +1,4 @@
-"""One run at a time in a folder, and the locks of Snakemake that a killed run leaves there."""
+"""One run at a time in a folder, and the Snakemake locks that a killed run leaves there."""
 
 import fcntl
 import platform
@@ -16,23 +16,22 @@ from pruning_vs_scratch.supervisor.living import described, snakemakes
 STATE = Path(".snakemake")
 LOCK = STATE / "run_study.lock"
 RUNNING = "running"
-"""What the lock's file holds while a run is in progress, and after one whose Snakemake did not end by itself."""
+"""Content of the lock's file during a run, and after one whose Snakemake did not end normally."""
 SECONDS_TO_WAIT_FOR_AN_EARLIER_RUN = 60
 HOST = re.compile(r"^\s*Host: (\S+)$", re.MULTILINE)
 """The machine of a Snakemake, near the beginning of its log."""
 BEGINNING = 4000
-"""Characters of a log among which that line is."""
+"""How many characters of a log to search for that line."""
 
 
 class CutShort(UserError):
-    """Snakemake was killed, or stopped in haste: it may have left its locks."""
+    """Snakemake was killed or stopped in haste: it may have left its locks behind."""
 
 
 @contextmanager
 def only_one_run(say: Callable[[str], None]) -> Iterator[tuple[TextIO, bool]]:
-    """Hold the folder's lock, which Snakemake is to inherit: while either lives, no other run begins.
-
-    Also says whether the Snakemake of the run before is known to be gone without having ended by itself.
+    """Hold the folder's lock, which Snakemake inherits: while either is alive, no other run begins. Also yields whether
+    the previous run's Snakemake is known to be gone without having ended normally.
 
     Raises:
         UserError: another run does not end.
@@ -54,9 +53,8 @@ def only_one_run(say: Callable[[str], None]) -> Iterator[tuple[TextIO, bool]]:
 
 
 def remove_stale_locks(was_killed: bool) -> bool:
-    """Remove the locks of Snakemakes that are gone; whether there were any. Those of a living one stay.
-
-    Only those that were there before it looked for living ones go: another Snakemake may begin at any time.
+    """Remove the locks of Snakemakes that are gone; returns whether there were any. Those of a living one stay. Only
+    locks that existed before the search for living ones are removed: another Snakemake may begin at any time.
     """
     locks = lock_files()
     if not locks or holder(was_killed) is not None:
@@ -67,7 +65,7 @@ def remove_stale_locks(was_killed: bool) -> bool:
 
 
 def holder(was_killed: bool) -> str | None:
-    """Who may hold the locks of this folder, in words; None if nobody lives who could."""
+    """Who may hold the locks of this folder, in words; None if no such process is alive."""
     locks = lock_files()
     if living := snakemakes(Path.cwd(), {lock.stat().st_uid for lock in locks}):
         return f"{', '.join(map(described, living))} works on it in this folder: wait for it to end, or stop it first"
@@ -85,7 +83,7 @@ def lock_files() -> list[Path]:
 
 
 def _hosts(locks: list[Path]) -> set[str]:
-    """The machines of the Snakemakes that were at work when the locks were written, or since."""
+    """The machines of the Snakemakes that were running when the locks were written, or since."""
     oldest = min((lock.stat().st_mtime for lock in locks), default=0.0)
     logs = [log for log in (STATE / "log").glob("*.log") if log.stat().st_mtime >= oldest]
     beginnings = [log.read_text(encoding="utf-8", errors="replace")[:BEGINNING] for log in logs]
@@ -93,7 +91,7 @@ def _hosts(locks: list[Path]) -> set[str]:
 
 
 def _acquire(lock: TextIO, say: Callable[[str], None]) -> bool:
-    """Wait for the lock; whether it is held: a file system may have no locks."""
+    """Wait for the lock; returns whether it is held, because a file system may have no locks."""
     deadline = time.monotonic() + SECONDS_TO_WAIT_FOR_AN_EARLIER_RUN
     said = False
     while True:

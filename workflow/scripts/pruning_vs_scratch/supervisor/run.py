@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 class StudyRun:
     """A study and where its jobs run.
 
-    ``files`` are its configuration, each over the ones before. ``cores`` are those of this machine; with ``profile``,
-    Snakemake runs the jobs elsewhere.
+    ``files`` are its configuration, each an overlay on the previous ones. ``cores`` are those of this machine; with
+    ``profile``, Snakemake runs the jobs elsewhere.
 
     Raises:
         UserError: the configuration is not valid.
@@ -42,11 +42,11 @@ class StudyRun:
         os.environ.update(variables_for_home(STATE / "home", os.environ))
 
     def run(self) -> None:
-        """Run the study, and make Snakemake's report of it and a summary.
+        """Run the study, then make Snakemake's report and a summary.
 
         Raises:
             CutShort: it was stopped.
-            UserError: a step failed; holds its own words about it.
+            UserError: a step failed; has its error message.
         """
         interrupt_once()
         try:
@@ -67,10 +67,10 @@ class StudyRun:
             raise Unfinished(self.study.name, claims)
 
     def make_provenance_page(self) -> Path:
-        """Let Snakemake make its own report; it takes its name when it is complete.
+        """Let Snakemake make its own report; the file gets its name once it is complete.
 
         Raises:
-            UserError: the study is not finished, or Snakemake's own words about what failed.
+            UserError: the study is not finished, or Snakemake failed, with its error message.
         """
         self.require_finished()
         page = self.study.paths.provenance_page
@@ -104,18 +104,18 @@ class StudyRun:
         return progress
 
     def _interpreter(self) -> AbstractContextManager[dict[str, str]]:
-        """One interpreter for all jobs that it can serve: not those elsewhere, nor those that start several."""
+        """One interpreter for all jobs that it can serve: none on other machines, and none of several processes."""
         is_warm = not self.profile and threads_of_training(self.study) == 1
         return warm_interpreter(SOCKET) if is_warm else contextlib.nullcontext({})
 
     def _progress(self, start: float) -> Progress:
-        """The work to do; a step takes this many seconds to start."""
+        """The work to do, if a step takes ``start`` seconds to start."""
         guesses = job_seconds(self.study, start)
         slots = None if self.profile else max(1, self.cores // threads_of_training(self.study))
         return Progress(guesses, set(guesses) - finished_jobs(self.study), slots)
 
     def _provenance_is_older(self) -> bool:
-        """Whether Snakemake's report is missing, or was made before the page beside it, a figure or a page it shows."""
+        """Whether Snakemake's report is missing, or older than the report page, or a figure or page that it shows."""
         paths = self.study.paths
         if not paths.provenance_page.exists():
             return True

@@ -1,4 +1,4 @@
-"""Running Snakemake as a child: its output line by line, its end in words, and nothing left behind."""
+"""Running Snakemake as a child: its output line by line, its end in words, and no leftovers."""
 
 import os
 import queue
@@ -24,7 +24,7 @@ STOPPING = "Terminating processes on user request"
 """Snakemake's answer to Ctrl-C."""
 SECONDS_TO_ANSWER = 3
 LAST_LINES = 12
-"""How much of what Snakemake said last is shown if it named no error."""
+"""How many of Snakemake's last lines are shown if it reported no error."""
 
 
 def interrupt_once() -> None:
@@ -55,7 +55,7 @@ def run_snakemake(
 
     Raises:
         CutShort: it was killed, or stopped by Ctrl-C.
-        UserError: it failed; holds its own words about it.
+        UserError: it failed; has its error message.
     """
     process = subprocess.Popen(
         command,
@@ -65,7 +65,7 @@ def run_snakemake(
         errors="replace",
         pass_fds=[lock.fileno()],
         env=os.environ | variables,
-        # As Ctrl-C would.
+        # Like Ctrl-C.
         preexec_fn=partial(signal_when_parent_ends, signal.SIGINT),
     )
     output = _Output(process)
@@ -96,9 +96,8 @@ def run_snakemake(
 
 
 class _Output:
-    """The lines of a process as they come, and an empty one a second while none does.
-
-    It ends with the process: jobs that outlive a killed Snakemake hold its output open.
+    """The lines of a process as they arrive, and an empty one per second while there are none. It ends with the
+    process, because jobs that outlive a killed Snakemake keep its output open.
     """
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
@@ -144,7 +143,7 @@ def _killed_by(number: int) -> str:
 
 
 def _message(lines: Sequence[str], ending: str) -> str:
-    """What Snakemake said, how it ended, and what its jobs gave as reasons."""
+    """What Snakemake printed, how it ended, and the reasons that its jobs gave."""
     reasons = dict.fromkeys(line.removeprefix("error: ") for line in lines if line.startswith("error: "))
     if any("LockException" in line for line in lines) and (locked_by := holder(was_killed=False)):
         return f"the study is locked: {locked_by}"

@@ -1,4 +1,4 @@
-"""How far a study is, from the files that its steps have written."""
+"""The progress of a study, from the files that its steps have written."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from pruning_vs_scratch.supervisor.run import threads_of_training
 from pruning_vs_scratch.time_left import Guess
 
 KINDS = {"Train": "trained", "Score": "scored", "Prune": "pruned", "Evaluate": "evaluated"}
-"""First words of the long jobs' messages, in the order of a study, and what is said of those that are done."""
+"""First words of the long jobs' messages, in the order of a study, and the word for finished ones."""
 
 
 def status(study: Study, cores: int) -> str:
@@ -43,7 +43,7 @@ def _lines(study: Study, cores: int) -> Iterator[str]:
 
 
 def _pace(study: Study, guesses: dict[str, Guess]) -> float:
-    """How much longer the trained runs took than estimated; 1 until there are any."""
+    """How much longer the finished training runs took than estimated; 1 until there are any."""
     taken = guessed = 0.0
     for name in study.trained_by_plan:
         if (manifest := study.paths.manifest(name)).exists() and f"Train {name}" in guesses:

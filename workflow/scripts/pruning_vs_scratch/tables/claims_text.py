@@ -74,7 +74,7 @@ def _section(claim: dict[str, Any]) -> Iterator[str]:
 
 
 def range_of_effects(claim: dict[str, Any]) -> str:
-    """From which effect to which the comparisons of a claim run, as a sentence; nothing without comparisons."""
+    """The range of effects of a claim's comparisons, as a sentence; empty without comparisons."""
     if not claim["comparisons"]:
         return ""
     comparisons = [row for row in claim["comparisons"] if row["quantity"] == GAP] or claim["comparisons"]

@@ -1,8 +1,8 @@
 """The gap at equal tokens as the difference of two power laws, and the budget from which scratch is ahead.
 
-Both sides of a method have a law of their own, through the losses of three or more budgets. Intervals come from
-resamples (resampling.py). Nothing is stated beyond twice the largest budget or below half of the smallest, nor where
-the fitted gap is known too poorly even at the budgets that were run.
+Each side of a method has a law, through the losses of three or more budgets. Intervals come from resamples
+(resampling.py). Nothing is stated beyond twice the largest budget or below half of the smallest, nor where the fitted
+gap is known too poorly even at the budgets that were run.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ from pruning_vs_scratch.tables.statistics import Matrix, estimate_mean
 WIDEST = 0.2
 """Nats per token. A fit is too imprecise if the interval of its gap is wider than this at a budget that was run."""
 CURVE_POINTS = 49
-"""Budgets at which a fitted gap is written down and a crossover looked for, evenly spaced in the logarithm."""
+"""Budgets at which a fitted gap is recorded and a crossover looked for, evenly spaced in the logarithm."""
 TOO_FEW = "fewer than three budgets"
 TOO_IMPRECISE = "the fit is too imprecise"
 NOTHING_RULED_OUT = "no budget is ruled out"

@@ -1,4 +1,4 @@
-"""From a study's tables to its claims, and the gaps, crossovers, worths and differences that they rest on."""
+"""From a study's tables to its claims, and the gaps, crossovers, worths and differences on which they are based."""
 
 from pathlib import Path
 

@@ -46,9 +46,9 @@ def answers(
 ) -> list[Answer]:
     """The advice for every method of a study; ``groups`` are its comparisons.
 
-    With a parent that is there already, both sides train on ``tokens``; without, scratch gets the parent's tokens too.
-    A comparison that was run answers for itself. Else the laws of both sides answer, as far as they reach. A ratio
-    between two that were run has the answers of both; beyond them, nothing is said.
+    With an existing parent, both sides train on ``tokens``; without one, scratch gets the parent's tokens too. A
+    comparison that was run gives the answer itself. Otherwise the laws of both sides do, as far as they reach. A ratio
+    between two that were run gets the answers of both; a ratio outside them gets none.
 
     Raises:
         UserError: the study has no such comparison.
@@ -89,7 +89,7 @@ def _outside(sides: Sides, asked: Sequence[Sides]) -> Answer:
 
 
 def _measured(sides: Sides, tokens: int, gaps: pd.DataFrame, settings: ClaimsConfig, equal: bool) -> Answer | None:
-    """What gaps.csv, indexed by what a comparison is, says of the budget; None if it was not run."""
+    """The measured answer for the budget from gaps.csv, indexed by comparison; None if it was not run."""
     for group in sides.equal if equal else sides.full:
         if token_label(group.budget) == token_label(tokens):
             row: pd.Series = gaps.loc[tuple(getattr(group, key) for key in GROUP)]
@@ -150,7 +150,7 @@ def recommendation(
 ) -> str:
     """The answer in words: one line per method, then how far it can be trusted.
 
-    ``parent`` and ``studied_parent`` are in tokens; None where nobody says how many.
+    ``parent`` and ``studied_parent`` are in tokens; None if unknown.
     """
     setting = (
         "It exists; both sides train on"
@@ -193,7 +193,7 @@ def _line(answer: Answer) -> str:
 def _reach(found: Sequence[Answer], ratio: float, parents: str | None) -> Iterator[str]:
     """How far the answer goes beyond what was run.
 
-    ``parents`` is how many times the tokens of your parent the study's was trained on; None where nobody says.
+    ``parents`` is the ratio of the training tokens of the study's parent to those of yours; None if unknown.
     """
     beyond = max(answer.beyond for answer in found)
     if beyond > 1:

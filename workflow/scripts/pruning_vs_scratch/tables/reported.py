@@ -41,8 +41,7 @@ def reported_table(path: Path) -> pd.DataFrame:
     """The rows of a file of reported numbers; budgets are in billions of tokens, NaN if unknown.
 
     Raises:
-        UserError: it is missing or no CSV, or a line holds something else than a number with its grade, or repeats one;
-            says which line.
+        UserError: it is missing or no CSV, or a line is not a number with its grade, or repeats one; says which line.
     """
     rows: list[dict[str, Any]] = []
     lines: dict[tuple[Any, ...], int] = {}

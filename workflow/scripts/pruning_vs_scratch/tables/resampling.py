@@ -1,8 +1,8 @@
 """Resampled losses: the noise of the evaluation, and the residuals of a study's laws.
 
-Sequences are resampled, the same ones for all models. What is left between the losses and their laws, pooled over a
-study, stands for the noise of single training runs and for laws that do not hold. It is added to every loss, with a
-spread that is itself drawn, since few budgets say little about it.
+Sequences are resampled, the same ones for all models. The residuals of the laws, pooled over a study, represent the
+noise of single training runs and the misfit of the laws. They are added to every loss, with a spread that is itself
+drawn, since few budgets determine it poorly.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Misfit:
 def pooled_misfit(series: Sequence[Series]) -> Misfit | None:
     """The misfit of the laws with more budgets than parameters; None without one.
 
-    Of laws that share runs, such as those of two methods with the same target, only the first counts.
+    Among laws that share runs, such as those of two methods with the same target, only the first counts.
     """
     counted: set[str] = set()
     squares, degrees = 0.0, 0

@@ -69,8 +69,8 @@ def _masked(study: Study, run: Run) -> int:
 def efficiency_table(study: Study, runs: pd.DataFrame, speed: pd.DataFrame | None = None) -> pd.DataFrame:
     """Size and cost of every run, long form: the run's columns, then metric, value, low, high, n, hardware.
 
-    Of counts, the last four are empty. ``speed`` holds what was measured of each target (measure_speed.py): the
-    median of n measurements, the least and the largest, and where; it goes for all runs of the target.
+    For counts, the last four are empty. ``speed`` has the measurements of each target (measure_speed.py): the median of
+    n, the minimum and maximum, and the machine; they apply to all runs of the target.
     """
     counted = pd.DataFrame(
         [(name, *row) for name in runs["run"] for row in _efficiency(study, study.runs[name]).items()],

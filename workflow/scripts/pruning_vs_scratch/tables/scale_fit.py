@@ -1,8 +1,8 @@
-"""How a measure changes with the size of the parent: fitted to all studies but the largest, and judged on that one.
+"""How a measure changes with the size of the parent: fitted to all studies except the largest, and tested on that one.
 
 The form is y = a + b ln N + c ln(R/P), by least squares: N is the parent's parameters, R/P the tokens of retraining as
-a share of the parent's. Beside it stands y = a + c ln(R/P), which knows no size: a fit that is off by as much says
-nothing about size.
+a share of the parent's. For comparison, y = a + c ln(R/P) ignores size: if its error is no larger, the fit says nothing
+about size.
 """
 
 from dataclasses import dataclass
@@ -36,8 +36,8 @@ def fit_scales(rows: pd.DataFrame) -> tuple[ScaleFit, pd.DataFrame]:
     """The fit of a measure, and its predictions for the largest study.
 
     ``rows`` have columns study, params, share_retrained (R/P, above 0) and value. The predictions have the rows of the
-    largest study with ``predicted`` and ``without_size``; they are empty where R/P lies beyond twice that of the
-    others, on either side, and there are no rows where nothing is fitted.
+    largest study with ``predicted`` and ``without_size``; they are empty if R/P is more than a factor of two outside
+    that of the others, and there are no rows if nothing is fitted.
     """
     rows = rows[rows["value"].notna()]
     none = rows.iloc[:0].assign(predicted=np.nan, without_size=np.nan)

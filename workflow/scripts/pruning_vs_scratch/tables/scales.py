@@ -41,7 +41,7 @@ def read_scale(results: Path, source: Path) -> Scale:
     """The study of a results folder.
 
     Raises:
-        UserError: the folder holds no tables, or these lack something.
+        UserError: the folder has no tables, or they are incomplete.
     """
     tables = Tables(results / "tables")
     if not tables.folder.is_dir():
@@ -72,11 +72,10 @@ def sorted_scales(scales: Sequence[Scale]) -> list[Scale]:
 
 
 def scale_points(scales: Sequence[Scale], methods: Sequence[str], reported: pd.DataFrame) -> pd.DataFrame:
-    """What is drawn (COLUMNS): a row per measure, family, study and budget, and the paper's, in the order of sizes.
-
-    Of each granularity and pattern one method at one ratio: what most studies have, of equals what the paper reports,
-    and of these what has most budgets. Given ``methods``, each of them at its ratio. Studies whose parent's tokens are
-    not known have no place.
+    """What is drawn (COLUMNS): a row per measure, family, study and budget, and the paper's, by size. Each granularity
+    and pattern has one method at one ratio: the one that most studies have; among equals the one that the paper
+    reports, and then the one with the most budgets. Given ``methods``, each of them at its ratio. Studies whose
+    parent's tokens are unknown are left out.
 
     Raises:
         UserError: no study has a method.
@@ -108,7 +107,7 @@ def scale_fits(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def _points(scale: Scale) -> pd.DataFrame:
-    """Gaps at equal budgets and shares of a study, one below the other."""
+    """Gaps at equal budgets and shares of a study, in one table."""
     gaps = scale.tables.gaps
     gaps = gaps[(gaps["setting"] == "equal") & gaps["gap"].notna()].assign(measure="gap")
     worths = scale.tables.transfer.assign(measure="share").drop(columns="tokens_parent")

@@ -11,7 +11,7 @@ from pruning_vs_scratch.tables.power_law import PARAMETERS, PowerLaws, fit_power
 from pruning_vs_scratch.tables.statistics import Matrix
 
 JUDGED = ("equal", "full")
-"""Settings whose runs count; rewound baselines have weights of their own."""
+"""Settings whose runs count; rewound baselines start from different weights."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Intervals and tests of a mean difference, over evaluation sequences and, where there are several, over seeds.
+"""Intervals and tests of a mean difference, over evaluation sequences and, if there are several, over seeds.
 
 Values come as a matrix of shape (seeds, sequences). Every run is evaluated on the same sequences, so seeds and
 sequences are crossed, and both are taken as random samples.
@@ -51,10 +51,10 @@ class Estimate:
 def estimate_mean(values: Matrix, precision: Precision) -> Estimate:
     """The mean of a (seeds, sequences) matrix with a two-sided interval.
 
-    One seed: BCa bootstrap over sequences; the interval says nothing about other seeds.
-    Several seeds: t interval from crossed random effects, so that it covers other seeds and other sequences.
-    Resampling two or three seeds is not a substitute: where seeds matter most, such 95 % intervals hold the truth
-    in 75 to 80 % of simulations, and these in about 90 %.
+    One seed: BCa bootstrap over sequences; the interval says nothing about other seeds. Several seeds: t interval from
+    crossed random effects, so that it covers other seeds and other sequences. Resampling two or three seeds is not a
+    substitute: where seeds matter most, such 95 % intervals cover the truth in 75 to 80 % of simulations, and these in
+    about 90 %.
 
     Raises:
         UserError: fewer than two sequences.
@@ -91,9 +91,9 @@ def estimate_mean_of_means(strata: Sequence[Matrix], precision: Precision) -> Es
 def standard_error(strata: Sequence[Matrix]) -> tuple[float, float]:
     """Standard error of the mean of means, with Satterthwaite's (1946) degrees of freedom.
 
-    Seeds and sequences are crossed random effects, and their variances are added. Both hold the part that belongs to
-    neither, so the sum is slightly too large; subtracting it once would be too small where seeds are few. Why both
-    must count as random: Clark, "The language-as-fixed-effect fallacy", 1973.
+    Seeds and sequences are crossed random effects, and their variances are added. Both include the part that belongs to
+    neither, so the sum is slightly too large; after subtracting it once, it would be too small if seeds are few. Why
+    both must count as random: Clark, "The language-as-fixed-effect fallacy", 1973.
     """
     parts = [(error_of_mean(values.mean(axis=0)) / len(strata)) ** 2 for values in strata]
     degrees = [values.shape[1] - 1.0 for values in strata]
@@ -153,10 +153,10 @@ def _bootstrap_interval(strata: Sequence[Matrix], precision: Precision) -> tuple
 def by_cluster(values: Matrix, clusters: ArrayLike) -> Matrix:
     """One value per cluster instead of one per item, shape (seeds, clusters), with the same mean for every seed.
 
-    Items that share a passage are not independent. A cluster's value is the mean plus the cluster's influence on
-    it (the linearised ratio of sums, as in Cameron & Miller, "A practitioner's guide to cluster-robust inference",
-    2015), so that intervals over these values are intervals over clusters, whatever their sizes. Where every item is
-    a cluster, the values stay.
+    Items that share a passage are not independent. A cluster's value is the mean plus the cluster's influence on it
+    (the linearised ratio of sums, as in Cameron & Miller, "A practitioner's guide to cluster-robust inference", 2015),
+    so that intervals over these values are intervals over clusters, whatever their sizes. If every item is a cluster,
+    the values are unchanged.
     """
     _, index, sizes = np.unique(np.asarray(clusters), return_inverse=True, return_counts=True)
     sums = np.stack([np.bincount(index, weights=row, minlength=len(sizes)) for row in values])

@@ -26,10 +26,9 @@ log = logging.getLogger(__name__)
 def tabulate(
     study: Study, reported: Path, curves: pd.DataFrame | None = None, importance: pd.DataFrame | None = None
 ) -> None:
-    """Write a study's tables to its results folder; ``reported`` holds the paper's numbers (.csv).
-
-    ``curves`` and ``importance`` are those of an archive without the records of steps and the scores of blocks and
-    channels; else they are made from these.
+    """Write a study's tables to its results folder; ``reported`` has the paper's numbers (.csv). ``curves`` and
+    ``importance`` are those of an archive without the records of steps and the scores of blocks and channels; otherwise
+    they are made from these.
 
     Raises:
         UserError: the two sides of a compared pair did not see the same tokens under the same recipe.

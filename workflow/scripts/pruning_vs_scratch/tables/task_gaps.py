@@ -23,7 +23,7 @@ from pruning_vs_scratch.tables.statistics import (
 def task_gap_table(groups: Sequence[GapGroup], items: pd.DataFrame, settings: ClaimsConfig) -> pd.DataFrame:
     """One row per comparison and task, and one for the zero-shot mean over tasks (load.COLUMNS).
 
-    The difference is pruned minus scratch, so that it is positive where pruning is better, as the gap of losses.
+    The difference is pruned minus scratch, so that it is positive where pruning is better, like the gap of losses.
 
     Raises:
         UserError: a run was not scored on the same items as the others.

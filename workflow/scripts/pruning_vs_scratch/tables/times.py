@@ -1,7 +1,7 @@
 """How long each phase of a study took, from the manifests of its steps.
 
-Manifests know what Snakemake's benchmarks do not: training records the time of all attempts, also interrupted ones.
-Starting Python, tables, figures and the report are not in it: a few seconds each.
+Manifests have what Snakemake's benchmarks lack: training records the time of all attempts, including interrupted ones.
+Starting Python, tables, figures and the report, a few seconds each, are not included.
 """
 
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def times_row(phase: str, manifests: list[Manifest]) -> dict[str, Any]:
 
 
 def _seconds(manifest: Manifest) -> float:
-    """Seconds of the last attempt, or those of all attempts of a training; a shared trunk is a job of its own."""
+    """Seconds of the last attempt, or for training of all attempts; a shared trunk is a separate job."""
     ledger = manifest["facts"].get("ledger", {})
     found: float = max(manifest["seconds"], ledger.get("wall_seconds", 0) - ledger.get("wall_seconds_trunk", 0))
     return found

@@ -6,7 +6,7 @@ weights to reach it, and D_T = D* - R the effective tokens transferred (Hernande
 one, scratch with the whole pipeline's tokens falls behind, and where it does not, scratch catches up (C4).
 
 D* comes from a power law through the scratch losses of the target at all its budgets, with intervals from resamples
-(resampling.py). Beyond twice the largest budget, or below half of the smallest, nothing is stated but a bound.
+(resampling.py). Above twice the largest budget or below half the smallest, only a bound is stated.
 """
 
 from collections.abc import Iterator, Sequence
@@ -88,9 +88,8 @@ def _status(point: float, budgets: Sequence[int]) -> TransferStatus:
 
 
 def _between(scratch: Series, above: Matrix, resampled: Matrix, confidence: float) -> Worth:
-    """D* of two budgets, without a law: between them if scratch passes the loss there; the interval is no narrower.
-
-    ``above``, of shape (2,), is how far scratch lies above the pruned model; ``resampled`` has shape (resamples, 2).
+    """D* from two budgets, without a law: between them if scratch passes the loss there; the interval is no narrower.
+    ``above``, of shape (2,), is how far scratch is above the pruned model; ``resampled`` has shape (resamples, 2).
     """
     first, last = scratch.tokens
     surely_worse, surely_better = (resampled > 0).mean(axis=0), (resampled < 0).mean(axis=0)
@@ -161,7 +160,7 @@ def reported_transfer(reported: pd.DataFrame) -> pd.DataFrame:
 
 
 def _reported(models: pd.DataFrame, parent: float) -> Iterator[dict[str, Any]]:
-    """Of one method and ratio; nothing if its scratch losses fix no law."""
+    """The same for one method and ratio; nothing if its scratch losses do not determine a law."""
     pruned, scratch = (models[models["setting"] == side] for side in ("pruned", "scratch"))
     budgets = tuple(scratch["budget_b"] * BILLION)
     if len(budgets) < PARAMETERS:

@@ -1,4 +1,4 @@
-"""What a training run cost, as fields of the ledger."""
+"""The cost of a training run, as fields of the ledger."""
 
 from typing import Any
 

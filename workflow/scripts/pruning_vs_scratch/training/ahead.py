@@ -7,7 +7,7 @@ import torch
 
 
 class BatchesAhead:
-    """Reads batches by ``read(step)``; those of the steps below ``stop`` a step ahead, in a thread."""
+    """Reads batches with ``read(step)``; those of steps below ``stop`` one step ahead, in a thread."""
 
     def __init__(self, read: Callable[[int], torch.Tensor], stop: int, device: torch.device) -> None:
         self._read, self._stop, self._device = read, stop, device

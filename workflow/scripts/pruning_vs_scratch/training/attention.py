@@ -1,8 +1,8 @@
 """Attention written out in three products, for bf16 on CPUs.
 
 torch's fused kernel for CPUs (2.13) is fast in fp32, but in bf16 its backward pass takes four times as long as this at
-128 tokens and 16 channels a head. On GPUs, in fp32 and for long sequences, whose scores would fill the memory, the
-fused kernels stay.
+128 tokens and 16 channels a head. The fused kernels are still used on GPUs, in fp32, and for long sequences, whose
+scores would fill the memory.
 """
 
 from typing import Any
@@ -31,9 +31,9 @@ def causal_attention(
     """softmax(scale * Q K^T) V over earlier tokens, shape of ``query`` (Vaswani et al., 1706.03762, equation 1).
 
     ``query`` has shape (sequences, heads, length, channels), ``key`` and ``value`` (sequences, groups, length,
-    channels): neighbouring heads share a group. ``allowed``, of shape (sequences, 1, length, length), says instead of
-    the causal order which tokens see which. ``cap`` bounds the scores (models/output.py). The softmax is computed in
-    fp32 and rounded to the dtype of the scores.
+    channels): neighbouring heads share a group. ``allowed``, of shape (sequences, 1, length, length), determines which
+    tokens see which, instead of the causal order. ``cap`` bounds the scores (models/output.py). The softmax is computed
+    in fp32 and rounded to the dtype of the scores.
     """
     sequences, heads, length, channels = query.shape
     groups = key.shape[1]
@@ -48,7 +48,7 @@ def causal_attention(
 
 
 def use_fastest_attention(model: Any, length: int, device: torch.device, precision: Precision) -> None:
-    """Let a model use the attention that is fastest in training on sequences of a length."""
+    """Let a model use the fastest attention for training on sequences of a given length."""
     if device.type == "cpu" and precision == "bf16" and length <= LONGEST:
         model.set_attn_implementation(NAME)
 

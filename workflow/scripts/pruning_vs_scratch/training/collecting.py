@@ -1,4 +1,4 @@
-"""Garbage collection in the same step of all processes: one that collects alone keeps the others waiting."""
+"""Garbage collection in the same step on all processes: a process that collects alone keeps the others waiting."""
 
 import gc
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ STEPS_BETWEEN_COLLECTIONS = 50
 
 @contextmanager
 def garbage_collected_together(world: World) -> Iterator[Callable[[int], None]]:
-    """While open, several processes collect garbage only where they call what this yields, with their step."""
+    """While open, processes collect garbage only when they call the yielded function, with their step."""
     if world.size == 1 or not gc.isenabled():
         yield lambda _step: None
         return

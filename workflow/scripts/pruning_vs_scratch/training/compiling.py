@@ -1,4 +1,4 @@
-"""Compiling a model's decoder blocks, all by one piece of code."""
+"""Compiling a model's decoder blocks, all with the same code."""
 
 import shutil
 from importlib.util import find_spec
@@ -10,21 +10,20 @@ from pruning_vs_scratch.config.precision import Precision
 from pruning_vs_scratch.errors import UserError
 
 LONG_RUN_FLOPS = {"cpu": 6e13, "cuda": 1e16}
-"""Operations of a run that auto compiles: ten minutes on a CPU of 100 GFLOP/s; on a GPU, a minute or two."""
+"""From how many operations on auto compiles: ten minutes on a CPU of 100 GFLOP/s; on a GPU, a minute or two."""
 
 
 def pays(flops: float, device: torch.device, precision: Precision) -> bool:
-    """Whether a run is long enough to be compiled first, on a machine that has what it takes.
+    """Whether a run is long enough to be worth compiling, on a machine that can compile.
 
-    Not in fp32 on a CPU, where compiled blocks are slower than passes at the same time (passes.py) and oneDNN
-    (linear.py).
+    Not in fp32 on a CPU, where compiled blocks are slower than simultaneous passes (passes.py) and oneDNN (linear.py).
     """
     is_faster = device.type == "cuda" or precision == "bf16"
     return is_faster and flops >= LONG_RUN_FLOPS[device.type] and missing_compiler(device) is None
 
 
 def missing_compiler(device: torch.device) -> str | None:
-    """What compiling for a device lacks on this machine; None if nothing."""
+    """What this machine lacks to compile for a device; None if nothing."""
     if device.type == "cuda" and find_spec("triton") is None:
         return "the package triton, which comes with torch's CUDA builds"
     # Triton compiles the launchers of its kernels in C.
@@ -36,7 +35,7 @@ def compile_blocks(model: Any, device: torch.device) -> None:
     """Let torch compile each decoder block in its first pass.
 
     Raises:
-        UserError: the machine lacks what this takes.
+        UserError: the machine lacks what this needs.
     """
     if missing := missing_compiler(device):
         raise UserError(f"training.compile needs {missing}: install it, or set training.compile to false")

@@ -1,4 +1,4 @@
-"""Distillation: a model learns from another one's distribution over the next token, and from the text.
+"""Distillation: a model learns from another model's distribution over the next token, and from the text.
 
 Hinton et al., "Distilling the knowledge in a neural network", 1503.02531, equation 4 and section 2; as retraining of
 pruned models: Muralidharan et al., 2407.14679.
@@ -31,7 +31,7 @@ class TeacherStates(NamedTuple):
 
 
 class Teacher:
-    """A model that another one learns from: frozen, and sharded like the student."""
+    """A model from which another one learns: frozen, and sharded like the student."""
 
     def __init__(self, model: Any, world: World, precision: Precision) -> None:
         self.config = model.config
@@ -39,7 +39,7 @@ class Teacher:
 
     @torch.no_grad()
     def states(self, inputs: torch.Tensor, separator: int | None = None) -> TeacherStates:
-        """What its logits for tokens of shape (sequences, length) are made of; the weight is there until ``let_go``."""
+        """The parts of its logits for tokens of shape (sequences, length); the weight is available until ``let_go``."""
         hidden, weight = self._whole(_states, inputs, separator)
         return TeacherStates(hidden.flatten(0, 1), weight, logit_cap(self.config))
 
@@ -59,8 +59,8 @@ def distilled_loss_sums(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Sums over the tokens of the distillation loss and of the cross-entropy, which has no gradient here.
 
-    ``inputs`` and ``targets`` have shape (sequences, length). Of both models no more than ``chunk`` tokens' logits are
-    held at once.
+    ``inputs`` and ``targets`` have shape (sequences, length). For both models, the logits of at most ``chunk`` tokens
+    are held at once.
     """
     hidden = last_hidden_states(model, inputs, separator).flatten(0, 1)
     wanted = targets.flatten()

@@ -1,10 +1,10 @@
-"""A training step that is not computed: what memory it takes and how fast a GPU could be at it, without one.
+"""A training step that is not computed: how much memory it needs and how fast a GPU could be, without a GPU.
 
 The model, its shards and every operation of forward and backward pass and optimiser are torch's own, on fake tensors
-and with a fake process group (the first process's view of it). Memory is that of storages that live at a time; a time
-is the roofline's (Williams et al., 2009): each operation takes as long as its products at the GPU's peak, or as its
-memory traffic at the bandwidth, whichever is longer. Compiled blocks move less memory. Exchanges between GPUs go on
-beside the rest, and bound a step only where they take longer.
+and with a fake process group (the first process's view of it). Memory is that of storages alive at the same time; times
+follow the roofline model (Williams et al., 2009): each operation takes as long as its arithmetic at the GPU's peak or
+its memory traffic at the bandwidth, whichever is longer. Compiled blocks move less memory. Exchanges between GPUs
+overlap with the rest, and limit a step only if they take longer.
 """
 
 import weakref
@@ -61,12 +61,12 @@ class DryRun:
     every: int | None
     """Interval of recomputed blocks."""
     micro_batches: int
-    """Micro-batches of a process per step."""
+    """Micro-batches per step of a process."""
     seconds: dict[str, float]
-    """Seconds of a step at the roofline: operations by what bounds them, and exchanges by where."""
+    """Seconds of a step at the roofline: operations by what limits them, and exchanges by where they are."""
 
     def told(self, gpu: Gpu, model_flops: int) -> str:
-        """The run for people; ``model_flops`` are those of a step on one GPU (Throughput counts the same)."""
+        """The run as text for people; ``model_flops`` are those of a step on one GPU (as counted by Throughput)."""
         seconds = ", ".join(f"{kind} {seconds:.3g} s" for kind, seconds in self.seconds.items())
         utilisation = model_flops / self.step_seconds / (1e12 * gpu.bf16_teraflops)
         return (
@@ -83,7 +83,7 @@ class DryRun:
 
 
 class _Meter(TorchDispatchMode):
-    """Counts the memory that lives, and the work of operations."""
+    """Counts the memory in use and the work of operations."""
 
     def __init__(self, gpu: Gpu, copies: int, spans_nodes: bool) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class _Meter(TorchDispatchMode):
         return results
 
     def hold(self, tensor: Any) -> None:
-        """Count a tensor's storage for as long as it lives."""
+        """Count a tensor's storage while it is alive."""
         if not isinstance(tensor, torch.Tensor):
             return
         storage = (tensor.to_local() if isinstance(tensor, DTensor) else tensor).untyped_storage()
@@ -112,7 +112,7 @@ class _Meter(TorchDispatchMode):
         self.resized(storage._cdata, storage.nbytes())
 
     def resized(self, key: int, size: int) -> None:
-        """A storage that lives has another size."""
+        """A live storage changes its size."""
         if key in self._live:
             self._now += size - self._live[key]
             self._live[key] = size
@@ -123,7 +123,7 @@ class _Meter(TorchDispatchMode):
         self.seconds[kind] += seconds
 
     def products(self, flops: float) -> float:
-        """Seconds of some operations of products."""
+        """Seconds for a number of operations of matrix products."""
         return flops / (1e12 * self._gpu.bf16_teraflops)
 
     def _forget(self, key: int) -> None:
@@ -145,7 +145,7 @@ class _Meter(TorchDispatchMode):
         self.add(PRODUCTS if busy > moved else TRAFFIC, max(busy, moved))
 
     def _count_exchange(self, name: str, size: int) -> None:
-        """Gathering and scattering are within a copy of the model; copies, one on each node, add up gradients."""
+        """Gathering and scattering are within a copy of the model; copies, one on each node, sum gradients."""
         adds_up = "allreduce" in name
         between_nodes = adds_up if self._copies > 1 else self._spans_nodes
         speed = self._gpu.network_gigabytes if between_nodes else self._gpu.link_gigabytes
@@ -153,7 +153,7 @@ class _Meter(TorchDispatchMode):
 
 
 class _Flash(torch.autograd.Function):
-    """The memory and the work of flash attention (Dao, 2307.08691): nothing of the size of the scores."""
+    """The memory and work of flash attention (Dao, 2307.08691): nothing has the size of the scores."""
 
     @staticmethod
     def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, meter: _Meter) -> torch.Tensor:
@@ -162,7 +162,7 @@ class _Flash(torch.autograd.Function):
         log_sums = torch.empty(sequences, heads, length, dtype=torch.float32, device=query.device)
         ctx.save_for_backward(query, key, value, output, log_sums)
         ctx.meter = meter
-        # Two products over the scores of earlier tokens, which are half of all.
+        # Two products over the scores of earlier tokens, half of all scores.
         ctx.seconds = meter.products(2 * sequences * heads * length**2 * channels)
         meter.add(PRODUCTS, ctx.seconds)
         return output
@@ -170,7 +170,7 @@ class _Flash(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, _upstream: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
         query, key, value, _, log_sums = ctx.saved_tensors
-        # Five products; the query's gradient is added up in fp32, beside the row sums of output times its gradient.
+        # Five products; the query's gradient is summed in fp32, along with the row sums of output times its gradient.
         ctx.meter.add(PRODUCTS, 2.5 * ctx.seconds)
         held = torch.empty_like(query, dtype=torch.float32), torch.empty_like(log_sums)
         del held
@@ -178,7 +178,7 @@ class _Flash(torch.autograd.Function):
 
 
 def dry_run_of(request: TrainingRequest, gpu: str, *, processes: int, in_node: int) -> str:
-    """What a step of a run would take on GPUs of a kind, for people.
+    """What a step of a run would need on GPUs of a kind, as text for people.
 
     Raises:
         UserError: the processes cannot share its batches.
@@ -202,9 +202,8 @@ def dry_run(
     in_node: int,
     masking: Masking | None = None,
 ) -> DryRun:
-    """Two steps of a plan as the first of some processes would do them, the second one measured.
-
-    ``masking`` opens what is open while a model whose masks are learned goes forward and backward.
+    """Two steps of a plan as the first of some processes would do them; the second is measured. ``masking`` opens what
+    must be open during the forward and backward pass of a model whose masks are learned.
     """
     copies = processes // in_node if plan.sharding == "node" and 1 < in_node < processes else 1
     # On a GPU, auto is bf16.
@@ -227,7 +226,7 @@ def dry_run(
         inputs, targets = torch.zeros(2, plan.micro_batch_size, plan.sequence_length, dtype=torch.long)
         with meter, _resizing_seen(meter):
             for _ in range(2):
-                # All micro-batches but the last are alike, and in the second step moments and gradients are there.
+                # All micro-batches except the last are alike, and in the second step moments and gradients exist.
                 parts = []
                 for is_last in (False, True)[micro_batches == 1 :]:
                     meter.seconds.clear()
@@ -251,7 +250,7 @@ def dry_run(
 
 @contextmanager
 def _fake_world(processes: int, copies: int) -> Iterator[World]:
-    """The first of some processes, whose collectives change nothing."""
+    """The first of some processes, with collectives that do nothing."""
     device = torch.device("cpu")
     if processes == 1:
         yield World(device)
@@ -269,7 +268,7 @@ def _fake_world(processes: int, copies: int) -> Iterator[World]:
 
 @contextmanager
 def _resizing_seen(meter: _Meter) -> Iterator[None]:
-    """While open, the meter sees storages change their size: so FSDP2 frees gathered weights, by no operation."""
+    """While open, the meter sees storages change size: FSDP2 frees gathered weights so, without an operation."""
     resize = torch.UntypedStorage.resize_
 
     def seen(storage: torch.UntypedStorage, size: int) -> torch.UntypedStorage:
@@ -285,7 +284,7 @@ def _resizing_seen(meter: _Meter) -> Iterator[None]:
 
 
 def _use_counted_flash(model: Any, meter: _Meter) -> None:
-    """Let a model's attention be counted as a GPU's, in bf16 under autocast; causal, so that it takes no mask."""
+    """Count a model's attention like a GPU's, in bf16 under autocast; causal, so that it needs no mask."""
 
     def attend(
         _module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: Any, **__: Any

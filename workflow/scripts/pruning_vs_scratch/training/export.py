@@ -10,7 +10,7 @@ from pruning_vs_scratch.training.world import World
 
 
 def write_checkpoint(decoder: Any, folder: Path, world: World) -> None:
-    """Write weights and configuration into an existing folder: one weight at a time is put together from its shards.
+    """Write weights and configuration to an existing folder, assembling one weight at a time from its shards.
 
     All processes call it together; the first one writes.
     """

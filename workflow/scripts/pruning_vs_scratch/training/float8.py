@@ -10,13 +10,13 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.families.parts import BLOCK_PREFIX
 
 MULTIPLE = 16
-"""Both sizes of a weight must be a multiple of this for the kernels."""
+"""The kernels need both sizes of a weight to be multiples of this."""
 
 
 def use_float8(decoder: Any, device: torch.device, precision: Precision) -> None:
     """Let the blocks' linear layers multiply in float8; weights and everything else are unchanged.
 
-    A CPU only imitates the rounding.
+    A CPU only emulates the rounding.
 
     Raises:
         UserError: torchao is missing, or the precision is not bf16.

@@ -1,4 +1,4 @@
-"""The gradient's norm over all processes, and its clipping."""
+"""The norm of the gradients over all processes, and clipping."""
 
 import math
 from collections.abc import Iterable
@@ -17,8 +17,8 @@ EPSILON = 1e-6
 def clip_gradients(parameters: Iterable[torch.Tensor], limit: float, world: World) -> float:
     """Scale all gradients together so that their norm is at most ``limit``; returns the norm before.
 
-    Shards add up over the processes, of which as many hold the same one as there are copies of the model; what every
-    process holds whole counts once (Pascanu et al., 1211.5063).
+    Shards are summed over the processes, divided by the number of copies of the model; parameters that every process
+    holds whole count once (Pascanu et al., 1211.5063).
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     shards = [local(gradient) for gradient in gradients if isinstance(gradient, DTensor)]

@@ -1,4 +1,4 @@
-"""Graceful stops: a signal or the end of a job's time becomes a request, handled between two steps."""
+"""Graceful stops: a signal, or the end of a job's time, becomes a request that is handled between two steps."""
 
 import signal
 import time

@@ -1,7 +1,7 @@
-"""Linear layers whose fp32 products oneDNN makes, for AMD's processors with AVX-512.
+"""Linear layers with fp32 products by oneDNN, for AMD processors with AVX-512.
 
-torch leaves fp32 products to MKL, which takes no more than AVX2 on AMD's processors: half of the peak of Zen 4 and 5.
-oneDNN takes AVX-512. Products in bf16 are oneDNN's anyway.
+torch leaves fp32 products to MKL, which uses only AVX2 on AMD processors: half the peak of Zen 4 and 5. oneDNN uses
+AVX-512. Products in bf16 use oneDNN anyway.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ def linear(inputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 def use_fastest_linear(model: Any, device: torch.device, precision: Precision) -> None:
-    """Let the decoder of a Llama use the products that are fastest in training."""
+    """Let the decoder of a Llama use the fastest matrix products for training."""
     if device.type != "cpu" or precision != "fp32" or not mkl_holds_back():
         return
     for module in model.model.modules():
@@ -29,7 +29,7 @@ def use_fastest_linear(model: Any, device: torch.device, precision: Precision) -
 
 
 def mkl_holds_back() -> bool:
-    """Whether this processor has AVX-512, and MKL does not take it."""
+    """Whether this processor has AVX-512 and MKL does not use it."""
     capabilities = torch.cpu.get_capabilities()
     return "AMD" in capabilities.get("cpu_name", "") and bool(capabilities.get("avx512_f"))
 

@@ -52,7 +52,7 @@ from pruning_vs_scratch.training.world import TRAINING, World
 log = logging.getLogger(__name__)
 
 TOKENS_IN_CACHE = 256
-"""Tokens whose logits a CPU works on at once, unless the plan says otherwise: they stay in its cache."""
+"""Tokens whose logits a CPU computes at once, unless the plan sets it: they stay in its cache."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Trainer:
     Llama that a plan with distillation learns from. ``trunk`` is the state of a shared trunk: the run resumes from it.
 
     Raises:
-        UserError: the corpus holds fewer tokens than the plan needs, a mask or the trunk does not fit, the processes do
+        UserError: the corpus has fewer tokens than the plan needs, a mask or the trunk does not fit, the processes do
             not divide the global batch, or the loss is not finite.
     """
 
@@ -175,7 +175,7 @@ class Trainer:
                 self.saves.check()
                 if self.plan.validation is not None and self._is_due(self.plan.validation.every_steps):
                     self.validate()
-                # If one process wants to stop, all stop after the same step.
+                # If one process has to stop, all stop after the same step.
                 reason = stop.reason
                 stops, is_late = self.world.sums(reason is not None, self._is_late())
                 if stops and self.world.is_first:
@@ -248,7 +248,7 @@ class Trainer:
         return loss
 
     def mean_loss(self, windows: torch.Tensor) -> float:
-        """Mean loss in nats per token on windows of shape (n, length + 1), of which each process takes a share."""
+        """Mean loss in nats per token on windows of shape (n, length + 1), shared among the processes."""
         self.model.eval()
         losses = self.world.gathered(self._sequence_losses(self._share_of_windows(windows)))
         let_go(self.whole)
@@ -257,7 +257,7 @@ class Trainer:
         return float(losses.T.flatten()[: len(windows)].mean())
 
     def write_state(self, folder: Path) -> None:
-        """Write the state as a separate output that other runs resume from."""
+        """Write the state as a separate output from which other runs resume."""
         self._complete_state()
         write_state(folder, self.state, state_tensors(self.model, self.optimizer), self.world, spec=self.spec)
 
@@ -287,7 +287,7 @@ class Trainer:
     def _passes_at_once(self) -> int:
         """How many parts of a micro-batch go forward and backward at the same time.
 
-        One where masks are learned: all passes would share the graph of the masks, which the first of them frees.
+        One if masks are learned: all passes would share the graph of the masks, which the first one frees.
         """
         if self.world.size > 1 or self.compiled or self.task.learns_masks:
             return 1
@@ -295,12 +295,12 @@ class Trainer:
         return fitting_passes(tokens, list(self.model.parameters()), self.world.device)
 
     def _accumulate(self, micro: torch.Tensor, tokens_in_batch: int) -> torch.Tensor:
-        """Add a micro-batch's gradients; its parts of the loss and of the cross-entropy, shape (2,)."""
+        """Add a micro-batch's gradients; returns its parts of the loss and of the cross-entropy, shape (2,)."""
         with self.task.around_pass(self.state.step):
             return self.passes.add_gradients(lambda windows: self._loss(windows, tokens_in_batch), micro)
 
     def _loss(self, windows: torch.Tensor, tokens_in_batch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """What windows add to the loss; and that and their part of the cross-entropy as numbers, shape (2,)."""
+        """What windows contribute to the loss; and this and their part of the cross-entropy as numbers, shape (2,)."""
         with self._autocast():
             total, cross_entropy = self._loss_sums(windows[:, :-1], windows[:, 1:])
             loss = total / tokens_in_batch
@@ -318,7 +318,7 @@ class Trainer:
         return sums
 
     def _clip_and_mask_gradients(self) -> float:
-        """Clip and mask in the plan's order; returns the norm that was compared with the limit."""
+        """Clip and mask in the plan's order; returns the norm that is compared with the limit."""
         if self.plan.mask_gradients == "before_clip":
             mask_gradients(self.model, self.masks)
         norm = clip_gradients(self.model.parameters(), self.plan.optimizer.gradient_clip, self.world)
@@ -343,7 +343,7 @@ class Trainer:
         return torch.from_numpy(windows.read(np.arange(self.plan.validation.sequences)))
 
     def _share_of_windows(self, windows: torch.Tensor) -> torch.Tensor:
-        """This process's windows, as many as every other's: FSDP2 gathers a block for all processes at once."""
+        """This process's windows, as many as for every other: FSDP2 gathers a block for all processes at once."""
         count = -(-len(windows) // self.world.size)
         return windows[(torch.arange(count) * self.world.size + self.world.rank) % len(windows)]
 
@@ -357,7 +357,7 @@ class Trainer:
         return minutes is not None and time.monotonic() - self.saved >= 60 * minutes
 
     def _require_beginning(self, trunk: Path | None) -> None:
-        """A trunk ends inside of the plan and saw what the plan's first steps see."""
+        """Check that a trunk ends within the plan and saw what the plan's first steps see."""
         tokens = self.state.step * self.plan.global_batch_size * self.plan.sequence_length
         if trunk is not None and (self.state.step > self.plan.steps or self.state.tokens_seen != tokens):
             raise UserError(

@@ -22,7 +22,7 @@ def token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def last_hidden_states(model: CausalLM, inputs: torch.Tensor, separator: int | None = None) -> torch.Tensor:
-    """What the output projection reads for tokens of shape (sequences, length), shape (sequences, length, hidden).
+    """The input of the output projection for tokens of shape (sequences, length): shape (sequences, length, hidden).
 
     With a ``separator``, documents that share a window do not see each other.
     """
@@ -41,7 +41,7 @@ def loss_sum(
 ) -> torch.Tensor:
     """Sum of the tokens' losses in nats, of ``inputs`` and ``targets`` of shape (sequences, length).
 
-    With ``chunk`` tokens, or ``fused``, no tensor of all logits is made: at a vocabulary of 128k they and their
+    With ``chunk`` tokens, or ``fused``, there is never a tensor of all logits: at a vocabulary of 128k they and their
     gradient take most of the memory of a step.
     """
     hidden, cap = last_hidden_states(model, inputs, separator), logit_cap(model.config)
@@ -55,10 +55,10 @@ def loss_sum(
 def fused_loss_sum(
     hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk: int | None
 ) -> torch.Tensor:
-    """``chunked_loss_sum`` by torch's own kernel, which has a chunk size of its own for None.
+    """``chunked_loss_sum`` with torch's kernel, which chooses its chunk size for None.
 
-    In bf16 the kernel rounds what it returns to bf16, a sum like a token's loss: tokens' losses are added up here, in
-    fp32, at the price that the kernel makes the logits again for the backward pass.
+    In bf16 the kernel rounds its result to bf16, whether a sum or a token's loss: so tokens' losses are summed here, in
+    fp32, at the price that the kernel recomputes the logits for the backward pass.
     """
     states = as_multiplied(hidden)
     options = LinearCrossEntropyOptions(batch_chunk_size=chunk, chunking_method=None if chunk else "auto")
@@ -72,7 +72,7 @@ def fused_loss_sum(
 def chunked_loss_sum(
     hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, chunk: int, cap: float | None = None
 ) -> torch.Tensor:
-    """Sum of the cross-entropies of the logits ``hidden @ weight.T``, made for ``chunk`` tokens at a time.
+    """Sum of the cross-entropies of the logits ``hidden @ weight.T``, computed for ``chunk`` tokens at a time.
 
     ``hidden`` has shape (tokens, hidden), ``weight`` (vocabulary, hidden) and ``targets`` (tokens,). ``cap`` bounds the
     logits (models/output.py).
@@ -90,19 +90,19 @@ def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> "LossAndGradie
 
 
 LossAndGradient = tuple[tuple[torch.Tensor, ...], torch.Tensor]
-"""Sums over the tokens, the first of which is minimised, and the gradient of the first by the logits."""
+"""Sums over the tokens, the first of which is minimised, and its gradient with respect to the logits."""
 LossOfLogits = Callable[[torch.Tensor, slice], LossAndGradient]
-"""From the logits of some tokens, in fp32, and where these tokens are."""
+"""A function of the logits of some tokens, in fp32, and of the tokens' positions."""
 
 
 def summed_in_chunks(
     hidden: torch.Tensor, weight: torch.Tensor, chunk: int, loss: LossOfLogits, cap: float | None = None
 ) -> tuple[torch.Tensor, ...]:
-    """Sums of a loss over tokens whose logits ``hidden @ weight.T`` are made for ``chunk`` of them at a time.
+    """Sums of a loss over tokens whose logits ``hidden @ weight.T`` are computed for ``chunk`` of them at a time.
 
-    ``hidden`` has shape (tokens, hidden) and ``weight`` (vocabulary, hidden). The gradient of a chunk is taken while
-    its logits are there, so that nothing is computed twice (as in Hsu et al., "Liger Kernel", 2410.10989, section 3).
-    Gradients flow from the first sum alone; the others have none.
+    ``hidden`` has shape (tokens, hidden) and ``weight`` (vocabulary, hidden). The gradient of a chunk is computed while
+    its logits exist, so that nothing is computed twice (as in Hsu et al., "Liger Kernel", 2410.10989, section 3). Only
+    the first sum has a gradient.
     """
     found: tuple[torch.Tensor, ...] = _SummedInChunks.apply(hidden, weight, chunk, loss, cap)
     return found
@@ -114,7 +114,7 @@ class _SummedInChunks(torch.autograd.Function):
         ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, chunk: int, loss: LossOfLogits, cap: float | None
     ) -> tuple[torch.Tensor, ...]:
         with_gradients = any(ctx.needs_input_grad)
-        # Cast once, not for each chunk; and added up in fp32, though gathered weights are bf16.
+        # Cast once, not for each chunk; and summed in fp32, though gathered weights are bf16.
         states, head = as_multiplied(hidden), as_multiplied(weight)
         hidden_gradients = []
         weight_gradient = torch.zeros_like(weight, dtype=torch.float32) if with_gradients else None
@@ -128,10 +128,10 @@ class _SummedInChunks(torch.autograd.Function):
                 gradient = through_cap_(gradient, logits, cap).to(head.dtype)
                 hidden_gradients.append((gradient @ head).to(hidden.dtype))
                 weight_gradient += gradient.T @ states[part]
-            del gradient, logits  # else they are held beside the next chunk's logits
+            del gradient, logits  # else they would be held with the next chunk's logits
         if weight_gradient is not None:
             ctx.save_for_backward(torch.cat(hidden_gradients), weight_gradient.to(weight.dtype))
-        # Tensors of their own, not views of one: FSDP2 hangs its backward pass on them, which a view may lose.
+        # Separate tensors, not views of one: FSDP2 attaches its backward hooks to them, which a view may lose.
         first, *others = (torch.stack(parts).sum() for parts in zip(*totals, strict=True))
         ctx.mark_non_differentiable(*others)
         return first, *others
@@ -153,8 +153,8 @@ def sequence_losses(
 ) -> torch.Tensor:
     """Mean loss in nats per token of each window, shape (n,), for windows of shape (n, length + 1).
 
-    With ``chunk`` tokens, the logits of no more than these are held at once. With ``scored`` tokens, only so many at
-    the end of a window count; the others are context.
+    With ``chunk``, the logits of at most so many tokens are held at once. With ``scored``, only so many tokens at the
+    end of a window count; the others are context.
     """
     device, cap = next(model.parameters()).device, logit_cap(model.config)
     losses = []
@@ -171,8 +171,8 @@ def sequence_losses(
 def document_positions(tokens: torch.Tensor, separator: int) -> torch.Tensor:
     """Position of every token in its own document, shape of ``tokens`` (sequences, length).
 
-    Each document begins with the separator; what stands before the first one of a window is a document, too.
-    Transformers lets tokens attend within a run of rising positions only, so these say both.
+    Each document begins with the separator; whatever comes before the first one in a window is a document too.
+    Transformers lets tokens attend only within a run of rising positions, so the positions also delimit documents.
     """
     places = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
     starts = torch.where(tokens == separator, places, 0)

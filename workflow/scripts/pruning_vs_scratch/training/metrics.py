@@ -22,10 +22,10 @@ SECONDS_BETWEEN_PROGRESS = 5.0
 
 
 def begin_metrics(work: Path, trunk: Path | None, earlier: Path | None) -> None:
-    """Begin the metrics of a run that has no state yet: with those that led to its trunk, if they are given.
+    """Begin the metrics of a run that has no state yet, with those that led to its trunk if they are given.
 
     Raises:
-        UserError: they are not those that the trunk's state was saved with.
+        UserError: they are not the ones saved with the trunk's state.
     """
     if states(work):
         return
@@ -41,10 +41,10 @@ def begin_metrics(work: Path, trunk: Path | None, earlier: Path | None) -> None:
 
 
 class Metrics:
-    """Appends records to a file that survives a kill; a resumed run drops what came after its state.
+    """Appends records to a file that survives a kill; a resumed run drops what follows its state.
 
     Raises:
-        UserError: what was recorded before the state is no longer there.
+        UserError: records from before the state are missing.
     """
 
     def __init__(self, path: Path, run: str, steps: int, state: TrainState, reporters: Sequence[Reporter] = ()) -> None:
@@ -57,7 +57,7 @@ class Metrics:
         self._keep_until(state)
 
     def add(self, record: dict[str, Any]) -> None:
-        """Append the record of a step and, now and then, log the progress."""
+        """Append the record of a step and, from time to time, log the progress."""
         self._append(record)
         now = time.monotonic()
         if now - self._shown >= SECONDS_BETWEEN_PROGRESS or record["step"] == self.steps:
@@ -70,7 +70,7 @@ class Metrics:
         log.info("%s  step %d/%d  validation loss %.4f", self.run, step, self.steps, loss)
 
     def saved(self) -> FileFacts:
-        """Bring all that was recorded so far to the disk, for a state to be saved with it."""
+        """Flush all records to disk before a state is saved with them."""
         with self.path.open("rb") as stream:
             os.fsync(stream.fileno())
             return _facts(stream.read())
@@ -90,11 +90,11 @@ class Metrics:
         )  # fmt: skip
 
     def _keep_until(self, state: TrainState) -> None:
-        """Drop what was recorded after a state: steps, a line that a kill cut short, the validation of the end."""
+        """Drop what was recorded after a state: steps, a line cut short by a kill, the final validation."""
         content = self.path.read_bytes() if self.path.exists() else b""
         if state.step == 0:
             kept = b""
-        elif state.metrics is None:  # it begins at a trunk
+        elif state.metrics is None:  # it starts from a trunk
             kept = content
         else:
             kept = content[: state.metrics["bytes"]]
@@ -115,7 +115,7 @@ class Metrics:
 
 
 def _are(content: bytes, facts: FileFacts | None) -> bool:
-    """Whether metrics are those that a state was saved with; a state of an earlier version does not say."""
+    """Whether metrics are those saved with a state; a state of an earlier version does not record them."""
     return facts is None or facts == _facts(content)
 
 
@@ -129,7 +129,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _recorded_in(trunk: Path) -> FileFacts | None:
-    """The metrics that the state of a trunk was saved with. Damage to that state is reported when it is loaded."""
+    """The metrics saved with the state of a trunk. Damage to that state is reported when it is loaded."""
     try:
         return read_state_file(trunk).metrics
     except Damage:

@@ -9,11 +9,11 @@ from pruning_vs_scratch.config.training import OptimizerConfig, ScheduleConfig
 from pruning_vs_scratch.training.schedule import learning_rate
 
 PEAK = "peak_learning_rate"
-"""Key of a parameter group: the learning rate that its schedule reaches."""
+"""Key of a parameter group: the peak learning rate of its schedule."""
 
 
 def weight_groups(model: nn.Module, config: OptimizerConfig, peak: float) -> list[dict[str, Any]]:
-    """Parameter groups of a model's weights: matrices, which decay, and norms and biases, which may."""
+    """Parameter groups of a model's weights: matrices, which decay, and norms and biases, which may decay."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     of_others = config.weight_decay if config.decay == "all" else 0.0
     return [
@@ -28,6 +28,6 @@ def build_optimizer(groups: list[dict[str, Any]], config: OptimizerConfig) -> to
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, step: int, steps: int, schedule: ScheduleConfig) -> None:
-    """Set the learning rate of a step (0-based) in every group, by its own peak."""
+    """Set the learning rate of a step (0-based) in every group, according to its peak."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, steps, group[PEAK], schedule)

@@ -1,7 +1,7 @@
-"""Forward and backward passes over parts of a micro-batch at the same time, on CPUs.
+"""Simultaneous forward and backward passes over parts of a micro-batch, on CPUs.
 
 torch splits every operation among its threads, which wait for each other at the end of each. In a narrow model, whose
-operations take some ten microseconds, that is a quarter of the time. Passes over parts of the batch wait only once.
+operations take tens of microseconds, waiting is a quarter of the time. Passes over parts of the batch wait only once.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,12 +11,12 @@ from contextlib import contextmanager
 import torch
 
 LEAST_TOKENS = 1024
-"""In a pass: below, starting the operations takes longer than they do, and threads start one at a time."""
+"""Per pass. With fewer, operations take longer to start than to run, and threads start them one at a time."""
 MOST_GRADIENT_BYTES = 1 << 28
-"""For the gradients of all passes together, each of which has its own."""
+"""For the separate gradients of all passes together."""
 
 Loss = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""From windows, shape (n, length + 1): what is minimised, and numbers to be added up, which have no gradient."""
+"""From windows, shape (n, length + 1): the value to minimise, and numbers to be summed, which have no gradient."""
 
 
 def fitting_passes(tokens: int, parameters: Sequence[torch.Tensor], device: torch.device) -> int:
@@ -28,10 +28,8 @@ def fitting_passes(tokens: int, parameters: Sequence[torch.Tensor], device: torc
 
 
 class Passes:
-    """Adds the gradients of micro-batches to parameters, ``count`` parts of a micro-batch at the same time.
-
-    The parts' gradients are added up in the order of the parts, so that the result is the same to the last bit each
-    time.
+    """Adds the gradients of micro-batches to parameters, ``count`` parts of a micro-batch at the same time. The parts'
+    gradients are summed in the order of the parts, so that the result is always the same to the last bit.
     """
 
     def __init__(self, count: int, parameters: Sequence[torch.Tensor]) -> None:
@@ -42,7 +40,7 @@ class Passes:
             self._pool = ThreadPoolExecutor(count, initializer=_take_threads, initargs=(threads,))
 
     def add_gradients(self, loss: Loss, micro: torch.Tensor) -> torch.Tensor:
-        """Add the gradients of a micro-batch, shape (n, length + 1); the sum of the numbers of its parts."""
+        """Add the gradients of a micro-batch, shape (n, length + 1); returns the sum of its parts' numbers."""
         if self.count == 1:
             total, numbers = loss(micro)
             total.backward()
@@ -56,10 +54,8 @@ class Passes:
 
     @contextmanager
     def cores_kept_free(self) -> Iterator[None]:
-        """Between passes: operations take one thread.
-
-        After each operation torch's threads look for the next one for some milliseconds, on the cores that the next
-        passes need by then.
+        """For use between passes: operations use one thread. After each operation, torch's threads spin for some
+        milliseconds, on cores that the next passes already need.
         """
         if self.count == 1:
             yield
@@ -82,11 +78,12 @@ class Passes:
 
 
 def _take_threads(count: int) -> None:
-    """Let this thread's operations take ``count`` threads, from now on.
+    """Let this thread's operations use ``count`` threads from now on.
 
     In a thread's first parallel operation torch gives it the number that any thread of the process set last
     (``at::internal::lazy_init_num_threads``), here the main thread's as soon as that left ``cores_kept_free``: a worker
-    that starts late would add in another order than one that starts early. Asking for the number is such an operation.
+    that starts late would sum in a different order from one that starts early. Querying the number is such an
+    operation.
     """
     torch.get_num_threads()
     torch.set_num_threads(count)

@@ -1,4 +1,4 @@
-"""Live curves in TensorBoard or Weights & Biases, besides metrics.jsonl. Off unless asked for; keys stay in the
+"""Live curves in TensorBoard or Weights & Biases, besides metrics.jsonl. Off unless requested; keys stay in the
 environment, where these libraries look for them."""
 
 from collections.abc import Iterable, Iterator
@@ -23,7 +23,7 @@ class Reporter(Protocol):
 
 @contextmanager
 def reporters(names: Iterable[ReporterName], folder: Path, run: str) -> Iterator[list[Reporter]]:
-    """The writers of some names for a run, whose files go under ``folder``; closed at the end.
+    """The named writers for a run, whose files go under ``folder``; closed at the end.
 
     Raises:
         UserError: a library is not installed.
@@ -39,7 +39,7 @@ def reporters(names: Iterable[ReporterName], folder: Path, run: str) -> Iterator
 
 
 class TensorBoard:
-    """Event files for ``tensorboard --logdir``; what an earlier attempt wrote behind the state is hidden."""
+    """Event files for ``tensorboard --logdir``; what an earlier attempt wrote after the state is hidden."""
 
     def __init__(self, folder: Path, run: str) -> None:
         try:
@@ -72,7 +72,7 @@ class WeightsAndBiases:
         except ImportError as error:
             raise _not_installed("wandb") from error
         folder.mkdir(parents=True, exist_ok=True)
-        # Its own settings record the command line and the machine's name; a run here tells its numbers only.
+        # Its defaults record the command line and the machine's name; runs here report only their numbers.
         settings = wandb.Settings(
             console="off", disable_git=True, x_disable_meta=True, x_disable_stats=True, save_code=False
         )

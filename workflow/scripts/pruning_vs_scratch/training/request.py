@@ -11,8 +11,7 @@ from pruning_vs_scratch.study.plan import TrainingPlan
 class TrainingRequest:
     """A plan and the files that it uses.
 
-    The weights that a run starts from are those of one of ``target``, ``model``, ``redraw_linears`` and
-    ``redraw_linears_and_head``.
+    The initial weights come from one of ``target``, ``model``, ``redraw_linears`` and ``redraw_linears_and_head``.
     """
 
     plan: TrainingPlan
@@ -29,7 +28,7 @@ class TrainingRequest:
     manifest: Path
     """Manifest to write."""
     out: Path | None = None
-    """Checkpoint folder to write; of a trunk, its state; None to keep neither."""
+    """Checkpoint folder to write, or for a trunk its state; None to keep neither."""
     target: Path | None = None
     """Target file: random weights of its shape."""
     model: Path | None = None
@@ -39,28 +38,28 @@ class TrainingRequest:
     redraw_linears_and_head: Path | None = None
     """Checkpoint: its weights, with those linear layers and its output projection redrawn (the authors)."""
     like: Path | None = None
-    """Checkpoint: random weights take over all but the target's shape."""
+    """Checkpoint: random weights take over everything except the shape."""
     cut_like: Path | None = None
-    """Pruned checkpoint: random weights are cut as it was cut."""
+    """Pruned checkpoint: random weights are cut in the same way."""
     teacher: Path | None = None
     """Checkpoint to learn from, for a plan with distillation."""
     mask: Path | None = None
     """Pruned checkpoint: the zeros of its mask are kept."""
     state: Path | None = None
-    """State of a trunk that the run resumes from; what it starts from is then what the trunk did."""
+    """State of a trunk from which the run resumes; the initial weights are then those of the trunk."""
     state_metrics: Path | None = None
-    """metrics.jsonl of that trunk, which opens this run's."""
+    """metrics.jsonl of that trunk, with which this run's begins."""
     report_to: tuple[ReporterName, ...] = ()
     """Where metrics are shown besides the file."""
 
     @property
     def checkpoint(self) -> Path | None:
-        """The checkpoint that the weights begin with, whole or in part; None for random ones."""
+        """The checkpoint with the initial weights, whole or in part; None for random ones."""
         return self.model or self.redraw_linears or self.redraw_linears_and_head
 
     @property
     def start(self) -> Path:
-        """What names the weights that the run starts from."""
+        """The field that gives the initial weights."""
         start = self.checkpoint or self.target
         assert start is not None
         return start

@@ -1,9 +1,9 @@
 """Resume state: weights, optimiser moments and counters of a run, in a folder that is complete or absent.
 
-Written by torch.distributed.checkpoint as safetensors, each process its own shards: any number of processes can go on
-from it. The folder is named by the step and lives under work/, keyed by the hash of everything that the run depends
-on, so a changed plan never continues from another plan's state. The state of a shared trunk is an output of its own,
-from which other runs go on. A state is read only if its files still have the hashes that they were written with.
+Written by torch.distributed.checkpoint as safetensors, each process its own shards: any number of processes can resume
+from it. The folder is named by the step and lives under work/, keyed by the hash of everything that the run depends on,
+so a changed plan never continues from another plan's state. The state of a shared trunk is a separate output from which
+other runs continue. A state is read only if its files still have the hashes recorded when they were written.
 """
 
 import math
@@ -44,7 +44,7 @@ def save_state(
     spec: str,
     keep: int = 1,
 ) -> None:
-    """Write the state of a step, then drop all but the latest ``keep`` ones. ``spec`` is the hash of the plan."""
+    """Write the state of a step, then delete all except the latest ``keep`` ones. ``spec`` is the hash of the plan."""
     write_state(folder / f"step-{state.step:08d}", state, tensors, world, spec=spec)
     if world.is_first:
         for older in states(folder)[:-keep]:
@@ -63,7 +63,7 @@ def load_state(
     """Restore the latest complete state; with none, the state of a shared trunk; with no trunk, a fresh one.
 
     Raises:
-        UserError: it is of another plan, or damaged.
+        UserError: it belongs to another plan, or is damaged.
     """
     kept = world.from_first(states(folder) if world.is_first else [])
     begins = "training begins again" + (f" from {trunk}" if trunk else "")
@@ -82,7 +82,7 @@ def states(folder: Path) -> list[Path]:
 
 
 def write_state(folder: Path, state: TrainState, tensors: Tensors, world: World, *, spec: str) -> None:
-    """Write one state, in place of what was there; ``tensors`` are those of ``state_tensors``, or copies."""
+    """Write one state, replacing what was there; ``tensors`` are those of ``state_tensors``, or copies."""
     with world.atomic_directory(folder) as temporary:
         with writing_tensors(temporary), _plainly():
             checkpoint.save(tensors, storage_writer=_writer(temporary, tensors, world), process_group=world.group)
@@ -94,12 +94,11 @@ def write_state(folder: Path, state: TrainState, tensors: Tensors, world: World,
 def read_state(
     folder: Path, model: nn.Module, optimizer: torch.optim.AdamW, world: World, *, spec: str | None, then: str
 ) -> TrainState:
-    """Bring one state into a model and its optimiser; ``spec`` is None for a trunk, which has a plan of its own.
-
-    ``then`` says what happens when the folder has been deleted.
+    """Bring one state into a model and its optimiser; ``spec`` is None for a trunk, which has a separate plan. ``then``
+    says what happens once the folder is deleted.
 
     Raises:
-        UserError: it is of another plan, of a model of another shape, or damaged.
+        UserError: it belongs to another plan or to a model of another shape, or is damaged.
     """
     found = _undamaged(folder, world, then)
     if spec is not None and found.spec != spec:
@@ -120,7 +119,7 @@ def read_state(
 
 
 def _hashed_files(folder: Path, world: World) -> dict[str, FileFacts]:
-    """Bring the files of tensors into their final form and hash them; each process does a share of them."""
+    """Bring the tensor files into their final form and hash them; each process does a share of them."""
     names = world.from_first(sorted(file.name for file in folder.glob("*.safetensors")))
     mine: dict[str, FileFacts] = {}
     for file in (folder / name for name in names[world.rank :: world.size]):
@@ -177,7 +176,7 @@ def _require_whole(folder: Path, model: nn.Module) -> None:
 
 
 def state_tensors(model: nn.Module, optimizer: torch.optim.AdamW) -> Tensors:
-    """Weights and moments by name; shared with the model and the optimiser."""
+    """Weights and moments by name, sharing memory with the model and the optimiser."""
     named = dict(model.named_parameters())
     moments = {
         f"{moment}.{name}": optimizer.state[parameter][moment]
@@ -188,7 +187,7 @@ def state_tensors(model: nn.Module, optimizer: torch.optim.AdamW) -> Tensors:
 
 
 def _writer(folder: Path, tensors: Tensors, world: World) -> HuggingFaceStorageWriter:
-    """A writer of files of bounded size, because each is put together in memory."""
+    """A writer of files of limited size, because each is assembled in memory."""
     files, filled = {}, 0
     for name, tensor in tensors.items():
         filled += tensor.numel() * tensor.element_size() // world.size
@@ -198,7 +197,7 @@ def _writer(folder: Path, tensors: Tensors, world: World) -> HuggingFaceStorageW
 
 @contextmanager
 def _plainly() -> Iterator[None]:
-    """Raise what really went wrong, not torch's wrapping of it, and keep torch from warning that a process is alone."""
+    """Raise the original error, not torch's wrapper, and keep torch from warning that a process is alone."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
         try:

@@ -1,4 +1,4 @@
-"""How states are written: at once, or in the background by a thread from a copy in host memory."""
+"""How states are written: immediately, or in the background by a thread from a copy in host memory."""
 
 import copy
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +13,7 @@ from pruning_vs_scratch.training.world import World
 
 
 class Saves:
-    """Writes the states of a run into its folder, of which the latest ``keep`` stay."""
+    """Writes the states of a run to its folder and keeps the latest ``keep``."""
 
     def __init__(self, folder: Path, world: World, *, spec: str, keep: int) -> None:
         self._folder, self._world, self._spec, self._keep = folder, world, spec, keep
@@ -21,11 +21,11 @@ class Saves:
         """Step of the latest state that this object completed."""
 
     def save(self, state: TrainState, tensors: Tensors) -> None:
-        """Write a state, or begin to: ``tensors`` may change as soon as this returns."""
+        """Write a state, or begin to write it: ``tensors`` may change as soon as this returns."""
         self._write(state, tensors)
 
     def check(self) -> None:
-        """Raise what went wrong in a state that was written meanwhile."""
+        """Raise any error from a state that was written in the background."""
 
     def finish(self) -> None:
         """Wait until the state that is being written is complete."""
@@ -39,7 +39,7 @@ class SavesBeside(Saves):
     """Writes each state in a thread, from a copy in host memory (pinned, with a GPU), one at a time.
 
     A state gets its final name only once it is complete, so a run killed in between resumes from the previous one. The
-    threads of several processes use a group of their own, so that their collectives never meet those of training.
+    threads of several processes use a separate group, so that their collectives never mix with those of training.
     """
 
     def __init__(self, folder: Path, world: World, *, spec: str, keep: int) -> None:
@@ -63,7 +63,7 @@ class SavesBeside(Saves):
         self._pending = self._thread.submit(self._write, copy.deepcopy(state), staged)
 
     def check(self) -> None:
-        """Raise what went wrong in a state that was written meanwhile."""
+        """Raise any error from a state that was written in the background."""
         if self._pending is not None and self._pending.done():
             self.finish()
 

@@ -12,11 +12,12 @@ from pruning_vs_scratch.config.training import (
 
 
 def learning_rate(step: int, steps: int, peak: float, schedule: ScheduleConfig) -> float:
-    """Learning rate of a step (0-based) of a run of ``steps``: linear warmup to ``peak``, then what the schedule does.
+    """Learning rate of a step (0-based) of a run of ``steps``: linear warmup to ``peak``, then as the schedule
+    prescribes.
 
     Cosine: down to ``floor_ratio * peak`` (Loshchilov & Hutter, arXiv 1608.03983, without restarts). Constant: the
-    peak. WSD: the peak, and from its decay's start on a line to ``floor_ratio * peak`` (Hu et al., 2404.06395). The
-    last step of a run uses the floor itself. FMS has a warmup of its own, see below.
+    peak. WSD: the peak, then from the start of the decay a line to ``floor_ratio * peak`` (Hu et al., 2404.06395). The
+    last step of a run uses the floor itself. FMS has its own warmup, see ``_fms``.
     """
     if isinstance(schedule, FmsSchedule):
         return _fms(step, steps, peak, schedule)
@@ -44,8 +45,8 @@ def _fms(step: int, steps: int, peak: float, schedule: FmsSchedule) -> float:
     """min(p (1 - (1 - s/W)^2), p (f + (1 - f) (1 + cos(pi s/N)) / 2)) at step s of N, for W steps of warmup.
 
     p is the peak, f the floor's share of it. Source: the training script of IBM's fms-fsdp, whose schedule the paper's
-    authors took over. Deviation: where there is no whole step of warmup, which divides by zero there, the cosine is
-    all there is.
+    authors adopted. Deviation: without a whole step of warmup, where the script divides by zero, only the cosine
+    applies.
     """
     cosine = _between(peak, schedule.floor_ratio, 0.5 * (1 + math.cos(math.pi * step / steps)))
     warmup = warmup_steps(steps, schedule)

@@ -1,8 +1,8 @@
 """A model over several processes: FSDP2 (Zhao et al., "PyTorch FSDP", 2304.11277), each decoder block a unit.
 
-A shard is a ``DTensor``, whose own part is ``local``. In fp32 the arithmetic is that of one process, but for the order
-of sums. In bf16 all weights are gathered in bf16, norms and embedding included, and so is what flows from block to
-block; one process keeps both in fp32.
+A shard is a ``DTensor``, whose own part is ``local``. In fp32 the arithmetic is that of one process, except for the
+order of sums. In bf16 all weights are gathered in bf16, including norms and embedding, and so are the states between
+blocks; one process keeps both in fp32.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from pruning_vs_scratch.training.world import World
 
 
 class Whole(nn.Module):
-    """Runs functions of a model with the weights outside of its blocks gathered: FSDP2 gathers around ``forward``."""
+    """Runs functions of a model with the weights outside its blocks gathered: FSDP2 gathers around ``forward``."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Whole(nn.Module):
 
 
 def distributed_model(model: Any, world: World, precision: Precision) -> Whole:
-    """A Llama on the world's device, with the first process's weights; of several processes, each holds a shard."""
+    """A Llama on the world's device, with the first process's weights; with several processes, each holds a shard."""
     whole = Whole(model)
     if world.size == 1:
         return whole.to(world.device)
@@ -63,16 +63,15 @@ def same_model(load: Callable[[], Any], world: World) -> Any:
 
 
 def add_up_copies(whole: Whole, *, now: bool) -> None:
-    """Whether the next backward pass adds up the gradients of all copies of the model, or of its own copy alone.
-
-    Only the last micro-batch of a step need do so: the network between nodes is the slow one.
+    """Whether the next backward pass sums the gradients over all copies of the model, or only within its own. Only the
+    last micro-batch of a step needs to: the network between nodes is the slow one.
     """
     if isinstance(whole, FSDPModule):
         whole.set_requires_all_reduce(now)
 
 
 def let_go(whole: Whole) -> None:
-    """Go back to shards after a forward pass that no backward pass follows: it would have done so."""
+    """Return to shards after a forward pass without a backward pass, which would have done so."""
     if isinstance(whole, FSDPModule):
         whole.reshard()
 
@@ -87,26 +86,26 @@ def own_rows(parameter: torch.Tensor) -> range:
     rows = torch.arange(len(parameter))
     if isinstance(parameter, DTensor):
         mesh, placements = parameter.device_mesh, parameter.placements
-        # Cut as the parameter is, by torch itself; every process has all numbers, so nothing is sent.
+        # Cut like the parameter, by torch itself; every process has all numbers, so nothing is sent.
         rows = distribute_tensor(rows.to(mesh.device_type), mesh, placements, src_data_rank=None).to_local()
     return range(int(rows[0]), int(rows[-1]) + 1) if len(rows) else range(0)
 
 
 def whole_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Names and whole values of a model's parameters, one at a time; all processes walk together."""
+    """Names and whole values of a model's parameters, one at a time; all processes iterate together."""
     for name, parameter in model.named_parameters():
         value = parameter.detach()
         yield name, value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def _units(model: Any) -> list[nn.Module]:
-    """Modules that are gathered one at a time; an embedding that is the output projection too stays with that."""
+    """Modules that are gathered one at a time; an embedding that is also the output projection stays with it."""
     embedding = [] if model.config.tie_word_embeddings else [model.model.embed_tokens]
     return [*embedding, *model.model.layers]
 
 
 def _take_first(module: nn.Module, world: World) -> None:
-    """Bring what is not sharded yet to the device, with the first process's values."""
+    """Move what is not sharded yet to the device, with the first process's values."""
     held = [t for t in (*module.parameters(), *module.buffers()) if not isinstance(t, DTensor)]
     for tensor in held:
         tensor.data = tensor.data.to(world.device)

@@ -16,7 +16,7 @@ Masks = dict[str, torch.Tensor]
 
 
 def fitted_masks(model: nn.Module, masks: Mapping[str, PackedMask]) -> Masks:
-    """This process's rows of masks, on the device of their parameters; no others are unpacked.
+    """This process's rows of masks, on the device of their parameters; no other rows are unpacked.
 
     Raises:
         UserError: a mask has no parameter or another shape.

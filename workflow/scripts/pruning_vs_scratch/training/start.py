@@ -1,4 +1,4 @@
-"""What a run starts from: weights, the mask that it keeps, and the model that it learns from."""
+"""The start of a run: weights, the mask that it keeps, and the model from which it learns."""
 
 from typing import Any
 
@@ -27,10 +27,10 @@ def starting_shape(request: TrainingRequest) -> ModelShape:
 
 
 def starting_model(request: TrainingRequest, text: TokenStore) -> CausalLM:
-    """The weights that a run starts from.
+    """The initial weights of a run.
 
     Raises:
-        UserError: the text has tokens that the model does not know.
+        UserError: the text has tokens unknown to the model.
     """
     model = _starting_weights(request)
     text.check_vocabulary(model.config.vocab_size, request.start)
@@ -38,10 +38,10 @@ def starting_model(request: TrainingRequest, text: TokenStore) -> CausalLM:
 
 
 def starting_masks(request: TrainingRequest, model: CausalLM, world: World) -> dict[str, PackedMask]:
-    """What stays zero, by name; each process unpacks its own rows when the model is sharded.
+    """Masks of what stays zero, by name; each process unpacks its own rows when the model is sharded.
 
     Raises:
-        UserError: the mask does not fit the model, or a checkpoint to start from has other zeros.
+        UserError: the mask does not fit the model, or the initial checkpoint has different zeros.
     """
     if request.mask is None:
         return {}
@@ -53,10 +53,10 @@ def starting_masks(request: TrainingRequest, model: CausalLM, world: World) -> d
 
 
 def teacher_of(request: TrainingRequest, student: Any, world: World) -> Any:
-    """The model that one of the configuration ``student`` learns from; None without distillation.
+    """The model from which one with the configuration ``student`` learns; None without distillation.
 
     Raises:
-        UserError: its vocabulary is another one than the student's.
+        UserError: its vocabulary differs from the student's.
     """
     folder = request.teacher
     if folder is None:

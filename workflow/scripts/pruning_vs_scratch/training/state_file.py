@@ -57,7 +57,7 @@ class StateFile(BaseModel):
 
 
 class Damage(Exception):
-    """A state is not as it was written; says how."""
+    """A state has changed since it was written; says how."""
 
 
 def write_state_file(folder: Path, spec: str, state: TrainState, files: dict[str, FileFacts]) -> None:
@@ -69,7 +69,7 @@ def read_state_file(folder: Path) -> StateFile:
     """Read the file of a state's folder.
 
     Raises:
-        Damage: it is missing, or is not as it was written.
+        Damage: it is missing, or has changed since it was written.
     """
     try:
         values = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))

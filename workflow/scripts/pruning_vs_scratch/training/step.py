@@ -34,11 +34,11 @@ INPUTS = (
     "tokens", "validation", "tokenizer", "target", "model", "redraw_linears", "redraw_linears_and_head", "cut_like",
     "teacher", "state",
 )  # fmt: skip
-"""Fields of a request that name what a run depends on; the mask of a checkpoint is a file in it."""
+"""Fields of a request with the inputs of a run; the mask of a checkpoint is a file in it."""
 
 
 def train(request: TrainingRequest) -> None:
-    """Train as one of the processes of this command, and record what was done; nothing, if it is done already."""
+    """Train as one of this command's processes and record what was done; do nothing if it is done already."""
     with joined_world(shard_in_node=request.plan.sharding == "node") as world:
         if world.is_first:
             _train_and_record(request, world)
@@ -84,7 +84,7 @@ def _trained(request: TrainingRequest, world: World, work: Path) -> tuple[Traine
     model = same_model(lambda: starting_model(request, tokens), world)
     if world.is_first:
         begin_metrics(work, request.state, request.state_metrics)
-    # Beside the state, which is removed at the end.
+    # Next to the state, which is removed at the end.
     with reporters(list(request.report_to) if world.is_first else [], request.work.parent, plan.run) as shown:
         trainer = Trainer(
             TrainingTask(plan, model, Windows(tokens, plan.sequence_length, plan.seed, plan.reading)),

@@ -1,4 +1,4 @@
-"""What a training loop trains, and the parts that differ between kinds of training."""
+"""What a training loop trains, with the parts that differ between kinds of training."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -13,19 +13,19 @@ from pruning_vs_scratch.training.optimizer import weight_groups
 from pruning_vs_scratch.training.world import World
 
 MeanLoss = Callable[[torch.Tensor], float]
-"""Mean loss in nats per token on windows of shape (n, length + 1), as the model is at that moment."""
+"""Mean loss in nats per token of the current model on windows of shape (n, length + 1)."""
 
 
 class TrainingTask:
-    """Trains all weights of a Llama on the windows of a plan; other tasks override what they do otherwise."""
+    """Trains all weights of a Llama on the windows of a plan; other tasks override what differs."""
 
     learns_masks = False
-    """Whether masks of the model are learned. They take memory, and all of a micro-batch shares their graph."""
+    """Whether masks of the model are learned. They take memory, and the whole micro-batch shares their graph."""
 
     def __init__(self, plan: TrainingPlan, model: nn.Module, windows: Windows) -> None:
         self.plan = plan
         self.model = model
-        """The trained module: everything that resume state holds."""
+        """The trained module: everything in the resume state."""
         self.windows = windows
 
     @property
@@ -35,7 +35,7 @@ class TrainingTask:
 
     @property
     def reads_ahead(self) -> bool:
-        """Whether a batch depends on the plan alone, so that it can be read while the model works on the one before."""
+        """Whether a batch depends on the plan alone, and so can be read while the model works on the previous one."""
         return True
 
     @property
@@ -57,13 +57,13 @@ class TrainingTask:
         return torch.from_numpy(self.windows.read(sequences))
 
     def tokens_distinct(self, steps: int) -> int:
-        """How many of the tokens of the first ``steps`` are of different windows."""
+        """How many tokens of the first ``steps`` are from distinct windows."""
         plan = self.plan
         stop = plan.window_start + steps * plan.global_batch_size
         return plan.reading.distinct(plan.window_start, stop, self.windows.count) * plan.sequence_length
 
     def around_pass(self, step: int) -> AbstractContextManager[object]:
-        """What is open while a micro-batch of a step goes forward and backward."""
+        """What must be open during the forward and backward pass of a micro-batch."""
         del step
         return nullcontext()
 

@@ -22,10 +22,10 @@ BF16_TERAFLOPS = {
     "L4": 121.0,
     "A10": 125.0,
 }
-"""Dense bf16 peaks of the makers' data sheets by a part of the GPU's name; of several that fit, the first counts."""
+"""Dense bf16 peaks from the makers' data sheets, by a part of the GPU's name; the first match counts."""
 
 MEASURED = ("tokens_per_second", "tflops_per_second", "mfu", "peak_memory_bytes")
-"""Fields of a step's record that differ between two runs of one plan."""
+"""Fields of a step's record that differ between two runs of the same plan."""
 
 
 def peak_teraflops(gpu: str, precision: Precision) -> float | None:
@@ -52,7 +52,7 @@ class Throughput:
         self._peak = None if peak is None else world.size * peak
 
     def measure(self, sequences: int, seconds: float) -> dict[str, float]:
-        """Speeds of all processes in one step, and the most memory that this one took: the GPU's, or the process's."""
+        """Speeds of all processes in one step, and the peak memory of this one: the GPU's, or the process's."""
         speed = sequences * self._sequence_teraflops / seconds
         on_device = peak_device_memory_bytes(self._world.device)
         return {

@@ -23,7 +23,7 @@ Value = TypeVar("Value")
 SETTING_UP = timedelta(days=1)
 """How long processes wait for each other before the first step: one may wait for a lock, or compile."""
 TRAINING = timedelta(minutes=30)
-"""The same from then on: longer than any save, and short enough that a peer that hangs does not burn a night."""
+"""The same from then on: longer than any save, and short enough that a hanging peer does not waste a night."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class World:
     mesh: DeviceMesh | None = None
     """The processes as FSDP2 sees them, with two dimensions for copies and shards; None for one alone."""
     group: distributed.ProcessGroup | None = None
-    """Through which the processes talk here; None for the group of all that they begin with."""
+    """The group through which the processes communicate; None for the initial group of all."""
     stop_at: float | None = None
     """When a long step has to save and stop, in seconds since the epoch; only the first process knows."""
 
@@ -47,7 +47,7 @@ class World:
 
     @property
     def copies(self) -> int:
-        """How many times the processes together hold the model."""
+        """How many copies of the model the processes hold together."""
         return self.mesh.size(0) if self.mesh is not None and self.mesh.ndim == 2 else 1
 
     def sums(self, *values: float) -> list[float]:
@@ -63,7 +63,7 @@ class World:
         return self.sums(float(flag))[0] > 0
 
     def add_up_(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Put the sums over all processes in place of tensors that each process holds whole."""
+        """Replace tensors that each process holds whole by their sums over all processes."""
         for tensor in tensors if self.size > 1 else ():
             distributed.all_reduce(tensor, group=self.group)
 
@@ -93,7 +93,7 @@ class World:
 
     @contextmanager
     def atomic_directory(self, path: Path) -> Iterator[Path]:
-        """A folder that all processes fill: it takes its name when every one of them is done."""
+        """A folder that all processes fill: it gets its name once all of them are done."""
         if not self.is_first:
             yield self.from_first(path)
             self.wait()
@@ -114,7 +114,7 @@ class World:
         return self if self.size == 1 else replace(self, group=distributed.new_group(backend="gloo", timeout=TRAINING))
 
     def wait_at_most(self, duration: timedelta) -> None:
-        """From now on, end with an error when the others keep this process waiting for longer."""
+        """From now on, fail if the others keep this process waiting for longer."""
         if self.mesh is None:
             return
         for group in (None, *self.mesh.get_all_groups()):
@@ -123,9 +123,8 @@ class World:
 
 @contextmanager
 def joined_world(*, shard_in_node: bool = False) -> Iterator[World]:
-    """This process among its peers, by the environment variables of torchrun; gloo between CPUs, nccl between GPUs.
-
-    With ``shard_in_node`` a model is cut among the processes of a node, and each node holds a copy.
+    """This process among its peers, from the environment variables of torchrun; gloo between CPUs, nccl between GPUs.
+    With ``shard_in_node`` a model is sharded among the processes of a node, and each node has a copy.
 
     Raises:
         UserError: there are more processes than GPUs on this machine.
@@ -151,13 +150,13 @@ def joined_world(*, shard_in_node: bool = False) -> Iterator[World]:
             raise
         raise PeerLost(f"process {os.environ['RANK']} stops, because another process of this run ended") from error
     finally:
-        # Else the threads of gloo abort the process when Python ends.
+        # Otherwise gloo's threads abort the process when Python exits.
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
 
 def _mesh(device: torch.device, size: int, shard_in_node: bool) -> DeviceMesh:
-    """All processes in a row; or a row for each node, within which a model is cut (HSDP, 2304.11277, section 3.2.2)."""
+    """All processes in a row; or a row per node, within which a model is sharded (HSDP, 2304.11277, section 3.2.2)."""
     in_node = int(os.environ.get("LOCAL_WORLD_SIZE", size))
     if not shard_in_node or in_node in (1, size):
         return init_device_mesh(device.type, (size,))
@@ -177,5 +176,5 @@ def _device_of(local_rank: int) -> torch.device:
 
 
 def _is_lost_connection(error: RuntimeError) -> bool:
-    """Whether a collective failed because a peer is gone; gloo has no error class of its own."""
+    """Whether a collective failed because a peer is gone; gloo has no separate error class."""
     return isinstance(error, distributed.DistError) or "gloo/transport" in str(error)

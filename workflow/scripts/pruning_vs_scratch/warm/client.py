@@ -1,4 +1,4 @@
-"""The job's side: it has the warm interpreter run its command, and ends as the command ends."""
+"""The job's side: it lets the warm interpreter run its command, and ends as the command ends."""
 
 import os
 import signal
@@ -12,16 +12,16 @@ from pruning_vs_scratch.training.interrupt import STOP_SIGNALS
 from pruning_vs_scratch.warm.request import receive_number, send_request, this_process
 
 ADDRESS = "PRUNING_VS_SCRATCH_WARM"
-"""The variable that says where the warm interpreter of this run of Snakemake listens."""
+"""The variable with the address of this Snakemake run's warm interpreter."""
 NOT_SERVED = 0
-"""In place of a process: the interpreter does not fit the command, which starts Python itself."""
+"""Sent instead of a process id: the interpreter does not fit the command, which then starts Python itself."""
 
 
 def run_warm(command: Sequence[str]) -> int | None:
     """Run a command in a fork of the warm interpreter; its exit code, or None if nothing was run.
 
     Raises:
-        UserError: the interpreter ended, and the command with it.
+        UserError: the interpreter ended, and with it the command.
     """
     address = os.environ.get(ADDRESS)
     if address is None:
@@ -52,7 +52,7 @@ def end_as(code: int) -> None:
 
 
 def _leave_signals_to(process: int) -> None:
-    """Pass stop signals on. Ctrl-C reaches the process by itself, which is in the same group."""
+    """Pass stop signals on. Ctrl-C reaches the process directly, because it is in the same group."""
 
     def forward(number: int, _frame: FrameType | None) -> None:
         with suppress(ProcessLookupError):  # it has just ended

@@ -1,4 +1,4 @@
-"""What a step asks of a warm interpreter, and how it travels over their connection."""
+"""A step's request to a warm interpreter, and how it is sent over their connection."""
 
 import json
 import os
@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 
 LENGTH = struct.Struct("!Q")
 NUMBER = struct.Struct("!i")
-"""A process, or how it ended."""
+"""A process id, or how the process ended."""
 STREAMS = (0, 1, 2)
 """Standard input, output and error."""
 FREE_VARIABLES = frozenset({"PATH", "PWD", "OLDPWD", "SHLVL", "_", "PS1", "PS2", "TMPDIR", "TMP", "TEMP", "TEMPDIR"})
-"""What the shell and Snakemake set or unset for each command. No library keeps them when it is imported."""
+"""Variables that the shell and Snakemake set or unset for each command. No library reads them on import."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class WarmRequest:
     command: list[str]
     """Entry point and its options."""
     prefix: str
-    """Folder of the Python that would run it."""
+    """Prefix of the Python that would run it."""
     folder: str
     """Working folder."""
     environment: dict[str, str]
@@ -33,7 +33,7 @@ class WarmRequest:
 
 
 def this_process(command: Sequence[str]) -> WarmRequest:
-    """A command to run as this process would."""
+    """A command to run exactly as this process would."""
     umask = os.umask(0)
     os.umask(umask)
     folder = os.getcwd()  # noqa: PTH109 (it travels as text)
@@ -41,7 +41,7 @@ def this_process(command: Sequence[str]) -> WarmRequest:
 
 
 def assume(request: WarmRequest) -> None:
-    """Take over what a process inherits, but for its streams."""
+    """Take over what a process inherits, except its streams."""
     os.chdir(request.folder)
     os.environ.clear()
     os.environ.update(request.environment)
@@ -50,7 +50,7 @@ def assume(request: WarmRequest) -> None:
 
 
 def differing_variables(one: Mapping[str, str], other: Mapping[str, str]) -> set[str]:
-    """Variables of the environment that are not the same, but for those of ``FREE_VARIABLES``."""
+    """Environment variables that differ, except those in ``FREE_VARIABLES``."""
     return {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)} - FREE_VARIABLES
 
 
@@ -62,7 +62,7 @@ def send_request(connection: socket.socket, request: WarmRequest) -> None:
 
 
 def receive_request(connection: socket.socket) -> tuple[WarmRequest, list[int]] | None:
-    """A request and its three streams; None if the other side has gone."""
+    """A request and its three streams; None if the other side is gone."""
     header, streams, _, _ = socket.recv_fds(connection, LENGTH.size, len(STREAMS))
     if len(header) < LENGTH.size:
         return None
@@ -71,18 +71,18 @@ def receive_request(connection: socket.socket) -> tuple[WarmRequest, list[int]] 
 
 
 def send_number(connection: socket.socket, number: int) -> None:
-    """Send the number of a process, or how it ended."""
+    """Send a process id, or how the process ended."""
     connection.sendall(NUMBER.pack(number))
 
 
 def receive_number(connection: socket.socket) -> int | None:
-    """Such a number; None if the other side has gone."""
+    """Such a number; None if the other side is gone."""
     content = _exactly(connection, NUMBER.size)
     return None if content is None else int(NUMBER.unpack(content)[0])
 
 
 def _exactly(connection: socket.socket, length: int) -> bytes | None:
-    """The next bytes; None if the other side has gone before."""
+    """The next bytes; None if the other side is gone first."""
     content = bytearray()
     while len(content) < length:
         try:

@@ -1,6 +1,5 @@
-"""The warm interpreter itself: it imports once, and forks a child for each command that a job asks for.
-
-It has one thread and computes nothing, so that a fork is safe: no other thread holds a lock or is lost.
+"""The warm interpreter itself: it imports once, and forks a child for each command that a job requests. It has one
+thread and computes nothing, so a fork is safe: no other thread holds a lock or is lost.
 """
 
 import os
@@ -19,14 +18,14 @@ from pruning_vs_scratch.warm.client import ADDRESS, NOT_SERVED
 from pruning_vs_scratch.warm.request import WarmRequest, assume, differing_variables, receive_request, send_number
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": os.devnull}
-"""What the libraries of Hugging Face read when they are imported. No step that is served may use the hub or its cache:
-evaluation reads its frozen data with libraries that it imports itself."""
+"""Variables that the Hugging Face libraries read on import. No served step may use the hub or its cache: evaluation
+reads its frozen data with libraries that it imports itself."""
 LEFT_TO_CHILDREN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-"""A signal to the whole group of processes is meant for those that work."""
+"""A signal to the whole process group is meant for the children that work."""
 
 
 class WarmInterpreter:
-    """Serves the commands that come by ``listener``, until ``lifeline``, the end of a pipe, is closed."""
+    """Serves the commands that arrive on ``listener`` until ``lifeline``, the end of a pipe, is closed."""
 
     def __init__(self, listener: socket.socket, lifeline: int) -> None:
         self._listener = listener
@@ -39,7 +38,7 @@ class WarmInterpreter:
         self._handlers: dict[int, Any] = {}
 
     def serve(self) -> WarmRequest | None:
-        """Fork for each command: in a child, what it is to run; in the interpreter itself None, after the last one."""
+        """Fork for each command. A child returns what it should run; the interpreter, at the end, None."""
         self._handlers = {number: signal.signal(number, signal.SIG_IGN) for number in LEFT_TO_CHILDREN}
         child_ended, wake = os.pipe()
         for end in (child_ended, wake):
@@ -61,7 +60,7 @@ class WarmInterpreter:
         return None
 
     def _wait(self, child_ended: int) -> set[int]:
-        """Wait until something happens; the descriptors where it did."""
+        """Wait until something happens; the descriptors that are ready."""
         poll = select.poll()
         poll.register(child_ended, select.POLLIN)
         if self._is_open:
@@ -72,7 +71,7 @@ class WarmInterpreter:
         return {descriptor for descriptor, _ in poll.poll()}
 
     def _begin(self) -> WarmRequest | None:
-        """Fork for one job; in the child, what it asks for."""
+        """Fork for one job; in the child, return its request."""
         if not self._is_warm:
             import_libraries()
             self._is_warm = True
@@ -92,7 +91,7 @@ class WarmInterpreter:
         return None
 
     def _in_child(self, connection: socket.socket, interpreter: int) -> WarmRequest:
-        """Become the process that a job asks for; ends here if this interpreter does not fit it, or the job is gone."""
+        """Become the process that a job requests; ends here if this interpreter does not fit it, or the job is gone."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number, handler in self._handlers.items():
@@ -142,7 +141,7 @@ class WarmInterpreter:
 
 
 def _can_fork() -> bool:
-    """Whether a child can do all that this process could: it has no other thread, and no GPU that it has looked at."""
+    """Whether a child could do everything that this process can: it has no other thread and has not used a GPU."""
     from torch import cuda
 
     return len(list(Path("/proc/self/task").iterdir())) == 1 and not cuda.is_available()

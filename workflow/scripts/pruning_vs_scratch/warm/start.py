@@ -19,15 +19,16 @@ ONE_THREAD = dict.fromkeys(
     ),
     "1",
 )  # fmt: skip
-"""As Snakemake sets it for a job of one thread: jobs of more start Python themselves."""
+"""As set by Snakemake for a single-threaded job: jobs with more threads start Python themselves."""
 
 
 @contextmanager
 def warm_interpreter(address: Path) -> Iterator[dict[str, str]]:
-    """While open, a warm interpreter listens at ``address``; yields the variables by which jobs find it.
+    """While open, a warm interpreter listens at ``address``; yields the variables through which jobs find it.
 
-    Yields none elsewhere than on Linux, where libraries do not bear a fork, and on a file system without sockets. When
-    the block ends, even by ``kill -9``, the interpreter takes no more commands, and ends with the last one.
+    Yields none except on Linux, because libraries elsewhere do not survive a fork, nor on a file system without
+    sockets. When the block ends, even by ``kill -9``, the interpreter accepts no more commands and ends with the last
+    one.
     """
     listener = _listener(address) if sys.platform == "linux" else None
     if listener is None:
@@ -49,7 +50,7 @@ def warm_interpreter(address: Path) -> Iterator[dict[str, str]]:
 
 
 def _listener(address: Path) -> socket.socket | None:
-    """A socket at an address, for this user alone; None where files cannot be sockets."""
+    """A socket at an address, for this user only; None if the file system has no sockets."""
     address.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     try:

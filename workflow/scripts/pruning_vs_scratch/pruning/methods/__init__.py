@@ -1,1 +1,1 @@
-"""A folder per method: facts.py says what it is, without torch; method.py does it, from its paper."""
+"""A folder per method: facts.py describes it, without torch; method.py implements its paper."""

@@ -1,4 +1,4 @@
-"""The table of tasks: every run's accuracy on each, beside chance, the parent, and the models before retraining."""
+"""The table of tasks: every run's accuracy on each, next to chance, the parent, and the models before retraining."""
 
 from typing import Any
 

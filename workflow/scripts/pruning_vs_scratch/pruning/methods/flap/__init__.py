@@ -1,1 +1,1 @@
-"""FLAP (An et al., 2312.11983): structured pruning by how much inputs fluctuate, with biases that make up for it."""
+"""FLAP (An et al., 2312.11983): structured pruning by how much inputs fluctuate, compensated by biases."""

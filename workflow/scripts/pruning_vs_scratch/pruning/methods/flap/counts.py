@@ -1,8 +1,8 @@
 """How many key-value groups and neurons FLAP's structures keep. Arithmetic only: no torch.
 
 Costs are those of grouped-query attention: a group is ``heads / kv_heads`` query heads with their key and value head.
-The authors' code counts it as one head of multi-head attention and a block as 4 * hidden^2 attention weights.
-Shares are those of the ratio as written (0.29 of 100 is 29), where binary arithmetic may lose one.
+The authors' code counts it as one head of multi-head attention and a block as 4 * hidden^2 attention weights. Shares
+use the ratio as written in decimal (0.29 of 100 is 29), because binary arithmetic may lose one.
 """
 
 import math
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Counts:
-    """What stays, of each layer or of all together."""
+    """What is kept, in each layer or in all together."""
 
     groups: int
     neurons: int
 
 
 def shape_of_counts(shape: "ModelShape", counts: Counts) -> "ModelShape":
-    """The shape that keeps so many groups and neurons in each layer."""
+    """The shape with these numbers of groups and neurons in each layer."""
     heads = counts.groups * (shape.heads // shape.kv_heads)
     return replace(shape, kv_heads=counts.groups, heads=heads, ffn_size=counts.neurons)
 
@@ -41,7 +41,7 @@ def neuron_params(shape: "ModelShape") -> int:
 
 
 def uniform_counts(shape: "ModelShape", groups: int, neurons: int) -> Counts:
-    """Counts for each layer that were named outright, as the study's authors retrain FLAP.
+    """Counts for each layer that are given explicitly, as when the study's authors retrain FLAP.
 
     Raises:
         UserError: a count is below 1 or above the parent's.
@@ -53,7 +53,7 @@ def uniform_counts(shape: "ModelShape", groups: int, neurons: int) -> Counts:
 
 
 def ul_um_counts(shape: "ModelShape", ratio: float) -> Counts:
-    """Counts for each layer: the same share of groups and of neurons goes, rounded down."""
+    """Counts for each layer: the same share of groups and of neurons is dropped, rounded down."""
     share = Fraction(str(ratio))
     return Counts(
         shape.kv_heads - math.floor(share * shape.kv_heads), shape.ffn_size - math.floor(share * shape.ffn_size)
@@ -61,20 +61,20 @@ def ul_um_counts(shape: "ModelShape", ratio: float) -> Counts:
 
 
 def ul_mm_counts(shape: "ModelShape", ratio: float, dropped_groups: int) -> Counts:
-    """Counts for each layer: a given number of groups goes, and neurons for the rest of the block's share.
+    """Counts for each layer: a given number of groups is dropped, and neurons for the rest of the block's share.
 
-    The ratio alone does not say how many groups go, and the original has no rule for it, so it must be given.
+    The ratio alone does not determine the number of groups, and the original has no rule for it, so it must be given.
 
     Raises:
-        UserError: no group or no neuron would stay, or the groups alone are more than the share.
+        UserError: no group or no neuron would be left, or the groups alone exceed the share.
     """
     return _manual_counts(shape, ratio, dropped_groups, layers=1)
 
 
 def al_mm_counts(shape: "ModelShape", ratio: float, dropped_groups: int) -> Counts:
-    """Counts for all layers together; ``dropped_groups`` is the average of a layer.
+    """Counts for all layers together; ``dropped_groups`` is the average per layer.
 
-    Exactly that many go. With the authors' thresholds none to drop means that none stays.
+    Exactly that many are dropped. With the authors' thresholds, dropping none would keep none.
 
     Raises:
         UserError: as for ``ul_mm_counts``.

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from pruning_vs_scratch.study.shape import ModelShape
 
 Metric = Literal["WIFV", "IFV", "WIFN"]
-"""Weighted input feature variance, which the paper proposes, the same without weights, weighted input feature norm."""
+"""Weighted input feature variance (the paper's proposal), the same without weights, weighted input feature norm."""
 Estimator = Literal["code", "paper"]
-"""Which variance: that of the authors' code, or the paper's."""
+"""The variance of the authors' code, or the paper's."""
 Structure = Literal["uniform", "UL-UM", "UL-MM", "AL-MM", "AL-AM"]
-"""How groups and neurons are compared: in each layer (UL) or across layers (AL), apart (MM) or together (AM)."""
+"""How groups and neurons are compared: in each layer (UL) or across layers (AL), separately (MM) or together (AM)."""
 
 
 class FlapOptions(Section):
@@ -26,9 +26,9 @@ class FlapOptions(Section):
     structure: Structure = "uniform"
     """uniform: the target's counts in every layer, as this study's authors retrain it. The others: FLAP's own."""
     variance: Estimator = "code"
-    """How inputs fluctuate: as the authors' code computes it, or as the paper writes it."""
+    """How fluctuation is measured: as in the authors' code, or as in the paper."""
     biases: Literal["both", "authors", "none"] = "both"
-    """Which compensating biases there are: of o_proj and down_proj, of o_proj alone (this study's authors), or none."""
+    """Where biases compensate: in o_proj and down_proj, in o_proj only (this study's authors), or nowhere."""
 
 
 def adds(options: FlapOptions) -> frozenset[str]:
@@ -38,7 +38,7 @@ def adds(options: FlapOptions) -> frozenset[str]:
 
 
 def shape_at(shape: "ModelShape", ratio: float, options: FlapOptions) -> "ModelShape":
-    """The same share of groups and of neurons goes; with UL-MM and AL-MM, of groups, and neurons for the rest."""
+    """The same share of groups and of neurons is dropped; with UL-MM and AL-MM, of groups, and neurons for the rest."""
     counts = ul_um_counts(shape, ratio)
     if options.structure in ("UL-MM", "AL-MM"):
         counts = ul_mm_counts(shape, ratio, shape.kv_heads - counts.groups)

@@ -1,11 +1,11 @@
 """FLAP (An et al., "Fluctuation-based Adaptive Structured Pruning for Large Language Models", 2312.11983).
 
-All inputs of o_proj and down_proj are measured on the dense model in one pass (statistics.py). Key-value groups and
-neurons whose inputs fluctuate least, weighted by what the layer makes of them (metrics.py), go (structures.py); what
-they contributed on average becomes a bias (compensation.py). Hidden size, norms and embeddings stay.
-Deviations: a bias that is there is added to, not replaced; costs and counts are those of grouped-query attention; of
-equal scores the earlier stays. Structures that keep other counts in each layer make no plain checkpoint, so they are
-refused unless their counts come out as the target's.
+All inputs of o_proj and down_proj are measured on the dense model in one pass (statistics.py). The key-value groups and
+neurons whose inputs fluctuate least, weighted by the layer's weights (metrics.py), are dropped (structures.py); their
+mean contribution becomes a bias (compensation.py). Hidden size, norms and embeddings stay. Deviations: an existing bias
+is added to, not replaced; costs and counts are those of grouped-query attention; of equal scores the earlier is kept. A
+plain checkpoint cannot represent counts that differ between layers, so structures are refused unless their counts equal
+the target's.
 """
 
 from typing import Any
@@ -110,7 +110,7 @@ def shown(scores: Scores, parent: ModelShape, spec: PruningSpec) -> Scores:
 def finish(
     cut: Tensors, whole: Tensors, scores: Scores, kept: Kept, block: int, parent: ModelShape, _spec: PruningSpec
 ) -> Tensors:
-    """A cut block with the biases that make up for what went."""
+    """A cut block with the biases that compensate for what was dropped."""
     assert kept.heads is not None and kept.ffn is not None
     channels = {"attention": head_channels(kept.heads[block], parent.head_dim), "ffn": kept.ffn[block]}
     biases: Tensors = {}

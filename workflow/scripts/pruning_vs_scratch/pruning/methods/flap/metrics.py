@@ -27,7 +27,7 @@ def channel_metric(
     """Importance of each input channel of a linear layer, shape (channels,), fp64 on the CPU.
 
     Raises:
-        UserError: a variance was asked for, of fewer than two windows.
+        UserError: a variance of fewer than two windows is needed.
     """
     if metric == "WIFN":
         return wifn(seen.norm, weight)

@@ -1,7 +1,7 @@
 """What FLAP measures of the input of o_proj or down_proj: mean, fluctuation and norm of each channel.
 
-One window is one sample. All sums are fp64 and are taken window by window, so that they do not depend on the batch
-size to the last bit; the authors' code divides wrongly for batches larger than 1.
+One window is one sample. All sums are fp64 and are taken window by window, so that not even their last bit depends on
+the batch size; the authors' code divides incorrectly for batches larger than 1.
 """
 
 import torch
@@ -11,7 +11,7 @@ from pruning_vs_scratch.pruning.methods.flap.facts import Estimator
 
 
 class InputStatistics:
-    """Accumulates the statistics of one input over windows of equal length, in a few numbers a channel.
+    """Accumulates the statistics of one input over windows of equal length, in a few numbers per channel.
 
     With the mean mu_k of window k and the mean m_k of the first k windows, d_k = mu_k - m_{k-1}, the sum of squares
     around m_k is that around mu_k plus T * ((k-1)/k * d_k)^2 for T tokens, so that one pass is enough.
@@ -56,8 +56,8 @@ class InputStatistics:
 
         ``paper``: the variance around the mean over all N tokens, divided by N - 1. ``code``: what the authors' code
         computes, 1/(n-1) * sum over windows k = 2..n of (k-1)/k * sum_t (x_{k,t} - m_k)^2. There the mean before the
-        update is an alias of the one after it, so that both factors of Welford's formula hold m_k. It leaves out
-        the first window, depends on the order of windows, and sums over tokens: it is about T times the paper's.
+        update is an alias of the one after it, so both factors of Welford's formula use m_k. It leaves out the first
+        window, depends on the order of windows, and sums over tokens: it is about T times the paper's.
 
         Raises:
             UserError: fewer than two windows were seen.

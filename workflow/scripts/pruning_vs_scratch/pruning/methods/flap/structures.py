@@ -1,10 +1,10 @@
 """What FLAP keeps: from the metric of each channel to key-value groups and neurons.
 
-A structure names how attention and feed-forward layers are compared, each as L (per layer) or A (across layers):
+A structure's name says how attention and feed-forward layers are compared, each as L (per layer) or A (across layers):
 UL-UM, UL-MM, AL-MM, AL-AM; ``uniform`` is the form that the study's authors retrain. Group sizes, head dimension and
-number of layers are the shape's; the authors' code fixes 32 layers, head dimension 128 and multi-head attention.
-With grouped-query attention whole key-value groups go, so that each kept one has as many query heads as before.
-Of equal scores the earlier stays (layer by layer, groups before neurons), so that counts are exact.
+number of layers come from the shape; the authors' code fixes 32 layers, head dimension 128 and multi-head attention.
+With grouped-query attention whole key-value groups are dropped, so that each kept one has as many query heads as
+before. Of equal scores the earlier is kept (layer by layer, groups before neurons), so that counts are exact.
 """
 
 from collections.abc import Collection
@@ -40,7 +40,7 @@ class ChannelMetrics:
 
 @dataclass(frozen=True)
 class StructureScores:
-    """The score of everything that can go."""
+    """The score of everything that can be dropped."""
 
     groups: torch.Tensor
     """Shape (layers, kv_heads)."""
@@ -50,7 +50,7 @@ class StructureScores:
 
 @dataclass(frozen=True)
 class Selection:
-    """What stays of each layer, as ascending indices; across layers a layer may lose all its groups or neurons."""
+    """What is kept in each layer, as ascending indices; across layers, a layer may lose all its groups or neurons."""
 
     groups: list[torch.Tensor]
     """Key-value groups."""
@@ -58,12 +58,12 @@ class Selection:
 
     @property
     def is_uniform(self) -> bool:
-        """Whether all layers keep the same counts, and not zero: only then is a plain checkpoint possible."""
+        """Whether all layers keep the same nonzero counts: only then is a plain checkpoint possible."""
         sizes = [{len(row) for row in rows} for rows in (self.groups, self.neurons)]
         return all(len(size) == 1 and 0 not in size for size in sizes)
 
     def kept(self, parent: ModelShape, added: Collection[str] = ()) -> Kept:
-        """The same as what surgery takes: query heads instead of groups; and the biases that are added."""
+        """The same in the form that surgery takes: query heads instead of groups, and the added biases."""
         return Kept(ffn=self.neurons, heads=[query_heads(groups, parent) for groups in self.groups], added=tuple(added))
 
 
@@ -104,7 +104,7 @@ def standardised(metric: torch.Tensor) -> torch.Tensor:
 def uniform(metrics: ChannelMetrics, shape: ModelShape, groups: int, neurons: int) -> Selection:
     """The best ``groups`` and ``neurons`` of each layer.
 
-    The counts are given, because the ratio formulas lead to other ones than those that the authors' checkpoints have.
+    The counts are given, because the ratio formulas do not lead to those of the authors' checkpoints.
 
     Raises:
         UserError: a count is below 1 or above the parent's; a metric is not finite.
@@ -113,7 +113,7 @@ def uniform(metrics: ChannelMetrics, shape: ModelShape, groups: int, neurons: in
 
 
 def ul_um(metrics: ChannelMetrics, shape: ModelShape, ratio: float) -> Selection:
-    """UL-UM: from each layer the same share of groups and of neurons goes.
+    """UL-UM: each layer drops the same share of groups and of neurons.
 
     Raises:
         UserError: a metric is not finite.
@@ -122,7 +122,7 @@ def ul_um(metrics: ChannelMetrics, shape: ModelShape, ratio: float) -> Selection
 
 
 def ul_mm(metrics: ChannelMetrics, shape: ModelShape, ratio: float, dropped_groups: int) -> Selection:
-    """UL-MM: from each layer a given number of groups goes, and neurons for the rest of the share.
+    """UL-MM: each layer drops a given number of groups, and neurons for the rest of the share.
 
     Raises:
         UserError: the counts do not fit the shape (``ul_mm_counts``); a metric is not finite.
@@ -131,7 +131,7 @@ def ul_mm(metrics: ChannelMetrics, shape: ModelShape, ratio: float, dropped_grou
 
 
 def al_mm(metrics: ChannelMetrics, shape: ModelShape, ratio: float, dropped_groups: int) -> Selection:
-    """AL-MM: on average ``dropped_groups`` a layer go, ranked over all layers, and neurons for the rest of the share.
+    """AL-MM: on average ``dropped_groups`` per layer are dropped, ranked over all layers, and neurons for the rest.
 
     Raises:
         UserError: the counts do not fit the shape (``al_mm_counts``); a metric is not finite.
@@ -143,9 +143,9 @@ def al_mm(metrics: ChannelMetrics, shape: ModelShape, ratio: float, dropped_grou
 def al_am(metrics: ChannelMetrics, shape: ModelShape, ratio: float) -> Selection:
     """AL-AM: groups and neurons of all layers in one ranking.
 
-    The item at which the weights so far come nearest to ``1 - ratio`` of all goes, and all behind it. A group weighs
-    (2 * heads / kv_heads + 2) * head_dim / 3 neurons; the authors' code takes 170 for any shape (512 / 3, cut to an
-    integer), which prunes far too much under grouped-query attention.
+    The item at which the weights so far are closest to ``1 - ratio`` of all is dropped, with all after it. A group
+    weighs (2 * heads / kv_heads + 2) * head_dim / 3 neurons; the authors' code uses 170 for any shape (512 / 3, cut to
+    an integer), which prunes far too much under grouped-query attention.
 
     Raises:
         UserError: a metric is not finite.

@@ -1,1 +1,1 @@
-"""Magnitude: the smallest weights go."""
+"""Magnitude: drops the smallest weights."""

@@ -10,7 +10,7 @@ class MagnitudeOptions(Section):
     """Magnitude."""
 
     cut: Literal["matrix", "row"] = "matrix"
-    """What one unstructured cut spans."""
+    """The scope of one unstructured threshold."""
 
 
 FACTS = MethodFacts(

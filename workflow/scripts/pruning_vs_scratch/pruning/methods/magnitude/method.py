@@ -1,9 +1,9 @@
 """Magnitude pruning (Han et al., "Learning both Weights and Connections for Efficient Neural Networks", 1506.02626).
 
-The baseline of every sparse method: the smallest |W| of each matrix go, by one cut for the whole matrix, or the
-smallest of each M consecutive inputs for N:M. Deviations: one round, no pruning and retraining in
-turns; exactly int(n * ratio) of n weights go, where a threshold at that place drops one more and all its ties.
-Option ``cut: row``: one cut for each output row.
+The baseline of every sparse method: it drops the smallest |W|, with one threshold for the whole matrix, or for N:M the
+smallest of each M consecutive inputs. Deviations: one round, without alternating pruning and retraining; of n weights
+exactly int(n * ratio) are dropped, where a threshold would drop one more and all its ties. Option ``cut: row``: one
+threshold for each output row.
 """
 
 import torch

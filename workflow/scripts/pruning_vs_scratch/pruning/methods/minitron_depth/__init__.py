@@ -1,1 +1,1 @@
-"""Minitron-depth: the contiguous run of blocks goes without which the loss is lowest."""
+"""Minitron-depth: drops the contiguous run of blocks without which the loss is lowest."""

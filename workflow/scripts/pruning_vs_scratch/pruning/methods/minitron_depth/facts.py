@@ -22,7 +22,7 @@ class MinitronDepthOptions(Section):
     """Minitron-depth."""
 
     criterion: Literal["best", "closest"] = "best"
-    """Which run of blocks goes: that without which the loss is lowest (the paper), or nearest to the whole model's."""
+    """The run of blocks to drop: without it the loss is lowest (the paper), or closest to the whole model's."""
 
 
 def candidates_of(layers: int, runs: Iterable[int]) -> list[Candidate]:
@@ -31,7 +31,7 @@ def candidates_of(layers: int, runs: Iterable[int]) -> list[Candidate]:
 
 
 def depth_candidates(layers: int, kept: Iterable[int], options: MinitronDepthOptions) -> list[Candidate]:
-    """What the loss is taken of: every start of every run of blocks, for the depths that may be kept."""
+    """The candidates to compare: every start of every run of blocks, for the depths that may be kept."""
     candidates = candidates_of(layers, sorted({layers - number for number in kept}))
     return [*candidates, (0, layers)] if options.criterion == "closest" else candidates
 

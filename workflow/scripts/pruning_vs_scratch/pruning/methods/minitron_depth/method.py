@@ -1,8 +1,8 @@
 """Minitron depth pruning (Sreenivas et al., "LLM Pruning and Distillation in Practice", 2408.11796, section 2.2).
 
-One contiguous run of blocks goes: the one without which the language-model loss is lowest (depth_losses.py).
-Option ``criterion: closest``, of this study's authors: the run goes whose removal leaves the loss nearest to the
-whole model's.
+One contiguous run of blocks is dropped: the one without which the language-model loss is lowest (depth_losses.py).
+Option ``criterion: closest``, of this study's authors: the run whose removal leaves the loss closest to the whole
+model's.
 """
 
 from collections.abc import Sequence
@@ -31,16 +31,16 @@ def score(stream: CalibrationStream, goals: list[ModelShape], options: MinitronD
 
 
 def start_of_run(without: Sequence[float], whole: float | None) -> int:
-    """The start of the run that goes: of the lowest loss, or of that nearest to ``whole``; of equals the earlier."""
+    """The start of the run to drop: the lowest loss, or the one closest to ``whole``; of equals the earlier."""
     costs = list(without) if whole is None else [abs(loss - whole) for loss in without]
     return costs.index(min(costs))
 
 
 def keep(scores: Scores, parent: ModelShape, spec: PruningSpec) -> Kept:
-    """Keep what lies before and behind the run that costs least.
+    """Keep what is before and after the run that costs least.
 
     Raises:
-        UserError: the scores know no run of that length.
+        UserError: the scores have no run of that length.
     """
     run = parent.layers - spec.target.shape.layers
     if f"loss_without_{run}" not in scores:

@@ -1,1 +1,1 @@
-"""Minitron-width: the channels, neurons and heads with the smallest activations go."""
+"""Minitron-width: drops the channels, neurons and heads with the smallest activations."""

@@ -16,11 +16,11 @@ class MinitronWidthOptions(Section):
     importance: Literal["nvidia", "authors"] = "nvidia"
     """Of a channel in one window: mean |a| (the Minitron paper), or sum of a^2 (this study's authors, no heads)."""
     aggregate: Literal["l2", "mean"] = "l2"
-    """Over windows: L2 norm (the Minitron paper's choice), or mean."""
+    """Aggregation over windows: L2 norm (the Minitron paper's choice), or mean."""
 
 
 def shrinks(options: MinitronWidthOptions) -> frozenset[str]:
-    """The authors rank no heads."""
+    """The authors do not rank heads."""
     heads = {"heads"} if options.importance == "nvidia" else set()
     return frozenset({"hidden_size", "ffn_size"} | heads)
 

@@ -1,13 +1,12 @@
 """Minitron width pruning (Muralidharan et al., "Compact Language Models via Pruning and Knowledge Distillation",
 2407.14679, section 2.2).
 
-Importance of a channel: sqrt(sum over windows of (mean over tokens of |a|)^2), the L2 aggregate over the batch of
-the mean over the sequence. Neurons from the input of down_proj, ranked in each block. Residual channels from what
-attention and feed-forward layers read (the outputs of both norms), summed over blocks, one ranking for the model.
-Heads from the input of o_proj, L2 over head_dim of the channels' importance, ranked inside each key-value group, so
-that every group keeps equally many; key-value heads stay. Deviation: the paper takes the norm over head_dim of each
-token before it aggregates.
-Options: ``aggregate: mean`` takes the mean over windows instead of the L2 norm (the paper compares both);
+Importance of a channel: sqrt(sum over windows of (mean over tokens of |a|)^2), the L2 aggregate over the batch of the
+mean over the sequence. Neurons from the input of down_proj, ranked in each block. Residual channels from what attention
+and feed-forward layers read (the outputs of both norms), summed over blocks, one ranking for the model. Heads from the
+input of o_proj, L2 over head_dim of the channels' importance, ranked inside each key-value group, so that every group
+keeps equally many; key-value heads stay. Deviation: the paper takes the norm over head_dim for each token before
+aggregating. Options: ``aggregate: mean`` takes the mean over windows instead of the L2 norm (the paper compares both);
 ``importance: authors`` sums a^2 over tokens and ranks no heads, as this study's authors did.
 """
 
@@ -52,7 +51,7 @@ class ChannelImportance:
 
     @property
     def _is_l2(self) -> bool:
-        # Sums of squares add up over windows; only |a| leaves a choice of the norm over them.
+        # Sums of squares add up over windows; only |a| leaves a choice of norm.
         return self._options.aggregate == "l2" and self._options.importance == "nvidia"
 
 

@@ -1,1 +1,1 @@
-"""Random masks: what every choice is measured against."""
+"""Random masks: the reference for every choice."""

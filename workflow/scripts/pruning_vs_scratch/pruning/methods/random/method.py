@@ -1,6 +1,6 @@
-"""Random masks: what any choice of weights is to be measured against, and the mask of baselines that inherit none.
+"""Random masks: the reference for any choice of weights, and the mask of baselines that inherit none.
 
-Exactly as many weights of each output row go, or of each M consecutive inputs, as with the methods that choose.
+They drop exactly as many weights of each output row, or of each M consecutive inputs, as the methods that choose.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from pruning_vs_scratch.pruning.method import PrunedLayer, PruningSpec, SparseMe
 
 
 def random_scores(name: str, shape: torch.Size, seed: int) -> torch.Tensor:
-    """Scores of one matrix, uniform in [0, 1), a pure function of the name of the matrix and the seed."""
+    """Scores of one matrix, uniform in [0, 1): a pure function of the matrix's name and the seed."""
     digest = hashlib.sha256(f"random mask:{seed}:{name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
     return torch.rand(shape, generator=generator, dtype=torch.float64)

@@ -16,10 +16,10 @@ from pruning_vs_scratch.pruning.facts import (
 
 
 class ShearedLlamaOptions(MaskLearningOptions):
-    """Sheared-LLaMA: the masks are learned on tokens of their own, which count in the pipeline's budget."""
+    """Sheared-LLaMA: the masks are learned on separate tokens, which count in the pipeline's budget."""
 
     mask_learning_rate: Annotated[float, Field(gt=0)] = 1.0
-    """Of the masks and of the Lagrange multipliers."""
+    """Learning rate of the masks and of the Lagrange multipliers."""
     target_warmup_fraction: Fraction = 0.1
     """Share of the steps in which the target shrinks from the parent's shape to the target's (320 of 3,200)."""
 

@@ -4,9 +4,9 @@
     s = sigmoid((log u - log(1 - u) + log_alpha) / beta),   u ~ U(0, 1)
     z = clip(1.2 * s - 0.1, 0, 1)
 
-Some of z's mass lies on exactly 0 and exactly 1, and z has a gradient to log_alpha elsewhere. All functions work on
-log alphas of any shape and dtype. Deviation: the released code draws u from [1e-6, 1 - 1e-6] and bounds the
-probability of z > 0 in the same way, neither of which float32 needs.
+Some of z's mass is at exactly 0 and exactly 1, and z has a gradient to log_alpha elsewhere. All functions work on log
+alphas of any shape and dtype. Deviation: the released code draws u from [1e-6, 1 - 1e-6] and bounds the probability of
+z > 0 in the same way, neither of which float32 needs.
 """
 
 import math
@@ -16,13 +16,13 @@ import torch
 BETA = 2 / 3
 """Temperature."""
 STRETCH_LOW, STRETCH_HIGH = -0.1, 1.1
-"""The interval that s is stretched to before it is clipped."""
+"""The interval to which s is stretched before clipping."""
 SOFTNESS = 0.8
 """The released code's ``magical_number``: it flattens the values of masks that are no longer sampled."""
 INITIAL_MEAN, INITIAL_STD = 5.0, 0.01
 """Initial log alphas: almost every mask is 1."""
 LOG_ALPHA_LOW, LOG_ALPHA_HIGH = math.log(0.01), math.log(100)
-"""Log alphas are held in this range, where gradients do not vanish; the initial ones lie just above it."""
+"""Log alphas are held in this range, where gradients do not vanish; the initial ones are just above it."""
 
 
 def initial_log_alpha(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
@@ -42,7 +42,7 @@ def open_probability(log_alpha: torch.Tensor) -> torch.Tensor:
 
 
 def deterministic(log_alpha: torch.Tensor, kept: int) -> torch.Tensor:
-    """z of a model of a given size: along the last dimension exactly ``kept`` entries are open.
+    """z of a model of a given size: exactly ``kept`` entries along the last dimension are open.
 
     These are the largest log alphas, of equal ones the earlier, each at the soft value sigmoid(log_alpha / beta * 0.8);
     all others are 0.

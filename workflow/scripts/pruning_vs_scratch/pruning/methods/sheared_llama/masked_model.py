@@ -33,7 +33,7 @@ from pruning_vs_scratch.study.shape import ModelShape
 def masking(model: CausalLM, masks: Masks) -> Iterator[None]:
     """While open, the model's forward pass runs with the masks, and gradients flow to them.
 
-    With gradient checkpointing the backward pass has to run inside, too, because it repeats the forward pass.
+    With gradient checkpointing the backward pass must run inside too, because it repeats the forward pass.
     """
     with ExitStack() as handles:
         for handle in _hooks(model, masks):
@@ -45,8 +45,8 @@ def masking(model: CausalLM, masks: Masks) -> Iterator[None]:
 def folded(tensors: Tensors, masks: Masks, parent: ModelShape) -> Tensors:
     """Weights and biases by checkpoint name with the masks multiplied into them.
 
-    The model of these, cut to the open channels, neurons, heads and blocks, has the logits of the masked one. Before
-    the cut it has not, because its norms still count the closed channels. Products are taken in the masks' precision
+    The model with these, cut to the open channels, neurons, heads and blocks, has the logits of the masked one. Before
+    the cut it does not, because its norms still count the closed channels. Products are taken in the masks' precision
     and stored in the weights'. Works on any subset of the tensors.
     """
     return {name: _folded(name, tensor, masks, parent) for name, tensor in tensors.items()}
@@ -60,7 +60,7 @@ def _folded(name: str, tensor: torch.Tensor, masks: Masks, parent: ModelShape) -
 
 
 def _hooks(model: CausalLM, masks: Masks) -> Iterator[RemovableHandle]:
-    """Put one hook after the other on the model."""
+    """Add the hooks to the model one by one."""
     facts = family_facts(family_of(model.config.model_type))
     if masks.hidden is not None:
         yield _scale_output(model.model.embed_tokens, masks.hidden)
@@ -93,7 +93,7 @@ def _sublayer_hooks(
 
 
 def _written(masks: Masks, index: int) -> torch.Tensor | None:
-    """What scales all that block ``index`` adds to the residual stream; shape (hidden,) or ()."""
+    """The factor of everything that block ``index`` adds to the residual stream; shape (hidden,) or ()."""
     if masks.layers is None:
         return masks.hidden
     return masks.layers[index] if masks.hidden is None else masks.hidden * masks.layers[index]
@@ -145,7 +145,7 @@ def _scaled(tensor: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
 def _row_and_column_masks(
     name: str, masks: Masks, parent: ModelShape
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """What scales the output channels and the input channels of a tensor."""
+    """The factors of the output channels and the input channels of a tensor."""
     module, _ = name.rsplit(".", 1)
     if name.startswith(BLOCK_PREFIX):
         index, inside = module.removeprefix(BLOCK_PREFIX).split(".", 1)

@@ -1,13 +1,13 @@
 """Sheared-LLaMA (Xia et al., "Sheared LLaMA: Accelerating Language Model Pre-training via Structured Pruning",
 2310.06694, section 2.1): masks on channels, neurons, heads and blocks are learned together with the weights, under
-Lagrangian constraints that lead to the target shape; then what they close is cut off and the rest folded in.
+Lagrangian constraints that lead to the target shape; then what they close is cut off, and the rest is folded in.
 
-The tokens of this training are the pruning step's own and count in the pipeline's budget. Masks and multipliers learn
-at one rate, the weights at another; the target shrinks linearly while it warms up. Of several domains, those whose
-loss lags behind the parent's are read more (dynamic batch loading, section 2.2; data/domains.py). Deviations: masks
-of a step are drawn once, a pure function of (seed, step), so that a resumed run draws the same; the schedule of the
-learning rates is the study's; the embedding is masked while masks are learned, and the mask of the residual stream is
-folded once, so that the cut model has the logits of the masked one, unlike in the release; the losses of domains are
+The tokens of this training belong to the pruning step and count in the pipeline's budget. Masks and multipliers learn
+at one rate, the weights at another; the target shrinks linearly while it warms up. With several domains, those whose
+loss lags behind the parent's are read more (dynamic batch loading, section 2.2; data/domains.py). Deviations: masks of
+a step are drawn once, as a pure function of (seed, step), so that a resumed run draws the same ones; the schedule of
+the learning rates is the study's; the embedding is masked while masks are learned, and the mask of the residual stream
+is folded once, so that the cut model has the logits of the masked one, unlike in the release; the losses of domains are
 taken with the masks of one draw, that of their step. See shape_masks.py for heads under grouped-query attention.
 """
 
@@ -38,7 +38,7 @@ from pruning_vs_scratch.training.world import World
 
 
 class MaskedModel(nn.Module):
-    """A Llama and the masks that are learned for it: one module, so that resume state holds both."""
+    """A Llama and the masks that are learned for it: one module, so that resume state includes both."""
 
     def __init__(self, decoder: nn.Module, masks: ShapeMasks) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class MaskedModel(nn.Module):
 class MaskLearning(TrainingTask):
     """Minimises the loss over weights and masks, maximises over the multipliers.
 
-    Of several processes each holds all masks and its shard of the weights.
+    With several processes, each holds all masks and its shard of the weights.
     """
 
     learns_masks = True
@@ -83,11 +83,11 @@ class MaskLearning(TrainingTask):
 
     @property
     def loader_state(self) -> dict[str, Any]:
-        """Of several domains, how far each is read, and its weight."""
+        """With several domains, how far each is read, and its weight."""
         return self.domains.state if self.domains is not None else {}
 
     def begin(self, loader_state: dict[str, Any], mean_loss: MeanLoss) -> None:
-        """Read on in the domains where reading stopped; before the first step, take the parent's losses on them."""
+        """Resume reading in the domains; before the first step, compute the parent's losses on them."""
         if self.domains is not None and loader_state:
             self.domains.restore(loader_state)
         elif self.domains is not None:
@@ -103,14 +103,14 @@ class MaskLearning(TrainingTask):
         ]
 
     def read_batch(self, step: int, world: World) -> torch.Tensor:
-        """The windows of a step; of several domains, as many of each as its weight draws."""
+        """The windows of a step; with several domains, drawn from each according to its weight."""
         if self.domains is None:
             return super().read_batch(step, world)
         sequences = self.domains.loader.next_batch(step, self.plan.global_batch_size)
         return torch.from_numpy(self.windows.read(sequences[world.rank :: world.size]))
 
     def tokens_distinct(self, steps: int) -> int:
-        """The loader of several domains reads no window twice."""
+        """The loader for several domains reads no window twice."""
         if self.domains is None:
             return super().tokens_distinct(steps)
         return steps * self.plan.global_batch_size * self.plan.sequence_length
@@ -120,19 +120,19 @@ class MaskLearning(TrainingTask):
         return masking(self.decoder, self.shape_masks.sample(step_generator(self.plan.seed, step)))
 
     def backward_penalty(self, step: int, world: World) -> None:
-        """Add up the masks' gradients of all processes, and add that of the Lagrangian."""
+        """Sum the masks' gradients over all processes, and add that of the Lagrangian."""
         world.add_up_(p.grad for p in self.shape_masks.mask_parameters() if p.grad is not None)
         self.shape_masks.penalty(self._progress(step)).backward()
 
     def finish_step(self, steps: int, mean_loss: MeanLoss) -> None:
-        """Keep the masks' parameters in their range, and now and then weigh the domains anew."""
+        """Keep the masks' parameters in their range, and reweigh the domains from time to time."""
         self.shape_masks.clamp_()
         if self.domains is not None and steps % self.options.domain_update_steps == 0:
             with self.around_pass(steps):
                 self.domains.reweigh(domain_losses(self.domains, mean_loss))
 
     def extra_metrics(self, steps: int) -> dict[str, float]:
-        """How far the target has come, the expected open share of each dimension, the weight of each domain."""
+        """Progress of the target, the expected open share of each dimension, the weight of each domain."""
         shares = self.shape_masks.expected_shares()
         weights = self.domains.loader.weights if self.domains is not None else {}
         return {
@@ -148,7 +148,7 @@ class MaskLearning(TrainingTask):
 
 
 def domain_losses(domains: DomainText, mean_loss: MeanLoss) -> dict[str, float]:
-    """Mean loss on each domain as the model is now, in nats per token."""
+    """Mean loss of the current model on each domain, in nats per token."""
     return {name: mean_loss(windows) for name, windows in domains.validation.items()}
 
 
@@ -169,8 +169,8 @@ def learn(
 ) -> Learned | None:
     """Train masks and weights by a plan, resuming from ``work``, which keeps the steps' records.
 
-    With ``domains`` the batches follow them, not the plan's windows. All processes call it together; the first one
-    gets what was learned.
+    With ``domains`` the batches follow them, not the plan's windows. All processes call it together; the first gets the
+    result.
 
     Raises:
         UserError: no masks lead to the target, there is too little text, or the training diverges.

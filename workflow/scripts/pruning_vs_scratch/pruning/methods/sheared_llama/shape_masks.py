@@ -7,9 +7,9 @@ masks under the constraint that each dimension's expected share of open masks, s
 
 The residual channels share one mask in all blocks; a block's mask z_layer scales both of its halves.
 
-Deviations from the released code. Heads: it knows no grouped-query attention. Here, key-value heads that go take
-their query heads along (one mask a group); if all key-value heads stay, query heads have a mask each, and every group
-keeps equally many, which a Hugging Face Llama demands.
+Deviation from the released code: it has no grouped-query attention. Here, dropping a key-value head drops its query
+heads too (one mask per group); if all key-value heads stay, query heads have a mask each, and every group keeps equally
+many, as a Hugging Face Llama requires.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ from pruning_vs_scratch.study.shape import ModelShape
 
 @dataclass(frozen=True)
 class Masks:
-    """Masks in [0, 1] of a model with L blocks. ``None`` is all ones."""
+    """Masks in [0, 1] of a model with L blocks. ``None`` means all ones."""
 
     hidden: torch.Tensor | None = None
     """Channels of the residual stream, shape (hidden,)."""
@@ -46,7 +46,7 @@ class Masks:
 
 @dataclass(frozen=True)
 class _Dimension:
-    """A dimension of the parent: the shape of its log alphas, and how many along the last axis stay."""
+    """A dimension of the parent: the shape of its log alphas, and how many along the last axis are kept."""
 
     shape: tuple[int, ...]
     kept: int
@@ -59,8 +59,8 @@ class _Dimension:
 class ShapeMasks(nn.Module):
     """Log alphas and Lagrange multipliers for each dimension in which a goal is smaller than its parent.
 
-    Log alphas, by dimension: ``hidden`` (hidden,), ``ffn`` (L, ffn), ``layers`` (L,), and ``heads``, which is
-    (L, kv_heads) when key-value heads go and (L, kv_heads, query heads of each) when only query heads go.
+    Log alphas, by dimension: ``hidden`` (hidden,), ``ffn`` (L, ffn), ``layers`` (L,), and ``heads``, which is (L,
+    kv_heads) if key-value heads are dropped and (L, kv_heads, query heads of each) if only query heads are.
 
     Raises:
         ValueError: no masks lead from the parent to the goal, or there is nothing to mask.
@@ -121,8 +121,8 @@ class ShapeMasks(nn.Module):
     def penalty(self, progress: float) -> torch.Tensor:
         """Sum over dimensions of the mean over rows of l1 * (s - t) + l2 * (s - t)^2.
 
-        A row is what counts are kept in: a block, or a group of its heads. ``progress`` in [0, 1] is the share of the
-        warmup that is over; t falls from 1 to the goal's share: t = 1 + progress * (goal / parent - 1).
+        A row is the unit that keeps its count: a block, or a group of its heads. ``progress`` in [0, 1] is the elapsed
+        share of the warmup; t falls from 1 to the goal's share: t = 1 + progress * (goal / parent - 1).
         """
         terms = []
         for (name, dimension), linear, square in zip(self._dimensions.items(), self.linear, self.square, strict=True):
@@ -147,7 +147,7 @@ class ShapeMasks(nn.Module):
 
 
 def _open_indices(mask: torch.Tensor) -> torch.Tensor:
-    """Ascending indices of the entries above 0, on the CPU as all of ``Kept``."""
+    """Ascending indices of the entries above 0, on the CPU like everything in ``Kept``."""
     return mask.nonzero().flatten().cpu()
 
 
@@ -183,7 +183,7 @@ def _check(parent: ModelShape, goal: ModelShape) -> None:
 
 
 def _heads(parent: ModelShape, goal: ModelShape) -> _Dimension:
-    """Masks of key-value groups if some go, else those of the query heads of each group."""
+    """Masks of key-value groups if some are dropped, else those of the query heads of each group."""
     a_group, kept_a_group = parent.heads // parent.kv_heads, goal.heads // goal.kv_heads
     if goal.kv_heads == parent.kv_heads:
         return _Dimension((parent.layers, parent.kv_heads, a_group), kept_a_group)

@@ -1,1 +1,1 @@
-"""ShortGPT: the blocks that change the residual stream least go."""
+"""ShortGPT: drops the blocks that change the residual stream least."""

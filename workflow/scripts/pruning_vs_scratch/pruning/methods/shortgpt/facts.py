@@ -25,9 +25,8 @@ def score_numbers(shape: "ModelShape", _goals: Sequence["ModelShape"], _options:
 
 
 def workspace(shape: "ModelShape", text: Text, weights: WeightBytes) -> Workspace:
-    """What entered and left with the batch before, and what enters now; both of a batch compared in fp32.
-
-    The cosine takes both divided by their norms, and their product.
+    """The previous batch's inputs and outputs and the current inputs; a batch's two states compared in fp32. The cosine
+    needs both, divided by their norms, and their product.
     """
     states = text.batch_tokens * shape.hidden_size
     compared = 2 * weights.computed + 2 * weights.fp32_copy + 3 * FP32_BYTES

@@ -1,8 +1,8 @@
 """ShortGPT (Men et al., "ShortGPT: Layers in Large Language Models are More Redundant Than You Expect", 2403.03853).
 
-Block influence (equation 1): BI_i = 1 - E[cos(x_i, x_{i+1})], between the residual stream entering and leaving block
-i, per token, averaged over the tokens of a window and then over windows. The blocks with the lowest influence go; they
-need not be adjacent. All are scored once.
+Block influence (equation 1): BI_i = 1 - E[cos(x_i, x_{i+1})], between the residual stream entering and leaving block i,
+per token, averaged over the tokens of a window and then over windows. The blocks with the lowest influence are dropped;
+they need not be adjacent. All are scored once.
 """
 
 import torch
@@ -22,7 +22,7 @@ def block_influence(entering: torch.Tensor, leaving: torch.Tensor) -> torch.Tens
 
 
 def most_influential(influence: list[float], count: int) -> list[int]:
-    """Indices of the ``count`` blocks to keep, ascending; of equal influences the later block stays."""
+    """Indices of the ``count`` blocks to keep, ascending; of equal influences the later block is kept."""
     ranked = sorted(range(len(influence)), key=lambda i: (influence[i], i))
     return sorted(ranked[len(influence) - count :])
 

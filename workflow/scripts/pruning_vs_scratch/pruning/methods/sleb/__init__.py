@@ -1,1 +1,1 @@
-"""SLEB: the blocks go one after the other, each time the one without which the loss is lowest."""
+"""SLEB: drops blocks one at a time, always the one without which the loss is lowest."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def removable(layers: int) -> list[Candidate]:
-    """Every block of a model but the first and the last, by position."""
+    """Every block of a model except the first and the last, by position."""
     return [(1, position) for position in range(1, layers - 1)]
 
 
@@ -27,12 +27,12 @@ LEAST_LAYERS = 2
 
 
 def rounds_of(shape: "ModelShape", goals: Sequence["ModelShape"]) -> int:
-    """Blocks that go one after the other: as many as the smallest goal asks for, but for the first and the last."""
+    """The number of rounds: as many blocks as the smallest goal drops, excluding the first and the last."""
     return shape.layers - max(LEAST_LAYERS, min(goal.layers for goal in goals))
 
 
 def score_numbers(shape: "ModelShape", goals: Sequence["ModelShape"], _options: Any) -> int:
-    """The block that goes and the loss without it, each round; and the loss without each block alone."""
+    """The block dropped in each round and the loss without it; and the loss without each single block."""
     return 2 * rounds_of(shape, goals) + shape.layers
 
 

@@ -1,9 +1,9 @@
 """SLEB (Song et al., "SLEB: Streamlining LLMs through Redundancy Verification and Elimination of Transformer Blocks",
 2402.09025, algorithm 1).
 
-Greedy: each round takes the language-model loss without each block that is left, and the block without which it is
-lowest goes. The first and the last block stay. What a deeper model drops, a shallower one drops too, so that one
-scoring serves every depth down to the shallowest goal.
+Greedy: each round computes the language-model loss without each remaining block, and drops the block without which it
+is lowest. The first and the last block stay. What a deeper model drops, a shallower one drops too, so one scoring
+serves every depth down to the shallowest goal.
 """
 
 import math
@@ -21,7 +21,7 @@ from pruning_vs_scratch.study.shape import ModelShape
 
 
 def score(stream: CalibrationStream, goals: list[ModelShape], _options: Any) -> Scores:
-    """``order`` of the blocks that go and ``loss`` without them so far, shape (rounds,), in nats per token.
+    """``order`` of the dropped blocks and ``loss`` without those so far, shape (rounds,), in nats per token.
 
     ``loss_without_block``, shape (layers,): the whole model's without one block; NaN for the first and the last.
     """
@@ -47,10 +47,10 @@ def score(stream: CalibrationStream, goals: list[ModelShape], _options: Any) -> 
 
 
 def keep(scores: Scores, parent: ModelShape, spec: PruningSpec) -> Kept:
-    """Keep all but the blocks that went first.
+    """Keep all except the blocks that were dropped first.
 
     Raises:
-        UserError: the scores end before so many blocks went.
+        UserError: the scores have too few rounds.
     """
     count = parent.layers - spec.target.shape.layers
     order = scores["order"].tolist()

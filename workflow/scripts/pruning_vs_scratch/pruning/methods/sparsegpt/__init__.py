@@ -1,1 +1,1 @@
-"""SparseGPT: the weights go whose loss the others can make up for best, which they then do."""
+"""SparseGPT: drops the weights for which the others can compensate best, which they then do."""

@@ -30,11 +30,11 @@ class SparseGPTOptions(Section):
 
 
 def workspace(shape: "ModelShape", text: Text, weights: WeightBytes) -> Workspace:
-    """The Hessians of a block's inputs; an activation in fp32; what factorising one or pruning down_proj takes."""
+    """The Hessians of a block's inputs; an activation in fp32; the memory to factorise one or to prune down_proj."""
     inputs = (shape.hidden_size, shape.heads * shape.head_dim, shape.hidden_size, shape.ffn_size)
     hessians = sum(size * size for size in inputs) * FP32_BYTES
     largest, layer = max(inputs) ** 2 * FP32_BYTES, shape.hidden_size * shape.ffn_size
-    # Columns as rows in fp32 and their mask, and then both turned back.
+    # Columns as rows in fp32 and their mask, and then both transposed back.
     pruning = largest + 2 * layer * (FP32_BYTES + 1)
     return Workspace(
         held=hessians,

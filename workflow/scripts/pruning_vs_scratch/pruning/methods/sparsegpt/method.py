@@ -8,11 +8,11 @@ end: one sequence of inverses that all rows share (the paper's Hessian synchroni
 - mask: the entries with the lowest saliency W_ij^2 / U_jj^2 (equation 3, OBS) go, chosen for a block of columns at a
   time, with the weights as updated so far (the paper's adaptive mask selection), or for each group of M for N:M;
 - update: a pruned entry leaves the error e_ij = W_ij / U_jj, and W_i,F -= e_ij * U_j,F (algorithm 1); kept entries of
-  columns to the left do not change any more.
+columns to the left no longer change.
 
 Deviations: one exact cut over a block instead of a threshold, so that ties cannot change the sparsity; H is the mean
-over tokens instead of over samples, which only rescales it; where H cannot be factorised the damping is raised, and
-nothing is ever pruned with an identity in its place.
+over tokens instead of over samples, which only rescales it; if H cannot be factorised, the damping is raised; an
+identity is never used in its place.
 """
 
 import logging
@@ -28,7 +28,7 @@ from pruning_vs_scratch.pruning.method import PrunedLayer, PruningSpec, SparseMe
 log = logging.getLogger(__name__)
 
 PAPER_DAMPING = 0.01
-"""Share of the mean diagonal that the paper adds; what a damping of zero is raised to."""
+"""Share of the mean diagonal that the paper adds; a damping of zero is raised to this."""
 LARGEST_DAMPING = 1.0
 """Where raising the damping ends."""
 
@@ -49,7 +49,7 @@ class InputHessian:
         if self._mean is None:
             self._mean = tokens.new_zeros(tokens.shape[1], tokens.shape[1])
         before, self._tokens = self._tokens, self._tokens + len(tokens)
-        # A running mean, because scaling a sum when it is read would take a second matrix of this size.
+        # A running mean, because scaling a sum on reading would need a second matrix of this size.
         self._mean.addmm_(tokens.mT, tokens, beta=before / self._tokens, alpha=2 / self._tokens)
 
     @property
@@ -67,11 +67,11 @@ def dead_columns(hessian: torch.Tensor) -> torch.Tensor:
 def inverse_factor(hessian: torch.Tensor, damping: float) -> tuple[torch.Tensor, float]:
     """U, upper triangular, of the inverse U^T U of the damped Hessian (columns, columns), and the damping used.
 
-    A dead column gets H_jj = 1. If a factorisation fails the damping grows tenfold, to 1 at most. ``hessian`` stays as
-    it is; at most two more matrices of its size are held at a time.
+    A dead column gets H_jj = 1. If a factorisation fails the damping grows tenfold, to 1 at most. ``hessian`` is not
+    changed; at most two more matrices of its size are held at a time.
 
     Raises:
-        ValueError: the Hessian is not finite, or cannot be factorised with the largest damping either.
+        ValueError: the Hessian is not finite, or cannot be factorised even with the largest damping.
     """
     if not _is_finite(hessian):
         raise ValueError("the Hessian of a layer's inputs holds NaN or inf")
@@ -97,7 +97,7 @@ def prune_weight(
         ValueError: a block does not divide into groups of M.
     """
     select, step = _selection(weight, ratio, pattern, block_size)
-    # Columns as rows: all that the loops read and write is contiguous.
+    # Columns as rows: everything that the loops read and write is contiguous.
     columns = weight.detach().t().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     columns[dead] = 0
     kept = torch.empty_like(columns, dtype=torch.bool)
@@ -115,8 +115,8 @@ def _is_finite(matrix: torch.Tensor) -> bool:
 
 
 def _factorised(hessian: torch.Tensor, damping: float) -> torch.Tensor | None:
-    """The factor with one damping; None if there is none."""
-    # One name for all, so that each matrix goes when the next is there.
+    """The factor with one damping; None if it does not exist."""
+    # One name for all, so that each matrix is freed once the next exists.
     matrix, failed = torch.linalg.cholesky_ex(_damped(hessian, damping))
     if failed:
         return None
@@ -126,7 +126,7 @@ def _factorised(hessian: torch.Tensor, damping: float) -> torch.Tensor | None:
 
 
 def _damped(hessian: torch.Tensor, damping: float) -> torch.Tensor:
-    """A copy whose diagonal is damped and not zero at dead columns."""
+    """A copy whose diagonal is damped, and not zero at dead columns."""
     damped = hessian.clone()
     diagonal = damped.diagonal()
     diagonal[dead_columns(hessian)] = 1
@@ -135,13 +135,13 @@ def _damped(hessian: torch.Tensor, damping: float) -> torch.Tensor:
 
 
 def _selection(weight: torch.Tensor, ratio: float, pattern: str, block_size: int) -> tuple[Select, int]:
-    """How to choose what is kept, and of how many columns at a time."""
+    """How to choose what is kept, and for how many columns at a time."""
     if pattern == "unstructured":
         return partial(keep_largest, ratio=ratio), block_size
     kept, group = parse_pattern(pattern)
     if block_size % group:
         raise ValueError(f"a block of {block_size} columns does not divide into groups of {group} for {pattern}")
-    # One row of the whole width: refused here, before any work, and with the number of columns of the matrix.
+    # One row of full width: refused here, before any work, with the matrix's number of columns.
     keep_n_of_m(weight[:1], kept, group)
     return partial(keep_n_of_m, kept=kept, group=group), group
 

@@ -1,1 +1,1 @@
-"""Wanda: the weights of each row with the smallest weight times input norm go."""
+"""Wanda: drops the weights of each row with the smallest weight times input norm."""

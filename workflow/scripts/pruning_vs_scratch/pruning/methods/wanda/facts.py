@@ -25,7 +25,7 @@ class WandaOptions(Section):
     """Wanda."""
 
     order: Literal["sequential", "dense"] = "sequential"
-    """Input norms behind the pruned blocks before (the paper), or in the dense model: scored once for all ratios."""
+    """Input norms after the preceding pruned blocks (the paper), or in the dense model, scored once for all ratios."""
 
 
 def scored_once(options: WandaOptions) -> bool:
@@ -45,7 +45,7 @@ def calibration_flops(shape: "ModelShape", goals: Sequence["ModelShape"], option
 
 
 def workspace(shape: "ModelShape", text: Text, weights: WeightBytes) -> Workspace:
-    """An activation in fp32 and squared, or a layer that is pruned."""
+    """An activation in fp32 and its squares, or a layer that is pruned."""
     return replace(largest_layer(shape, text, weights), seeing=activation_in_fp32(shape, text, weights).seeing)
 
 

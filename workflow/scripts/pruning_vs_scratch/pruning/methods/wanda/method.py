@@ -1,9 +1,9 @@
 """Wanda (Sun et al., "A Simple and Effective Pruning Approach for Large Language Models", 2306.11695).
 
-Score (equation 1): S_ij = |W_ij| * ||X_j||_2, with the norm of input channel j over all calibration tokens. The
-lowest scores of each output row go, or of each M consecutive inputs for N:M. A pruned block runs again, so that the
-next one is scored on what it will really receive. Embeddings and the output projection stay dense.
-Option ``order: dense``: all norms come from the dense model, so that one calibration serves every ratio.
+Score (equation 1): S_ij = |W_ij| * ||X_j||_2, with the norm of input channel j over all calibration tokens. It drops
+the lowest scores of each output row, or for N:M of each M consecutive inputs. A pruned block runs again, so that the
+next one is scored on the inputs it will actually receive. Embeddings and the output projection stay dense. Option
+``order: dense``: all norms come from the dense model, so that one calibration serves every ratio.
 """
 
 import torch

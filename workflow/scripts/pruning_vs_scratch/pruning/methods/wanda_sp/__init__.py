@@ -1,1 +1,1 @@
-"""Wanda-sp: the key-value groups and neurons go whose weights have the smallest weight times input norm."""
+"""Wanda-sp: drops the key-value groups and neurons with the smallest weight times input norm."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def shape_at(shape: "ModelShape", ratio: float, _options: Any) -> "ModelShape":
-    """The same share of groups and of neurons goes."""
+    """The same share of groups and of neurons is dropped."""
     return shape_of_counts(shape, ul_um_counts(shape, ratio))
 
 

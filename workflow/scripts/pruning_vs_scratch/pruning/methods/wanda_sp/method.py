@@ -1,9 +1,9 @@
 """Wanda-sp (An et al., 2312.11983, section 4.1): Wanda's score (Sun et al., 2306.11695) summed over structures.
 
 A channel of the input of o_proj or down_proj scores mean_i |W_ij| * sqrt(sum over tokens of x_j^2 / windows); a head
-the sum of its channels, a key-value group the mean of its heads, a neuron its channel. The target's counts stay in
-every block. A pruned block runs again, so that the next one is scored on what it will really receive; no bias makes
-up for what goes.
+the sum of its channels, a key-value group the mean of its heads, a neuron its channel. Every block keeps the target's
+counts. A pruned block runs again, so that the next one is scored on the inputs it will actually receive; no bias
+compensates for what is dropped.
 """
 
 from typing import Any
@@ -30,7 +30,7 @@ def group_scores(channels: torch.Tensor, shape: ModelShape) -> torch.Tensor:
 
 
 def score(stream: CalibrationStream, goals: list[ModelShape], _options: Any) -> Scores:
-    """``groups``, shape (layers, kv_heads), and ``neurons``, shape (layers, ffn), behind blocks pruned to the goal."""
+    """``groups``, shape (layers, kv_heads), and ``neurons``, shape (layers, ffn), after blocks pruned to the goal."""
     (goal,), shape = goals, stream.shape
     groups, neurons = [], []
     for block in stream.model.blocks("Wanda-sp"):
@@ -56,7 +56,7 @@ def _observed(stream: CalibrationStream, block: nn.Module) -> tuple[torch.Tensor
 
 
 def _keep_inputs(layer: nn.Linear, channels: torch.Tensor) -> None:
-    """Let a layer read some of its inputs only: it then gives what it will give once the others are cut."""
+    """Let a layer read only some of its inputs: its output is then what it will be once the others are cut."""
     stays = torch.zeros(layer.in_features, dtype=torch.bool)
     stays[channels] = True
     layer.weight.mul_(stays.to(layer.weight.device))
