@@ -251,6 +251,39 @@ def test_a_tokenizer_that_cannot_be_read_is_named_in_one_line(
             load(tmp_path / "broken")
 
 
+BEGIN, END = {"id": "<bos>", "ids": [VOCABULARY], "tokens": ["<bos>"]}, {"id": "<eos>", "ids": [2], "tokens": ["<eos>"]}
+
+
+@pytest.mark.parametrize(
+    ("around", "separator"),
+    [
+        ([("<bos>", 0), "text"], VOCABULARY),
+        ([("<bos>", 0), "text", ("<eos>", 0)], VOCABULARY),
+        (["text", ("<eos>", 0)], 0),
+        (["text"], 0),
+    ],
+    ids=["before", "before and behind", "behind", "none"],
+)
+def test_documents_begin_as_the_tokenizer_begins_a_text(
+    saved: Path, around: list[Any], separator: int, tmp_path: Path
+) -> None:
+    """As Gemma's and Llama 3's tokenizers do; without such a token documents begin with the end-of-text token."""
+    single = [
+        {"Sequence": {"id": "A", "type_id": 0}} if each == "text" else {"SpecialToken": {"id": each[0], "type_id": 0}}
+        for each in around
+    ]
+    template = {
+        "type": "TemplateProcessing", "single": single, "pair": single,
+        "special_tokens": {"<bos>": BEGIN, "<eos>": END},
+    }  # fmt: skip
+    added = json.loads((saved / "tokenizer.json").read_text())["added_tokens"]
+    begin = added[0] | {"id": VOCABULARY, "content": "<bos>"}
+    folder = altered(saved, tmp_path / "beginning", post_processor=template, added_tokens=[*added, begin])
+    assert separator_of(folder) == separator
+    text = prose(5, seed=1)
+    assert list(Encoder(folder, 1).encode([text])) == [[separator, *expected_of(saved, [text])[0]]]
+
+
 def test_a_folder_without_tokenizer_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no tokenizer in .* \(tokenizer.json is missing\)"):
         load_tokenizer(tmp_path)

@@ -28,6 +28,14 @@ each_family = pytest.mark.parametrize("family", families())
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 
+def sizes(vocabulary: int, layers: int, hidden: int, ffn: int, heads: int, kv: int, dim: int, *, tied: bool) -> Any:
+    """Values of a shape."""
+    return {
+        "vocab_size": vocabulary, "layers": layers, "hidden_size": hidden, "ffn_size": ffn, "heads": heads,
+        "kv_heads": kv, "head_dim": dim, "tie_embeddings": tied,
+    }  # fmt: skip
+
+
 @each_family
 def test_the_class_is_the_one_of_the_facts(family: str) -> None:
     facts, model = family_facts(family), tiny_model(family=family)
@@ -67,6 +75,28 @@ def test_parameters_are_counted_as_transformers_makes_them(variant: str) -> None
     shape = shape_of_model(model)
     assert shape.params_total == sum(p.numel() for p in model.parameters())
     assert shape.block_params == sum(p.numel() for p in model.model.layers[0].parameters())
+
+
+PUBLISHED: dict[str, tuple[dict[str, Any], int]] = {
+    "meta-llama/Llama-3.1-8B": (sizes(128256, 32, 4096, 14336, 32, 8, 128, tied=False), 8030261248),
+    "mistralai/Mistral-7B-v0.3": (sizes(32768, 32, 4096, 14336, 32, 8, 128, tied=False), 7248023552),
+    "Qwen/Qwen2.5-0.5B": (sizes(151936, 24, 896, 4864, 14, 2, 64, tied=True), 494032768),
+    "Qwen/Qwen3-0.6B-Base": (sizes(151936, 28, 1024, 3072, 16, 8, 128, tied=True), 596049920),
+    "Qwen/Qwen3-8B-Base": (sizes(151936, 36, 4096, 12288, 32, 8, 128, tied=False), 8190735360),
+    "allenai/OLMo-2-0425-1B": (sizes(100352, 16, 2048, 8192, 16, 16, 128, tied=False), 1484916736),
+    "allenai/Olmo-3-1025-7B": (sizes(100278, 32, 4096, 11008, 32, 32, 128, tied=False), 7298011136),
+    "google/gemma-2-2b": (sizes(256000, 26, 2304, 9216, 8, 4, 256, tied=True), 2614341888),
+    "google/gemma-3-270m": (sizes(262144, 18, 640, 2048, 4, 1, 256, tied=True), 268098176),
+    "google/gemma-3-1b-pt": (sizes(262144, 26, 1152, 6912, 4, 1, 256, tied=True), 999885952),
+}
+"""Sizes and number of parameters, as the pages of the models state them."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_models_have_the_parameters_that_their_publishers_count(name: str) -> None:
+    (family,) = (family for family, facts in families().items() if name in facts.checkpoints)
+    values, parameters = PUBLISHED[name]
+    assert ModelShape(rope_theta=1e4, norm_eps=1e-6, family=family, **values).params_total == parameters
 
 
 @each_family

@@ -156,17 +156,28 @@ class Encoder:
 
 
 def separator_of(folder: Path) -> int | None:
-    """The token before each document: the tokenizer's end-of-text token; None if it has none.
+    """The token before each document; None if the tokenizer has none.
+
+    It is the one that the tokenizer itself puts before a text: models trained that way, such as Gemma, read badly
+    without it. Of a tokenizer that puts none there, it is the end-of-text token.
 
     Raises:
         UserError: there is no tokenizer.
     """
     tokenizer = load_tokenizer(folder)
+    if (beginning := _beginning(tokenizer)) is not None:
+        return beginning
     settings = Path(folder) / TOKENIZER_CONFIG_FILE
     eos = read_json_object(settings).get("eos_token") if settings.exists() else None
     names: tuple[Any, ...] = (*END_OF_TEXT, eos.get("content") if isinstance(eos, dict) else eos)
     tokens = (tokenizer.token_to_id(name) for name in names if isinstance(name, str))
     return next((token for token in tokens if token is not None), None)
+
+
+def _beginning(tokenizer: Tokenizer) -> int | None:
+    """The token that a tokenizer puts before every text, or None."""
+    plain, whole = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
+    return whole[0] if whole[1 : 1 + len(plain)] == plain and whole[: len(plain)] != plain else None
 
 
 def require_evaluable(tokenizer: "PreTrainedTokenizerBase", vocab_size: int, name: str) -> None:
