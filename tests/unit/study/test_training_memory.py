@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from fake_memory import GPU_OF_GRADIENTS, FakeMemory
+from pruning_vs_scratch.families.catalogue import USUAL, families
 from pruning_vs_scratch.models.decoder import config_of
 from pruning_vs_scratch.pruning.methods.sheared_llama.masked_model import masking
 from pruning_vs_scratch.pruning.methods.sheared_llama.shape_masks import ShapeMasks
@@ -45,6 +46,11 @@ PAPER: dict[str, Any] = {
         pytest.param(SHALLOW, 1, {"activation_checkpointing": 2}, id="alone, recomputed"),
         pytest.param(SHALLOW, 8, {"loss_chunk_tokens": 8192}, id="wide logits"),
         pytest.param(SMALL, 8, {"micro_batch_size": 8}, id="narrow"),
+        *(
+            pytest.param(replace(SHALLOW, family=family), 8, {"sequence_length": 4096}, id=family)
+            for family in families()
+            if family != USUAL
+        ),
     ],
 )
 def test_expected_memory_equals_what_is_counted(shape: ModelShape, processes: int, changes: dict[str, Any]) -> None:
@@ -60,6 +66,8 @@ def test_expected_memory_equals_what_is_counted(shape: ModelShape, processes: in
         pytest.param(PARENT, torch.bfloat16, 4, 8192, id="parent"),
         pytest.param(SHALLOW, torch.bfloat16, 32, 8192, id="many windows"),
         pytest.param(SHALLOW, torch.float32, 4, 2048, id="fp32"),
+        pytest.param(replace(SHALLOW, family="gemma2"), torch.bfloat16, 2, 8192, id="capped scores"),
+        pytest.param(replace(SHALLOW, family="gemma3"), torch.bfloat16, 4, 8192, id="windows"),
     ],
 )
 def test_evaluation_takes_what_is_counted(shape: ModelShape, dtype: torch.dtype, windows: int, length: int) -> None:
@@ -67,7 +75,7 @@ def test_evaluation_takes_what_is_counted(shape: ModelShape, dtype: torch.dtype,
         torch.set_default_dtype(dtype)
         try:
             with GPU_OF_GRADIENTS:
-                model = LlamaForCausalLM(config_of(shape, length)).eval()
+                model = AutoModelForCausalLM.from_config(config_of(shape, length), dtype=dtype).eval()
         finally:
             torch.set_default_dtype(torch.float32)
         memory.see(list(model.parameters()))

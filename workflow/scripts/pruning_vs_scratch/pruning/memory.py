@@ -111,13 +111,15 @@ def _batch_bytes(shape: ModelShape, text: Text, width: int, seeing: int) -> int:
     """Activations of a batch in a block.
 
     Two states of the residual stream (the sum, and what the layer reads), and the widest tensors inside: gate, up and
-    their product; that product while a statistic processes it; or queries, keys, values and their results.
+    their product; that product while a statistic processes it; or queries, keys, values and their results, with all
+    scores, these in fp32 and their softmax, where scores are capped.
     """
     stream = 2 * shape.hidden_size * width
     attention = 2 * (shape.heads + 2 * shape.kv_heads) * shape.head_dim * width
     widest = shape.ffn_size * width
     tokens = text.batch_tokens
-    return tokens * stream + max(tokens * max(attention, 3 * widest), tokens * widest + seeing)
+    scores = shape.held_scores(tokens // text.length, text.length) * (width + 2 * FP32_BYTES)
+    return tokens * stream + max(tokens * attention + scores, tokens * 3 * widest, tokens * widest + seeing)
 
 
 def _scoring_bytes(shape: ModelShape, weights: WeightBytes) -> int:

@@ -11,10 +11,12 @@ def evaluation_memory(shape: ModelShape, *, windows: int, length: int, in_bf16: 
     """Bytes of a model and of what it computes for windows that it reads together.
 
     At the worst moment these are the logits of some tokens, twice in fp32, or in a block three factors of the gated
-    product and five tensors of the residual stream's size.
+    product and five tensors of the residual stream's size, or the scores of attention where they are capped: they, in
+    fp32 too, and their softmax.
     """
     width, tokens = HALF if in_bf16 else FULL, windows * length
     logits = min(tokens, TOKENS_AT_ONCE) * shape.vocab_size * (2 * FULL + (HALF if in_bf16 else 0))
     stream = width * tokens * shape.hidden_size
     block = 5 * stream + 3 * width * tokens * shape.ffn_size
-    return width * shape.params_total + max(logits + stream, block)
+    attention = 5 * stream + shape.held_scores(windows, length) * (width + 2 * FULL)
+    return width * shape.params_total + max(logits + stream, block, attention)

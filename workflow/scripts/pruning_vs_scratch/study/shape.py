@@ -124,6 +124,10 @@ class ModelShape:
         last_linear = 2 * sequences * length * self.hidden_size * self.ffn_size
         return self.block_flops(sequences, length) - last_linear
 
+    def held_scores(self, sequences: int, length: int) -> int:
+        """Scores of attention that a block has in memory at a time: all of them where it caps them, else none."""
+        return sequences * self.heads * length**2 if self.facts.caps_attention else 0
+
     def output_flops(self, sequences: int, length: int) -> int:
         """FLOPs of the projection to the vocabulary."""
         return 2 * sequences * length * self.vocab_size * self.hidden_size

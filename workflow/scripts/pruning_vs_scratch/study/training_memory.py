@@ -26,6 +26,8 @@ class MicroBatch:
 
     tokens: int
     """Tokens processed together."""
+    length: int
+    """Tokens per sequence."""
     logits: int
     """Tokens whose logits are held at once."""
     recomputed_every: int | None
@@ -83,7 +85,7 @@ def memory_of_plan(
 ) -> TrainingMemory:
     """Memory of a step of a plan, if every ``every``-th block is recomputed."""
     tokens = plan.micro_batch_size * plan.sequence_length
-    batch = MicroBatch(tokens, min(tokens, plan.loss_chunk_tokens or tokens), every, masked)
+    batch = MicroBatch(tokens, plan.sequence_length, min(tokens, plan.loss_chunk_tokens or tokens), every, masked)
     return training_memory(shape, batch, shards=shards, in_bf16=in_bf16)
 
 
@@ -98,7 +100,7 @@ def training_memory(shape: ModelShape, batch: MicroBatch, *, shards: int, in_bf1
         # Autocast keeps its casts until the backward pass.
         weights = HALF * (shape.layers * shape.block_linear_params + head) if in_bf16 else 0
     again = -(-shape.layers // batch.recomputed_every) if batch.recomputed_every else 0
-    block = batch.tokens * kept_bytes(shape, shards=shards, in_bf16=in_bf16, masked=batch.masked)
+    block = batch.tokens * kept_bytes(shape, batch.length, shards=shards, in_bf16=in_bf16, masked=batch.masked)
     kept = (shape.layers - again) * block + again * batch.tokens * width * shape.hidden_size
     # Gradients as they are made and, of several processes, once more as they are added up, in fp32.
     gradient = width + FULL if shards > 1 else width
@@ -110,25 +112,34 @@ def training_memory(shape: ModelShape, batch: MicroBatch, *, shards: int, in_bf1
     return TrainingMemory(STATE_BYTES * shape.params_total // shards, weights, activations, working)
 
 
-def kept_bytes(shape: ModelShape, *, shards: int, in_bf16: bool, masked: bool = False) -> int:
-    """What a block keeps of a token for its backward pass, with attention that keeps no scores.
+def kept_bytes(shape: ModelShape, length: int, *, shards: int, in_bf16: bool, masked: bool = False) -> int:
+    """What a block keeps of a token, in a sequence of some length, for its backward pass.
 
-    The inputs of two norms in fp32, and these divided by their root mean square; the inputs of seven linear layers;
-    queries, keys, values and the output of attention; three factors of the gated product. With masks also what each
-    of them scales: what goes into and comes out of the norms and the sublayers.
+    The inputs of norms in fp32, and these divided by their root mean square; the inputs of seven linear layers;
+    queries, keys, values and the output of attention, which keeps no scores unless it caps them; three factors of the
+    gated product. With masks also what each of them scales: what enters and leaves the norms and the sublayers.
     """
     if masked:
         scaled = 6 * shape.hidden_size + shape.ffn_size + shape.heads * shape.head_dim
         width = HALF if in_bf16 else FULL
-        return width * scaled + kept_bytes(shape, shards=shards, in_bf16=in_bf16)
+        return width * scaled + kept_bytes(shape, length, shards=shards, in_bf16=in_bf16)
     hidden, attention = shape.hidden_size, shape.head_dim * (2 * shape.heads + 2 * shape.kv_heads)
+    normed = len(shape.facts.block_norms) * hidden
+    if shape.facts.head_norms != "none":
+        normed += shape.head_dim * (shape.heads + shape.kv_heads)
+    scores = shape.held_scores(1, length) // length * _score_bytes(in_bf16)
     if not in_bf16:
-        return FULL * (6 * hidden + attention + 4 * shape.ffn_size)
-    products = HALF * (attention + 4 * shape.ffn_size)
+        return scores + FULL * (2 * normed + 2 * hidden + attention + 4 * shape.ffn_size)
+    products = scores + HALF * (attention + 4 * shape.ffn_size)
     if shards > 1:
-        return products + 2 * (FULL + HALF + HALF) * hidden
+        return products + (FULL + HALF + HALF) * normed
     # What flows from block to block is in fp32, and five linear layers keep casts of their own of what they read.
-    return products + 2 * (FULL + FULL) * hidden + 5 * HALF * hidden
+    return products + (FULL + FULL) * normed + 5 * HALF * hidden
+
+
+def _score_bytes(in_bf16: bool) -> int:
+    """Of a score: its hyperbolic tangent, the softmax in fp32, and that in the precision of products."""
+    return HALF + FULL + HALF if in_bf16 else FULL + FULL
 
 
 def _loss_bytes(head: int, logits: int, *, in_bf16: bool) -> int:

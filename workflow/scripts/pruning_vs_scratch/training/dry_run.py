@@ -215,7 +215,8 @@ def dry_run(
     with _fake_world(processes, copies) as world, FakeTensorMode():
         meter = _Meter(gpu, copies, spans_nodes=processes > in_node)
         model = model_of(config_of(shape, plan.sequence_length)).train()
-        _use_counted_flash(model, meter)
+        if not shape.facts.caps_attention:
+            _use_counted_flash(model, meter)
         if every is not None:
             model.activation_checkpointing_enable({"use_reentrant": False}, every_n_layers=every)
         whole = distributed_model(model, world, precision) if processes > 1 else Whole(model)
