@@ -71,10 +71,9 @@ VARIANTS = PLAIN | FAMILIES
 ALTERNATING = ["sliding_attention", "full_attention", "sliding_attention", "sliding_attention"]
 FELT: dict[str, dict[str, Any]] = {
     "mistral": {"sliding_window": 4},
-    "qwen2": {"sliding_window": 4, "use_sliding_window": True},
-    "qwen3": {"sliding_window": 4, "use_sliding_window": True},
-    "gemma2": {"sliding_window": 4, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
-    "gemma3": {"sliding_window": 4},
+    "qwen2": {"use_sliding_window": True},
+    "qwen3": {"use_sliding_window": True},
+    "gemma2": {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
 }
 """By family, settings that a few tokens feel: windows that are shorter, and caps that are reached."""
 
@@ -87,7 +86,9 @@ def tiny_config(positions: int = 64, **changes: Any) -> Any:
     config = config_of(replace(SHAPE, **changes), positions)
     config.update(FELT.get(changes.get("family", USUAL), {}))
     if getattr(config, "layer_types", None):
-        config.update({"layer_types": (ALTERNATING * config.num_hidden_layers)[: config.num_hidden_layers]})
+        config.update(
+            {"sliding_window": 4, "layer_types": (ALTERNATING * config.num_hidden_layers)[: config.num_hidden_layers]}
+        )
     return config
 
 

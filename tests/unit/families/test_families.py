@@ -1,5 +1,6 @@
 """What a family's facts say is what transformers makes of its configuration."""
 
+import re
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from models import FAMILIES, VARIANTS, logits_of, random_windows, shape_of_model, tiny_config, tiny_model
+from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.config.load import parse_config
 from pruning_vs_scratch.config.model import ShapeConfig
 from pruning_vs_scratch.errors import UserError
@@ -32,6 +34,13 @@ def test_the_class_is_the_one_of_the_facts(family: str) -> None:
     assert type(model).__name__ == facts.architecture
     assert family_of(model.config.model_type) == family == shape_of_model(model).family
     assert facts.label and facts.checkpoints
+
+
+def test_the_guide_has_a_row_for_every_family() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", (REPOSITORY / "docs/parents.md").read_text(), re.MULTILINE)
+    assert {name: re.findall(r"`([^`]+)`", checkpoints) for name, checkpoints in rows} == {
+        name: list(facts.checkpoints) for name, facts in families().items()
+    }
 
 
 @each_variant

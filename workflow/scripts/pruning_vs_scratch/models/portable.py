@@ -109,8 +109,10 @@ def _portable_model(config: dict[str, Any]) -> dict[str, Any]:
     portable = dict(config)
     rope = config.get("rope_parameters")
     if isinstance(rope, dict) and isinstance(rope.get(FULL), dict):
-        portable["rope_local_base_freq"] = rope.get(SLIDING, {}).get("rope_theta")
+        theta = rope.get(SLIDING, {}).get("rope_theta")
         rope = rope[FULL]
+        if theta != rope.get("rope_theta"):
+            portable["rope_local_base_freq"] = theta
     if isinstance(rope, dict) and "rope_theta" in rope:
         portable |= {key: rope[key] for key in OUTSIDE_OF_SCALING if key in rope}
         if rope.get("rope_type", "default") != "default":

@@ -1,4 +1,4 @@
-"""Prune a checkpoint of your own: any Llama-family one in safetensors. OUT is a plain Hugging Face checkpoint."""
+"""Prune a checkpoint of your own: Llama, Qwen, Mistral, OLMo or Gemma. OUT is a plain Hugging Face checkpoint."""
 
 import argparse
 import sys

@@ -1,0 +1,1 @@
+"""OLMo 3: OLMo 2 with windows in three of four blocks."""
