@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from pruning_vs_scratch.data.tokens import TokenStore, write_tokens
 from pruning_vs_scratch.data.windows import Windows
+from pruning_vs_scratch.families.catalogue import USUAL
 from pruning_vs_scratch.models.decoder import random_model
 from pruning_vs_scratch.pruning.masks import PackedMask
 from pruning_vs_scratch.study import ModelShape
@@ -42,13 +44,18 @@ def make_trainer(
     separator: int | None = None,
     teacher: Any = None,
     trunk: Path | None = None,
+    family: str = USUAL,
     **plan: Any,
 ) -> Trainer:
-    """A trainer of the tiny model."""
+    """A trainer of the tiny model, or of one of its shape of another family."""
     work.mkdir(parents=True, exist_ok=True)
     made = make_plan(**plan)
     return Trainer(
-        kind(made, random_model(SHAPE, LENGTH, made.seed), Windows(store, LENGTH, made.seed, made.reading)),
+        kind(
+            made,
+            random_model(replace(SHAPE, family=family), LENGTH, made.seed),
+            Windows(store, LENGTH, made.seed, made.reading),
+        ),
         masks={name: PackedMask.of(mask) for name, mask in (masks or {}).items()},
         validation=Windows(store, LENGTH, 1),
         work=work,

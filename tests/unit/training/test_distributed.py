@@ -141,6 +141,8 @@ VARIANTS = {
     "activation checkpointing": {"activation_checkpointing": True},
     "gradients masked after clipping": {"mask_gradients": "after_clip"},
     "three processes, uneven shards": {"global_batch_size": 6},
+    "a Gemma 2": {"family": "gemma2", "loss_chunk_tokens": 5},
+    "an OLMo 3": {"family": "olmo3"},
 }
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from models import tiny_model
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.families.catalogue import families
 from pruning_vs_scratch.training.attention import NAME, causal_attention, use_fastest_attention
 from pruning_vs_scratch.training.compiling import pays
 from pruning_vs_scratch.training.linear import linear, use_fastest_linear
@@ -53,9 +54,10 @@ def test_attention_written_out_is_torchs_own(
     assert_same(found, expected, ours, theirs, generator)
 
 
-def test_a_model_gives_the_same_logits_with_it() -> None:
+@pytest.mark.parametrize("family", families())
+def test_a_model_gives_the_same_logits_with_it(family: str) -> None:
     tokens = torch.randint(300, (2, 20), generator=torch.Generator().manual_seed(0))
-    model = tiny_model(vocab_size=300)
+    model = tiny_model(vocab_size=300, family=family)
     expected = model(input_ids=tokens).logits
     model.set_attn_implementation(NAME)
     torch.testing.assert_close(model(input_ids=tokens).logits, expected, rtol=1e-4, atol=1e-4)
