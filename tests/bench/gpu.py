@@ -1,7 +1,7 @@
-"""make gpu-proof: the GPU path measured on one GPU in ten minutes, a line of JSON per case.
+"""make gpu-proof: the GPU path measured on one GPU in ten minutes, with a line of JSON per case.
 
 What is measured: bf16 products and attention kernels; tokens/s, MFU and memory of training at a length of 8,192, eager,
-compiled, with blocks run again, in the arithmetic of several processes (FSDP2 without traffic), with a fused loss, in
+compiled, with recomputed blocks, in the arithmetic of several processes (FSDP2 without traffic), with a fused loss, in
 float8 and sparse; states saved at once and beside the training; perplexity; pruning methods on blocks of 8B's width,
 stored in bf16 and in fp32; a small study by the commands. A case that fails or finds no time says so and the next one
 runs. --tiny is a check of this file on CPUs.

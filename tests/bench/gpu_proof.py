@@ -59,7 +59,7 @@ class Sizes:
 
 
 class Proof:
-    """Runs cases one after the other and writes down what they return."""
+    """Runs cases one by one and records what they return."""
 
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
         self.sizes = Sizes.of(args.tiny)

@@ -1,4 +1,4 @@
-"""Seconds and peak memory of one method, ours or the reference, in a process of its own; prints JSON."""
+"""Seconds and peak memory of one method, ours or the reference, in a separate process; prints JSON."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""One measurement of bench/training.py, in a process of its own: prints it as JSON.
+"""One measurement of bench/training.py, in a separate process: prints it as JSON.
 
 speed SIDE PRECISION THREADS    seconds of a step of a small model, the median of those after the warm-up
 memory CHUNK                    megabytes that a forward and backward pass at a large vocabulary takes

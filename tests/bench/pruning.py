@@ -1,6 +1,6 @@
-"""make bench: our pruning methods beside straightforward references, same checkpoint and calibration.
+"""make bench: our pruning methods compared with straightforward references, same checkpoint and calibration.
 
-Each measurement is a process of its own; the two sides of a method take turns, and the medians count.
+Each measurement is a separate process; the two sides of a method take turns, and the medians count.
 """
 
 import argparse

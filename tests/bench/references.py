@@ -1,7 +1,7 @@
 """Straightforward implementations of four pruning methods, to measure ours against.
 
-Written as a careful first version would be, from the papers alone: the whole model in memory, one window at a time,
-every candidate and every layer by itself, nothing shared and nothing cached. They make the same choices as ours.
+Written like a careful first version, from the papers alone: the whole model in memory, one window at a time, every
+candidate and every layer separately, nothing shared and nothing cached. They make the same choices as ours.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""make bench: our training loop beside the Hugging Face Trainer, and the loss in chunks beside the whole.
+"""make bench: our training loop compared with the Hugging Face Trainer, and the loss in chunks with the whole.
 
-Each measurement is a process of its own; the sides take turns, and the medians count.
+Each measurement is a separate process; the sides take turns, and the medians count.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The floors of docs/architecture.md: no module imports from a floor above its own, nor from beside it."""
+"""The floors of docs/architecture.md: no module imports from a higher floor, nor from another room on its own."""
 
 import ast
 import re
@@ -61,7 +61,7 @@ WITHOUT_TORCH = {
 
 @dataclass(frozen=True)
 class Import:
-    """One import of a module, wherever it stands: at the top, in a function, or for the type checker."""
+    """One import of a module, wherever it is: at the top, in a function, or for the type checker."""
 
     source: str
     target: str
@@ -160,7 +160,7 @@ def test_rooms_without_torch_import_none_and_nothing_that_does() -> None:
     found = [found for found in ALL if place(found.source)[1] in WITHOUT_TORCH]
     assert [str(one) for one in found if one.target.partition(".")[0] in TORCH] == []
     rooms = {place(one.target.removeprefix(f"{PACKAGE}."))[1] for one in found if one.target.startswith(PACKAGE)}
-    # The exception above, and the client of an interpreter that imports torch by itself.
+    # The exception above, and the client of an interpreter that imports torch itself.
     assert rooms - WITHOUT_TORCH <= {"parents", "warm"}
 
 

@@ -1,4 +1,4 @@
-"""One set of versions: what the project asks for, the lock, the conda environments, and what is installed."""
+"""One set of versions: the project's requirements, the lock, the conda environments, and what is installed."""
 
 import importlib.util
 import tomllib

@@ -1,6 +1,5 @@
-"""A real SLURM of one's own: munge, a controller and two nodes on this machine, all in one folder.
-
-Only the links in /etc/slurm lie outside: jobs do not inherit SLURM_CONF, and find the cluster there.
+"""A real, private SLURM: munge, a controller and two nodes on this machine, all in one folder. Only the links in
+/etc/slurm are outside: jobs do not inherit SLURM_CONF, and find the cluster there.
 """
 
 import os
@@ -80,7 +79,7 @@ def install() -> str | None:
 
 
 class Cluster:
-    """The daemons of one cluster; all that they write lies in ``folder``."""
+    """The daemons of one cluster; everything that they write is in ``folder``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -104,7 +103,7 @@ class Cluster:
             link.unlink(missing_ok=True)
 
     def start_controller(self) -> None:
-        """Start the controller, which goes on from its stored state."""
+        """Start the controller, which continues from its stored state."""
         subprocess.run(["slurmctld"], check=True)
 
     def start_node(self, node: str) -> None:

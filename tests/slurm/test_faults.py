@@ -102,7 +102,7 @@ def restart_the_controller(study: WatchedStudy, job: str, process: psutil.Proces
 
 
 def restart_snakemake(study: WatchedStudy, job: str, process: psutil.Process) -> None:
-    """Its jobs go on; those of the second Snakemake wait for them."""
+    """Its jobs continue; those of the second Snakemake wait for them."""
     study.kill_and_restart()
 
 

@@ -1,4 +1,4 @@
-"""Copies of the project in folders of their own, and the commands that run a study there."""
+"""Copies of the project in separate folders, and the commands that run a study there."""
 
 import os
 import re

@@ -147,7 +147,7 @@ def shape_values() -> dict[str, Any]:
 
 
 def acquire(source: dict[str, Any], out: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The entry point in a process of its own, with nothing of the machine's own settings of the hub."""
+    """The entry point in a separate process, without this machine's settings of the hub."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     command = [sys.executable, *_acquire_command(source, out, *words)]
     return subprocess.run(command, env=clean | environment, capture_output=True, text=True, check=False, cwd=out.parent)

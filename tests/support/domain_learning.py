@@ -1,4 +1,4 @@
-"""Masks for two domains, words that repeat and noise: a plan of few steps, and who learns by it."""
+"""Masks for two domains, words that repeat and noise: a plan of few steps, and its learner."""
 
 import json
 from dataclasses import replace

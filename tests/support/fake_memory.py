@@ -1,4 +1,5 @@
-"""Memory that code would take, counted without having it: fake tensors of any device, also of a GPU that is not there.
+"""Memory that code would need, counted without having it: fake tensors on any device, even on a GPU that does not
+exist.
 
     with FakeMemory() as memory:
         weight = torch.empty(4096, 4096, device=GPU)
@@ -224,7 +225,7 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        # The kernel's output lies as (batch, length, heads, channels).
+        # The kernel's output is laid out as (batch, length, heads, channels).
         batch, heads, length, _ = query.shape
         output = query.new_empty(batch, length, heads, value.shape[-1]).transpose(1, 2)
         log_sums = torch.empty(batch, heads, length, dtype=torch.float32, device=query.device)
@@ -234,7 +235,7 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, _upstream: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         query, key, value, output, log_sums = ctx.saved_tensors
-        # Flash accumulates the query's gradient in fp32, beside the row sums of output times its gradient.
+        # Flash accumulates the query's gradient in fp32, along with the row sums of output times its gradient.
         accumulator = torch.empty(query.shape, dtype=torch.float32, device=query.device)
         row_sums = torch.empty_like(log_sums)
         del accumulator, row_sums, output

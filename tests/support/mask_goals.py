@@ -44,7 +44,7 @@ def shape_masks(goal: dict[str, Any], **changes: Any) -> ShapeMasks:
 
 
 def tensors_of(masks: Masks) -> dict[str, torch.Tensor]:
-    """The masks that there are, by dimension."""
+    """The existing masks, by dimension."""
     values = {field.name: getattr(masks, field.name) for field in fields(masks)}
     return {name: value for name, value in values.items() if value is not None}
 

@@ -25,7 +25,7 @@ INK = """canvas => {
 
 @contextmanager
 def opened(report: Path, size: tuple[int, int] = (1400, 900)) -> Iterator[Page]:
-    """Any page in a browser that is offline. It may ask for nothing but itself, and must not report an error."""
+    """Any page in an offline browser. It may request nothing but itself, and must not report an error."""
     problems: list[str] = []
     requests: list[str] = []
     with sync_playwright() as playwright:
@@ -56,7 +56,7 @@ def width_beyond_window(page: Page) -> int:
 
 
 def sidebar(page: Page) -> Locator:
-    """The column on the left; a navigation with the way to where one is lies in it."""
+    """The column on the left, which contains a navigation with the path to the current place."""
     return page.locator("nav").first
 
 
@@ -83,7 +83,7 @@ def open_folder(page: Page, name: str) -> list[str]:
 
 
 def buttons(page: Page, name: str) -> tuple[Locator, Locator]:
-    """The eye and the i beside a result of the folder that is open."""
+    """The eye and the i next to a result in the open folder."""
     row = sidebar(page).locator("tbody tr").filter(has=page.get_by_role("cell", name=name, exact=True))
     return row.locator("a").nth(0), row.locator("a").nth(1)
 

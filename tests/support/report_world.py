@@ -19,7 +19,7 @@ VOID = {"meta", "img", "br"}
 
 
 def write_study(root: Path) -> Path:
-    """Write tables, printed tables and small pictures as a study lies in a project's folder; the results folder."""
+    """Write tables, printed tables and small pictures as in a project's folder; returns the results folder."""
     results, figures = root / "results/demo", root / "figures/demo"
     stored = write_results(results)
     for table in PUBLISHED.values():
@@ -46,14 +46,14 @@ def png(width: int, height: int) -> bytes:
 
 
 def report(results: Path) -> str:
-    """The page of a study that lies in a project's folder, written to its place."""
+    """The page of a study in a project's folder, written to its place."""
     page = results / "report.html"
     write_report(results, results.parents[1] / "figures" / results.name, page)
     return page.read_text(encoding="utf-8")
 
 
 def change_claims(results: Path, **changes: Any) -> None:
-    """Change what claims.json says of the study and, with the key ``claims``, of its first claims."""
+    """Change the entries of claims.json on the study and, with the key ``claims``, on its first claims."""
     claims = read_json(results / "claims.json")
     for claim, change in zip(claims["claims"], changes.pop("claims", []), strict=False):
         claim |= change

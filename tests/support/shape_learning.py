@@ -1,4 +1,4 @@
-"""Masks for one text: a plan of few steps, and who learns by it from the tiny Llama to a goal."""
+"""Masks for one text: a plan of few steps, and the learner that takes the tiny Llama to a goal."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -176,7 +176,7 @@ def _items(runs: list[str], rng: np.random.Generator) -> pd.DataFrame:
 
 
 def item_table(run: str, task: str, scores: Sequence[float], **changes: Any) -> pd.DataFrame:
-    """Scores of one run on a task of four choices, each item by itself."""
+    """Scores of one run on a task with four choices, for each item separately."""
     values = {
         "run": run, "task": task, "metric": "acc", "shots": 0, "in_domain": False, "split": "test",
         "item": range(len(scores)), "chance": 0.25,
@@ -186,7 +186,7 @@ def item_table(run: str, task: str, scores: Sequence[float], **changes: Any) -> 
 
 
 def write_figure_tables(folder: Path, tables: Tables) -> None:
-    """Write beside runs and pairs what only figures read: curves, importance, sizes, and the paper's numbers."""
+    """Write, next to runs and pairs, what only figures read: curves, importance, sizes, and the paper's numbers."""
     rng = np.random.default_rng(1)
     trained = tables.runs[tables.runs["tokens_train"] > 0]
     curves = [

@@ -29,7 +29,7 @@ def train_command(prepared: Path, out: Path, plan: TrainingPlan, **more: Path) -
 
 
 def wait_for_state(work: Path, process: subprocess.Popen) -> None:
-    """Wait until the first resume state stands."""
+    """Wait until the first resume state exists."""
     deadline = time.monotonic() + 60
     while not list(work.glob("*/*/step-*")):
         assert process.poll() is None, "training ended before it could be killed"

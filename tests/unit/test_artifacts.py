@@ -1,4 +1,4 @@
-"""Artifacts are held against the manifests beside them wherever they are read."""
+"""Artifacts are checked against the manifests next to them wherever they are read."""
 
 import json
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def changed(file: Path) -> None:
 
 
 def more(file: Path) -> None:
-    """Put another file beside it."""
+    """Put another file next to it."""
     file.with_name("more.safetensors").write_bytes(b"x")
 
 

@@ -39,7 +39,7 @@ class Zeros(io.RawIOBase):
 
 
 def write_bomb(path: Path, listing: bytes, content_bytes: int, pax: bool = False) -> Path:
-    """An archive whose one listed file is so many zeros; with ``pax``, they are a header's."""
+    """An archive whose one listed file is this many zeros; with ``pax``, they are in a header."""
     members = [(LISTING, len(listing), io.BytesIO(listing)), ("results/a.csv", content_bytes, Zeros())]
     with (
         path.open("wb") as file,

@@ -232,7 +232,7 @@ READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], Any]]] = {
 
 @contextmanager
 def written(name: str, content: bytes) -> Iterator[Path]:
-    """A file of some bytes in a folder of its own."""
+    """A file of some bytes in a separate folder."""
     with TemporaryDirectory() as folder:
         Path(folder, name).write_bytes(content)
         yield Path(folder, name)

@@ -101,7 +101,7 @@ def test_nothing_to_do_is_noticed(clock: Clock) -> None:
 
 
 def time_left(slots: int | None = 2, **jobs: int) -> TimeLeft:
-    """Of a run of so many jobs of each rule."""
+    """The time left of a run with a number of jobs of each rule."""
     left = TimeLeft(GUESSES, GUESSES, slots)
     for rule, number in jobs.items():
         left.plan(rule, number)

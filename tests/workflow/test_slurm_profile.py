@@ -1,4 +1,4 @@
-"""`snakemake --profile slurm`, as the README types it, in the environment of `make demo`: nothing is to be added."""
+"""`snakemake --profile slurm`, as in the README, in the environment of `make demo`: nothing needs to be added."""
 
 import subprocess
 import sys

@@ -65,7 +65,7 @@ def test_a_study_that_is_killed_in_every_way_resumes_to_the_same_results(
 
 
 def wait_for(folder: Path, pattern: str, process: subprocess.Popen, count: int = 1) -> None:
-    """Wait until so many files of a pattern stand."""
+    """Wait until this many files of a pattern exist."""
     deadline = time.monotonic() + 120
     while len(list(folder.glob(pattern))) < count:
         assert process.poll() is None, "the study ended before it could be killed"

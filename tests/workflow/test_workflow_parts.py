@@ -42,7 +42,7 @@ def hub(tmp_path: Path) -> Iterator[HubServer]:
 
 
 def study_in_parts(fraction: float, **changes: Any) -> dict[str, Any]:
-    """Over the smallest study, with a tokenizer that lies in data/."""
+    """An overlay on the smallest study, with a tokenizer in data/."""
     return {
         "study": "pages",
         "corpus": {

@@ -1,4 +1,4 @@
-"""An archive is read whole and unaltered, or not at all; what was made again is compared as it says."""
+"""An archive is read whole and unaltered, or not at all; remade files are compared as stated."""
 
 import json
 import shutil

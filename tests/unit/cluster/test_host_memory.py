@@ -1,4 +1,4 @@
-"""The host memory that jobs ask for covers what is held, and no more than a few times of it."""
+"""The host memory that jobs request covers what is held, and is no more than a few times as much."""
 
 import tracemalloc
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ from training_world import SHAPE
 
 MEASURE = REPOSITORY / "tests" / "bench" / "measure_loading.py"
 LARGER = replace(SHAPE, vocab_size=16_000, layers=6, hidden_size=512, ffn_size=2048, heads=8, kv_heads=4, head_dim=64)
-"""Of 31M parameters: large beside what Python itself takes now and then."""
+"""31M parameters: large compared with what Python itself allocates from time to time."""
 EVALUATION = load_config(study_files(["smoke"])).evaluation
 PROCESSES, NODES = 64, 8
 

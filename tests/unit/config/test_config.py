@@ -32,7 +32,7 @@ FLAP = {"ratio": 0.5, "hidden_size": 32, "ffn_size": 32, "heads": 2, "kv_heads":
 
 
 def flap(values: Values, **changes: Any) -> Values:
-    """The smallest study with FLAP in the place of Minitron-width, and a target of its own."""
+    """The smallest study with FLAP in place of Minitron-width, and a separate target."""
     values["targets"]["width"].append(FLAP | changes)
     values["matrix"][1].update(methods=["flap"])
     return values

@@ -1,4 +1,4 @@
-"""Mistakes in a study are told in plain words: what must be there, what is there, and what is checked later."""
+"""Mistakes in a study are reported in plain words: what is expected, what is there, and what is checked later."""
 
 from pathlib import Path
 

@@ -27,7 +27,7 @@ NINTH = {
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The tasks' files in a folder of their own."""
+    """The tasks' files in a separate folder."""
     copy = Path(shutil.copytree(hub_tasks.FOLDER, tmp_path / "hub"))
     monkeypatch.setattr(hub_tasks, "FOLDER", copy)
     forget()

@@ -1,4 +1,4 @@
-"""A mistake in a study is told with the file and line where it stands."""
+"""A mistake in a study is reported with its file and line."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def test_of_several_files_the_last_that_says_it_is_named(tmp_path: Path) -> None
 
 
 def test_a_missing_key_is_located_at_its_section(tmp_path: Path) -> None:
-    """The list of the overlay stands for that of the demo, which has the key."""
+    """The list of the overlay replaces that of the demo, which has the key."""
     assert problems(tmp_path, "matrix:\n  - methods: [wanda]\n    ratios: [0.5]\n") == [
         "a.yaml, line 2: matrix.0.retrain: this key is required"
     ]

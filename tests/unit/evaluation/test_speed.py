@@ -1,4 +1,4 @@
-"""What is measured of a model's speed is what happened: so many tokens, in so many seconds, with so much memory."""
+"""The measured speed of a model is what happened: the tokens, the seconds and the memory."""
 
 import subprocess
 import sys
@@ -95,7 +95,7 @@ def test_the_entry_point_names_the_hardware(tmp_path: Path) -> None:
 
 
 def two_of_four(folder: Path) -> dict[str, torch.Tensor]:
-    """Write a model whose attention is masked to 2:4 and whose feed-forward layers are not, and its masks beside it."""
+    """Write a model whose attention is masked to 2:4 and whose feed-forward layers are not, with its masks."""
     model = random_model(WIDE, 64, 0)
     masks = {}
     for name, parameter in model.named_parameters():

@@ -239,7 +239,7 @@ def test_gpus_and_cores_are_counted_apart() -> None:
     takes = {0: Load(seconds=5, gpus=2), 1: Load(seconds=3, cores=2), 2: Load(seconds=3, cores=1)}
     loads = {job: takes[int(job.subject)] for job in graph.jobs}
     assert makespan(graph, loads, gpus=2, cores=3) == 5
-    assert makespan(graph, loads, gpus=1, cores=2) == 6  # a job that asks for too many takes all
+    assert makespan(graph, loads, gpus=1, cores=2) == 6  # a job that requests too many takes all
 
 
 def test_a_price_equals_that_of_make_plan() -> None:
@@ -321,7 +321,7 @@ def test_a_target_that_is_left_out_is_said() -> None:
 
 
 def test_the_study_of_one_gpu_is_a_rung_of_the_ladder() -> None:
-    """config/one-gpu.yaml, as it is written by the command that stands in it."""
+    """config/one-gpu.yaml, as written by the command given in it."""
     parent = nearest_parent(PAPER, 45e6)
     found = read_yaml(REPOSITORY / "config/one-gpu.yaml")
     assert found == rung_overlay("one-gpu", parent, "core", machine(1, "a100"))

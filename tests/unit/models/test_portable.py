@@ -108,7 +108,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def with_new_tokenizer(folder: Path) -> Path:
-    """Give a checkpoint the tokenizer of a model that was published by transformers 5, with a token of its own."""
+    """Give a checkpoint the tokenizer of a model that was published by transformers 5, with an extra token."""
     tokenizer = train_bpe([TEXT] * 3, VOCABULARY - 1)
     tokenizer.add_special_tokens([AddedToken("<|tool|>", special=True)])
     save_tokenizer(tokenizer, folder / "made")

@@ -48,7 +48,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hub(published: Path, tmp_path: Path) -> Iterator[HubServer]:
-    """A hub with that checkpoint beside a pickle of the same weights, a script, and weights in another format."""
+    """A hub with that checkpoint next to a pickle of the same weights, a script, and weights in another format."""
     repository = tmp_path / "root" / NAME
     shutil.copytree(published, repository)
     for extra in ("pytorch_model.bin", "modeling.py", "original/consolidated.00.pth"):

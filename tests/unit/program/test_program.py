@@ -91,7 +91,7 @@ def test_the_console_script_is_the_package() -> None:
 
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> tuple[Path, Path]:
-    """Two checkpoints with one tokenizer, and a text beside them."""
+    """Two checkpoints with one tokenizer, and a text."""
     pair = write_checkpoint(tmp_path / "one", 0), write_checkpoint(tmp_path / "two", 1)
     (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 20)
     return pair

@@ -57,7 +57,7 @@ def losses_file(world: World, way: str) -> Path:
 
 
 def killed_at(folder: Path, way: str, method: str, number: int) -> None:
-    """Run a command that is killed in the middle of the save after so many others; in a process of its own."""
+    """Run a command, in a separate process, that is killed in the middle of a save after a number of others."""
     torch.set_num_threads(1)
     saved, save = [], FinishedLosses.save
 
@@ -161,7 +161,7 @@ def test_losses_of_something_else_are_not_continued(tmp_path: Path, caplog: pyte
 
 @pytest.mark.slow
 def test_another_checkpoint_or_text_is_scored_from_the_beginning(tmp_path: Path) -> None:
-    """A file with the losses of other weights lies there, as a kill leaves it: it changes nothing."""
+    """A file with the losses of other weights, as left by a kill, changes nothing."""
     fresh, stale = World(tmp_path / "fresh"), World(tmp_path / "stale")
     process = multiprocessing.get_context("spawn").Process(
         target=killed_at, args=(tmp_path / "stale", "score", "minitron_depth", 2)

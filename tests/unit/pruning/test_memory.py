@@ -23,7 +23,7 @@ BUFFER_BYTES = 1 << 30
 
 
 def measured_bytes(folder: Path, shape: ModelShape, method: str, sequences: int) -> float:
-    """Peak memory of our side of the benchmark on a random checkpoint, in a process of its own."""
+    """Peak memory of our side of the benchmark on a random checkpoint, in a separate process."""
     random_model(shape, positions=LENGTH, seed=0).save_pretrained(folder / "model")
     np.save(folder / "windows.npy", np.random.default_rng(0).integers(0, shape.vocab_size, (sequences, LENGTH + 1)))
     printed = printed_by(MEASURE, "ours", method, folder / "model", folder / "windows.npy", "0.5", "1")

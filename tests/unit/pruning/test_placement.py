@@ -1,4 +1,4 @@
-"""Where states and blocks lie follows from sizes and buffers, and decides how often blocks are read."""
+"""Where states and blocks are kept follows from sizes and buffers, and decides how often blocks are read."""
 
 import pytest
 import torch

@@ -109,7 +109,7 @@ def test_a_mistral_is_pruned_in_low_memory(world: World) -> None:
 
 @pytest.mark.parametrize("method", ["wanda", "sparsegpt", "shortgpt", "minitron_width"])
 def test_each_weight_keeps_the_dtype_that_it_was_stored_in(world: World, method: str) -> None:
-    """Norms stand in fp32 beside matrices in bf16, and an embedding in fp16, as some checkpoints have them."""
+    """Norms in fp32, matrices in bf16 and an embedding in fp16, as in some checkpoints."""
 
     def mix(weights: dict[str, torch.Tensor]) -> None:
         for name, weight in weights.items():

@@ -421,7 +421,7 @@ PASSES = {
     "shortgpt": 4 * SHAPE.block_flops(5, 11),
     "minitron_width": 4 * SHAPE.block_flops(5, 11),
     "flap": 4 * SHAPE.block_flops(5, 11),
-    # Statistics need no block's last linear layer, and nobody reads what leaves the last pruned block.
+    # Statistics do not need a block's last linear layer, and the output of the last pruned block is never read.
     "wanda": 7 * SHAPE.block_flops(5, 11) - 4 * LAST_LINEAR,
     "sparsegpt": 7 * SHAPE.block_flops(5, 11) - 4 * LAST_LINEAR,
     # Starts 0, 1 and 2 run two, one and no blocks after the gap and end in a loss; two blocks advance the prefix.

@@ -63,7 +63,7 @@ each_method = pytest.mark.parametrize(("method", "pattern"), METHODS)
 
 @dataclass(frozen=True)
 class Setting:
-    """What the study says of pruning its parent."""
+    """The study's settings for pruning its parent."""
 
     shape: ModelShape
     goals: list[ModelShape]
@@ -129,7 +129,7 @@ def measured(setting: Setting, method: str, pattern: str, precision: WantedPreci
             device = memory.peak("cuda")
             del model, stream
             memory.reset_peak()
-            # By scores in a file, in a process of its own.
+            # With scores from a file, in a separate process.
             model = fake_model(shape, torch.float32, text.length, precision)
             kept = KEPT[facts.granularity](shape)
             write(model, kept, structured_blocks(model, kept))
@@ -138,7 +138,7 @@ def measured(setting: Setting, method: str, pattern: str, precision: WantedPreci
 
 
 def write(model: BlockwiseModel, kept: Kept, blocks: Iterable[PrunedBlock]) -> None:
-    """Write a checkpoint whose files nobody needs, and read it again."""
+    """Write a checkpoint whose files are not needed, and read it again."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("write_config", "write_packed_masks", "_require_equal"):
             patch.setattr(exporting, name, lambda *_: None)
@@ -189,7 +189,7 @@ def test_the_documented_figures_of_the_paper_are_those_of_the_estimate(paper: Se
 
 
 def test_the_paper_reads_its_parent_once_to_score_depth(paper: Setting) -> None:
-    """By the sizes alone: all blocks in bf16 stay on the card, beside the states of 34 candidates and of the paper."""
+    """By the sizes alone: all blocks in bf16 stay on the card, with the states of 34 candidates and the whole model."""
     block_bytes = 2 * paper.shape.layers * paper.shape.block_params
     batch_bytes = 2 * paper.text.batch_tokens * paper.shape.hidden_size
     facts = facts_of("minitron_depth")

@@ -157,7 +157,7 @@ def test_a_method_that_joins_later_changes_no_baseline_of_the_others(smoke: Valu
 
 
 def test_in_the_papers_study_a_tolerance_serves_methods_that_join(study_values: Callable[[str], Values]) -> None:
-    """docs/planning.md: as it is nothing is shared, since Sheared-LLaMA has a shape of its own at a half."""
+    """docs/planning.md: nothing is shared as it is, since Sheared-LLaMA has a separate shape at ratio 0.5."""
     paper = study_values("paper")
     budget = paper["matrix"][2]["retrain"]
     joined = {"methods": ["sheared_llama"], "ratios": [0.625, 0.75, 0.813], "retrain": budget, "full": budget}

@@ -1,4 +1,4 @@
-"""A parent that others trained: what its study may ask for, how its runs are called, and what is known of it."""
+"""A published parent: what its study may contain, the names of its runs, and what is known about it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -211,7 +211,7 @@ def test_tokens_beyond_sixteen_bits_are_kept_whole(tmp_path: Path) -> None:
 
 @pytest.fixture
 def unknown(tmp_path: Path) -> Tables:
-    """Tables of a study whose parent's tokens nobody says."""
+    """Tables of a study whose parent's tokens are unknown."""
     stored(tmp_path / "tables", full=False, items=False)
     runs = pd.read_csv(tmp_path / "tables/runs.csv")
     runs.loc[runs["role"] != "scratch", ["tokens_parent", "tokens_total"]] = None

@@ -43,7 +43,7 @@ def all_true(setting: str, granularity: str, ratio: float, budget: int) -> float
 
 
 def but(value: float, setting: str = "equal", ratio: float = 0.5, budget: int | None = None) -> Gap:
-    """All true but for the gap of one kind of model, here sparse, in one place."""
+    """Everything holds except for the gap of one kind of model, here sparse, in one place."""
 
     def gap(setting_: str, granularity: str, ratio_: float, budget_: int) -> float:
         here = granularity == "sparse" and (setting_, ratio_) == (setting, ratio) and budget in (None, budget_)
@@ -53,7 +53,7 @@ def but(value: float, setting: str = "equal", ratio: float = 0.5, budget: int | 
 
 
 def at_full(kind: str, value: float) -> Gap:
-    """All true but for a granularity's gap at the full budget and the lower ratio."""
+    """Everything holds except for a granularity's gap at the full budget and the lower ratio."""
 
     def gap(setting: str, granularity: str, ratio: float, budget: int) -> float:
         here = (setting, granularity, ratio) == ("full", kind, 0.5)
@@ -63,7 +63,7 @@ def at_full(kind: str, value: float) -> Gap:
 
 
 def rising(per_doubling: float) -> Gap:
-    """All true but for the sparse gap, which changes with the budget at the lower ratio as said."""
+    """Everything holds except for the sparse gap, which changes with the budget at the lower ratio as given."""
 
     def gap(setting: str, granularity: str, ratio: float, budget: int) -> float:
         if (setting, granularity, ratio) == ("equal", "sparse", 0.5):

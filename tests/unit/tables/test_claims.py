@@ -232,7 +232,7 @@ def chain_fails(setting: str, granularity: str, ratio: float, budget: int) -> fl
 
 
 def test_chains_are_shown_but_not_judged(tmp_path: Path) -> None:
-    """What is width pruning in these tables stands for a chain, which would contradict the claims if it counted."""
+    """Width pruning in these tables stands in for a chain, which would contradict the claims if it counted."""
     tables = write_tables(tmp_path / "all", chain_fails)
     assert judged(tables)["C1"]["verdict"] == "contradicted"
     pairs = tables.pairs.copy()

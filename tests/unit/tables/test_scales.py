@@ -1,4 +1,4 @@
-"""Studies beside each other: fits on known truths, what is chosen, what is drawn, and what is refused."""
+"""Several studies in one figure: fits on known truths, what is chosen, what is drawn, and what is refused."""
 
 import shutil
 import subprocess
@@ -157,7 +157,7 @@ def test_the_method_and_ratio_of_most_studies_are_shown_and_others_if_asked_for(
         assert set(zip(chosen["method"], chosen["ratio"], strict=True)) == {
             ("shortgpt", 0.5), ("minitron_width", 0.5), ("wanda", 0.75),
         }  # fmt: skip
-        # The paper's points stand beside the same method at the same ratio.
+        # The paper's points are next to the same method at the same ratio.
         assert set(points.loc[points["study"] == PAPER, "method"]) == {"minitron_width"}
         assert set(scale_points(scales, ["wanda"], REPORTED)["method"]) == {"wanda"}
         with pytest.raises(UserError, match="'wonda', which no study compares; did you mean 'wanda'"):

@@ -69,7 +69,7 @@ def test_an_interval_over_clusters_covers_where_one_over_items_does_not() -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_the_interval_of_a_mean_over_tasks_covers_it_near_the_nominal_rate(seeds: int) -> None:
-    """Tasks of different size and spread, with true differences of their own; seeds differ too."""
+    """Tasks of different size and spread, with different true differences; seeds differ too."""
     rng = np.random.default_rng(9)
     truths, counts, spreads = (0.1, -0.05, 0.4), (30, 100, 60), (0.5, 1.0, 0.2)
     hits = 0

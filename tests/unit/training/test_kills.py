@@ -45,7 +45,7 @@ def trainer(folder: Path, masks: dict[str, torch.Tensor] | None = None) -> Train
 
 
 def survive(make: Callable[[Path], Trainer], folder: Path) -> None:
-    """Train once in peace and once killed again and again; in a process of its own, without threads, for its forks."""
+    """Train once undisturbed and once killed repeatedly; in a separate process without threads, because it forks."""
     torch.set_num_threads(1)
     whole = make(folder / "whole")
     whole.train()

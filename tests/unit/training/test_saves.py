@@ -1,4 +1,4 @@
-"""States written beside the training: of the moment they were saved in, one at a time, and never lost in silence."""
+"""States written in the background: from the moment of the save, one at a time, and never lost silently."""
 
 import threading
 from pathlib import Path
@@ -28,7 +28,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 
 def trainer_of(tmp_path: Path, name: str = "work") -> Trainer:
-    """A trainer that saves beside its training."""
+    """A trainer that saves in the background."""
     return make_trainer(random_store(tmp_path), tmp_path / name, async_saves=True)
 
 

@@ -138,7 +138,7 @@ def test_several_processes_refuse_what_one_of_them_finds(tmp_path: Path) -> None
 
 
 def refusals(world: World, folder: Path) -> list[Any]:
-    """The files of a state; what a process says of it while each of them is damaged, and when none is."""
+    """The files of a state; what a process reports while each of them is damaged, and when none is."""
     options: dict[str, Any] = {"world": world, "micro_batch_size": 2}
     trainer = make_trainer(TokenStore(folder / "train"), folder / "work", **options)
     for _ in range(2):

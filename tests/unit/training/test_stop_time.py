@@ -1,4 +1,4 @@
-"""A step in a SLURM job stops by itself before the job's end, and a stop signal comes first."""
+"""A step in a SLURM job stops before the job's end, and a stop signal takes precedence."""
 
 import os
 import signal

@@ -125,7 +125,7 @@ def test_the_first_step_is_adamw_on_the_clipped_gradient(store: TokenStore, tmp_
         torch.testing.assert_close(weights(trainer)[name], parameter.detach(), rtol=1e-4, atol=1e-6)
 
 
-# --- groups of parameters with learning rates of their own ---------------------------------------------------------
+# --- groups of parameters with separate learning rates -------------------------------------------------------------
 
 
 class TwoRates(TrainingTask):

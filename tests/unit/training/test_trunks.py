@@ -1,4 +1,4 @@
-"""Runs that go on from a shared trunk end as if each had trained its whole plan alone, to the bit."""
+"""Runs that continue from a shared trunk end as if each had trained its whole plan alone, to the bit."""
 
 import json
 from dataclasses import replace
@@ -59,7 +59,7 @@ def change_counters(state: Path, **counters: float) -> None:
 
 
 def begin(store: TokenStore, work: Path, trunk: Path | None = None, **options: Any) -> Trainer:
-    """A trainer that goes on from a trunk's folder."""
+    """A trainer that continues from a trunk's folder."""
     work.mkdir(parents=True, exist_ok=True)
     begin_metrics(work, trunk and trunk / "state", trunk and trunk / METRICS_FILE)
     return make_trainer(store, work, trunk=trunk and trunk / "state", **options)

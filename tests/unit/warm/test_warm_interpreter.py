@@ -1,4 +1,4 @@
-"""Commands in forks of a warm interpreter: as in a process of their own, in all that they see and leave."""
+"""Commands in forks of a warm interpreter: the same as in a separate process, in everything that they see and leave."""
 
 import json
 import os
@@ -50,7 +50,7 @@ print("done", flush=True)
 
 @pytest.fixture(scope="module")
 def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of jobs beside a warm interpreter."""
+    """The environment of jobs with a warm interpreter."""
     with warm_interpreter(tmp_path_factory.mktemp("warm") / "socket") as told:
         yield os.environ | ONE_THREAD | told
 

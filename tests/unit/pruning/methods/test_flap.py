@@ -114,14 +114,14 @@ class Expected:
     neurons: list[Row]
 
     def without_lowest(self, groups: int, neurons: int) -> Stays:
-        """Each layer without so many."""
+        """Each layer without this many."""
         return (
             [but_lowest([row], groups)[0] for row in self.groups],
             [but_lowest([row], neurons)[0] for row in self.neurons],
         )
 
     def without_lowest_of_all(self, groups: int, neurons: int) -> Stays:
-        """All layers together without so many."""
+        """All layers together without this many."""
         return but_lowest(self.groups, groups), but_lowest(self.neurons, neurons)
 
     def above_threshold(self, shape: ModelShape, ratio: str) -> Stays:

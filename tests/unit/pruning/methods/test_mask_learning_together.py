@@ -152,7 +152,7 @@ def prune(checkpoint: Checkpoint, processes: int, out: Path, *words: object) -> 
 
 
 def learned(micro_batch_size: int = 1) -> list[object]:
-    """What asks for masks that are learned on 144 tokens."""
+    """A request for masks that are learned on 144 tokens."""
     plan = shape_learning.plan_of(steps=3, micro_batch_size=micro_batch_size)
     options = ["--options", json.dumps(shape_learning.OPTIONS), "--mask-learning", plan.model_dump_json()]
     shape = [f"{name}={size}" for name, size in shape_learning.GOAL.items()]

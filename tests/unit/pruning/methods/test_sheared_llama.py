@@ -1,4 +1,4 @@
-"""Sheared-LLaMA learns masks by the training loop, to exactly the target, and goes on where it was killed."""
+"""Sheared-LLaMA learns masks with the training loop, to exactly the target, and resumes where it was killed."""
 
 import copy
 import json

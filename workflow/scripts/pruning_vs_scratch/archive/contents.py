@@ -1,4 +1,4 @@
-"""Which files an archive holds."""
+"""Which files an archive contains."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,11 +26,11 @@ NOT_TO_REDRAW = {
     PRUNING_FILE,
     MASK_LEARNING_FILE,
 }
-"""Results that tables, figures and claims are not made from, if the tables of curves and importance are there."""
+"""Results from which tables, figures and claims are not made, if the tables of curves and importance exist."""
 SCORES = ".safetensors"
-"""How files of scores of blocks and channels end, which only the table of importance is made from."""
+"""Extension of the scores of blocks and channels, from which only the table of importance is made."""
 SMALL_CODE = ("Snakefile", "config/reported.csv", "requirements.lock", "LICENSE")
-"""Of the project, what a small archive holds: what is read, what its description names, versions and licence."""
+"""The project's files in a small archive: inputs, those that its description names, versions and licence."""
 
 
 def archived_files(study: Study, weights: bool = False) -> list[Path]:
@@ -52,7 +52,7 @@ def archived_files(study: Study, weights: bool = False) -> list[Path]:
 
 
 def small_files(study: Study) -> tuple[list[Path], list[Path]]:
-    """What redrawing a finished study needs, and its pictures, which are made again and so may be left out.
+    """What redrawing a finished study needs, and its pictures, which are remade and so may be left out.
 
     Raises:
         Unfinished: the study is not finished, or a picture is missing.
@@ -85,7 +85,7 @@ def _below(path: Path) -> Iterator[Path]:
 
 
 def _is_of(study: Study, file: Path, weights: bool) -> bool:
-    """Whether a result belongs to the study as it is now, and not to an earlier form of it."""
+    """Whether a result belongs to the current form of the study, not to an earlier one."""
     if not file.is_relative_to(study.paths.runs):
         return True
     run, *rest = file.relative_to(study.paths.runs).parts

@@ -1,4 +1,4 @@
-"""Studies of several sizes drawn side by side, and how well the smaller ones predict the largest."""
+"""Studies of several sizes in one figure, and how well the smaller ones predict the largest."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from pruning_vs_scratch.tables.write import write_csv
 
 
 def compare(studies: Sequence[Path], methods: Sequence[str], look: Look, out: Path) -> str:
-    """Draw finished studies side by side into a folder; returns the predictions in words.
+    """Draw finished studies in one figure in a folder; returns the predictions in words.
 
     Raises:
         UserError: a study cannot be read, or a method or label is not known.

@@ -1,4 +1,4 @@
-"""Reading an archive: nothing of it is used before its hash was compared."""
+"""Reading an archive: nothing in it is used before its hash is checked."""
 
 import json
 import tarfile
@@ -14,13 +14,13 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.files import MIB, require_space
 
 LARGEST_LISTING = 16 * MIB
-"""Bytes of a listing, and of the description behind it: room for 100,000 files."""
+"""Bytes of a listing, and of the description after it: room for 100,000 files."""
 BYTES_PER_HEADER = 4096
-"""What a tar file may hold of a member besides its content."""
+"""Bytes that a tar file may have for a member besides its content."""
 
 
 class _Bounded:
-    """A stream that gives no more bytes than are allowed: a few compressed bytes can expand to any number."""
+    """A stream that yields no more bytes than allowed: a few compressed bytes can expand to any number."""
 
     def __init__(self, stream: IO[bytes], source: Path, allowed: int) -> None:
         self._stream, self._source, self.allowed = stream, source, allowed
@@ -39,7 +39,7 @@ class _Bounded:
 
 
 def unpack(source: Path, folder: Path) -> Listing:
-    """Copy the files of an archive, or of the folder that one was unpacked to, to a folder, each checked.
+    """Copy the files of an archive, or of a folder into which one was unpacked, to a folder, checking each.
 
     Raises:
         UserError: the archive is missing, truncated, altered, of a newer version, no archive of a study, or holds more
@@ -74,7 +74,7 @@ def unpack(source: Path, folder: Path) -> Listing:
 
 
 def _copy(content: IO[bytes], target: Path, size: int, source: Path) -> None:
-    """Write a file of a given size; of a larger file, only enough to show that it is larger."""
+    """Write a file of a given size; for a larger file, only enough to show that it is larger."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("wb") as copy:
@@ -87,7 +87,7 @@ def _copy(content: IO[bytes], target: Path, size: int, source: Path) -> None:
 
 
 def _members(source: Path) -> Iterator[tuple[str, IO[bytes], _Bounded]]:
-    """Files of a tar.zst, by their names below its folder, in its order, and the bound of all that follows."""
+    """Files of a tar.zst, by their names below its folder, in order, and the bound on everything that follows."""
     try:
         with source.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as plain:
             bound = _Bounded(plain, source, LARGEST_LISTING + BYTES_PER_HEADER)

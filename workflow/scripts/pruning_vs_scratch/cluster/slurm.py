@@ -13,7 +13,7 @@ SHARE_TO_STOP, MOST_SECONDS_TO_STOP = 0.1, 600.0
 
 
 def job_id() -> str | None:
-    """The job that this process is in; None outside of SLURM."""
+    """The job that this process is in; None outside SLURM."""
     return os.environ.get("SLURM_JOB_ID")
 
 

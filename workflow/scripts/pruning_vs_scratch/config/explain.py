@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with given values, in the words of a person who wrote a file."""
+"""What pydantic finds wrong with given values, in terms of the file that a person wrote."""
 
 import types
 import typing
@@ -38,7 +38,7 @@ EXPECTED = {
     "string_too_long": "text of at most {max_length} characters",
     "string_pattern_mismatch": "{form}",
 }
-"""What must be there, by pydantic's kind of error."""
+"""What is expected, by pydantic's kind of error."""
 FORMS = {
     r"^[a-z][a-z0-9_]*$": "small letters, digits and _, a letter first",
     r"^[a-z][a-z0-9_-]*$": "small letters, digits, - and _, a letter first",
@@ -55,7 +55,8 @@ def explained(error: ValidationError, expected: Any) -> list[str]:
     """Each problem as 'place: what is wrong and what would be right'; ``expected`` is the type that was validated."""
     found: dict[tuple[str, bool], list[Any]] = {}
     for detail in error.errors():
-        # What every member of a union has against a value is one problem; a key's is not that of its value.
+        # The objections of all members of a union to a value are one problem; a problem of a key is not one of its
+        # value.
         found.setdefault((_place(detail["loc"], expected), "[key]" in detail["loc"]), []).append(detail)
     return [_problem(place, details, expected) for (place, _), details in found.items()]
 
@@ -116,7 +117,7 @@ def _hint(kind: str, value: Any) -> str:
 
 
 def _whole(value: Any) -> int | None:
-    """The whole number that a text such as '1e6' means, which YAML takes for text; None if it means none."""
+    """The whole number meant by a text such as '1e6', which YAML reads as text; None if there is none."""
     try:
         number = float(value)
         return int(number) if number.is_integer() else None

@@ -14,7 +14,7 @@ FURTHER = "Sizes, budgets and targets are checked once this is mended."
 class InvalidConfig(UserError):
     """A configuration that is not valid. Each problem begins with the place of a setting.
 
-    ``only_types``: nothing was looked at but the keys and the types of their values.
+    ``only_types``: only the keys and the types of their values were checked.
     """
 
     def __init__(self, problems: Sequence[str], *, only_types: bool = False) -> None:

@@ -170,7 +170,7 @@ class TrainingConfig(Section):
     attention: Literal["window", "document"] = "window"
     """How far back tokens attend in training: to the start of the window, or to that of their document."""
     peak_learning_rate: PeakRate
-    """Peak learning rate of parent, retraining and scratch, except for runs with a rule of their own."""
+    """Peak learning rate of parent, retraining and scratch, except for runs that a rule matches."""
     learning_rates: list[LearningRateRule] = []
     """Peak learning rates of some of the runs; the first matching rule applies."""
     precision: WantedPrecision = "auto"

@@ -78,7 +78,7 @@ def kept_whole_problems(config: StudyConfig, path: str, method: str, width: Widt
 
 
 def _search_problems(config: StudyConfig, path: str, method: str, ratio: float) -> Iterator[str]:
-    """A searched shape serves every width method without a shape of its own."""
+    """A searched shape serves every width method without a separate shape."""
     search, facts = config.shape_search, facts_of(method)
     assert search is not None
     options, tried = config.pruning.options(method), config.pruning.options(search.method)

@@ -1,1 +1,1 @@
-"""Families of decoder-only models: what they share (parts.py), and a folder for each with what is its own."""
+"""Families of decoder-only models: what they share (parts.py), and a folder for each with its particulars."""

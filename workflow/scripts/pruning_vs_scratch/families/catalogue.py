@@ -1,4 +1,4 @@
-"""Every family by name: the folders of this one, each with a module ``facts`` that has ``FACTS``. No torch here."""
+"""Every family by name: the folders next to this file, each with a module ``facts`` that has ``FACTS``. No torch."""
 
 import pkgutil
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from pruning_vs_scratch.errors import UserError, nearest
 from pruning_vs_scratch.families.facts import FamilyFacts
 
 USUAL = "llama"
-"""The family of models that say nothing else."""
+"""The family of models that do not state one."""
 
 
 @cache

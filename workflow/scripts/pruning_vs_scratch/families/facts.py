@@ -1,7 +1,7 @@
-"""What the rest of the project has to know about a family of models. No torch here.
+"""What the rest of the project needs to know about a family of models. No torch here.
 
 All families are decoders with grouped-query attention, gated feed-forward blocks, RMSNorm and rotary positions, and
-name their parts alike (parts.py). Each states in ``families/NAME/facts.py`` as ``FACTS`` in what they differ.
+name their parts alike (parts.py). Each states its differences in ``families/NAME/facts.py`` as ``FACTS``.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pruning_vs_scratch.study.shape import ModelShape
 
 HeadNorms = Literal["none", "head_dim", "heads"]
-"""Queries and keys are not normalised, or over the channels of each head, or over those of all heads together."""
+"""Queries and keys are not normalised, or are over the channels of each head, or over those of all heads together."""
 ATTENTION_BIAS, FFN_BIAS = "attention_bias", "mlp_bias"
 """Keys of a configuration that switch biases on."""
 BIASED_ATTENTION: Mapping[str, tuple[str, ...]] = {ATTENTION_BIAS: LINEAR_NAMES[:4]}
@@ -26,13 +26,13 @@ class SublayerNorms:
     """Norms of the residual stream's width around attention or the feed-forward layer, by their names in a block."""
 
     before: str | None
-    """Normalises what the sublayer reads."""
+    """The norm of the sublayer's input."""
     after: str | None
-    """Normalises what it adds to the residual stream."""
+    """The norm of what it adds to the residual stream."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those that there are."""
+        """The existing ones."""
         return tuple(name for name in (self.before, self.after) if name is not None)
 
 
@@ -45,36 +45,36 @@ class FamilyFacts:
     """One family."""
 
     label: str
-    """Its spelling in texts."""
+    """The family's spelling in texts."""
     model_type: str
-    """By which transformers knows its configuration."""
+    """The name by which transformers identifies its configuration."""
     architecture: str
     """The class of its language models."""
     checkpoints: tuple[str, ...]
-    """Published ones of this form, by their names on the hub."""
+    """Published checkpoints of this form, by their names on the hub."""
     attention_norms: SublayerNorms = SublayerNorms("input_layernorm", None)
     ffn_norms: SublayerNorms = SublayerNorms("post_attention_layernorm", None)
     head_norms: HeadNorms = "none"
     norm_offset: float = 0.0
     """A norm multiplies by this plus its weight."""
     optional_biases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Linear layers that have biases if a key of the configuration says so."""
+    """Linear layers that have biases if a key of the configuration is set."""
     fixed_biases: tuple[str, ...] = ()
     """Linear layers that always have biases."""
     scales_embedding: bool = False
     """Whether embeddings are multiplied by the square root of the hidden size."""
     has_layer_types: bool = False
-    """Whether blocks differ in which tokens they see, as ``layer_types`` of the configuration says."""
+    """Whether blocks differ in which tokens they see, according to ``layer_types`` of the configuration."""
     rotates_by_layer_type: bool = False
-    """Whether they differ in their rotary positions, too."""
+    """Whether they also differ in their rotary positions."""
     caps_attention: bool = False
-    """Whether attention may cap its scores, so that no fused kernel serves and all scores are held."""
+    """Whether attention may cap its scores, so that no fused kernel applies and all scores are held."""
     caps_logits: bool = False
     """Whether logits may be capped."""
     divides_hidden_by_heads: bool = False
     """Whether transformers refuses a hidden size that is not a multiple of the heads, though nothing depends on it."""
     settings: Callable[["ModelShape"], dict[str, Any]] = _nothing
-    """Further settings of a new model of a shape; what they leave out is the family's default in transformers."""
+    """Further settings of a new model of a shape; those left out have the family's defaults in transformers."""
     supported: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Settings that change the model's form, with the values that are supported."""
 
@@ -84,6 +84,6 @@ class FamilyFacts:
         return self.attention_norms.names + self.ffn_norms.names
 
     def biased(self, keys: Mapping[str, bool]) -> tuple[str, ...]:
-        """The linear layers that have biases, where some keys are switched on."""
+        """The linear layers that have biases if some keys are switched on."""
         optional = {name for key, names in self.optional_biases.items() if keys[key] for name in names}
         return tuple(name for name in LINEAR_NAMES if name in optional or name in self.fixed_biases)

@@ -1,9 +1,9 @@
 """Names of a decoder's parts, the same in every supported family. No torch here."""
 
 EMBEDDING, FINAL_NORM, OUTPUT = "model.embed_tokens", "model.norm", "lm_head"
-"""What surrounds the decoder blocks. A tied output projection has no weight of its own."""
+"""What surrounds the decoder blocks. A tied output projection has no separate weight."""
 BLOCK_PREFIX = "model.layers."
-"""How the names of a block's weights begin in a checkpoint; its index follows."""
+"""Prefix of the names of a block's weights in a checkpoint; its index follows."""
 LINEAR_NAMES = (
     "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
     "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",

@@ -16,7 +16,7 @@ PANEL_HEIGHT = 2.5
 DODGE_SHARE = 0.02
 """Sideways distance of the measured points of neighbouring methods, as a share of the axis between the budgets."""
 STEP_POINTS = 4.0
-"""How far above each other the crossovers of several methods stand."""
+"""Vertical distance of the crossovers of several methods."""
 COLUMNS = ["panel", "x", *STORED["crossover.csv"]]
 
 
@@ -82,7 +82,7 @@ def _draw_curve(axes: Axes, curve: pd.DataFrame, run: pd.Series, colour: str) ->
 
 
 def _draw_crossover(axes: Axes, row: pd.Series, reach: pd.Series, look: style.SeriesStyle, place: int) -> None:
-    """On the line at zero, with an arrow where the interval is open; methods stand a little above each other."""
+    """On the line at zero, with an arrow where the interval is open; methods are slightly above each other."""
     if row["status"] == "not determined":
         return
     figure = axes.get_figure(root=True)

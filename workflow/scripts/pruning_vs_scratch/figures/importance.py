@@ -12,11 +12,11 @@ from pruning_vs_scratch.tables.load import Tables
 
 PANEL_HEIGHT = 2.0
 DECADES = 10
-"""From this many times the median score on, ranges of channels are drawn on a logarithmic axis."""
+"""Ranges of channels beyond this multiple of the median score are drawn on a logarithmic axis."""
 ROW_SHARE = 0.09
 """Height of a row of removed blocks, as a share of the panel's."""
 EVERY_RATIO = style.SeriesStyle("", style.SCRATCH_COLOUR, "o")
-"""How scores look that serve every ratio."""
+"""The look of scores that serve every ratio."""
 BLOCK = ["method", "ratio", "measure", "block"]
 """What is scored; seeds are averaged."""
 COLUMNS = [
@@ -28,7 +28,7 @@ def data(tables: Tables) -> pd.DataFrame:
     """What is drawn: a row per measure, ratio and block of the parent; scores are means over the seeds.
 
     ``low`` and ``high`` are the range of a block's channels; ``lowest`` and ``highest`` the extremes of the seeds.
-    ``removed`` counts the seeds in which the block goes.
+    ``removed`` counts the seeds in which the block is dropped.
     """
     table = tables.importance
     scored = table[table.groupby(["method", "measure"])["value"].transform("count") > 0]
@@ -42,7 +42,7 @@ def data(tables: Tables) -> pd.DataFrame:
 
 
 def _axes_labels() -> dict[str, str]:
-    """What the axis of each measure says, in the order of the methods that have them."""
+    """The axis label of each measure, in the order of the methods that have them."""
     return {scores.measure: scores.axis for facts in methods().values() for scores in facts.importance}
 
 
@@ -70,7 +70,7 @@ def _names(drawn: pd.DataFrame) -> dict[str, str]:
 
 
 def _looks(drawn: pd.DataFrame) -> dict[float, style.SeriesStyle]:
-    """How each ratio looks at which blocks are removed."""
+    """The look of each ratio at which blocks are removed."""
     ratios = sorted(drawn.loc[drawn["removed"] > 0, "ratio"].unique())
     return {
         ratio: style.SeriesStyle(f"removed at ratio {ratio:g}", style.COLOURS[i % len(style.COLOURS)], style.MARKERS[i])
@@ -98,7 +98,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, looks: dict[float, style.SeriesS
 
 
 def _spans_decades(scores: pd.DataFrame) -> bool:
-    """Whether a linear axis would show the ranges of a few blocks alone."""
+    """Whether a linear axis would show only the ranges of a few blocks."""
     ranges = scores[scores["high"] > scores["value"]]
     return bool((scores["value"] > 0).all() and ranges["high"].max() > DECADES * scores["value"].median())
 
@@ -111,7 +111,7 @@ def _draw_scores(axes: Axes, line: pd.DataFrame, look: style.SeriesStyle) -> Non
 
 
 def _draw_removed(axes: Axes, removed: pd.DataFrame, looks: dict[float, style.SeriesStyle]) -> None:
-    """A row per ratio above the scores: a marker at every block that goes, hollow if it does not in every seed."""
+    """A row per ratio above the scores: a marker at every dropped block, hollow if it is not dropped in every seed."""
     low, high = axes.get_ylim()
     ratios = sorted(removed["ratio"].unique())
     axes.set_ylim(low, low + (high - low) / (1 - ROW_SHARE * len(ratios)))

@@ -1,4 +1,4 @@
-"""Where series that share an axis stand beside each other, so that their markers and intervals do not overlap."""
+"""Where series that share an axis are placed side by side, so that their markers and intervals do not overlap."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ import pandas as pd
 LONE_SPAN = 4.0
 """Length of a logarithmic axis around a single value, as a factor."""
 ROOM_SHARE = 0.8
-"""Share of the distance of two neighbouring values that the series beside one of them fill at most."""
+"""Largest share of the distance of two neighbouring values that the series around one of them fill."""
 
 
 def places(drawn: pd.DataFrame, panel: str) -> "pd.Series[float]":
@@ -20,7 +20,7 @@ def places(drawn: pd.DataFrame, panel: str) -> "pd.Series[float]":
 def moved(drawn: pd.DataFrame, values: pd.Series, panel: str, share: float, alone: float = 0.0) -> "pd.Series[float]":
     """Values of a logarithmic axis, each moved aside for its method and pattern.
 
-    Neighbouring series are ``share`` of their panel's axis apart, or less where values lie so near that their series
+    Neighbouring series are ``share`` of their panel's axis apart, or less if values are so close that their series
     would mix. Around a value that is alone they are at least ``alone`` divided by their number apart.
     """
     place = places(drawn, panel)

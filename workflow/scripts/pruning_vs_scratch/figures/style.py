@@ -102,11 +102,11 @@ class SeriesStyle:
     line: str = "-"
     """The line of its granularity."""
     fill: str | None = None
-    """Colour inside its marker, where that is another one."""
+    """Colour inside its marker, if it is a different one."""
 
     @property
     def without_colour(self) -> dict[str, Any]:
-        """How Matplotlib draws it where many lines cross, so that granularities and patterns differ in grey too."""
+        """How Matplotlib draws it if many lines cross, so that granularities and patterns differ in grey too."""
         return {"color": self.colour, "marker": self.marker, "linestyle": self.line, "markerfacecolor": self.fill}
 
     def handle(self) -> Line2D:
@@ -114,7 +114,7 @@ class SeriesStyle:
         return entry(self.label, color=self.colour, marker=self.marker)
 
     def handle_without_colour(self) -> Line2D:
-        """The legend's entry where many lines cross."""
+        """The legend's entry if many lines cross."""
         return entry(self.label, **self.without_colour)
 
     def marker_handle(self) -> Line2D:
@@ -173,7 +173,7 @@ def small_points() -> float:
 
 
 def thin() -> float:
-    """Width of lines that lie close together."""
+    """Width of lines that are close together."""
     return scaled(THIN_POINTS)
 
 
@@ -263,12 +263,12 @@ def series_label(method: str, pattern: str) -> str:
 
 
 def _own(values: ByMethod, method: str, pattern: str) -> str | None:
-    """What a style file says of a method with a pattern, or of the method."""
+    """The style file's value for a method with a pattern, or for the method."""
     return values.get(f"{method} {pattern}", values.get(method))
 
 
 def as_in_all(gaps: pd.DataFrame, look: Look) -> Look:
-    """A look that gives methods the colours and markers that they have beside all others of a study."""
+    """A look that gives methods the colours and markers that they have among all others of a study."""
     with settings(look=look):
         styles = {f"{method} {pattern}": style for (method, pattern), style in series_styles(gaps).items()}
     return look.model_copy(
@@ -340,7 +340,7 @@ def legend(figure: Figure, handles: Sequence[Artist], note: str, columns: int) -
 
 
 def parent_scale(tables: Tables) -> str:
-    """'parent 524k tokens', or that nobody says how many."""
+    """'parent 524k tokens', or that the number is unknown."""
     parents = tables.runs.loc[tables.runs["role"] == "retrained", "tokens_parent"]
     if parents.empty:
         return "no retrained models"
@@ -391,14 +391,14 @@ def coverage(drawn: pd.DataFrame, units: str) -> str:
 
 
 def seeds_shown(seeds: pd.Series) -> str:
-    """'1 seed.', or what means and bands are of several; for what has no intervals."""
+    """'1 seed.', or the meaning of means and bands of several; for figures without intervals."""
     least, most = int(seeds.min()), int(seeds.max())
     count = f"{least} to {plural(most, 'seed')}" if least < most else plural(most, "seed")
     return f"Means of {count}; bands: from the lowest to the highest." if most > 1 else f"{count}."
 
 
 def band(axes: Axes, x: pd.Series, low: pd.Series, high: pd.Series, colour: str) -> None:
-    """Where the seeds lie."""
+    """The range of the seeds."""
     axes.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
 
 

@@ -1,4 +1,4 @@
-"""What a rung is run on, and how its runs are shared out among the devices."""
+"""The machine that runs a rung, and how its runs are distributed over the devices."""
 
 import math
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from pruning_vs_scratch.config.training import TrainingConfig
 from pruning_vs_scratch.planning.throughput import PROCESSOR, Rate, ThroughputTable, Work
 
 THREAD_TOKENS = 4096
-"""Of a step: a CPU thread takes no fewer."""
+"""Fewest tokens of a step for a CPU thread."""
 MOST_THREADS = 8
 LEAST_TOKENS = 65_536
-"""Of a step: a GPU takes no fewer, eight of the paper's windows. 64 GPUs share the paper's step so."""
+"""Fewest tokens of a step for a GPU: eight of the paper's windows, as when 64 GPUs share the paper's step."""
 GPUS_PER_NODE = 8
 CORES_PER_GPU = 8
 """Assumed, for jobs on text."""
@@ -19,7 +19,7 @@ CORES_PER_GPU = 8
 
 @dataclass(frozen=True)
 class Machine:
-    """So many devices of a kind: GPUs, or CPU cores.
+    """A number of devices of a kind: GPUs, or CPU cores.
 
     Raises:
         UserError: the throughput table has no such devices.
@@ -48,11 +48,11 @@ class Machine:
         return CORES_PER_GPU * self.count if self.has_gpus else self.count
 
     def processes(self, batch_tokens: int) -> int:
-        """That train a run: a power of two, each with enough tokens of a step."""
+        """Processes that train a run: a power of two, each with enough tokens per step."""
         return _power_of_two_in(min(self.count, batch_tokens // LEAST_TOKENS)) if self.has_gpus else 1
 
     def threads(self, batch_tokens: int, paper: TrainingConfig) -> int:
-        """Of a process."""
+        """Threads of a process."""
         if self.has_gpus:
             return paper.threads
         return _power_of_two_in(min(self.count, MOST_THREADS, batch_tokens // THREAD_TOKENS))
@@ -65,7 +65,7 @@ class Machine:
         """How fast one device is.
 
         Raises:
-            UserError: the throughput table does not say.
+            UserError: the throughput table has no such rate.
         """
         return self.throughput.find(self.device, self.precision, work, params)
 

@@ -1,4 +1,4 @@
-"""The ladder and a rung's overlay as people read them."""
+"""The ladder and a rung's overlay as text for people."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -12,13 +12,13 @@ from pruning_vs_scratch.planning.text import hours
 from pruning_vs_scratch.study.names import token_label
 
 WIDTH = 120
-"""Of a line of YAML."""
+"""Width of a line of YAML."""
 LINE = 100
-"""Of a line in a terminal."""
+"""Width of a line in a terminal."""
 
 
 def ladder(known: Ladder, within: float | None) -> str:
-    """What the rungs cost and what they are, and why some have no price; with a number of hours, which of them fit."""
+    """The rungs and their costs, and why some have none; with a number of hours, which of them fit."""
     machine = known.prices[0].machine
     lines = [
         f"Hours on {machine.count} x {machine.device}, from the first job to the last.",
@@ -36,7 +36,7 @@ def ladder(known: Ladder, within: float | None) -> str:
 
 
 def recommendation(price: Price, within: float) -> str:
-    """What to run in so many hours."""
+    """What to run within a number of hours."""
     machine = f"{price.machine.count} x {price.machine.device}"
     return f"Recommended: {price.label}, {hours(price.hours)} of your {within:g} hours on {machine}."
 
@@ -46,7 +46,7 @@ def _first_of_each_rung(prices: Sequence[Price]) -> list[Price]:
 
 
 def _size(price: Price) -> dict[str, str]:
-    """What the matrices of a rung share."""
+    """Facts shared by the matrices of a rung."""
     parent = price.parent
     return {
         "rung": parent.rung.name,
@@ -98,7 +98,7 @@ def targets(price: Price) -> Iterator[str]:
 
 
 def description(price: Price) -> list[str]:
-    """What a rung is, and how it was rounded."""
+    """The description of a rung, and how it was rounded."""
     parent, machine = price.parent, price.machine
     tokens, params = parent.tokens, parent.params
     papers = parent.proportions.tokens_per_parameter
@@ -134,7 +134,7 @@ def overlay_text(price: Price, values: dict[str, object], file: Path, command: s
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes every value where it stands, and line breaks as signs."""
+    """Writes every value in full, without aliases, and line breaks as escapes."""
 
     def ignore_aliases(self, _data: object) -> bool:
         return True

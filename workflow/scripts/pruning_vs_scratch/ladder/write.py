@@ -13,10 +13,10 @@ STUDY = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 def require_new_study(file: Path) -> None:
-    """Refuse a file that no new study can have.
+    """Refuse a file that cannot be a new study's.
 
     Raises:
-        UserError: the file is there already, or its name is not a study's.
+        UserError: the file exists already, or its name is not a study's.
     """
     if file.suffix != ".yaml" or not STUDY.fullmatch(file.stem):
         raise UserError(
@@ -27,10 +27,10 @@ def require_new_study(file: Path) -> None:
 
 
 def write_rung(price: Price, file: Path) -> None:
-    """Write the overlay of a rung; the study is called like the file.
+    """Write the overlay of a rung; the study is named after the file.
 
     Raises:
-        UserError: the file is there already, or its name is not a study's.
+        UserError: the file exists already, or its name is not a study's.
     """
     require_new_study(file)
     machine = price.machine

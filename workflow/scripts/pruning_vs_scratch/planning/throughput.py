@@ -16,14 +16,14 @@ from pruning_vs_scratch.tables.write import write_csv
 SHIPPED = Path("config/throughput.csv")
 """Rates that come with the project."""
 USER = Path("config/throughput.user.csv")
-"""Rates of your own, in no repository; they go before the shipped ones."""
+"""Your own rates, ignored by git; they take precedence over the shipped ones."""
 
 Work = Literal["train", "forward", "extract", "train_tokenizer", "tokenize"]
 Unit = Literal["TFLOP/s", "tokens/s"]
 PROCESSOR = "cpu"
 """The device of work without a GPU: one core."""
 AUTO: tuple[Precision, ...] = ("bf16", "fp32")
-"""What ``precision: auto`` may take; the first that the table has for a device."""
+"""What ``precision: auto`` may become: the first that the table has for a device."""
 
 
 class Rate(Section):
@@ -35,17 +35,17 @@ class Rate(Section):
     """Arithmetic; none for text."""
     work: Work
     params_from: int = 0
-    """Fewest parameters for which the row holds."""
+    """Fewest parameters to which the row applies."""
     params_below: PositiveInt | None = None
-    """Parameters from which on it does not; none: no bound."""
+    """Parameters from which on it does not apply; none: no bound."""
     rate: Annotated[float, Field(gt=0)]
-    """Of one device."""
+    """Rate of one device."""
     unit: Unit
     kind: Literal["measured", "published", "assumed"]
     source: Annotated[str, Field(min_length=1)]
 
     def serves(self, device: str, precision: str | None, work: str, params: int) -> bool:
-        """Whether the row holds for that work."""
+        """Whether the row applies to that work."""
         within = self.params_from <= params and (self.params_below is None or params < self.params_below)
         return (self.device, self.precision, self.work) == (device, precision, work) and within
 
@@ -54,17 +54,17 @@ COLUMNS: tuple[str, ...] = tuple(Rate.model_fields)
 
 
 class ThroughputTable:
-    """Rates in the order in which they count."""
+    """Rates in order of precedence."""
 
     def __init__(self, rates: Sequence[Rate]) -> None:
         self.rates = rates
 
     @classmethod
     def read(cls, files: Iterable[Path]) -> "ThroughputTable":
-        """Read tables; of two rows that serve, that of the earlier file counts.
+        """Read tables; of two rows that apply, that of the earlier file counts.
 
         Raises:
-            UserError: a table is missing, or it or one of its rows is not valid.
+            UserError: a table is missing, or a table or row is invalid.
         """
         files = list(files)
         for file in files:
@@ -87,10 +87,10 @@ class ThroughputTable:
             )
 
     def find(self, device: str, precision: str | None, work: Work, params: int = 0) -> Rate:
-        """The first row that serves.
+        """The first row that applies.
 
         Raises:
-            UserError: none does; says what is missing, and how to add it.
+            UserError: none applies; says what is missing, and how to add it.
         """
         for rate in self.rates:
             if rate.serves(device, precision, work, params):
@@ -99,7 +99,7 @@ class ThroughputTable:
         raise UserError(self._missing(device, precision, work, params))
 
     def precision(self, device: str, configured: str) -> str:
-        """The arithmetic of training on a device: what is configured, or with ``auto`` the best that is tabulated."""
+        """The arithmetic of training on a device: the configured one, or with ``auto`` the best in the table."""
         if configured != "auto":
             return configured
         known = {rate.precision for rate in self.rates if (rate.device, rate.work) == (device, "train")}

@@ -12,7 +12,7 @@ from pruning_vs_scratch.pruning.request import USUAL_LENGTH, USUAL_SEQUENCES, Pr
 
 
 def add_text_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that say which text is read, and those that say where it is read."""
+    """The options that determine which text is read, and on what it is read."""
     text = parser.add_argument_group("how (calibration text)")
     text.add_argument(
         "--calibration", type=Path, nargs="+", default=[], metavar="PATH",
@@ -33,7 +33,7 @@ def add_text_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that say with how much memory, and in which arithmetic, the text is read."""
+    """The options for the memory and arithmetic with which the text is read."""
     machine = parser.add_argument_group("where it runs (threads and memory)")
     machine.add_argument("--threads", type=positive_integer, metavar="N", help="CPU threads (default: all cores)")
     machine.add_argument("--low-memory", action="store_true", help="read each block from disk when its turn comes")
@@ -76,7 +76,7 @@ def add_pruning_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_study_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that a study's own steps give."""
+    """The options that only a study's steps use."""
     step = parser.add_argument_group("as a step of a study")
     step.add_argument("--scores", type=Path, metavar="FILE", help="scores of score.py, instead of calibration text")
     step.add_argument("--mask-learning", type=json_argument, metavar="JSON", help="token plan of mask learning")

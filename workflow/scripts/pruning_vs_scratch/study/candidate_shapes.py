@@ -14,7 +14,7 @@ def candidate_shapes(config: StudyConfig, parent: ModelShape, ratio: float) -> l
     """The candidates of a ratio that is searched.
 
     Raises:
-        UserError: a given one is larger or smaller than the tolerance allows, or too few can be solved.
+        UserError: a given one is larger or smaller than the tolerance allows, or too few can be computed.
     """
     search = config.shape_search
     assert search is not None, "no shape is searched"

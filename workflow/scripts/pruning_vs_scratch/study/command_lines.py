@@ -40,7 +40,7 @@ def saving(study: Study) -> str:
 
 
 def scoring_options(study: Study, start: str, method: str) -> list[str]:
-    """Options of score.py for a run and method: text, and the shapes that will be asked for."""
+    """Options of score.py for a run and method: text, and the shapes that will be needed."""
     plan = study.pruning_plan(study.scorings[start, method][0])
     shapes = [shape.to_dict() for shape in shapes_to_score(study.config, method, study.runs[start].target.shape)]
     return [*_text_options(plan), f"--shapes={canonical_json(shapes)}"]
@@ -70,7 +70,7 @@ def reading_options(study: Study) -> list[str]:
 
 
 def _text_options(plan: PruningPlan) -> list[str]:
-    """The method and how it reads its text: nothing that a method without text could be run again for."""
+    """The method and how it reads its text: nothing that would make a method without text run again."""
     options = [f"--method={plan.method}", f"--options={canonical_json(plan.options)}", f"--seed={plan.seed}"]
     options.append(f"--threads={plan.threads}")
     if plan.tokens:
@@ -78,7 +78,7 @@ def _text_options(plan: PruningPlan) -> list[str]:
     if plan.sequences:
         options += [f"--sequences={plan.sequences}", f"--batch-size={plan.batch_size}"]
         options.append(f"--host-buffer-gib={plan.host_buffer_gib:g}")
-        # Only where they are not the usual ones: a new option would run finished steps again.
+        # Only if they are not the usual ones: a new option would run finished steps again.
         if plan.device_buffer_gib != USUAL_DEVICE_BUFFER_GIB:
             options.append(f"--device-buffer-gib={plan.device_buffer_gib:g}")
         if plan.precision != USUAL_PRECISION:

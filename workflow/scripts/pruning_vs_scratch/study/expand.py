@@ -79,10 +79,10 @@ class Expansion:
         return (*steps[:-1], replace(steps[-1], method="random"))
 
     def _labels_of_full_budgets(self) -> dict[str, dict[int, str]]:
-        """By target and tokens, what the tokens of full-budget baselines are called.
+        """By target and tokens, the names for the tokens of full-budget baselines.
 
         Raises:
-            UserError: the tolerance does not tell two retraining budgets of a target apart.
+            UserError: the tolerance does not separate two retraining budgets of a target.
         """
         tokens: dict[str, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
         for comparison in self.config.matrix:
@@ -296,6 +296,6 @@ def corpora_of(config: StudyConfig) -> Iterator[str]:
 
 
 def _differences(one: Run, other: Run) -> list[str]:
-    """Fields in which two runs are not the same; chains of other methods that make the same shape are."""
+    """Fields in which two runs differ; chains of other methods that make the same shape do not."""
     without_steps = [replace(run, target=replace(run.target, steps=())) for run in (one, other)]
     return [field.name for field in fields(Run) if len({repr(getattr(run, field.name)) for run in without_steps}) > 1]

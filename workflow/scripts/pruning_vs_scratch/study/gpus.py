@@ -1,4 +1,4 @@
-"""GPUs by the names that config/throughput.csv gives them: what their makers' data sheets say. No torch."""
+"""GPUs by their names in config/throughput.csv, with values from the makers' data sheets. No torch."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ class Gpu:
     """A GPU with its own memory."""
 
     bytes: int
-    """Of memory."""
+    """Bytes of memory."""
     terabytes_per_second: float
     """Between memory and processor."""
     bf16_teraflops: float
@@ -25,4 +25,4 @@ GPUS = {
     "h200": Gpu(141 * 10**9, 4.8, 989.5, 450, 50),
     "b200": Gpu(180 * 10**9, 7.7, 2250.0, 900, 50),
 }
-"""SXM forms, in systems of the kind DGX."""
+"""SXM versions, in DGX-like systems."""

@@ -1,4 +1,4 @@
-"""Files that the training or pruning of a run begins with, by the options that name them. No torch here."""
+"""Files from which the training or pruning of a run starts, by the options that name them. No torch here."""
 
 from pathlib import Path
 
@@ -8,7 +8,8 @@ from pruning_vs_scratch.study.study import Study
 def starting_point(study: Study, name: str) -> dict[str, Path]:
     """What a training run starts from, by option of train.py: a checkpoint or a target, a mask, and a trunk.
 
-    A target is filled in by the configuration of a published parent, so that both sides share all but the weights.
+    A target is completed by the configuration of a published parent, so that both sides share everything but the
+    weights.
     """
     run, paths = study.run(name), study.paths
     if run.start is not None:

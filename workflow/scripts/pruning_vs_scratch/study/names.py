@@ -1,7 +1,7 @@
 """Names of targets and runs, in the paper's notation.
 
-A parent that the study pretrains is called by its tokens (P200B), a published one by the name that the study gives it
-(the paper's Meta), whether its tokens are known or not. Names of what is made of it begin so too.
+A parent that the study pretrains is named after its tokens (P200B), a published one as set in the study (the paper's
+Meta), whether its tokens are known or not. Names of models made from it begin in the same way.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ def token_label(tokens: int, digits: int = LABEL_DIGITS) -> str:
 
 
 def token_labels(counts: Iterable[int]) -> dict[int, str]:
-    """Token counts in as few digits as tell each from all smaller ones, three at least."""
+    """Token counts with as few digits as distinguish each from all smaller ones, at least three."""
     labels: dict[int, str] = {}
     for tokens in sorted(set(counts)):
         candidates = [token_label(tokens, digits) for digits in range(LABEL_DIGITS, len(str(tokens)))]
@@ -43,7 +43,7 @@ def pruning_label(steps: Sequence[Step]) -> str:
 
 
 def parent_label(parent: ParentConfig) -> str:
-    """How a parent is called: 'P200B' after the tokens that the study pretrains it on, else its own name: 'Meta'."""
+    """The name of a parent: 'P200B' after the tokens on which the study pretrains it, else its own name: 'Meta'."""
     return f"P{token_label(parent.tokens)}" if isinstance(parent, PretrainedParent) else parent.name
 
 

@@ -1,4 +1,4 @@
-"""Parts of a numbered source: the files that one job takes, and which of them runs need. No torch here."""
+"""Parts of a numbered source: the files of one job, and which of them runs need. No torch here."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The possible shapes of a ratio for a parent without targets."""
+"""The possible shapes for a ratio, for a parent without targets."""
 
 import math
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ SIZE_IN_STEPS = 32
 
 
 def shape_for(parent: ModelShape, method: str, ratio: float, options: Any) -> ModelShape:
-    """The shape in which a share ``ratio`` of the decoder's parameters is gone.
+    """The shape without a share ``ratio`` of the decoder's parameters.
 
     Depth: the nearest number of blocks. Width: hidden size and neurons shrink by about the same factor, heads stay.
     A sparse method keeps the shape, and a method may have a rule of its own (``MethodFacts.shape_at``).
 
     Raises:
-        UserError: nothing would be left, or nothing would go.
+        UserError: nothing would be left, or nothing would be dropped.
     """
     facts = facts_of(method)
     if facts.granularity == "sparse":
@@ -61,7 +61,7 @@ def _widths(
     ``heads`` is the parent, or that with fewer heads. The neurons may be none, negative, or more than the parent's.
     """
     goal = (1 - ratio) * parent.block_params
-    # transformers wants the hidden size to be a multiple of the heads.
+    # transformers requires the hidden size to be a multiple of the heads.
     step = math.lcm(hidden_step, heads.heads)
     for hidden in range(step, parent.hidden_size + 1, step):
         without = replace(heads, hidden_size=hidden, ffn_size=0).block_params
@@ -76,7 +76,7 @@ def _unevenness(shape: ModelShape, parent: ModelShape) -> float:
 
 
 def deviation(shape: ModelShape, parent: ModelShape, ratio: float) -> float:
-    """Decoder parameters beyond those that a ratio leaves of the parent's, as a share of these."""
+    """Decoder parameters beyond those that a ratio leaves of the parent, as a share of these."""
     return shape.params_nonembedding / ((1 - ratio) * parent.params_nonembedding) - 1
 
 
@@ -85,13 +85,13 @@ class Widths:
     """What a search can choose from."""
 
     fitting: list[ModelShape]
-    """Shapes whose decoder is as large as the ratio asks for, within the tolerance; the most even one first."""
+    """Shapes whose decoder has the size for the ratio, within the tolerance; the most even one first."""
     nearest: list[ModelShape]
     """All shapes, those of the nearest size first."""
 
 
 def solved_widths(parent: ModelShape, ratio: float, *, tolerance: float, all_heads: bool) -> Widths:
-    """Shapes in which a share ``ratio`` of the decoder's parameters is gone, to be tried against each other.
+    """Shapes without a share ``ratio`` of the decoder's parameters, to be compared with each other.
 
     Every number of heads that divides evenly over the key-value heads (or only the parent's), every hidden size and
     the number of neurons that brings it nearest to the ratio, in multiples that suit matrix kernels. The first keeps
@@ -114,7 +114,7 @@ def solved_widths(parent: ModelShape, ratio: float, *, tolerance: float, all_hea
 
 
 def _step(size: int) -> int:
-    """The largest power of two of which a size is some dozens."""
+    """The largest power of two that fits a few dozen times into a size."""
     found: int = 2 ** int(math.log2(min(max(size // SIZE_IN_STEPS, LEAST_STEP), MOST_STEP)))
     return found
 

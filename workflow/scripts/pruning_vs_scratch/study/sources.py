@@ -57,7 +57,7 @@ class StudySources:
 
     @cached_property
     def files(self) -> list[Path]:
-        """All files that corpora are read from but for parts: what was fetched, and what is read of local folders.
+        """All files from which corpora are read, except for parts: fetched ones, and those of local folders.
 
         Raises:
             UserError: a folder cannot be listed, or a file of text in it has a name that is not UTF-8 or holds braces,
@@ -81,7 +81,7 @@ class StudySources:
         return {acquisition.key: acquisition for acquisition in wanted if acquisition is not None}
 
     def acquisition_inputs(self, key: str) -> list[Path]:
-        """Files that a checkpoint is taken from, if they are already on this machine or fetched by another rule."""
+        """Files from which a checkpoint is taken, if they are already on this machine or fetched by another rule."""
         from pruning_vs_scratch.parents.folder import local_files
 
         source = self.acquisitions[key].source

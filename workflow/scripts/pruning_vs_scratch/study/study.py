@@ -1,4 +1,4 @@
-"""A study: what the workflow and the tables ask about runs, plans and files. No torch here."""
+"""A study: what the workflow and the tables need to know about runs, plans and files. No torch here."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -62,7 +62,7 @@ class Study:
 
     @cached_property
     def recorded_runs(self) -> dict[str, Run]:
-        """Runs, trunks, trials and candidates by name: all that has a manifest and a row in the ledger."""
+        """Runs, trunks, trials and candidates by name: everything with a manifest and a row in the ledger."""
         tried = {name: trial.run for name, trial in self.trials.items()}
         tried |= {run.name: run for candidate in self.candidates.values() for run in (candidate.pruned, candidate.run)}
         return self.runs | self.trunks | tried

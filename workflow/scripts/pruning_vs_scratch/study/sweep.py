@@ -28,14 +28,14 @@ class Trial:
 
 
 def side_of(run: Run) -> Side:
-    """Which side of a comparison a run that is trained from something, or from nothing, belongs to."""
+    """The side of a comparison to which a run belongs, by whether it starts from pruned weights."""
     return "scratch" if run.start is None else "pruned"
 
 
 def rate_name(run: Run, use: Choice) -> str:
-    """What the rate of a run is called among those that a sweep chooses: 'shared', 'pruned', 'pruned:wanda'.
+    """The name of a run's rate among those that a sweep chooses: 'shared', 'pruned', 'pruned:wanda'.
 
-    Of baselines, a sparse one is named after what made its mask, a dense one after its granularity: methods share it.
+    A sparse baseline is named after what made its mask, a dense one after its granularity, because methods share it.
     """
     side = side_of(run)
     if use == "shared":
@@ -49,7 +49,7 @@ def rate_name(run: Run, use: Choice) -> str:
 
 
 def rate_groups(trials: Iterable[Trial], use: Choice) -> dict[str, list[str]]:
-    """Names of the trials by which each rate is chosen: those of either side, of both, and what ``use`` asks for."""
+    """Names of the trials by which each rate is chosen: those of either side, of both, and those that ``use`` needs."""
     groups: dict[str, list[str]] = {"pruned": [], "scratch": [], "shared": []}
     for trial in trials:
         for name in dict.fromkeys((trial.side, "shared", rate_name(trial.run, use))):

@@ -1,4 +1,4 @@
-"""Targets: what shape or mask a ratio means. The pruned run and its scratch baseline share one."""
+"""Targets: the shape or mask that a ratio means. The pruned run and its scratch baseline share one."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -50,7 +50,7 @@ class Target:
 
     @property
     def last_step(self) -> "Target":
-        """What the last step of a chain has to do; a single method's target is that itself."""
+        """The target of the last step of a chain; for a single method, the target itself."""
         if not self.steps:
             return self
         step = Step.parse(self.steps[-1])
@@ -69,7 +69,7 @@ def parent_shape(config: StudyConfig) -> ModelShape:
 
 
 def pipelines_of(comparison: Comparison) -> list[tuple[Step, ...]]:
-    """What one block of the matrix prunes by: single methods at each ratio and pattern, then chains."""
+    """The pipelines of one block of the matrix: single methods at each ratio and pattern, then chains."""
     singles = []
     for method in comparison.methods:
         for ratio in comparison.ratios:
@@ -83,8 +83,8 @@ def pipelines_of(comparison: Comparison) -> list[tuple[Step, ...]]:
 def target_of(config: StudyConfig, steps: Sequence[Step]) -> Target:
     """The target of a method or chain. Methods that make the same shape share one; each mask has its own.
 
-    Where the shape is searched, it is here the first candidate's, which has the size of all; the target's file has
-    the chosen one.
+    If the shape is searched, the first candidate's is used here, as all have the same size; the target's file has the
+    chosen one.
     """
     shape, last = parent_shape(config), steps[-1]
     for step in steps:
@@ -137,9 +137,8 @@ def width_shape(config: StudyConfig, method: str, shape: ModelShape, target: Wid
 
 
 def shapes_to_score(config: StudyConfig, method: str, shape: ModelShape) -> list[ModelShape]:
-    """All shapes that the targets of a method's granularity make of a shape, whatever the matrix asks for.
-
-    None of a method whose scores serve any shape.
+    """All shapes that the targets of a method's granularity make from a shape, whatever is in the matrix. None for a
+    method whose scores serve any shape.
     """
     facts, targets = facts_of(method), config.targets
     if not facts.needs_goals:

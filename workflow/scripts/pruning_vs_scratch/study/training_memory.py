@@ -12,7 +12,7 @@ from pruning_vs_scratch.study.shape import ModelShape
 HALF, FULL = 2, 4
 """Bytes of a number in bf16 and in fp32."""
 STATE_BYTES = 16
-"""Of a parameter: its weight, gradient and two moments of AdamW, in fp32."""
+"""Per parameter: its weight, gradient and two moments of AdamW, in fp32."""
 
 FREE = 0.1
 """Reserved share of a device's memory: fragments, the libraries' buffers, the CUDA context."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 ATTENTION_NORMS = SublayerNorms("input_layernorm", "post_attention_layernorm")
 FFN_NORMS = SublayerNorms("pre_feedforward_layernorm", "post_feedforward_layernorm")
 ONE_DIRECTION = {"use_bidirectional_attention": (None, False)}
-"""Language models read from left to right; what embeds text with these models does not."""
+"""Language models read from left to right; models for text embeddings do not."""
 
 
 def settings(shape: "ModelShape") -> dict[str, Any]:

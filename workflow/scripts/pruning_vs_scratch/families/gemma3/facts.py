@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 WINDOW = 512
 """Tokens that five of six blocks look back over (section 2)."""
 LOCAL_THETA = 10_000.0
-"""Base of their rotary positions; the shape's is that of the blocks that see all."""
+"""Base of their rotary positions; the shape's is that of the blocks that see everything."""
 
 
 def settings(shape: "ModelShape") -> dict[str, Any]:

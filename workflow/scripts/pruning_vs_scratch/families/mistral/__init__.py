@@ -1,1 +1,1 @@
-"""Mistral: a Llama without biases, whose blocks may all look back over a window only."""
+"""Mistral: a Llama without biases, whose blocks may all be limited to a window."""

@@ -1,1 +1,1 @@
-"""OLMo 2: norms behind both sublayers instead of before them, and over all queries and all keys."""
+"""OLMo 2: norms after both sublayers instead of before them, and over all queries and all keys."""

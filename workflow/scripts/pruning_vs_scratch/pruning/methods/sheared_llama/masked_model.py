@@ -102,11 +102,11 @@ def _written(masks: Masks, index: int) -> torch.Tensor | None:
 def _mask_norm(
     norm: nn.Module, hidden: torch.Tensor, factor: torch.Tensor, *, closed_are_zero: bool = True
 ) -> Iterator[RemovableHandle]:
-    """Make an RMSNorm over d channels one over the k open ones, times a factor.
+    """Turn an RMSNorm over d channels into one over the k open ones, times a factor.
 
     Closed channels of the residual stream are 0, so that the norm's mean square of c * x with c = sqrt(d / k) is the
     mean square of x over the open channels: w * c * x / sqrt(mean_d((c * x)^2) + eps) = c * the norm over k channels.
-    What else is normalised gets zeros there first.
+    Other inputs are zeroed there first.
     """
     growth = _growth(hidden)
     yield _scale_input(norm, growth if closed_are_zero else growth * (hidden != 0))
@@ -114,7 +114,7 @@ def _mask_norm(
 
 
 def _mask_head_norms(attention: Any, heads: torch.Tensor) -> Iterator[RemovableHandle]:
-    """Make the norms over all queries and over all keys norms over those of open heads.
+    """Turn the norms over all queries and over all keys into norms over those of open heads.
 
     ``heads`` has shape (heads,). A key head is open if any of its query heads is.
     """
