@@ -1,4 +1,4 @@
-"""Import torch and transformers once, and run the commands of jobs in forks; started by run_study.py.
+"""Import torch and transformers once, and run the commands of jobs in forks; started by `pvs run`.
 
 It ends when its standard input is closed and the last command is done.
 """

@@ -51,7 +51,7 @@ def sequences_of(request: CalibratedRequest, windows: Windows) -> int:
 
 def _cut(tokens: TokenStore | TokenArray, length: int, request: CalibratedRequest) -> Windows:
     windows = Windows(tokens, length, request.seed)
-    windows.require(request.sequences or 1, "--calibration")
+    windows.require(request.sequences or 1, "--calibration", "add text, or lower --sequences or --sequence-length")
     return windows
 
 
