@@ -1,4 +1,4 @@
-"""Look at the project from a compute node, for `pvs check --cluster`: a line for each problem, nothing if all is well."""
+"""Look at the project from a compute node, for `pvs check --cluster`: a line per problem, none if all is well."""
 
 import argparse
 import fcntl
