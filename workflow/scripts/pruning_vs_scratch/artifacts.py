@@ -16,11 +16,11 @@ from pruning_vs_scratch.files import ITSELF, FileFacts, file_facts, read_json, s
 SCHEMA = 2
 """The form of the manifests that this version writes. Those of form 1 have no hashes of single files."""
 SEAL = "sha256"
-"""The key of a manifest's hash of all that it says beside it."""
+"""The key of a manifest's hash of everything else in it."""
 
 
 def manifest_of(path: Path) -> Path:
-    """Where the manifest of a folder or file lies that has one for itself."""
+    """Path of the manifest of a folder or file that has its own."""
     return path.with_name(f"{path.name}.manifest.json")
 
 
@@ -123,7 +123,7 @@ def require_as_written(path: Path, found: Mapping[str, FileFacts] | None = None)
 
 
 def _records(place: Path) -> Iterator[tuple[Path, dict[str, FileFacts]]]:
-    """Manifests beside a place that list its files, and the files."""
+    """Manifests next to a place that list its files, and the files."""
     if not place.name:  # the root
         return
     for manifest in (place.parent / "manifest.json", manifest_of(place), place.with_suffix(".manifest.json")):

@@ -126,7 +126,7 @@ def add_corpus(parser: argparse.ArgumentParser) -> None:
 
 def add_part(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what a part of the training text is."""
-    parser.add_argument("--part", type=Path, required=True, help="folder of the part, with its manifest beside it")
+    parser.add_argument("--part", type=Path, required=True, help="folder of the part, next to its manifest")
     parser.add_argument("--files", nargs="+", required=True, help="its files, in order")
     parser.add_argument("--text-key", default="text", help="key or column of the text (default: text)")
     parser.add_argument(
@@ -189,7 +189,7 @@ def positive_number(text: str) -> float:
 
 
 def _number(text: str) -> float:
-    """The number that a text says, else NaN, which lies in no range."""
+    """The number that a text says, else NaN, which is in no range."""
     try:
         return float(text)
     except ValueError:

@@ -20,9 +20,9 @@ class Match(StrEnum):
 
     IDENTICAL = "identical"
     ROUNDING = "the same up to rounding"
-    DRAWN_OTHERWISE = "drawn otherwise"
+    DRAWN_OTHERWISE = "restyled"
     """A picture of the same numbers, with other fonts or another version of the drawing library."""
-    EXTENDED = "the same, with settings that are younger"
+    EXTENDED = "the same, plus settings added since"
     """A configuration whose newer settings have their defaults, by which the archive was read."""
     DIFFERENT = "different"
     NEW = "not in the archive"

@@ -28,7 +28,7 @@ def redraw(folder: Path, listing: Listing, restyle: Restyle) -> dict[str, Match]
 
     The archived versions are moved to ``folder``/archived. Pictures that a small archive lacks are compared with its
     listing; its tables of curves and of importance are not remade, but copied. With fewer methods, the data of a figure
-    differ, and it counts as drawn otherwise. A figure added since the archive was written is new.
+    differ, and it counts as restyled. A figure added since the archive was written is new.
 
     Raises:
         UserError: records are missing, the compared runs do not match, or the study lacks a method.

@@ -196,7 +196,7 @@ def require_evaluable(tokenizer: "PreTrainedTokenizerBase", vocab_size: int, nam
     if len(tokenizer) > vocab_size:
         raise UserError(
             f"the tokenizer of {name} knows {len(tokenizer)} entries, but there is a vocabulary of {vocab_size}; put "
-            "the checkpoint's own tokenizer beside it"
+            "the checkpoint's own tokenizer next to it"
         )
 
 

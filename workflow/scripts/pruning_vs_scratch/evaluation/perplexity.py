@@ -99,7 +99,7 @@ def leading_windows(
     if separator is None:
         raise UserError(
             f"the tokenizer has no separator of documents, and mode authors leaves it out of {store.name}; put the "
-            "checkpoint's own tokenizer_config.json beside it"
+            "checkpoint's own tokenizer_config.json next to it"
         )
     tokens = _own_tokens(store, number * length, separator)
     if len(tokens) < number * length:

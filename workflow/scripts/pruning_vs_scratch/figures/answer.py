@@ -13,7 +13,7 @@ HEIGHT = 3.6
 DODGE_SHARE = 0.03
 """Sideways distance of neighbouring series, as a share of the axis; around a single budget, they fill all of it."""
 PAD_SHARE = 0.06
-"""Room beside the outermost series, as a share of the axis."""
+"""Room next to the outermost series, as a share of the axis."""
 SQUEEZED = 1 / 3
 """A panel whose gaps fill less of the other's axis gets its own."""
 
@@ -80,7 +80,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, styles: style.Styles) -> None:
 
 
 def _name_granularities(axes: Axes, rows: pd.DataFrame) -> None:
-    """Of a single budget, the axis tells which methods stand beside each other."""
+    """Of a single budget, the axis tells which methods are side by side."""
     middles = np.exp(np.log(rows["x"]).groupby(rows["granularity"], sort=False).mean())
     axes.set_xticks(middles, list(middles.index), rotation=0)
     axes.set_xlabel(f"methods, retrained on {token_label(rows['budget'].iloc[0])} tokens")

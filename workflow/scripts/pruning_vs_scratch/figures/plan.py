@@ -107,7 +107,7 @@ def _box(axes: Axes, place: tuple[float, float], words: str, colour: str) -> Tex
 
 
 def _arrow(axes: Axes, start: Text, end: Text) -> None:
-    """From one box to another; over more than one column in a bow, around what stands between."""
+    """From one box to another; over more than one column in a bow, around what is in between."""
     (left, _), (right, _) = start.get_position(), end.get_position()
     look = {
         "arrowstyle": "-|>", "color": OTHER, "linewidth": style.scaled(0.8), "shrinkA": 0, "shrinkB": 1,

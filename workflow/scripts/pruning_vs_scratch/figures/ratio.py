@@ -11,7 +11,7 @@ from pruning_vs_scratch.tables.load import Tables
 
 BESIDE = 3
 DODGE_SHARE, PAD_SHARE = 0.05, 0.2
-"""Sideways distance of neighbouring series, and room beside the ratios, as shares of their range."""
+"""Sideways distance of neighbouring series, and room next to the ratios, as shares of their range."""
 ONE_RATIO_RANGE = 0.25
 """Used as the range if there is only one ratio."""
 

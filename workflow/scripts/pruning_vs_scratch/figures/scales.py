@@ -1,4 +1,4 @@
-"""Studies of several sizes beside each other: gaps, and what pruned starts are worth, against tokens of retraining."""
+"""Studies of several sizes side by side: gaps, and what pruned starts are worth, against tokens of retraining."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -83,7 +83,7 @@ SCALED_RC: dict[Any, float] = {
 
 PANEL_COLUMNS = 2
 ROOM = 1.6
-"""Factor by which a logarithmic axis may be longer than the data on either side, so that a round number lies on it."""
+"""Factor by which a logarithmic axis may be longer than the data on either side, so that it contains a round number."""
 MOST_TICKS = 5
 """Ticks of round numbers that fit an axis."""
 

@@ -1,4 +1,4 @@
-"""What a pruned start is worth in tokens from scratch, beside what the paper's reported losses give."""
+"""What a pruned start is worth in tokens from scratch, compared with the paper's reported losses."""
 
 from typing import Any
 

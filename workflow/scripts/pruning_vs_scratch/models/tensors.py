@@ -19,7 +19,7 @@ from pruning_vs_scratch.models.weight_files import weight_entry, weight_map
 
 Tensors = dict[str, torch.Tensor]
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-"""Dtypes that weights are read in, by their names in the safetensors format; narrower ones need a scale beside them."""
+"""Dtypes that weights are read in, by their names in the safetensors format; narrower ones come with a scale."""
 
 
 @contextmanager

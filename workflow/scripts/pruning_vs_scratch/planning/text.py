@@ -166,7 +166,7 @@ def _shared(plan: Plan) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "what": shared["what"],
-            "each pair by itself": shared["uses"],
+            "unshared": shared["uses"],
             "made": shared["made"],
             "FLOP saved": shared["flops_saved"].map(_flops),
             "of the study's": [_share(row["flops_saved"] / plan.stages["flops"].sum()) for row in records(shared)],

@@ -90,7 +90,7 @@ def _add_study_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     step.add_argument("--validation", type=Path, metavar="DIR", help="token shards by which these domains are weighed")
     step.add_argument(
-        "--work", type=Path, metavar="DIR", help="folder for resume state of mask learning (default: beside --out)"
+        "--work", type=Path, metavar="DIR", help="folder for resume state of mask learning (default: next to --out)"
     )
     step.add_argument("--run", metavar="NAME", help="name of the run (default: that of --out)")
     step.add_argument("--manifest", type=Path, metavar="FILE", help="manifest to write (default: OUT.manifest.json)")

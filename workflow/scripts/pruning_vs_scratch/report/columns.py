@@ -20,7 +20,7 @@ FULL_NAMES: dict[str, dict[str, str]] = {
         "retrained on": "tokens read by retraining",
         "from scratch": "tokens from scratch to the same loss, with interval",
         "share of the parent's": "tokens transferred, as a share of the parent's, with interval",
-        "where": "where the loss lies among those from scratch",
+        "where": "place of the loss among those from scratch",
         "grade": "grade of the numbers",
     },
     "tasks": PAIR | {"model": "model", "tokens": "training tokens", "seed": "seed", "mean": "mean accuracy (%)"},
@@ -38,7 +38,7 @@ FULL_NAMES: dict[str, dict[str, str]] = {
         "tokens": "training tokens",
         "value": "value",
         "grade": "grade of the number",
-        "source": "where it stands",
+        "source": "source",
     },
     "overview": {"fact": "fact", "value": "value"},
     "accounting": PAIR

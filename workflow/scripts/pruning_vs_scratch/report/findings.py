@@ -1,4 +1,4 @@
-"""What a study found about each claim, in words, beside what the paper's own numbers give."""
+"""What a study found about each claim, in words, next to what the paper's own numbers give."""
 
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -50,7 +50,7 @@ class Finding:
 
     @property
     def anchor(self) -> str:
-        """Where it stands on the page."""
+        """Its place on the page."""
         return f"claim-{self.id.lower()}"
 
 

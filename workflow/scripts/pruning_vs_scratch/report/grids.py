@@ -15,7 +15,7 @@ from pruning_vs_scratch.tables.published.stored import MISSING, NUMBER, Stored
 FEW_ROWS = 8
 """Tables of more rows are folded until a reader opens them."""
 LONGEST_WORD = 36
-"""Signs up to which a cell stands on one line."""
+"""Characters up to which a cell stays on one line."""
 NOT_NUMBERS = ("beginning of the code's hash", "version")
 """Columns of which all cells may begin like a number."""
 STEPS = "change between neighbouring budgets, per doubling"

@@ -1,4 +1,4 @@
-"""Where on the page each figure stands: once, and elsewhere as a link."""
+"""Where each figure is on the page: once, and elsewhere as a link."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The files of a study that the page leads to: beside it, by relative addresses."""
+"""The files of a study that the page links to, by relative addresses."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -51,7 +51,7 @@ def pictures(folder: Path, figures: Mapping[str, StudyFigure]) -> tuple[list[Pic
 
 
 def _has_data(folder: Path, figure: StudyFigure) -> bool:
-    """Whether a figure shows something: what it shows lies beside it, under one line of headings."""
+    """Whether a figure shows anything: its data are next to it, below one line of headings."""
     path = folder / f"{figure.name}.csv"
     try:
         with path.open(encoding="utf-8") as lines:
