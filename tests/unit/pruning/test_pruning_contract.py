@@ -293,7 +293,9 @@ def test_a_block_that_stays_sees_the_tokens_that_it_saw(method: str, family: str
 @pytest.mark.parametrize("family", OTHER_FAMILIES)
 def test_biases_that_a_family_has_no_room_for_are_refused(family: str) -> None:
     config = tiny_model(**VARIANTS[family]).config
-    with pytest.raises(UserError, match=r"model has no biases in its linear layers \((attention|mlp)_bias\)"):
+    with pytest.raises(
+        UserError, match=r"model has no biases of this kind in its linear layers \((attention|mlp)_bias\)"
+    ):
         with_shape(config, Case("flap").target(shape_of(config)).shape)
 
 

@@ -259,4 +259,4 @@ def test_by_hand_a_structure_that_follows_from_the_ratio_takes_a_ratio(world: Wo
 def test_by_hand_a_mistral_is_refused_before_any_text_is_read(world: World) -> None:
     world.save(tiny_model(family="mistral", vocab_size=VOCABULARY))
     message = world.message_by_hand("flap", "--ratio", 0.5, "--calibration", world.array)
-    assert "a mistral model has no biases in its linear layers (attention_bias)" in message
+    assert "a Mistral model has no biases of this kind in its linear layers (attention_bias)" in message

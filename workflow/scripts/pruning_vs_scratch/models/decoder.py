@@ -103,8 +103,10 @@ def with_shape(config: Any, shape: ModelShape, blocks: Sequence[int] | None = No
     facts = family_facts(family_of(config.model_type))
     for key in (ATTENTION_BIAS, FFN_BIAS):
         if getattr(shape, key) and key not in facts.optional_biases:
-            kind = config.model_type
-            raise UserError(f"a {kind} model has no biases in its linear layers ({key}): choose options that add none")
+            raise UserError(
+                f"a {facts.label} model has no biases of this kind in its linear layers ({key}): choose options that "
+                "add none"
+            )
     kept = range(shape.layers) if blocks is None else blocks
     changed = _with_blocks(config, [layer_types(config)[index] for index in kept])
     changed.update({key: getattr(shape, key) for key in facts.optional_biases})
