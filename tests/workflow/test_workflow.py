@@ -422,7 +422,19 @@ def test_a_bad_configuration_is_refused_before_any_job(tmp_path: Path, change: d
 
 
 @pytest.mark.parametrize(
-    "study", ["demo", "smoke", "demo-seeds", "demo-wsd", "demo-shapes", "hub-evaluation", "paper", "smollm2"]
+    "study",
+    [
+        "demo",
+        "smoke",
+        "demo-seeds",
+        "demo-wsd",
+        "demo-shapes",
+        "demo-qwen3",
+        "demo-gemma3",
+        "hub-evaluation",
+        "paper",
+        "smollm2",
+    ],
 )
 def test_the_shipped_studies_expand_to_the_jobs_that_their_plans_count(tmp_path: Path, study: str) -> None:
     overlay = [] if study == "demo" else ["--configfile", f"config/{study}.yaml"]

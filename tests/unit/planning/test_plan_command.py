@@ -81,7 +81,7 @@ OWN_BUDGET = {"study": "own", "parent": {"tokens": 1000}}
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["papr"], ["no study 'papr'", "did you mean 'paper'? There are: demo, demo-seeds, ", ", own, "]),
+        (["papr"], ["no study 'papr'", "did you mean 'paper'? There are: demo, demo-gemma3, ", ", own, "]),
         (["paper", "--device", "h1000"], ["'h1000'", "did you mean 'h100'?"]),
         (["paper", "--device", "cpu"], ["in bf16", "'cpu'"]),
         (["own"], ["parent.tokens: 1000 tokens is not a multiple", "nearest: 768 or 1536"]),

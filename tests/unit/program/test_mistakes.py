@@ -9,7 +9,7 @@ import pytest
 from program import pvs
 from pruning_vs_scratch.cli import REPOSITORY
 
-STUDIES = "There are: demo, demo-seeds, "
+STUDIES = "There are: demo, demo-gemma3, "
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ MISTAKES: dict[str, str] = {
     # Studies
     "check smok": f"no study 'smok': there is no config/smok.yaml; did you mean 'smoke'? {STUDIES}",
     "check smoke.yaml": f"no configuration file smoke.yaml; did you mean 'smoke'? {STUDIES}",
-    "check nothing.yaml": "no configuration file nothing.yaml; there are: demo, demo-seeds, ",
+    "check nothing.yaml": "no configuration file nothing.yaml; there are: demo, demo-gemma3, ",
     "check config": "'config' is a folder; name a study, or its YAML file, such as config/mini.yaml; there are: demo, ",
     "recommend results/demo --tokens 2M --ratio 0.5": f"no study 'results/demo': {{}}did you mean 'demo'? {STUDIES}",
     "check smoke config/smoke.yaml": "study 'smoke' is named 2 times; name it once\n",
