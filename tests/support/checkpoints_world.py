@@ -31,7 +31,7 @@ POSITIONS = 512
 PUBLISHED = replace(SHAPE, vocab_size=VOCABULARY, hidden_size=32, ffn_size=64, heads=4, kv_heads=2, head_dim=8)
 """Heads are as wide as the residual stream together, as GGUF takes for granted."""
 ROPE = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
-WHEEL, MEMBER = "tiny_model-1.0-py3-none-any.whl", "tiny_model/tiny.gguf"
+WHEEL, MEMBER = "tiny_llama-1.0-py3-none-any.whl", "tiny_llama/tiny.gguf"
 TEXT = "the cat sat on the mat and that is that"
 
 
@@ -128,8 +128,8 @@ def write_wheel(folder: Path, model: LlamaForCausalLM | None = None, **options: 
     with zipfile.ZipFile(folder / WHEEL, "w") as archive:
         archive.write(file, MEMBER)
         metadata = "Metadata-Version: 2.1\nName: tiny-llama\nVersion: 1.0\n"
-        archive.writestr("tiny_model-1.0.dist-info/METADATA", metadata)
-        archive.writestr("tiny_model-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("tiny_llama-1.0.dist-info/METADATA", metadata)
+        archive.writestr("tiny_llama-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
     file.unlink()
     return folder / WHEEL
 
