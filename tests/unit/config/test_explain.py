@@ -19,7 +19,7 @@ MISTAKES = {
     "parent: {shape: {tie_embeddings: 7}}": "parent.shape.tie_embeddings: must be true or false, not 7",
     "study: 7": "study: must be text, not 7; put it in quotes",
     "study: [mine]": "study: must be text, not ['mine']",
-    "study: Mine": "study: must be small letters, digits, - and _, a letter first, not 'Mine'",
+    "study: Mine": "study: must be lower-case letters, digits, - and _, beginning with a letter, not 'Mine'",
     "seeds: 3": "seeds: must be a list, not 3; write [3]",
     "seeds: {a: 3}": "seeds: must be a list, not {'a': 3}",
     "seeds: [-1]": "seeds.0: must be at least 0, not -1",

@@ -231,7 +231,7 @@ def with_flap(family: str) -> Any:
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
-        (with_parent("qwen33"), "parent.*shape.family: no family 'qwen33' of models; did you mean 'qwen3'"),
+        (with_parent("qwen33"), "parent.*shape.family: unknown family 'qwen33' of models; did you mean 'qwen3'"),
         (with_parent("qwen3", mlp_bias=True), "parent.shape.mlp_bias: a Qwen3 has no such biases to switch on"),
         (with_fused_loss("gemma2"), "training.fused_loss: the fused loss cannot cap logits, as Gemma 2 does"),
         (with_flap("qwen3"), "flap adds mlp_bias with these options, which a Qwen3 has no room for"),

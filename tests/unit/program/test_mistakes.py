@@ -62,8 +62,8 @@ MISTAKES: dict[str, str] = {
     "plan --device h1000": "unknown device 'h1000'; did you mean 'h100'? There are: a100, cpu, h100. To add one, ",
     "ladder --device h1000": "unknown device 'h1000'; did you mean 'h100'? There are: a100, cpu, h100. To add one, ",
     "plan --throughput open.yaml": "open.yaml has the columns study: x; they must be device, precision, ",
-    "ladder --params 1M --write config/smoke.yaml": "config/smoke.yaml is there already, and is not written over: ",
-    "ladder --params 1M --write mine.txt": "mine.txt: a study's file is NAME.yaml, in small letters, digits, - and _",
+    "ladder --params 1M --write config/smoke.yaml": "config/smoke.yaml already exists and is not overwritten: ",
+    "ladder --params 1M --write mine.txt": "mine.txt: a study's file is NAME.yaml, in lower-case letters",
     "ladder --write mine.yaml": "--write needs --params, or --hours to choose by\n",
     "plan --throughput none.csv": "no throughput table none.csv: correct --throughput\n",
     # Checkpoints

@@ -104,9 +104,9 @@ def test_a_name_that_looks_like_tokens_is_refused(smoke: Values, name: str) -> N
 
 def test_a_published_parent_reads_its_own_tokens(smoke: Values) -> None:
     bpe = smoke["tokenizer"]
-    assert "tokenizer: a published parent reads its own tokens" in refusal(published(smoke) | {"tokenizer": bpe})
+    assert "tokenizer: a published parent needs its own tokenizer" in refusal(published(smoke) | {"tokenizer": bpe})
     other = {"kind": "checkpoint", "vocab_size": 512, "source": LLAMA}
-    assert "tokenizer: a published parent reads its own tokens" in refusal(published(smoke) | {"tokenizer": other})
+    assert "tokenizer: a published parent needs its own tokenizer" in refusal(published(smoke) | {"tokenizer": other})
     assert "tokenizer.source: this key is required" in refusal(smoke | {"tokenizer": other | {"source": None}})
 
 

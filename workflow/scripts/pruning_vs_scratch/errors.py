@@ -45,6 +45,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return "known: " + ", ".join(options)
 
 
+def no_such_path(option: str, path: Path) -> UserError:
+    """An option names a file or folder that does not exist; a model of the hub is not one."""
+    like_a_hub_name = len(path.parts) == 2 and not Path(path.parts[0]).exists()
+    hint = "; a local folder is needed: docs/parents.md says how to get a model from the hub" if like_a_hub_name else ""
+    return UserError(f"{option} {path} does not exist{hint}")
+
+
 def nearest_of_all(word: str, known: Iterable[str]) -> str:
     """The same with all known words in any case, in their order."""
     listed = list(known)

@@ -53,7 +53,7 @@ def _keep(folder: Path, found: dict[str, Match], out: Path) -> None:
 
 
 def _say(found: dict[str, Match], out: Path) -> None:
-    sys.stdout.write(f"{len(found)} files made again: {out}\n")
+    sys.stdout.write(f"{len(found)} files redrawn: {out}\n")
     kinds = collections.Counter((Path(name).suffix.lstrip("."), match) for name, match in found.items())
     for (kind, match), count in sorted(kinds.items()):
         sys.stdout.write(f"  {kind:8} {count:3} {match}\n")

@@ -101,7 +101,7 @@ def _parent_problems(config: StudyConfig) -> Iterator[str]:
             yield "tokenizer.source: this key is required, since the parent is pretrained and brings no tokenizer"
         return
     if own:
-        yield "tokenizer: a published parent reads its own tokens; use {kind: checkpoint, vocab_size: N}"
+        yield "tokenizer: a published parent needs its own tokenizer; use {kind: checkpoint, vocab_size: N}"
     for i, comparison in enumerate(config.matrix):
         if comparison.full and config.parent.tokens is None:
             yield (

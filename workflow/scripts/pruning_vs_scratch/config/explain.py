@@ -40,9 +40,9 @@ EXPECTED = {
 }
 """What is expected, by pydantic's kind of error."""
 FORMS = {
-    r"^[a-z][a-z0-9_]*$": "small letters, digits and _, a letter first",
-    r"^[a-z][a-z0-9_-]*$": "small letters, digits, - and _, a letter first",
-    r"^[a-z0-9][a-z0-9_-]*$": "small letters, digits, - and _",
+    r"^[a-z][a-z0-9_]*$": "lower-case letters, digits and _, beginning with a letter",
+    r"^[a-z][a-z0-9_-]*$": "lower-case letters, digits, - and _, beginning with a letter",
+    r"^[a-z0-9][a-z0-9_-]*$": "lower-case letters, digits, - and _",
     r"^[0-9a-f]{64}$": "a SHA-256 hash of 64 digits",
     r"^[0-9a-f]{40}$": "a commit's hash of 40 digits",
     r"^[a-z_]+@[0-9.:]+$": "a step such as wanda@0.5 or wanda@2:4",

@@ -8,8 +8,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from pruning_vs_scratch.config.base import PositiveInt, Ratio, Section
 from pruning_vs_scratch.config.checkpoint import HubCheckpoint, PathCheckpoint, PypiCheckpoint
 from pruning_vs_scratch.config.pruning import Method
-from pruning_vs_scratch.errors import nearest
-from pruning_vs_scratch.families.catalogue import USUAL, families
+from pruning_vs_scratch.families.catalogue import USUAL, families, unknown
 
 LOOKS_LIKE_TOKENS = re.compile(r"[PS]\d")
 """Prefix of the names of pretrained parents and of baselines from scratch."""
@@ -17,7 +16,7 @@ LOOKS_LIKE_TOKENS = re.compile(r"[PS]\d")
 
 def _known(family: str) -> str:
     if family not in families():
-        raise ValueError(f"no family {family!r} of models; {nearest(family, families())}")
+        raise ValueError(unknown(family))
     return family
 
 

@@ -8,7 +8,7 @@ import yaml
 
 from pruning_vs_scratch.errors import UserError
 
-FURTHER = "Sizes, budgets and targets are checked once this is mended."
+FURTHER = "Correct this first; sizes, budgets and targets are checked after it."
 
 
 class InvalidConfig(UserError):

@@ -100,10 +100,10 @@ def _bias_problems(config: StudyConfig, path: str, method: str, width: WidthTarg
             f"give it an entry of its own (methods: [{method}])"
         )
     facts = family_facts(config.parent.shape.family)
-    for key in sorted(added - facts.optional_biases.keys()):
+    if strange := sorted(added - facts.optional_biases.keys()):
         yield (
-            f"{path}: {method} adds {key} with these options, which a {facts.label} has no room for; choose options of "
-            f"pruning.{method} that add none"
+            f"{path}: {method} adds {' and '.join(strange)} with these options, which a {facts.label} has no room for; "
+            f"choose other options of pruning.{method} (docs/parents.md, Families)"
         )
     for key in BIASES:
         given, has = getattr(width, key), getattr(config.parent.shape, key) or key in added

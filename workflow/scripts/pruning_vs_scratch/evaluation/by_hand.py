@@ -14,7 +14,7 @@ from pruning_vs_scratch.data.folders import LINE_KINDS
 from pruning_vs_scratch.data.tokenizer import Encoder
 from pruning_vs_scratch.data.tokens import TokenStore, write_tokens
 from pruning_vs_scratch.data.windows import EVALUATION_SEED, Windows
-from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.errors import UserError, no_such_path
 from pruning_vs_scratch.evaluation.request import EvaluationRequest
 from pruning_vs_scratch.evaluation.step import evaluate
 from pruning_vs_scratch.files import TOKENIZER_FILE, require_replaceable, sha256_of_file
@@ -84,7 +84,7 @@ class OwnEvaluation:
     def _require_inputs(self) -> None:
         for option, path in [*(("checkpoint", path) for path in self.checkpoints), *(("--text", f) for f in self.text)]:
             if not path.exists():
-                raise UserError(f"{option} {path} does not exist")
+                raise no_such_path(option, path)
         for folder in self.checkpoints:
             check_checkpoint(folder)
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from types import MappingProxyType
 
 from pruning_vs_scratch import families as package
-from pruning_vs_scratch.errors import UserError, nearest
+from pruning_vs_scratch.errors import UserError, nearest_of_all
 from pruning_vs_scratch.families.facts import FamilyFacts
 
 USUAL = "llama"
@@ -29,8 +29,13 @@ def family_facts(family: str) -> FamilyFacts:
         UserError: there is no such family; the nearest name is given.
     """
     if family not in families():
-        raise UserError(f"no family {family!r} of models; {nearest(family, families())}")
+        raise UserError(unknown(family))
     return families()[family]
+
+
+def unknown(family: str) -> str:
+    """Why there is no such family: the nearest name, and all names."""
+    return f"unknown family {family!r} of models; {nearest_of_all(family, families())}"
 
 
 def family_of(model_type: str) -> str:

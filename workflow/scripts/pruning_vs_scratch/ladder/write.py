@@ -20,10 +20,10 @@ def require_new_study(file: Path) -> None:
     """
     if file.suffix != ".yaml" or not STUDY.fullmatch(file.stem):
         raise UserError(
-            f"{file}: a study's file is NAME.yaml, in small letters, digits, - and _, such as config/ladder-1m.yaml"
+            f"{file}: a study's file is NAME.yaml, in lower-case letters, digits, - and _, such as config/mine.yaml"
         )
     if file.exists():
-        raise UserError(f"{file} is there already, and is not written over: delete it, or choose another name")
+        raise UserError(f"{file} already exists and is not overwritten: delete it, or choose another name")
 
 
 def write_rung(price: Price, file: Path) -> None:
@@ -35,8 +35,8 @@ def write_rung(price: Price, file: Path) -> None:
     require_new_study(file)
     machine = price.machine
     command = (
-        f"make ladder PARAMS={price.parent.rung.name} MATRIX={price.matrix} GPUS={machine.count} "
-        f"DEVICE={machine.device} OUT={file}"
+        f"pvs ladder --params {price.parent.rung.name} --{price.matrix} --gpus {machine.count} "
+        f"--device {machine.device} --write {file}"
     )
     values = rung_overlay(file.stem, price.parent, price.matrix, machine)
     write_text(file, page.overlay_text(price, values, file, command))

@@ -3,9 +3,13 @@
 import argparse
 import sys
 
+from pruning_vs_scratch.config.load import study_files
+from pruning_vs_scratch.config.local_folders import missing_folders
+from pruning_vs_scratch.config.places import InvalidConfig, naming_lines
 from pruning_vs_scratch.program.studies import add_study, command_on, study_of
 
 EXAMPLES = """  pvs check mine                     config/mine.yaml
+  pvs check path/to/mine.yaml        a file elsewhere
   pvs check paper --cluster          before pvs run paper --profile slurm
 """
 
@@ -17,8 +21,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Print what was checked."""
+    """Print what was checked.
+
+    Raises:
+        UserError: the configuration is not valid, or names a folder that is not on this machine.
+    """
     study = study_of(args.study)
+    with naming_lines(study_files(args.study)):
+        if problems := missing_folders(study.config):
+            raise InvalidConfig(problems)
     sys.stdout.write(f"study {study.name} is valid: {len(study.runs)} models, {len(study.pairs)} matched pairs\n")
     if not args.cluster:
         sys.stdout.write(f"next: {command_on(args.study, 'run')}\n")

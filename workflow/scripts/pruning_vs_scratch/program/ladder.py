@@ -8,6 +8,7 @@ from pruning_vs_scratch.cli import positive_integer, positive_number
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.planning.throughput import ThroughputTable
 from pruning_vs_scratch.program.plan import add_throughput
+from pruning_vs_scratch.program.studies import name_of
 
 EXAMPLES = """  pvs ladder --hours 24 --gpus 8 --device h100
   pvs ladder --params 37M --core --gpus 1 --device a100 --write config/mine.yaml
@@ -66,4 +67,4 @@ def main(args: argparse.Namespace) -> None:
         sys.stdout.write("\n" + "".join(f"{line}\n" for line in page.description(found)))
         if args.write is not None:
             write_rung(found, args.write)
-            sys.stdout.write(f"\nWritten: {args.write}. What it costs in detail: pvs plan {args.write.stem}\n")
+            sys.stdout.write(f"\nWritten: {args.write}. What it costs in detail: pvs plan {name_of(args.write)}\n")

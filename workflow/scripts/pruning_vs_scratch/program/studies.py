@@ -1,13 +1,17 @@
 """How a command line names a study: by name, by file, or by several of them, each over the ones before."""
 
 import argparse
+import logging
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from pruning_vs_scratch.config.load import DEFAULT_STUDY, load_config, study_files
 from pruning_vs_scratch.errors import Unfinished
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.paths import Paths
+
+log = logging.getLogger(__name__)
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +28,16 @@ def study_of(names: Sequence[str]) -> Study:
     Raises:
         UserError: there is none, or its configuration is not valid.
     """
-    return Study(load_config(study_files(names)).model_dump(mode="json"))
+    files = study_files(names)
+    study = Study(load_config(files).model_dump(mode="json"))
+    if len(files) > 1 and study.name == DEFAULT_STUDY:
+        log.warning("%s names no study (key study): it goes to results/%s", files[-1], study.name)
+    return study
+
+
+def name_of(file: Path) -> str:
+    """How a command line names the study of a file."""
+    return file.stem if file.parent == Path("config") else str(file)
 
 
 def finished(names: Sequence[str], needed: str) -> Paths:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pruning_vs_scratch.config.precision import WantedPrecision
 from pruning_vs_scratch.config.pruning import USUAL_PRECISION
-from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.errors import no_such_path
 from pruning_vs_scratch.files import PRUNING_FILE, require_replaceable
 
 USUAL_SEQUENCES = 128
@@ -79,7 +79,7 @@ class CalibratedRequest:
         """
         for option, path in [("--model", self.model), *(("--calibration", path) for path in self.calibration)]:
             if not path.exists():
-                raise UserError(f"{option} {path} does not exist")
+                raise no_such_path(option, path)
 
 
 @dataclass(frozen=True, kw_only=True)

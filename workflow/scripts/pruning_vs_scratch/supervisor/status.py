@@ -28,7 +28,7 @@ def _lines(study: Study, cores: int) -> Iterator[str]:
         if of_kind := [message for message in guesses if message.startswith(f"{kind} ")]:
             yield f"  {participle:9} {sum(message in done for message in of_kind):4} of {len(of_kind)}"
     running = snakemakes(Path.cwd())
-    yield f"at work here: {', '.join(map(described, running))}" if running else "nothing is at work here"
+    yield f"active here: {', '.join(map(described, running))}" if running else "no run is active here"
     claims = study.paths.results / "claims.json"
     if len(done) == len(guesses) and claims.exists():
         verdicts = ", ".join(f"{claim['id']} {claim['verdict']}" for claim in read_json(claims)["claims"])
