@@ -284,6 +284,18 @@ def test_documents_begin_as_the_tokenizer_begins_a_text(
     assert list(Encoder(folder, 1).encode([text])) == [[separator, *expected_of(saved, [text])[0]]]
 
 
+def test_a_special_token_beyond_the_vocabulary_is_not_counted(saved: Path, tmp_path: Path) -> None:
+    """Gemma 3 has one for images; no text becomes it."""
+    added = json.loads((saved / "tokenizer.json").read_text())["added_tokens"]
+    image = added[0] | {"id": VOCABULARY, "content": "<image>"}
+    folder = altered(saved, tmp_path / "images", added_tokens=[*added, image])
+    assert Encoder(folder, 1).vocab_size == VOCABULARY
+    assert take_tokenizer(folder, VOCABULARY, tmp_path / "taken", exactly=True)["entries"] == VOCABULARY
+    word = altered(saved, tmp_path / "word", added_tokens=[*added, image | {"special": False}])
+    with pytest.raises(UserError, match=f"has {VOCABULARY + 1} entries, not {VOCABULARY}"):
+        take_tokenizer(word, VOCABULARY, tmp_path / "refused", exactly=True)
+
+
 def test_a_folder_without_tokenizer_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no tokenizer in .* \(tokenizer.json is missing\)"):
         load_tokenizer(tmp_path)

@@ -126,6 +126,16 @@ def test_a_new_model_is_sound_and_the_same_for_a_seed(family: str) -> None:
     assert loss == pytest.approx(torch.tensor(float(shape.vocab_size)).log().item(), abs=0.3)
 
 
+@each_family
+def test_every_token_that_is_read_is_learned(family: str) -> None:
+    """Some families have a padding token by default, whose embedding is zero and gets no gradient."""
+    shape = replace(shape_of_model(tiny_model(family=family)), tie_embeddings=False)
+    model, tokens = random_model(shape, 64, seed=0), torch.arange(shape.vocab_size)[None]
+    assert model.model.embed_tokens.weight.any(dim=1).all()
+    model(input_ids=tokens).logits.square().sum().backward()
+    assert model.model.embed_tokens.weight.grad.any(dim=1).all()
+
+
 @each_variant
 def test_a_model_without_values_gets_what_is_computed(variant: str) -> None:
     """Other processes of a training run make one, and receive parameters alone."""

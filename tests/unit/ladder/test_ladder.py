@@ -304,9 +304,9 @@ def test_a_rung_is_written_once_and_reads_back(tmp_path: Path, monkeypatch: pyte
     write_rung(known, file)
     assert read_yaml(file) == rung_overlay("small", known.parent, "core", known.machine)
     text = file.read_text()
-    assert "PARAMS=37M MATRIX=core GPUS=8 DEVICE=h100 OUT=small.yaml" in text
+    assert "pvs ladder --params 37M --core --gpus 8 --device h100 --write small.yaml" in text
     assert str(REPOSITORY) not in text and str(tmp_path) not in text
-    with pytest.raises(UserError, match=r"small\.yaml is there already"):
+    with pytest.raises(UserError, match=r"small\.yaml already exists"):
         write_rung(known, file)
     assert file.read_text() == text
     for name in ("Small.yaml", "small.txt"):

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from evaluation_world import VOCABULARY, write_checkpoint
+from models import tiny_model
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.data.tokenizer import load_transformers_tokenizer, separator_of, take_tokenizer
 from pruning_vs_scratch.errors import UserError
@@ -138,6 +139,53 @@ def test_models_in_another_form_are_refused_with_the_reason(
 ) -> None:
     change(folder / CONFIG, **values)
     assert_refused(load, folder, reason)
+
+
+WINDOWS = {"layer_types": ["sliding_attention", "full_attention"] * 2, "sliding_window": 4}
+GEMMA = {"sliding_attention": {"rope_type": "default", "rope_theta": 1e4}, "full_attention": {"rope_type": "default"}}
+
+
+@pytest.mark.parametrize(
+    ("family", "values", "reason"),
+    [
+        (
+            "gemma2",
+            {"use_bidirectional_attention": True},
+            "use_bidirectional_attention is True; of Gemma 2",
+        ),
+        ("gemma2", {"sliding_window": None}, "layer_types has sliding_attention, but there is no sliding_window"),
+        (
+            "qwen2",
+            WINDOWS | {"layer_types": ["chunked_attention"] * 4},
+            "layer_types has chunked_attention; known:",
+        ),
+        ("gemma3", {"rope_local_base_freq": 5e3, "rope_parameters": GEMMA}, "two values of rope_local_base_freq"),
+        ("mistral", {"sliding_window_pattern": 4}, "not known of Mistral models: sliding_window_pattern"),
+        ("gemma2", {"altup": True}, "not known of Gemma 2 models: altup"),
+    ],
+    ids=str,
+)
+def test_settings_of_a_family_that_are_not_supported_are_refused(
+    family: str, values: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    tiny_model(family=family).save_pretrained(tmp_path / "model")
+    load_model(tmp_path / "model")
+    change(tmp_path / "model" / CONFIG, **values)
+    assert_refused(load_model, tmp_path / "model", reason)
+
+
+def test_a_separate_output_projection_is_refused_where_tying_is_the_default(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    tiny_model(family="gemma2", tie_embeddings=False).save_pretrained(folder)
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps({k: v for k, v in config.items() if k != "tie_word_embeddings"}))
+    assert_refused(load_model, folder, "lm_head.weight differs from model.embed_tokens.weight")
+
+
+def test_the_other_name_of_a_window_is_taken(tmp_path: Path) -> None:
+    tiny_model(family="gemma2").save_pretrained(tmp_path / "model")
+    change(tmp_path / "model" / CONFIG, sliding_window_size=4)
+    load_model(tmp_path / "model")
 
 
 PUBLISHED_NOTES = {

@@ -305,7 +305,7 @@ def _family_problems(config: StudyConfig) -> Iterator[str]:
 
 def _head_problem(path: str, parent: ShapeConfig, hidden_size: int, heads: int) -> Iterator[str]:
     """Transformers refuses such a model of some families even where head_dim is given."""
-    if hidden_size % heads and family_facts(parent.family).divides_hidden_by_heads:
+    if family_facts(parent.family).refuses(hidden_size, heads):
         below = hidden_size // heads * heads
         valid = f"{below} or {below + heads}" if below else str(heads)
         yield f"{path}.hidden_size: {hidden_size} is not a multiple of the {heads} heads; nearest: {valid}"

@@ -140,12 +140,12 @@ class Encoder:
     def __init__(self, folder: Path, threads: int) -> None:
         os.environ |= {"TOKENIZERS_PARALLELISM": "true", "RAYON_NUM_THREADS": str(threads)}
         self._tokenizer = load_tokenizer(folder)
-        self.vocab_size: int = self._tokenizer.get_vocab_size()
         self.sha256 = sha256_of_file(folder / TOKENIZER_FILE)
         separator = separator_of(folder)
         if separator is None:
             raise UserError(f"the tokenizer {folder} has no end-of-text token to stand between documents")
         self._separator = separator
+        self.vocab_size = max(entries_within(self._tokenizer, 0), separator + 1)
 
     def encode(self, texts: Iterable[str]) -> Iterator[list[int]]:
         """The separator and the tokens of each text; some texts at a time are shared among the threads."""
@@ -180,6 +180,15 @@ def _beginning(tokenizer: Tokenizer) -> int | None:
     return whole[0] if whole[1 : 1 + len(plain)] == plain and whole[: len(plain)] != plain else None
 
 
+def entries_within(tokenizer: Tokenizer, vocab_size: int) -> int:
+    """The entries of a tokenizer, without special tokens beyond a vocabulary, which no text becomes.
+
+    Gemma 3 has one for images, in a vocabulary that ends before it.
+    """
+    special = {index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    return 1 + max(i for i in tokenizer.get_vocab().values() if i < vocab_size or i not in special)
+
+
 def require_evaluable(tokenizer: "PreTrainedTokenizerBase", vocab_size: int, name: str) -> None:
     """Refuse a tokenizer that lm-eval cannot use: it begins a text without context with BOS or EOS.
 
@@ -193,7 +202,9 @@ def require_evaluable(tokenizer: "PreTrainedTokenizerBase", vocab_size: int, nam
             f"{TOKENIZER_CONFIG_FILE} of the tokenizer of {name} names no bos_token and no eos_token of its "
             f'vocabulary, which evaluation begins texts with: add "eos_token": "{end}" to it'
         )
-    if len(tokenizer) > vocab_size:
+    special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id)
+    entries = entries_within(tokenizer.backend_tokenizer, vocab_size)
+    if max(entries, *(1 + token for token in special if token is not None)) > vocab_size:
         raise UserError(
             f"the tokenizer of {name} knows {len(tokenizer)} entries, but there is a vocabulary of {vocab_size}; put "
             "the checkpoint's own tokenizer next to it"
@@ -207,7 +218,7 @@ def take_tokenizer(checkpoint: Path, vocab_size: int, out: Path, *, exactly: boo
         UserError: it has more entries than ``vocab_size`` (with ``exactly``: another number), no end-of-text token, or
             lacks what evaluation needs.
     """
-    entries = max(load_tokenizer(checkpoint).get_vocab().values()) + 1
+    entries = entries_within(load_tokenizer(checkpoint), vocab_size)
     if entries > vocab_size or (exactly and entries != vocab_size):
         raise UserError(
             f"tokenizer.vocab_size: the tokenizer of {checkpoint.name} has {entries} entries, not {vocab_size}"

@@ -75,8 +75,14 @@ class FamilyFacts:
     """Whether transformers refuses a hidden size that is not a multiple of the heads, though nothing depends on it."""
     settings: Callable[["ModelShape"], dict[str, Any]] = _nothing
     """Further settings of a new model of a shape; those left out have the family's defaults in transformers."""
+    older_keys: frozenset[str] = frozenset()
+    """Keys of published configurations that transformers converts, or that repeat others."""
     supported: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Settings that change the model's form, with the values that are supported."""
+
+    def refuses(self, hidden_size: int, heads: int) -> bool:
+        """Whether transformers 5 does not load a model of a hidden size and a number of heads."""
+        return self.divides_hidden_by_heads and hidden_size % heads != 0
 
     @property
     def block_norms(self) -> tuple[str, ...]:

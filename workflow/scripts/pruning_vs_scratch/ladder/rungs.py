@@ -85,6 +85,7 @@ class Parent:
             tie_embeddings=tied,
             rope_theta=paper.rope_theta,
             norm_eps=paper.norm_eps,
+            family=paper.family,
         )
 
     @property

@@ -1,1 +1,1 @@
-"""Llama models: building, loading and saving plain Hugging Face checkpoints."""
+"""Models: building, loading and saving plain Hugging Face checkpoints."""

@@ -21,7 +21,7 @@ from pruning_vs_scratch.models.tensors import CheckpointTensors, HeldTensors, Te
 
 
 class BlockwiseModel:
-    """Read-only view of a Llama, block by block; what is done to a block that it hands out does not change it.
+    """Read-only view of a model, block by block; what is done to a block that it hands out does not change it.
 
     Raises:
         UserError: a weight is missing, quantised, of another shape, NaN or inf; it is named.

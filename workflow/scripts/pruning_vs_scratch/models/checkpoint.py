@@ -22,7 +22,7 @@ from pruning_vs_scratch.files import (
     read_json_object,
 )
 from pruning_vs_scratch.models.config_checks import require_family, require_known_keys, require_sizes, unreadable
-from pruning_vs_scratch.models.decoder import CausalLM, one_block_of_each
+from pruning_vs_scratch.models.decoder import CausalLM, one_block_of_each, with_all_embeddings_learned
 from pruning_vs_scratch.models.portable import read_config, refuse_two_rotations
 from pruning_vs_scratch.models.tensors import CheckpointTensors, stored_dtypes, writing_tensors
 from pruning_vs_scratch.models.weight_files import say_which_weights, weight_entry, weight_map
@@ -39,8 +39,8 @@ def load_model(folder: Path, device: torch.device = CPU, dtype: torch.dtype = to
     The rotary frequencies stay in fp32 whatever the dtype, as transformers has them.
 
     Raises:
-        UserError: it is missing, incomplete, damaged, a pickle, quantised, not a Llama, or its weights have other
-            shapes than its configuration says.
+        UserError: it is missing, incomplete, damaged, a pickle, quantised, of no supported family, or its weights have
+            other shapes than its configuration says.
     """
     folder = Path(folder)
     check_checkpoint(folder)
@@ -75,7 +75,7 @@ def load_model(folder: Path, device: torch.device = CPU, dtype: torch.dtype = to
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             raise UserError(f"{name} of the checkpoint {folder} holds NaN or inf; fetch or train it again")
-    return model
+    return with_all_embeddings_learned(model)
 
 
 def check_checkpoint(folder: Path) -> None:
@@ -102,15 +102,15 @@ def check_checkpoint(folder: Path) -> None:
     facts = require_family(config, folder)
     require_sizes(config, folder / CONFIG_FILE)
     refuse_two_rotations(config, folder)
-    _require_known_settings(config, facts, folder)
+    known = _known_settings(config, facts, folder)
     if (folder / GENERATION_FILE).exists():
         read_json_object(folder / GENERATION_FILE)
-    if config.get("tie_word_embeddings"):
+    if known.tie_word_embeddings:
         _refuse_own_output(folder)
 
 
-def _require_known_settings(values: dict[str, Any], facts: FamilyFacts, folder: Path) -> None:
-    """Refuse a configuration that transformers makes no model of, or another one than is meant.
+def _known_settings(values: dict[str, Any], facts: FamilyFacts, folder: Path) -> Any:
+    """The configuration as transformers reads it. Refuse one of which it makes no model, or another one than is meant.
 
     Raises:
         UserError: says what it stumbles over, such as a kind of rotary positions, or what it does not know.
@@ -121,6 +121,7 @@ def _require_known_settings(values: dict[str, Any], facts: FamilyFacts, folder: 
         one_block_of_each(config)
     except Exception as error:  # the library has no class of its own for it
         raise unreadable(folder, error) from error
+    return config
 
 
 def _refuse_own_output(folder: Path) -> None:

@@ -19,20 +19,24 @@ LARGEST = {
     "head_dim": 1 << 14,
     "max_position_embeddings": 1 << 32,
 }
-"""Sizes of a Llama, and far more than any has: a larger model would be made for hours before weights are missed."""
+"""Sizes of a model, and far more than any has: a larger model would be made for hours before weights are missed."""
 WITHOUT_EFFECT = frozenset(
     {
         *("model_type", "torch_dtype", "transformers_version", "transformers.js_config", "is_llama_config"),
-        *("rope_theta", "rope_scaling", "rope_local_base_freq", "sliding_window_pattern", "partial_rotary_factor"),
-        *("head_dim", "hidden_act", "pretraining_tp", "cache_implementation", "max_length", "temperature", "top_p"),
+        *("rope_theta", "rope_scaling", "partial_rotary_factor", "head_dim"),
+        *("hidden_act", "pretraining_tp", "cache_implementation", "max_length", "temperature", "top_p"),
         *("unsloth_version", "unsloth_fixed", "output_attentions", "torchscript", "tokenizer_class"),
     }
 )
-"""Keys of published configurations that are no fields of the library's, and change no model that it makes: older
-names, which it converts, and notes of the tools that wrote them. Nor do those that begin with an underscore.
+"""Keys of published configurations that are no fields of the library's, but are no strangers: older names, which it
+converts, ``head_dim``, which it reads all the same, and notes of the tools that wrote them. Nor are those that begin
+with an underscore.
 """
 KINDS = {"Moe": "a mixture of experts", "ForConditionalGeneration": "an encoder-decoder, or a model of images and text"}
 """What parts of a class's name say of a model that cannot be pruned here."""
+FULL, SLIDING = "full_attention", "sliding_attention"
+LAYER_TYPES = {FULL, SLIDING}
+"""Which tokens a block sees: all earlier ones, or those of a window."""
 OPTIONAL = ("num_key_value_heads", "head_dim")
 """Sizes that follow from others where they are null or not there."""
 
@@ -94,7 +98,17 @@ def require_family(config: dict[str, Any], folder: Path) -> FamilyFacts:
                 f"{folder / CONFIG_FILE}: {key} is {_shown(value)}; of {facts.label} models only those with "
                 f"{' or '.join(map(_shown, values))} are supported"
             )
+    if facts.has_layer_types:
+        _require_layer_types(config, folder / CONFIG_FILE)
     return facts
+
+
+def _require_layer_types(config: dict[str, Any], file: Path) -> None:
+    kinds = config.get("layer_types") or []
+    if strange := sorted({str(kind) for kind in kinds} - LAYER_TYPES):
+        raise UserError(f"{file}: layer_types has {', '.join(strange)}; known: {', '.join(sorted(LAYER_TYPES))}")
+    if SLIDING in kinds and not config.get("sliding_window"):
+        raise UserError(f"{file}: layer_types has {SLIDING}, but there is no sliding_window; fetch it again")
 
 
 def require_known_keys(config: dict[str, Any], fields: Collection[str], facts: FamilyFacts, file: Path) -> None:
@@ -107,10 +121,9 @@ def require_known_keys(config: dict[str, Any], fields: Collection[str], facts: F
         UserError: names the keys.
     """
     off: tuple[Any, ...] = (None, False, [], {})
+    known = {*fields} | WITHOUT_EFFECT | facts.older_keys
     strange = [
-        key
-        for key, value in config.items()
-        if key not in fields and key not in WITHOUT_EFFECT and not key.startswith("_") and value not in off
+        key for key, value in config.items() if key not in known and not key.startswith("_") and value not in off
     ]
     if strange:
         raise UserError(

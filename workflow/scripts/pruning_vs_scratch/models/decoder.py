@@ -11,7 +11,8 @@ from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.families.catalogue import family_facts, family_of
 from pruning_vs_scratch.families.facts import ATTENTION_BIAS, FFN_BIAS
 from pruning_vs_scratch.families.parts import BLOCK_PREFIX, LINEAR_NAMES, OUTPUT
-from pruning_vs_scratch.models.portable import FULL, HEADS, has_uneven_heads
+from pruning_vs_scratch.models.config_checks import FULL
+from pruning_vs_scratch.models.portable import HEADS, has_uneven_heads
 from pruning_vs_scratch.study.shape import ModelShape
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def config_of(shape: ModelShape, positions: int, separator: int = 0) -> Any:
         "max_position_embeddings": positions,
         "bos_token_id": separator,
         "eos_token_id": separator,
+        # The default of some families is a token of ours, whose embedding would never learn.
+        "pad_token_id": None,
         "dtype": "float32",
     }
     biases = {key: getattr(shape, key) for key in shape.facts.optional_biases}
@@ -134,6 +137,12 @@ def _with_blocks(config: Any, kinds: Sequence[str]) -> Any:
 def model_of(config: Any) -> CausalLM:
     """A model of a configuration in fp32, with the random weights that torch's seed gives it."""
     model: CausalLM = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+    return with_all_embeddings_learned(model)
+
+
+def with_all_embeddings_learned(model: CausalLM) -> CausalLM:
+    """A model whose padding token gets gradients like any other: text here is not padded, and may hold that token."""
+    model.model.embed_tokens.padding_idx = None
     return model
 
 

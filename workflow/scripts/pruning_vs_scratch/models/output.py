@@ -16,6 +16,14 @@ def capped(logits: torch.Tensor, cap: float | None) -> torch.Tensor:
     return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
+def capped_(logits: torch.Tensor, cap: float | None) -> torch.Tensor:
+    """The same in place."""
+    return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
+
+
 def through_cap_(gradient: torch.Tensor, logits: torch.Tensor, cap: float | None) -> torch.Tensor:
-    """The gradient by logits before the cap, from that by the capped ``logits``, in place: d cap tanh(z / cap) / dz."""
-    return gradient if cap is None else gradient.mul_(1 - (logits / cap).square())
+    """The gradient by logits before the cap, from that by the capped ``logits``: d cap tanh(z / cap) / dz.
+
+    In place, and the logits are used up: those of a large vocabulary take gigabytes.
+    """
+    return gradient if cap is None else gradient.mul_(logits.div_(cap).square_().neg_().add_(1))

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pruning_vs_scratch.errors import UserError
+from pruning_vs_scratch.families.catalogue import family_facts, family_of
 from pruning_vs_scratch.files import CONFIG_FILE, TOKENIZER_CONFIG_FILE, read_json_object, write_json
-from pruning_vs_scratch.models.config_checks import require_sizes, unreadable
+from pruning_vs_scratch.models.config_checks import FULL, SLIDING, require_sizes, unreadable
 
 log = logging.getLogger(__name__)
 
@@ -22,13 +23,11 @@ NEW_TOKENIZER_CLASS, TOKENIZER_CLASS = "TokenizersBackend", "PreTrainedTokenizer
 OUTSIDE_OF_SCALING = ("rope_theta", "partial_rotary_factor")
 """Rotary settings that transformers 4 reads next to ``rope_scaling``, not in it."""
 
-FULL, SLIDING = "full_attention", "sliding_attention"
-"""Layer types, by which transformers 5 keeps the rotary settings of some families."""
-
 
 def write_config(config: Any, folder: Path) -> None:
     """Write a Hugging Face model configuration into an existing folder."""
-    if has_uneven_heads(hidden_size := config.hidden_size, heads := config.num_attention_heads):
+    facts = family_facts(family_of(config.model_type))
+    if facts.refuses(hidden_size := config.hidden_size, heads := config.num_attention_heads):
         log.warning(
             "transformers 5 does not load a model whose hidden size (%d) is not a multiple of its heads (%d), although "
             "its head_dim is given; transformers 4 and this project do", hidden_size, heads,
@@ -68,7 +67,7 @@ def _parsed(values: dict[str, Any], folder: Path) -> Any:
 
 
 def has_uneven_heads(hidden_size: int, heads: int) -> bool:
-    """Whether transformers 5 refuses a Llama for its number of heads; with head_dim given nothing depends on that."""
+    """Whether transformers 5 refuses a model of some families; with head_dim given nothing depends on that."""
     return hidden_size % heads != 0
 
 
@@ -97,11 +96,15 @@ def refuse_two_rotations(config: dict[str, Any], folder: Path) -> None:
     old = {key: config[key] for key in OUTSIDE_OF_SCALING if config.get(key) is not None}
     scaling = config.get("rope_scaling")
     old |= scaling if isinstance(scaling, dict) else {}
-    for key, value in old.items():
-        if new.get(key, value) != value:
+    pairs = [(key, value, new.get(key, value)) for key, value in old.items()]
+    local, both = config.get("rope_local_base_freq"), config["rope_parameters"]
+    if local is not None and isinstance(both.get(SLIDING), dict):
+        pairs.append(("rope_local_base_freq", local, both[SLIDING].get("rope_theta", local)))
+    for key, value, other in pairs:
+        if other != value:
             raise UserError(
                 f"{folder / CONFIG_FILE} has two values of {key}: {value!r}, which transformers 4 reads, and "
-                f"{new[key]!r} in rope_parameters, which transformers 5 reads; make them one"
+                f"{other!r} in rope_parameters, which transformers 5 reads; make them one"
             )
 
 

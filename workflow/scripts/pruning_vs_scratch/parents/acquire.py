@@ -21,7 +21,7 @@ def acquire(source: CheckpointSource, content: Content, package: Path | None, ou
     An interrupted download leaves ``OUT.partial`` and resumes from it.
 
     Raises:
-        UserError: it cannot be had, is not what is pinned, or is not a plain Llama in safetensors.
+        UserError: it cannot be had, is not what is pinned, or is not a model of a supported family in safetensors.
     """
     partial = out.with_name(f"{out.name}.partial")
     shared = exclusive(partial) if isinstance(source, HubCheckpoint) else nullcontext()  # studies share it

@@ -130,7 +130,8 @@ def _check_reachable(request: PruningRequest, parent: ModelShape, target: Target
             f"{asking} asks for {target.shape.heads} heads in {target.shape.kv_heads} key-value groups; "
             f"whole groups of {group} query heads are dropped, which leaves {target.shape.kv_heads * group} heads"
         )
-    if target.shape.hidden_size < parent.hidden_size and target.shape.hidden_size % target.shape.heads:
+    narrower = target.shape.hidden_size < parent.hidden_size
+    if narrower and parent.facts.refuses(target.shape.hidden_size, target.shape.heads):
         raise UserError(
             f"{asking} asks for hidden_size = {target.shape.hidden_size}, which is not a multiple of the "
             f"{target.shape.heads} heads: transformers would refuse to load it"

@@ -112,7 +112,7 @@ class LearnedMethod:
     """Trains masks on training text, then keeps what they leave open."""
 
     learn: Callable[[Any, PruningSpec, TrainingPlan, Windows, DomainText | None, Path, World], Learned | None]
-    """Learns the masks of a Llama by a plan on windows or domains, with its resume state in a folder.
+    """Learns the masks of a model by a plan on windows or domains, with its resume state in a folder.
 
     All processes of the world call it together; the first one gets the result.
     """

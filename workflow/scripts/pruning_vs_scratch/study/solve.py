@@ -61,8 +61,8 @@ def _widths(
     ``heads`` is the parent, or that with fewer heads. The neurons may be none, negative, or more than the parent's.
     """
     goal = (1 - ratio) * parent.block_params
-    # transformers requires the hidden size to be a multiple of the heads.
-    step = math.lcm(hidden_step, heads.heads)
+    # transformers requires the hidden size to be a multiple of the heads, at least of some families.
+    step = math.lcm(hidden_step, heads.heads) if parent.facts.divides_hidden_by_heads else hidden_step
     for hidden in range(step, parent.hidden_size + 1, step):
         without = replace(heads, hidden_size=hidden, ffn_size=0).block_params
         per_neuron = replace(heads, hidden_size=hidden, ffn_size=1).block_params - without

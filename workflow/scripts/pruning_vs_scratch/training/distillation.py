@@ -12,7 +12,7 @@ from torch.nn import functional
 from pruning_vs_scratch.config.precision import Precision
 from pruning_vs_scratch.config.training import DistillationConfig
 from pruning_vs_scratch.models.decoder import CausalLM
-from pruning_vs_scratch.models.output import capped, logit_cap
+from pruning_vs_scratch.models.output import capped_, logit_cap
 from pruning_vs_scratch.training.loss import LossAndGradient, cross_entropy, last_hidden_states, summed_in_chunks
 from pruning_vs_scratch.training.precision import as_multiplied
 from pruning_vs_scratch.training.sharding import distributed_model, let_go
@@ -66,7 +66,7 @@ def distilled_loss_sums(
     wanted = targets.flatten()
 
     def loss(logits: torch.Tensor, part: slice) -> LossAndGradient:
-        teachers = capped(functional.linear(teacher.hidden[part], teacher.weight).float(), teacher.cap)
+        teachers = capped_(functional.linear(teacher.hidden[part], teacher.weight).float(), teacher.cap)
         return distillation(logits, teachers, wanted[part], config)
 
     total, plain = summed_in_chunks(hidden, model.lm_head.weight, chunk or len(hidden), loss, logit_cap(model.config))

@@ -20,7 +20,7 @@ def linear(inputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 def use_fastest_linear(model: Any, device: torch.device, precision: Precision) -> None:
-    """Let the decoder of a Llama use the fastest matrix products for training."""
+    """Let the decoder use the fastest matrix products for training."""
     if device.type != "cpu" or precision != "fp32" or not mkl_holds_back():
         return
     for module in model.model.modules():

@@ -78,7 +78,7 @@ class Trainer:
     """Executes a training task by its plan.
 
     ``separator`` is the token that begins each document, for a plan whose attention ends there. ``teacher`` is the
-    Llama that a plan with distillation learns from. ``trunk`` is the state of a shared trunk: the run resumes from it.
+    model that a plan with distillation learns from. ``trunk`` is the state of a shared trunk: the run resumes from it.
 
     Raises:
         UserError: the corpus has fewer tokens than the plan needs, a mask or the trunk does not fit, the processes do

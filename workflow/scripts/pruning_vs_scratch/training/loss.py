@@ -7,7 +7,7 @@ import torch
 from torch.nn import LinearCrossEntropyOptions, functional
 
 from pruning_vs_scratch.models.decoder import CausalLM
-from pruning_vs_scratch.models.output import capped, logit_cap, through_cap_
+from pruning_vs_scratch.models.output import capped, capped_, logit_cap, through_cap_
 from pruning_vs_scratch.training.precision import as_multiplied
 
 
@@ -48,8 +48,14 @@ def loss_sum(
     if fused:
         return fused_loss_sum(hidden.flatten(0, 1), model.lm_head.weight, targets.flatten(), chunk)
     if chunk is None:
-        return token_losses(capped(model.lm_head(hidden), cap), targets).sum()
+        return token_losses(_logits(model, hidden), targets).sum()
     return chunked_loss_sum(hidden.flatten(0, 1), model.lm_head.weight, targets.flatten(), chunk, cap)
+
+
+def _logits(model: CausalLM, hidden: torch.Tensor) -> torch.Tensor:
+    """Logits of hidden states; capped ones in fp32."""
+    logits, cap = model.lm_head(hidden), logit_cap(model.config)
+    return logits if cap is None else capped(logits.float(), cap)
 
 
 def fused_loss_sum(
@@ -121,7 +127,7 @@ class _SummedInChunks(torch.autograd.Function):
         totals = []
         for start in range(0, len(hidden), chunk):
             part = slice(start, min(start + chunk, len(hidden)))
-            logits = capped(functional.linear(states[part], head).float(), cap)
+            logits = capped_(functional.linear(states[part], head).float(), cap)
             sums, gradient = loss(logits, part)
             totals.append(sums)
             if weight_gradient is not None:
@@ -156,14 +162,14 @@ def sequence_losses(
     With ``chunk``, the logits of at most so many tokens are held at once. With ``scored``, only so many tokens at the
     end of a window count; the others are context.
     """
-    device, cap = next(model.parameters()).device, logit_cap(model.config)
+    device = next(model.parameters()).device
     losses = []
     for batch in windows.split(batch_size):
         inputs, targets = batch[:, :-1].to(device), batch[:, 1:].to(device)
         hidden = last_hidden_states(model, inputs, separator)
         positions = max(1, chunk // len(batch)) if chunk else inputs.shape[1]
         parts = zip(hidden.split(positions, dim=1), targets.split(positions, dim=1), strict=True)
-        found = torch.cat([token_losses(capped(model.lm_head(part), cap), wanted) for part, wanted in parts], dim=1)
+        found = torch.cat([token_losses(_logits(model, part), wanted) for part, wanted in parts], dim=1)
         losses.append(found[:, -(scored or found.shape[1]) :].double().mean(dim=1).cpu())
     return torch.cat(losses)
 

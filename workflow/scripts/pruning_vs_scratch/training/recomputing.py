@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 def recompute_blocks(
     decoder: Any, plan: TrainingPlan, world: World, precision: Precision, *, masked: bool = False
 ) -> None:
-    """Make a Llama, whose masks may be learned, recompute blocks as planned; on a GPU, log the expected memory."""
+    """Make a model, whose masks may be learned, recompute blocks as planned; on a GPU, log the expected memory."""
     shape, shards, in_bf16 = shape_of(decoder.config), world.size // world.copies, precision == "bf16"
     on_device = device_memory_bytes(world.device)
     every = chosen_recomputing(shape, plan, shards=shards, in_bf16=in_bf16, device_bytes=on_device, masked=masked)

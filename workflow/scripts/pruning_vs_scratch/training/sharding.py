@@ -31,7 +31,7 @@ class Whole(nn.Module):
 
 
 def distributed_model(model: Any, world: World, precision: Precision) -> Whole:
-    """A Llama on the world's device, with the first process's weights; with several processes, each holds a shard."""
+    """A model on the world's device, with the first process's weights; with several processes, each holds a shard."""
     whole = Whole(model)
     if world.size == 1:
         return whole.to(world.device)
@@ -56,7 +56,7 @@ def distributed_model(model: Any, world: World, precision: Precision) -> Whole:
 
 
 def same_model(load: Callable[[], Any], world: World) -> Any:
-    """A Llama that the first process loads; the others get its shape now, and weights when it is sharded."""
+    """A model that the first process loads; the others get its shape now, and weights when it is sharded."""
     model = load() if world.is_first else None
     config = world.from_first(model.config if model is not None else None)
     return model if model is not None else empty_model(config)

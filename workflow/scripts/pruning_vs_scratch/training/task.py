@@ -17,7 +17,7 @@ MeanLoss = Callable[[torch.Tensor], float]
 
 
 class TrainingTask:
-    """Trains all weights of a Llama on the windows of a plan; other tasks override what differs."""
+    """Trains all weights of a model on the windows of a plan; other tasks override what differs."""
 
     learns_masks = False
     """Whether masks of the model are learned. They take memory, and the whole micro-batch shares their graph."""

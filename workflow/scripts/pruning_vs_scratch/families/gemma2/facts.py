@@ -33,5 +33,6 @@ FACTS = FamilyFacts(
     caps_logits=True,
     divides_hidden_by_heads=True,
     settings=settings,
+    older_keys=frozenset({"sliding_window_size"}),
     supported=ONE_DIRECTION,
 )

@@ -41,5 +41,6 @@ FACTS = FamilyFacts(
     rotates_by_layer_type=True,
     divides_hidden_by_heads=True,
     settings=settings,
+    older_keys=frozenset({"rope_local_base_freq", "sliding_window_pattern"}),
     supported=ONE_DIRECTION,
 )

@@ -32,7 +32,9 @@ class FlapOptions(Section):
 
 
 def adds(options: FlapOptions) -> frozenset[str]:
-    """A plain Llama has biases in all linear layers of attention or of the feed-forward block, or in none."""
+    """The keys that switch biases on: a plain Llama has them in all linear layers of attention or of the feed-forward
+    block, or in none; other families have fewer keys.
+    """
     added = {"both": {"attention_bias", "mlp_bias"}, "authors": {"attention_bias"}, "none": set()}
     return frozenset(added[options.biases])
 

@@ -38,7 +38,7 @@ from pruning_vs_scratch.training.world import World
 
 
 class MaskedModel(nn.Module):
-    """A Llama and the masks that are learned for it: one module, so that resume state includes both."""
+    """A model and the masks that are learned for it: one module, so that resume state includes both."""
 
     def __init__(self, decoder: nn.Module, masks: ShapeMasks) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class MaskedModel(nn.Module):
         self.masks = masks
 
     def forward(self, **inputs: Any) -> Any:
-        """The Llama's forward pass, with whatever masks are put on it."""
+        """The model's forward pass, with whatever masks are put on it."""
         return self.decoder(**inputs)
 
 
@@ -73,7 +73,7 @@ class MaskLearning(TrainingTask):
 
     @property
     def decoder(self) -> Any:
-        """The Llama under the masks."""
+        """The model under the masks."""
         return self.model.decoder
 
     @property

@@ -9,7 +9,7 @@ The residual channels share one mask in all blocks; a block's mask z_layer scale
 
 Deviation from the released code: it has no grouped-query attention. Here, dropping a key-value head drops its query
 heads too (one mask per group); if all key-value heads stay, query heads have a mask each, and every group keeps equally
-many, as a Hugging Face Llama requires.
+many, as the Hugging Face models require.
 """
 
 from collections.abc import Iterator
