@@ -289,7 +289,7 @@ def test_missing_data_is_named_with_what_fetches_it(folder: Path, case: str) -> 
 def test_a_tokenizer_beyond_the_vocabulary_is_refused(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "model-0", tmp_path / "model-0")
     config = json.loads((tmp_path / "model-0/tokenizer.json").read_text())
-    config["added_tokens"].append(config["added_tokens"][0] | {"id": 300, "content": "<new>"})
+    config["added_tokens"].append(config["added_tokens"][0] | {"id": 300, "content": "<new>", "special": False})
     (tmp_path / "model-0/tokenizer.json").write_text(json.dumps(config))
     command = [part.replace(str(folder / "model-0"), str(tmp_path / "model-0")) for part in command_of(folder, "v", [])]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
