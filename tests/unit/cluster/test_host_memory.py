@@ -1,4 +1,4 @@
-"""The host memory that jobs request covers what is held, and is no more than a few times as much."""
+"""Jobs request enough host memory for what they hold, and at most a few times as much."""
 
 import tracemalloc
 from collections.abc import Iterator

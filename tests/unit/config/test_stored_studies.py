@@ -30,7 +30,7 @@ def test_a_parsed_study_parses_again_to_itself(name: str, study_values: Callable
 
 def test_the_stored_schema_is_that_of_the_typed_configuration() -> None:
     stored = json.loads(SCHEMA.read_text(encoding="utf-8")) if SCHEMA.exists() else None
-    assert stored == config_schema(), f"{SCHEMA.name} is out of date; write it anew with 'make schema'"
+    assert stored == config_schema(), f"{SCHEMA.name} is out of date; regenerate it with 'make schema'"
 
 
 @pytest.mark.parametrize("name", STORED)
