@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pruning_vs_scratch.study.shape import ModelShape
 
 HeadNorms = Literal["none", "head_dim", "heads"]
-"""Queries and keys are not normalised, or are over the channels of each head, or over those of all heads together."""
+"""Queries and keys are not normalised, or over the channels of each head, or over those of all heads together."""
 ATTENTION_BIAS, FFN_BIAS = "attention_bias", "mlp_bias"
 """Keys of a configuration that switch biases on."""
 BIASED_ATTENTION: Mapping[str, tuple[str, ...]] = {ATTENTION_BIAS: LINEAR_NAMES[:4]}
