@@ -21,7 +21,13 @@ def folder(tmp_path: Path) -> Path:
     archives = tmp_path / "figures/reference"
     archives.mkdir(parents=True)
     shutil.copy(REPOSITORY / "figures/reference/demo.tar.zst", archives)
-    for name, text in {"empty": "", "list": "- a\n", "text": "mine\n", "open": "study: x\nmatrix: [a\n"}.items():
+    for name, text in {
+        "empty": "",
+        "list": "- a\n",
+        "text": "mine\n",
+        "open": "study: x\nmatrix: [a\n",
+        "away": AWAY,
+    }.items():
         (tmp_path / f"{name}.yaml").write_text(text)
     return tmp_path
 
@@ -71,7 +77,10 @@ MISTAKES: dict[str, str] = {
     "eval config --text text.yaml --out y": "no checkpoint in config (config.json is missing)\n",
     "eval config --text none.txt --out y": "--text none.txt does not exist\n",
     "prune --model none --method magnitude --ratio 0.5 --out y": "--model none does not exist\n",
+    "prune --model owner/name --method magnitude --ratio 0.5 --out y": "--model owner/name does not exist; a local",
+    "check away.yaml": "away.yaml, line 4: corpus.sources.mine.path: there is no folder data/mine\n",
 }
+AWAY = "study: away\ncorpus:\n  sources:\n    mine: {kind: path, path: data/mine}\n"
 MISUSES = {
     "pln": "unknown verb 'pln'; did you mean 'plan'?\nhelp: pvs --help\n",
     "frob": "unknown verb 'frob'; known: archive, check, compare, ",
@@ -106,6 +115,19 @@ def test_an_unfinished_study_is_not_taken_for_a_finished_one(folder: Path) -> No
     assert done.stderr == (
         "error: study smoke is not finished: results/smoke/tables/gaps.csv is missing; run 'pvs run smoke' first\n"
     )
+
+
+def test_a_file_that_names_no_study_is_told_where_its_results_go(folder: Path) -> None:
+    (folder / "mine.yaml").write_text("seeds: [1]\n")
+    done = pvs(folder, "check", "mine.yaml")
+    assert done.returncode == 0
+    assert "mine.yaml names no study (key study): it goes to results/demo" in done.stderr
+    assert "names no study" not in pvs(folder, "check", "smoke").stderr
+
+
+def test_a_rung_outside_of_config_is_named_by_its_file(folder: Path) -> None:
+    done = pvs(folder, "ladder", "--params", "1M", "--core", "--write", "mine.yaml")
+    assert done.stdout.endswith("pvs plan mine.yaml\n")
 
 
 @pytest.mark.parametrize("words", MISUSES)
