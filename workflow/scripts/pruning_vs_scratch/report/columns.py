@@ -38,7 +38,7 @@ FULL_NAMES: dict[str, dict[str, str]] = {
         "tokens": "training tokens",
         "value": "value",
         "grade": "grade of the number",
-        "source": "source",
+        "source": "place in the paper",
     },
     "overview": {"fact": "fact", "value": "value"},
     "accounting": PAIR
