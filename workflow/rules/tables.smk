@@ -50,6 +50,7 @@ rule tabulate:
                 "importance.parquet",
                 "shape_search.csv",
                 "reported.csv",
+                *(["arm_pairs.csv"] if study.arms else []),
             )
         ],
     log:
@@ -95,6 +96,7 @@ rule state_claims:
             category=ReportFolder.FILES,
             labels={"file": "transfer.csv"},
         ),
+        arms=[paths.tables / "arms.csv"] if study.arms else [],
         json=paths.results / "claims.json",
         markdown=paths.results / "claims.md",
     log:

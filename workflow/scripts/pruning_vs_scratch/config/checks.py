@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from pruning_vs_scratch.config.arm_checks import arm_budgets, arm_problems
 from pruning_vs_scratch.config.corpus import HubFilesSource
 from pruning_vs_scratch.config.hub_tasks import hub_task
 from pruning_vs_scratch.config.learning_rate_checks import learning_rate_problems
@@ -43,6 +44,7 @@ def problems(config: StudyConfig) -> list[str]:
         *_batch_problems(config),
         *_shape_problems(config),
         *_matrix_problems(config),
+        *arm_problems(config, _training_problems, _ratio_problems),
         *_sweep_problems(config),
         *learning_rate_problems(config),
         *_shape_search_problems(config),
@@ -141,8 +143,7 @@ def _batch_problems(config: StudyConfig) -> Iterator[str]:
         if options.tokens is not None:
             yield from _budget_problem(config, f"{path}.tokens", options.tokens, options.global_batch_size)
     for path, tokens in _training_budgets(config):
-        yield from _budget_problem(config, path, tokens)
-        yield from _warmup_problem(config, path, tokens)
+        yield from _training_problems(config, path, tokens)
 
 
 def _process_problems(config: StudyConfig) -> Iterator[str]:
@@ -180,6 +181,11 @@ def _training_budgets(config: StudyConfig) -> Iterator[tuple[str, int]]:
     for i, comparison in enumerate(config.matrix):
         for j, budget in enumerate(comparison.retrain):
             yield f"matrix.{i}.retrain.{j}", budget
+
+
+def _training_problems(config: StudyConfig, path: str, tokens: int) -> Iterator[str]:
+    yield from _budget_problem(config, path, tokens)
+    yield from _warmup_problem(config, path, tokens)
 
 
 def _budget_problem(config: StudyConfig, path: str, tokens: int, batch_size: int | None = None) -> Iterator[str]:
@@ -313,10 +319,10 @@ def _head_problem(path: str, parent: ShapeConfig, hidden_size: int, heads: int) 
 
 def _matrix_problems(config: StudyConfig) -> Iterator[str]:
     for i, comparison in enumerate(config.matrix):
-        for budget in set(comparison.full) - set(comparison.retrain):
-            yield f"matrix.{i}.full: {budget} is not one of this block's retrain budgets {comparison.retrain}"
-        for budget in set(comparison.rewind) - set(comparison.retrain):
-            yield f"matrix.{i}.rewind: {budget} is not one of this block's retrain budgets {comparison.retrain}"
+        further = [("full", comparison.full), ("rewind", comparison.rewind), *arm_budgets(comparison)]
+        for key, budgets in further:
+            for budget in sorted(set(budgets) - set(comparison.retrain)):
+                yield f"matrix.{i}.{key}: {budget} is not one of this block's retrain budgets {comparison.retrain}"
         for method in comparison.methods:
             yield from _target_problems(config, i, method, comparison)
             yield from _method_problems(config, f"matrix.{i}.methods", method, comparison.ratios)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, WithJsonSchema, create_model, model_validator
 
+from pruning_vs_scratch.config.arms import DistilledArm, EarlyArm, GradualArm
 from pruning_vs_scratch.config.base import PositiveInt, Ratio, Section
 from pruning_vs_scratch.config.precision import WantedPrecision
 from pruning_vs_scratch.pruning import catalogue
@@ -114,6 +115,14 @@ class Comparison(Section):
     """Retraining budgets that also get a scratch baseline on the full pipeline's tokens."""
     rewind: list[PositiveInt] = []
     """Retraining budgets that also train the pruned structure or mask from the parent's own initial weights."""
+    distilled: DistilledArm = DistilledArm()
+    """Retraining budgets at which both sides also learn from the parent."""
+    gradual: list[GradualArm] = []
+    """Schedules of ratios with retraining between the steps."""
+    joint: list[PositiveInt] = []
+    """Retraining budgets that also follow one learning-rate schedule from the parent's first step to the last."""
+    early: list[EarlyArm] = []
+    """Parents that are pruned before their last token."""
 
     @model_validator(mode="after")
     def _something_to_compare(self) -> Self:

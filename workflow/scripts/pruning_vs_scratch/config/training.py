@@ -135,6 +135,30 @@ RelativeSchedule = Annotated[
 """A schedule whose warmup is a share of the steps, so that it fits every budget; cosine where no kind is given."""
 
 
+class PartSchedule(Section):
+    """Some steps of a schedule that several runs follow one after the other. Studies do not set it."""
+
+    kind: Literal["part"] = "part"
+    whole: ScheduleConfig
+    start: int
+    """The step of the whole schedule that is the first of this run (0-based)."""
+    steps: int
+    """Steps of the whole schedule."""
+
+    @property
+    def label(self) -> str:
+        """The schedule's name and numbers, for the ledger."""
+        return f"{self.whole.label}, from step {self.start} of {self.steps}"
+
+
+PlannedSchedule = Annotated[
+    CosineSchedule | FmsSchedule | WsdSchedule | ConstantSchedule | PartSchedule,
+    Field(discriminator="kind"),
+    BeforeValidator(_cosine_by_default),
+]
+"""The schedule of a planned run; cosine where no kind is given."""
+
+
 class DistillationConfig(Section):
     """How a retrained model learns from its parent: (1 - weight) CE + weight T^2 KL(parent_T || model_T)."""
 

@@ -13,6 +13,10 @@ FOUND = {
     "C2": "the advantage shrinks as the budget grows",
     "C3": "the advantage shrinks as the ratio rises",
     "C3-vanishing": "the advantage has nearly vanished",
+    "D1": "the advantage survives distillation",
+    "D2": "several steps give the lower loss",
+    "D3": "one schedule gives the lower loss",
+    "D4": "the loss falls the later the parent is pruned",
 }
 """What is true of a comparison that goes as claimed. C4 has several kinds of them, which its reason counts."""
 FIGURES = {
@@ -21,6 +25,10 @@ FIGURES = {
     "C3": ("ratio",),
     "C3-vanishing": ("ratio",),
     "C4": ("answer", "full_budget"),
+    "D1": (),
+    "D2": (),
+    "D3": (),
+    "D4": (),
 }
 """The figures that show what a claim is about."""
 

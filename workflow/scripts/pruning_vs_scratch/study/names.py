@@ -44,7 +44,22 @@ def pruning_label(steps: Sequence[Step]) -> str:
 
 def parent_label(parent: ParentConfig) -> str:
     """The name of a parent: 'P200B' after the tokens on which the study pretrains it, else its own name: 'Meta'."""
-    return f"P{token_label(parent.tokens)}" if isinstance(parent, PretrainedParent) else parent.name
+    return pretrained_label(parent.tokens) if isinstance(parent, PretrainedParent) else parent.name
+
+
+def pretrained_label(tokens: int) -> str:
+    """A parent that the study pretrains: 'P200B'."""
+    return f"P{token_label(tokens)}"
+
+
+def part_label(tokens: int, total: int) -> str:
+    """A parent on the first tokens of a learning-rate schedule that goes on after pruning: 'P200Bof250B'."""
+    return f"{pretrained_label(tokens)}of{token_label(total)}"
+
+
+def continued_label(run: str, seed: int) -> str:
+    """A run of which another is made: 'P200B', 'P200B-wanda-0.25-R25B'."""
+    return run.removesuffix(f"-seed{seed}")
 
 
 def parent_name(parent: str, seed: int) -> str:
@@ -78,17 +93,22 @@ def full_scratch_name(target: str, tokens: str, seed: int) -> str:
 
 def trunk_name(run: str, seed: int) -> str:
     """The steps before the decay of a run, shared with longer ones: 'P200B-wanda-0.5-R50B-trunk-seed0'."""
-    return f"{run.removesuffix(f'-seed{seed}')}-trunk-seed{seed}"
+    return f"{continued_label(run, seed)}-trunk-seed{seed}"
 
 
 def trial_name(run: str, rate: float, seed: int) -> str:
     """A run of a sweep at one learning rate: 'S50B-depth-0.5-lr0.001-seed0'."""
-    return f"{run.removesuffix(f'-seed{seed}')}-lr{rate:g}-seed{seed}"
+    return f"{continued_label(run, seed)}-lr{rate:g}-seed{seed}"
 
 
 def candidate_target_name(name: str, shape: ModelShape) -> str:
     """A target, or what is pruned to it, at one shape that a search tries: 'width-0.5-h24f32a4'."""
     return f"{name}-h{shape.hidden_size}f{shape.ffn_size}a{shape.heads}"
+
+
+def distilled_name(run: str, seed: int) -> str:
+    """A retrained model or a baseline that learns from the parent: 'S50B-depth-0.5-kd-seed0'."""
+    return f"{continued_label(run, seed)}-kd-seed{seed}"
 
 
 def rewound_name(pruned: str, tokens: int, seed: int) -> str:

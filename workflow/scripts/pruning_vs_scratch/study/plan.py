@@ -12,8 +12,8 @@ from pruning_vs_scratch.config.precision import WantedPrecision
 from pruning_vs_scratch.config.training import (
     DistillationConfig,
     OptimizerConfig,
+    PlannedSchedule,
     Recomputing,
-    ScheduleConfig,
     TrainingConfig,
     ValidationConfig,
 )
@@ -73,7 +73,7 @@ class TrainingPlan(Section):
     mask_gradients: Literal["before_clip", "after_clip"]
     threads: int
     optimizer: OptimizerConfig
-    schedule: ScheduleConfig
+    schedule: PlannedSchedule
     distillation: DistillationConfig | None
     """How the run learns from a teacher; None for the cross-entropy alone."""
     validation: ValidationConfig | None
@@ -110,8 +110,8 @@ class TrainingPlan(Section):
             window_start=start,
             window_end=end,
             reading=reading,
-            distillation=training.distillation if training.objective == "kd" and phase == "retrain" else None,
-            **recipe,
+            **{"distillation": training.distillation if training.objective == "kd" and phase == "retrain" else None}
+            | recipe,
         )
 
     @classmethod
@@ -131,7 +131,7 @@ class TrainingPlan(Section):
         """JSON of all fields except those on saving: a change in it makes a finished run run again."""
         return self.model_dump_json(exclude=set(SAVING))
 
-    def begun(self, run: str, steps: int, schedule: ScheduleConfig) -> "TrainingPlan":
+    def begun(self, run: str, steps: int, schedule: PlannedSchedule) -> "TrainingPlan":
         """The plan of a trunk: the first steps of this one, by a schedule that is the same in these steps."""
         end = self.window_start + steps * self.global_batch_size
         return self.model_copy(update={"run": run, "phase": "trunk", "window_end": end, "schedule": schedule})

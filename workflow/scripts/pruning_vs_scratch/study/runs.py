@@ -6,8 +6,12 @@ from typing import Literal
 from pruning_vs_scratch.study.plan import PruningPlan, TrainingPlan
 from pruning_vs_scratch.study.targets import Target
 
-Role = Literal["parent", "pruned", "retrained", "scratch", "rewind", "trunk", "trial", "candidate"]
+Arm = Literal["distilled", "gradual", "joint", "early"]
+"""What the paper leaves open: distillation, pruning in steps, one schedule for all steps, pruning a younger parent."""
+Role = Literal["parent", "pruned", "retrained", "scratch", "rewind", "trunk", "trial", "candidate"] | Arm
+"""Runs of an arm all have its name as their role, whatever their phase."""
 Setting = Literal["equal", "full", "rewind"]
+Match = Literal["tokens", "flops"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,14 @@ class Run:
     tokens_parent: int | None = 0
     """Tokens that the starting weights were pretrained on; None if unknown."""
     tokens_prune: int = 0
-    """Tokens read by all pruning steps, before any retraining."""
+    """Tokens read by all pruning steps."""
+    tokens_retrained: int = 0
+    """Tokens of retraining before the last pruning step; none unless a model is pruned gradually."""
+
+    @property
+    def makes_parent(self) -> bool:
+        """Whether it pretrains a parent, or begins to as a trunk of one."""
+        return self.plan is not None and self.target.granularity is None
 
 
 @dataclass(frozen=True)
@@ -56,3 +67,29 @@ class Pair:
     budget: int
     """Retraining tokens."""
     seed: int
+
+
+@dataclass(frozen=True)
+class ArmPair:
+    """A run of an arm and what it is compared with, at the same tokens or FLOPs."""
+
+    arm: Arm
+    match: Match
+    """What both sides share; of distilled ones, what they share with the runs that model language alone."""
+    run: str
+    """Starts from pruned weights."""
+    baseline: str
+    """Of the arm distilled, the same target from random weights, distilled too; of all others, ``usual``."""
+    usual: str
+    """The same target in the paper's way: a whole parent, pruned once, retrained on the budget by a new schedule."""
+    method: str
+    granularity: str
+    pattern: str
+    ratio: float
+    budget: int
+    """Retraining tokens of ``usual``."""
+    seed: int
+    steps: str = ""
+    """Of the arm gradual, its ratios: '0.25+0.5'."""
+    share: float = 1.0
+    """Share of the parent's tokens after which the run was pruned."""

@@ -8,12 +8,13 @@ from pruning_vs_scratch.config.load import parse_config
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.errors import UserError, nearest
 from pruning_vs_scratch.pruning.catalogue import facts_of
+from pruning_vs_scratch.study.arms import arm_pairs
 from pruning_vs_scratch.study.candidate_runs import candidate_runs
 from pruning_vs_scratch.study.expand import Expansion
 from pruning_vs_scratch.study.paths import Paths
 from pruning_vs_scratch.study.plan import PruningPlan, TrainingPlan
 from pruning_vs_scratch.study.run_processes import RunProcesses
-from pruning_vs_scratch.study.runs import Pair, Run
+from pruning_vs_scratch.study.runs import ArmPair, Pair, Run
 from pruning_vs_scratch.study.sources import StudySources
 from pruning_vs_scratch.study.sweep import follows_sweep, rate_groups, rate_name, trials_of
 from pruning_vs_scratch.study.targets import Target
@@ -35,6 +36,8 @@ class Study:
         expansion = Expansion(self.config)
         self.reading = expansion.reading
         """How the training text is divided, and how often it is read."""
+        self.arms: list[ArmPair] = arm_pairs(expansion)
+        """Comparisons that the paper leaves open."""
         self.runs: dict[str, Run] = expansion.runs
         self.trunks: dict[str, Run] = {}
         """Trunks that some runs share. They are in no pair, and in no table but the ledger."""
@@ -86,7 +89,7 @@ class Study:
     @property
     def pruned_runs(self) -> list[str]:
         """Names of the runs that a pruning method makes."""
-        return [run.name for run in self.runs.values() if run.role == "pruned"]
+        return [run.name for run in self.runs.values() if run.pruning is not None]
 
     @property
     def pruned_candidates(self) -> list[str]:
@@ -147,7 +150,7 @@ class Study:
         """The pruned runs that led to a retrained run, the last step first."""
         steps = []
         run = self.run(name)
-        while run.start is not None and self.runs[run.start].role == "pruned":
+        while run.start is not None and self.runs[run.start].pruning is not None:
             run = self.runs[run.start]
             steps.append(run.name)
         return steps

@@ -47,7 +47,14 @@ STATEMENTS = {
     "C3-vanishing": "The advantage of pruning nearly vanishes at the highest pruning ratio.",
     "C4": "With the whole pipeline's tokens given to scratch, the finest pruning (unstructured sparsity) keeps an "
     "advantage, the coarsest (depth) is matched or surpassed, and the advantage rises with fineness.",
+    "D1": "The advantage of a pruned start over a random one survives if both learn from the parent.",
+    "D2": "Pruning in several steps with retraining between them gives a lower loss than pruning once, at the same "
+    "tokens.",
+    "D3": "One learning-rate schedule over pretraining, pruning and retraining gives a lower loss than a new schedule "
+    "after pruning, at the same tokens.",
+    "D4": "At the same tokens of the whole pipeline, the later the parent is pruned, the lower the loss.",
 }
+"""C1 to C4 are the paper's; D1 to D4 are about what it leaves open (arm_claims.py)."""
 FALSIFIER = "Scratch at the full budget matches or beats every pruned model, at every granularity and ratio."
 GAP = "gap (nats per token)"
 RISE = "rise of the gap per step of fineness (nats per token)"
@@ -216,9 +223,14 @@ def not_judged(label: str, estimate: Estimate, runs: tuple[str, ...]) -> Contras
 
 
 def state_claims(
-    study: str, groups: Sequence[GapGroup], settings: ClaimsConfig, times_read: float = 1.0
+    study: str,
+    groups: Sequence[GapGroup],
+    settings: ClaimsConfig,
+    times_read: float = 1.0,
+    further: Sequence[Claim] = (),
 ) -> dict[str, Any]:
-    """All claims of a study, for claims.json. They are about single methods: chains are shown but not judged.
+    """All claims of a study, for claims.json: the paper's, which are about single methods (chains are shown but not
+    judged), and ``further`` ones.
 
     ``times_read`` is the largest number of times that training text was read.
 
@@ -227,12 +239,13 @@ def state_claims(
     """
     claims = (_advantage, _budget_trend, _ratio_trend, _vanishing, _full_budget)
     single = [group for group in groups if group.granularity != "hybrid"]
+    found = [*(claim(single, settings) for claim in claims), *further]
     return {
         "study": study,
         "dataset": settings.dataset,
         "margin": settings.equivalence_margin,
         "times_read": times_read,
-        "claims": [claim(single, settings).to_dict() for claim in claims],
+        "claims": [claim.to_dict() for claim in found],
     }
 
 
@@ -241,7 +254,7 @@ def _advantage(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
         above(group.label, estimate_mean(group.differences, settings), group.runs)
         for group in _in_setting(groups, "equal")
     ]
-    return _judge("C1", comparisons, settings, "" if comparisons else _NO_EQUAL)
+    return judge("C1", comparisons, settings, "" if comparisons else _NO_EQUAL)
 
 
 def _budget_trend(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
@@ -258,7 +271,7 @@ def _budget_trend(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
         )
         for members in _series(groups, lambda group: (group.method, group.pattern, group.ratio))
     ]
-    return _judge("C2", comparisons, settings, "" if comparisons else _NO_BUDGETS)
+    return judge("C2", comparisons, settings, "" if comparisons else _NO_BUDGETS)
 
 
 def _steps(members: Sequence[GapGroup]) -> tuple[BudgetStep, ...]:
@@ -285,7 +298,7 @@ def _ratio_trend(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
         )
         for members in _ratio_series(groups)
     ]
-    return _judge("C3", comparisons, settings, "" if comparisons else _NO_RATIOS)
+    return judge("C3", comparisons, settings, "" if comparisons else _NO_RATIOS)
 
 
 def _vanishing(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
@@ -294,7 +307,7 @@ def _vanishing(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
     comparisons = [
         within(group.label, estimate_mean(group.differences, settings), group.runs, margin) for group in highest
     ]
-    return _judge("C3-vanishing", comparisons, settings, "" if comparisons else _NO_RATIOS)
+    return judge("C3-vanishing", comparisons, settings, "" if comparisons else _NO_RATIOS)
 
 
 def _full_budget(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
@@ -308,7 +321,7 @@ def _full_budget(groups: Sequence[GapGroup], settings: ClaimsConfig) -> Claim:
     missing = _missing_granularity(full)
     matched = [below(g.label, e, g.runs, margin) for g, e in found]
     falsification = _falsification(matched, missing, settings)
-    claim = _judge("C4", [*finest, *coarsest, *trends], settings, missing)
+    claim = judge("C4", [*finest, *coarsest, *trends], settings, missing)
     claim = replace(claim, falsification=falsification, shown=tuple(between))
     if missing:
         return claim
@@ -425,15 +438,23 @@ def _slopes(label: str, members: Sequence[GapGroup], x: Matrix) -> Matrix:
     Raises:
         UserError: the members were run with different seeds.
     """
-    seeds = {group.seeds for group in members}
+    require_same_seeds(label, {group.seeds for group in members})
+    gaps = np.stack([group.differences for group in members])
+    slopes: Matrix = np.tensordot(slope_weights(x), gaps, axes=1)
+    return slopes
+
+
+def require_same_seeds(label: str, seeds: set[tuple[int, ...]]) -> None:
+    """Refuse to combine comparisons over different seeds.
+
+    Raises:
+        UserError: names the comparisons and their seeds.
+    """
     if len(seeds) > 1:
         raise UserError(
             f"the comparisons of {label} were run with different seeds ({', '.join(map(str, sorted(seeds)))}): "
             "run the missing ones, then make the tables again"
         )
-    gaps = np.stack([group.differences for group in members])
-    slopes: Matrix = np.tensordot(slope_weights(x), gaps, axes=1)
-    return slopes
 
 
 def _decisions(
@@ -445,7 +466,7 @@ def _decisions(
     return adjusted, tuple(c.decide(p, level) for c, p in zip(comparisons, adjusted, strict=True))
 
 
-def _judge(name: str, comparisons: Sequence[Contrast], settings: ClaimsConfig, lacking: str) -> Claim:
+def judge(name: str, comparisons: Sequence[Contrast], settings: ClaimsConfig, lacking: str = "") -> Claim:
     """Verdict on a family; ``lacking`` names what the study lacks for one, if anything."""
     adjusted, decisions = _decisions(comparisons, settings)
     verdict, reason = _verdict(decisions, comparisons)

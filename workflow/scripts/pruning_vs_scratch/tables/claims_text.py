@@ -15,6 +15,10 @@ QUANTITIES = {
     "C3": "changes of the gap per 0.1 of ratio",
     "C3-vanishing": "gaps at the highest ratio",
     "C4": "gaps",
+    "D1": "gaps",
+    "D2": "leads of several steps",
+    "D3": "leads of one schedule",
+    "D4": "changes of the loss per quarter of the parent's tokens",
 }
 
 

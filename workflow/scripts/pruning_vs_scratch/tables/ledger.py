@@ -24,6 +24,11 @@ def ledger_table(study: Study) -> pd.DataFrame:
     return pd.DataFrame([row.to_dict() for row in rows], columns=[field.name for field in fields(LedgerRow)])
 
 
+def rows_of(ledger: pd.DataFrame) -> Rows:
+    """The ledger's rows by run."""
+    return {str(row["run"]): row for row in ledger.to_dict("records")}
+
+
 def verified_pairs(study: Study, ledger: pd.DataFrame) -> pd.DataFrame:
     """The study's pairs, one row each, after checking each in the ledger.
 
@@ -31,15 +36,15 @@ def verified_pairs(study: Study, ledger: pd.DataFrame) -> pd.DataFrame:
         UserError: lists every difference in tokens, windows or recipe between the two sides of a pair, and between a
             run and the trunk that it went on from.
     """
-    rows: Rows = {str(row["run"]): row for row in ledger.to_dict("records")}
+    rows = rows_of(ledger)
     problems = [*_short_runs(ledger)]
     for run in study.recorded_runs.values():
         problems += _trunk_differences(run, rows)
     for pair in study.pairs:
         problems += _full_differences(study, pair, rows) if pair.setting == "full" else []
         columns = COLUMNS_OF_A_MATCH if pair.setting == "full" else (*COLUMNS_OF_A_MATCH, *COLUMNS_OF_AN_EQUAL_MATCH)
-        free = {"peak_lr"} if _rates_apart(study, pair) else set()
-        problems += _unequal(pair, rows, [column for column in columns if column not in free])
+        free = {"peak_lr"} if rates_apart(study, pair.retrained, pair.scratch) else set()
+        problems += unequal(pair.retrained, pair.scratch, rows, [column for column in columns if column not in free])
         problems += _unplanned_rates(study, pair, rows)
     if problems:
         raise UserError("the ledger shows runs that are not matched:\n" + "\n".join(f"  {p}" for p in problems))
@@ -68,11 +73,11 @@ def _trunk_differences(run: Run, rows: Rows) -> list[str]:
     ]
 
 
-def _rates_apart(study: Study, pair: Pair) -> bool:
+def rates_apart(study: Study, first: str, second: str) -> bool:
     """Whether the configuration sets separate learning rates for the sides of a pair, by a sweep or by rules."""
     if study.config.sweep is not None and study.config.sweep.by_side:
         return True
-    return _planned_rate(study, pair.retrained) != _planned_rate(study, pair.scratch)
+    return _planned_rate(study, first) != _planned_rate(study, second)
 
 
 def _unplanned_rates(study: Study, pair: Pair, rows: Rows) -> list[str]:
@@ -119,10 +124,11 @@ def _full_differences(study: Study, pair: Pair, rows: Rows) -> list[str]:
     ]
 
 
-def _unequal(pair: Pair, rows: Rows, columns: Iterable[str]) -> list[str]:
-    retrained, scratch = rows[pair.retrained], rows[pair.scratch]
+def unequal(first: str, second: str, rows: Rows, columns: Iterable[str]) -> list[str]:
+    """The columns in which two runs differ, with both values."""
+    one, other = rows[first], rows[second]
     return [
-        f"{column}: {retrained[column]} for {pair.retrained}, {scratch[column]} for {pair.scratch}"
+        f"{column}: {one[column]} for {first}, {other[column]} for {second}"
         for column in columns
-        if retrained[column] != scratch[column]
+        if one[column] != other[column]
     ]

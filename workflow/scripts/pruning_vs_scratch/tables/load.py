@@ -12,6 +12,8 @@ from pruning_vs_scratch.errors import UserError
 
 GROUP = ("setting", "method", "granularity", "pattern", "ratio", "budget")
 """Columns that identify a comparison; its seeds are averaged."""
+ARM_GROUP = ("arm", "match", "method", "granularity", "pattern", "ratio", "budget", "steps", "share")
+"""Columns that identify a comparison of an arm; its seeds are averaged."""
 SKIPPING_ZEROS = "_skipping_zeros"
 """Suffix of the speed metrics of a 2:4 model that are measured with 2:4 kernels."""
 
@@ -40,6 +42,18 @@ COLUMNS = {
         "scratch_tokens_low", "scratch_tokens_high", "transferred", "transferred_low", "transferred_high",
         "tokens_parent", "share", "share_low", "share_high", "budgets", "least_tokens", "most_tokens",
         "misfit", "seeds", "sequences", "dataset", "confidence",
+    ),
+    "arm_pairs.csv": (
+        *ARM_GROUP, "run", "baseline", "usual", "seed", "tokens_run", "tokens_baseline", "tokens_usual",
+        "tokens_prune_run", "tokens_prune_baseline", "flops_run", "flops_baseline", "flops_usual", "params_mean_run",
+        "params_mean_baseline",
+    ),
+    "arms.csv": (
+        *ARM_GROUP, "loss_run", "loss_run_low", "loss_run_high", "loss_baseline", "loss_baseline_low",
+        "loss_baseline_high", "loss_usual", "loss_usual_low", "loss_usual_high", "gap", "low", "high", "p_value",
+        "seeds", "sequences", "run", "baseline", "dataset", "confidence", "margin", "tokens_run", "tokens_baseline",
+        "tokens_usual", "tokens_prune_run", "tokens_prune_baseline", "flops_run", "flops_baseline", "flops_usual",
+        "params_mean_run", "params_mean_baseline",
     ),
     "task_gaps.csv": (
         *GROUP, "dataset", "metric", "split", "accuracy_retrained", "accuracy_scratch", "chance", "difference", "low",
@@ -87,9 +101,7 @@ class Tables:
     @cached_property
     def items(self) -> pd.DataFrame:
         """One row per run, task, metric, shots and item: score 0 or 1. Empty if the study evaluates no tasks."""
-        if not (self.folder / "items.parquet").exists():
-            return pd.DataFrame(columns=list(COLUMNS["items.parquet"]))
-        return self._read("items.parquet")
+        return self._read_if_there("items.parquet")
 
     @cached_property
     def gaps(self) -> pd.DataFrame:
@@ -105,6 +117,16 @@ class Tables:
     def transfer(self) -> pd.DataFrame:
         """One row per method, ratio and budget: what the pruned start is worth in tokens (tables.transfer)."""
         return self._read("transfer.csv")
+
+    @cached_property
+    def arm_pairs(self) -> pd.DataFrame:
+        """One row per comparison of an arm and seed (study.runs.ArmPair), with costs. Empty in a study without arms."""
+        return self._read_if_there("arm_pairs.csv").fillna({"steps": ""})
+
+    @cached_property
+    def arms(self) -> pd.DataFrame:
+        """One row per comparison of an arm, seeds averaged (tables.arms). Empty in a study without arms."""
+        return self._read_if_there("arms.csv").fillna({"steps": ""})
 
     @cached_property
     def task_gaps(self) -> pd.DataFrame:
@@ -135,6 +157,12 @@ class Tables:
     def efficiency(self) -> pd.DataFrame:
         """One row per run and metric: size and cost. The file is one folder up, with the results."""
         return self._read("efficiency.csv", self.folder.parent)
+
+    def _read_if_there(self, name: str) -> pd.DataFrame:
+        """A table that only some studies have; without rows in the others."""
+        if not (self.folder / name).exists():
+            return pd.DataFrame(columns=list(COLUMNS[name]))
+        return self._read(name)
 
     def _read(self, name: str, folder: Path | None = None) -> pd.DataFrame:
         path = (folder or self.folder) / name

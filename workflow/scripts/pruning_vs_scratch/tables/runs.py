@@ -30,7 +30,7 @@ def run_table(study: Study) -> pd.DataFrame:
 def _run_row(study: Study, run: Run, parent: Run) -> dict[str, Any]:
     tokens_train = run.plan.tokens if run.plan else 0
     nonzero = params_nonzero(study, run)
-    read_here = run.tokens_prune + tokens_train
+    read_here = run.tokens_prune + run.tokens_retrained + tokens_train
     return {
         "run": run.name,
         "role": run.role,

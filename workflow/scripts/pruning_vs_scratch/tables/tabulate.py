@@ -9,6 +9,7 @@ import yaml
 from pruning_vs_scratch.evaluation.finite import require_finite
 from pruning_vs_scratch.files import write_text
 from pruning_vs_scratch.study import Study
+from pruning_vs_scratch.tables.arm_ledger import verified_arms
 from pruning_vs_scratch.tables.chosen_shapes import search_table, searches_of
 from pruning_vs_scratch.tables.curves import curve_table
 from pruning_vs_scratch.tables.importance import importance_table
@@ -38,6 +39,7 @@ def tabulate(
         log.warning(warning)
     pairs = verified_pairs(study, ledger)
     runs = run_table(study)
+    arms = verified_arms(study, ledger, runs) if study.arms else None
     losses, items = (_scores(study, table) for table in ("losses", "items"))
     results, tables = study.paths.results, study.paths.tables
     write_text(results / "config.yaml", yaml.safe_dump(study.config.without_folders(), sort_keys=False))
@@ -49,6 +51,8 @@ def tabulate(
     write_csv(results / "provenance.csv", provenance)
     write_csv(tables / "runs.csv", runs)
     write_csv(tables / "pairs.csv", pairs)
+    if arms is not None:
+        write_csv(tables / "arm_pairs.csv", arms)
     write_csv(tables / "shape_search.csv", search_table(study.paths, searches_of(study)))
     write_csv(tables / "reported.csv", reported_table(reported))
     write_parquet(tables / "losses.parquet", losses)

@@ -6,19 +6,20 @@ Starting Python, tables, figures and the report, a few seconds each, are not inc
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
 from pruning_vs_scratch.artifacts import manifest_of, read_manifest
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.evaluation import task_requests
+from pruning_vs_scratch.study.runs import Arm
 
 Manifest = dict[str, Any]
 COLUMNS = ("phase", "jobs", "seconds", "longest_seconds", "peak_memory_bytes")
 PHASES = {
     "parent": "pretrain", "pruned": "prune", "trunk": "shared trunks", "retrained": "retrain", "scratch": "scratch",
-    "rewind": "rewind", "trial": "sweep", "candidate": "shape search",
+    "rewind": "rewind", **dict.fromkeys(get_args(Arm), "arms"), "trial": "sweep", "candidate": "shape search",
 }  # fmt: skip
 """Phases by the role of a run, in the order of the pipeline."""
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning_vs_scratch.config.training import OptimizerConfig, ScheduleConfig
+from pruning_vs_scratch.config.training import OptimizerConfig, PlannedSchedule
 from pruning_vs_scratch.training.schedule import learning_rate
 
 PEAK = "peak_learning_rate"
@@ -27,7 +27,7 @@ def build_optimizer(groups: list[dict[str, Any]], config: OptimizerConfig) -> to
     return torch.optim.AdamW(groups, lr=0.0, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True)
 
 
-def set_learning_rates(optimizer: torch.optim.Optimizer, step: int, steps: int, schedule: ScheduleConfig) -> None:
+def set_learning_rates(optimizer: torch.optim.Optimizer, step: int, steps: int, schedule: PlannedSchedule) -> None:
     """Set the learning rate of a step (0-based) in every group, according to its peak."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, steps, group[PEAK], schedule)

@@ -6,19 +6,24 @@ from pruning_vs_scratch.config.training import (
     ConstantSchedule,
     CosineSchedule,
     FmsSchedule,
+    PartSchedule,
+    PlannedSchedule,
     ScheduleConfig,
     WsdSchedule,
 )
 
 
-def learning_rate(step: int, steps: int, peak: float, schedule: ScheduleConfig) -> float:
+def learning_rate(step: int, steps: int, peak: float, schedule: PlannedSchedule) -> float:
     """Learning rate of a step (0-based) of a run of ``steps``: linear warmup to ``peak``, then as the schedule
     prescribes.
 
     Cosine: down to ``floor_ratio * peak`` (Loshchilov & Hutter, arXiv 1608.03983, without restarts). Constant: the
     peak. WSD: the peak, then from the start of the decay a line to ``floor_ratio * peak`` (Hu et al., 2404.06395). The
-    last step of a run uses the floor itself. FMS has its own warmup, see ``_fms``.
+    last step of a run uses the floor itself. FMS has its own warmup, see ``_fms``. A part of a schedule: that of the
+    whole at the same step.
     """
+    if isinstance(schedule, PartSchedule):
+        return learning_rate(schedule.start + step, schedule.steps, peak, schedule.whole)
     if isinstance(schedule, FmsSchedule):
         return _fms(step, steps, peak, schedule)
     warmup = warmup_steps(steps, schedule)

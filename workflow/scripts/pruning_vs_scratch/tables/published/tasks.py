@@ -1,17 +1,18 @@
 """The table of tasks: every run's accuracy on each, next to chance, the parent, and the models before retraining."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
 from pruning_vs_scratch.data.benchmarks import headline_metric
 from pruning_vs_scratch.study.names import token_label
+from pruning_vs_scratch.study.runs import Arm
 from pruning_vs_scratch.tables.gaps import series_label
 from pruning_vs_scratch.tables.items import CHANCE, HEADLINE, TASK_MEAN
 from pruning_vs_scratch.tables.load import records
 from pruning_vs_scratch.tables.published.stored import MISSING, Published, Stored, number
 
-ORDER = (CHANCE, "parent", "pruned", "retrained", "scratch", "rewind")
+ORDER = (CHANCE, "parent", "pruned", "retrained", "scratch", "rewind", *get_args(Arm))
 
 
 def make(stored: Stored) -> Published:
