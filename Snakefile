@@ -43,7 +43,7 @@ rule all:
         rules.state_claims.output,
         rules.publish_tables.output,
         rules.draw_figures.output,
-        expand(rules.write_page.output, page=PAGES),
+        expand(rules.write_page.output, page=pages),
         rules.write_report.output,
         rules.choose_learning_rates.output if study.trials else [],
         rules.choose_shapes.output if study.candidates else [],

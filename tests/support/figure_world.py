@@ -13,11 +13,13 @@ from pruning_vs_scratch.config.evaluation import ClaimsConfig
 from pruning_vs_scratch.config.figures import FigureSize
 from pruning_vs_scratch.figures import style
 from pruning_vs_scratch.figures.catalogue import FIGURES
+from pruning_vs_scratch.tables.arms import arm_groups, arm_table
 from pruning_vs_scratch.tables.crossover import crossover_table
 from pruning_vs_scratch.tables.gaps import gap_groups, gap_table
 from pruning_vs_scratch.tables.load import Tables
 from pruning_vs_scratch.tables.task_gaps import task_gap_table
 from pruning_vs_scratch.tables.transfer import transfer_table
+from synthetic_arms import write_arms
 from synthetic_tables import BUDGETS, SEARCH, write_figure_tables, write_tables
 
 SETTINGS = ClaimsConfig(resamples=200)
@@ -32,14 +34,18 @@ STUDIES: dict[str, dict[str, Any]] = {
     "width": {"methods": [("minitron_width", "dense")]},
     "holes": {"lost": 2},
     "unmatched": {"lost": None},
+    "arms": {"arms": True, "rewind": True, "budgets": BUDGETS[:1]},
 }
 """Options of each study. ``lost``: comparisons without a value; None: there are no comparisons."""
 
 
-def stored(folder: Path, *, lost: int | None = 0, **options: Any) -> Tables:
+def stored(folder: Path, *, lost: int | None = 0, arms: bool = False, **options: Any) -> Tables:
     """Write all tables that figures read."""
     tables = write_tables(folder, noise=0.05, **{"items": True} | options)
     write_figure_tables(folder, tables)
+    if arms:
+        tables = write_arms(folder, noise=0.05)
+        arm_table(arm_groups(tables, "test"), tables.arm_pairs, SETTINGS).to_csv(folder / "arms.csv", index=False)
     groups = [] if lost is None else gap_groups(tables, "test")
     gaps, task_gaps = gap_table(groups, SETTINGS), task_gap_table(groups, tables.items, SETTINGS)
     gaps.loc[gaps.index < (lost or 0), ["loss_retrained", "gap", "low", "high"]] = None

@@ -10,7 +10,7 @@ from pruning_vs_scratch.planning.jobs import Job, JobGraph
 from pruning_vs_scratch.planning.plan import Plan
 from pruning_vs_scratch.planning.throughput import SHIPPED, ThroughputTable
 from pruning_vs_scratch.study import Study
-from pruning_vs_scratch.tables.published.catalogue import PAGES
+from pruning_vs_scratch.tables.published.catalogue import pages_of
 
 
 def graph_of(links: Iterable[tuple[int, int]], jobs: int) -> JobGraph:
@@ -29,4 +29,4 @@ def plan_of(values: dict[str, Any], device: str | None = None) -> Plan:
     """The plan of a study at the shipped rates, on its own device or another."""
     study = Study(values)
     throughput = ThroughputTable.read([REPOSITORY / SHIPPED])
-    return Plan(study, throughput, device or study.config.cluster.device, figures_of(study), PAGES)
+    return Plan(study, throughput, device or study.config.cluster.device, figures_of(study), pages_of(bool(study.arms)))

@@ -14,6 +14,7 @@ from pruning_vs_scratch.study import Pair
 from pruning_vs_scratch.study.names import (
     parent_name,
     retrained_name,
+    rewound_name,
     scratch_name,
     target_name,
 )
@@ -29,6 +30,7 @@ METHODS = {
     ("wanda", "2:4"): "sparse",
 }
 SCRATCH_LOSS = 5.0
+PARENT_PARAMS = 8_000_000_000
 
 Candidate = tuple[float, int, int, int, float]
 """Ratio, hidden size, neurons, heads, and validation loss of a candidate of a shape search."""
@@ -57,6 +59,7 @@ def write_tables(
     ratios: Sequence[float] = RATIOS,
     methods: Sequence[tuple[str, str]] = tuple(METHODS),
     full: bool = True,
+    rewind: bool = False,
     sequences: int = 64,
     noise: float = 0.002,
     items: bool = False,
@@ -72,13 +75,13 @@ def write_tables(
         for ratio in ratios
         if pattern != "2:4" or ratio == 0.5
         for budget in budgets
-        for pair in _pairs(method, pattern, ratio, budget, seed, full and budget == max(budgets))
+        for pair in _pairs(method, pattern, ratio, budget, seed, full and budget == max(budgets), rewind)
     ]
     means: dict[str, float] = {}
     for pair in pairs:  # equal pairs come first, so that a full baseline can refer to its retrained run
         truth = gap(pair.setting, pair.granularity, pair.ratio, pair.budget)
         means.setdefault(pair.parent, SCRATCH_LOSS - 1.5)
-        scratch = SCRATCH_LOSS if pair.setting == "equal" else means[pair.retrained] + truth
+        scratch = means[pair.retrained] + truth if pair.setting == "full" else SCRATCH_LOSS
         means.setdefault(pair.scratch, scratch)
         means.setdefault(pair.retrained, SCRATCH_LOSS - truth)
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,16 +121,18 @@ def write_search(folder: Path, candidates: Sequence[Candidate]) -> None:
     pd.DataFrame(rows, columns=list(COLUMNS["shape_search.csv"])).to_csv(folder / "shape_search.csv", index=False)
 
 
-def _pairs(method: str, pattern: str, ratio: float, budget: int, seed: int, full: bool) -> list[Pair]:
+def _pairs(method: str, pattern: str, ratio: float, budget: int, seed: int, full: bool, rewind: bool) -> list[Pair]:
     granularity = METHODS[(method, pattern)]
     label = target_name(method, ratio, pattern if granularity == "sparse" else "unstructured")
     target = label if granularity == "sparse" else target_name(granularity, ratio)
     settings = {"equal": budget} | ({"full": PARENT_TOKENS + budget} if full else {})
+    names = {setting: scratch_name(target, tokens, seed) for setting, tokens in settings.items()}
+    names |= {"rewind": rewound_name(label, budget, seed)} if rewind else {}
     return [
         Pair(
             setting,
             retrained=retrained_name(PARENT, label, budget, seed),
-            scratch=scratch_name(target, tokens, seed),
+            scratch=scratch,
             parent=parent_name(PARENT, seed),
             method=method,
             granularity=granularity,
@@ -136,25 +141,26 @@ def _pairs(method: str, pattern: str, ratio: float, budget: int, seed: int, full
             budget=budget,
             seed=seed,
         )
-        for setting, tokens in settings.items()
+        for setting, scratch in names.items()
     ]
 
 
 def _runs(pairs: list[Pair]) -> pd.DataFrame:
     columns = [
-        "run", "role", "method", "granularity", "pattern", "target_ratio", "tokens_parent", "tokens_prune",
-        "tokens_train", "tokens_distinct", "tokens_total", "seed",
+        "run", "role", "method", "granularity", "pattern", "target_ratio", "params_nonzero", "tokens_parent",
+        "tokens_prune", "tokens_train", "tokens_distinct", "tokens_total", "seed",
     ]  # fmt: skip
     rows = {}
     for pair in pairs:
         spent = PARENT_TOKENS + pair.budget
-        target = (pair.granularity, pair.pattern, pair.ratio)
+        target = (pair.granularity, pair.pattern, pair.ratio, round(PARENT_PARAMS * (1 - pair.ratio)))
         rows[pair.parent] = (
             "parent",
             None,
             None,
             "dense",
             0.0,
+            PARENT_PARAMS,
             0,
             0,
             PARENT_TOKENS,
@@ -165,8 +171,9 @@ def _runs(pairs: list[Pair]) -> pd.DataFrame:
         rows[pair.retrained] = (
             "retrained", pair.method, *target, PARENT_TOKENS, 0, pair.budget, pair.budget, spent, pair.seed,
         )  # fmt: skip
-        tokens = pair.budget if pair.setting == "equal" else spent
-        rows[pair.scratch] = ("scratch", None, *target, 0, 0, tokens, tokens, tokens, pair.seed)
+        tokens = spent if pair.setting == "full" else pair.budget
+        role = "rewind" if pair.setting == "rewind" else "scratch"
+        rows[pair.scratch] = (role, None, *target, 0, 0, tokens, tokens, tokens, pair.seed)
     return pd.DataFrame([(run, *facts) for run, facts in rows.items()], columns=columns)
 
 

@@ -37,7 +37,7 @@ from pruning_vs_scratch.manifest import ManifestWriter
 from pruning_vs_scratch.planning.jobs import job_graph
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.costs import planned_costs
-from pruning_vs_scratch.tables.published.catalogue import PAGES
+from pruning_vs_scratch.tables.published.catalogue import pages_of
 from pruning_vs_scratch.verification import Verification
 
 pytestmark = pytest.mark.workflow
@@ -449,7 +449,7 @@ def test_the_shipped_studies_expand_to_the_jobs_that_their_plans_count(tmp_path:
     counted = {rule: int(count) for rule, count in map(str.split, table[1].splitlines())}
     config = load_config(study_files([study], REPOSITORY / "config"))
     expanded = Study(config.model_dump(mode="json"))
-    graph = job_graph(expanded, figures_of(expanded), PAGES)
+    graph = job_graph(expanded, figures_of(expanded), pages_of(bool(expanded.arms)))
     assert Counter(job.rule for job in graph.jobs) | {"all": 1} == counted
 
 

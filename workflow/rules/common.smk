@@ -35,7 +35,7 @@ from pruning_vs_scratch.study.evaluation import packaged_benchmarks, task_reques
 from pruning_vs_scratch.study.inputs import pruning_inputs, starting_point
 from pruning_vs_scratch.study.plan import SAVING
 from pruning_vs_scratch.study.priority import priority_of
-from pruning_vs_scratch.tables.published.catalogue import PAGES, PUBLISHED, ReportFolder
+from pruning_vs_scratch.tables.published.catalogue import ReportFolder, pages_of, published_of
 from pruning_vs_scratch.tables.chosen_shapes import searches_of
 
 try:
@@ -56,6 +56,7 @@ except UserError as error:
 
 paths = study.paths
 figures = figures_of(study)
+pages, published = pages_of(bool(study.arms)), published_of(bool(study.arms))
 ENVIRONMENT = f"../../envs/{'gpu' if study.config.cluster.gpus else 'cpu'}.yaml"
 
 # With --sdm conda, python is that of the rule's environment; without, that of the environment that runs Snakemake.

@@ -13,19 +13,19 @@ rule write_page:
         report(
             paths.pages / "{page}.html",
             caption="../report/page.rst",
-            category=lambda wildcards: PAGES[wildcards.page].folder,
+            category=lambda wildcards: pages[wildcards.page].folder,
             labels={"page": "{page}"},
         ),
     log:
         paths.logs / "pages" / "{page}.log",
     wildcard_constraints:
-        page="|".join(PAGES),
+        page="|".join(pages),
     localrule: True
     conda:
         ENVIRONMENT
     params:
         # Read by page.rst.
-        caption=lambda wildcards: PAGES[wildcards.page].caption,
+        caption=lambda wildcards: pages[wildcards.page].caption,
     message:
         "Write the page {wildcards.page}"
     shell:

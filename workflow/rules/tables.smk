@@ -131,9 +131,9 @@ rule publish_tables:
                 category=ReportFolder.FILES,
                 labels={"file": f"printed/{table}.csv"},
             )
-            for table in PUBLISHED
+            for table in published
         ],
-        expand(paths.published / "{table}.{kind}", table=PUBLISHED, kind=["md", "tex"]),
+        expand(paths.published / "{table}.{kind}", table=published, kind=["md", "tex"]),
     log:
         paths.logs / "publish_tables.log",
     localrule: True

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from pruning_vs_scratch import cli
-from pruning_vs_scratch.tables.published.catalogue import PUBLISHED
+from pruning_vs_scratch.tables.published.catalogue import published_of
 from pruning_vs_scratch.tables.published.stored import Stored, write
 
 
@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     args = parser.parse_args()
     stored = Stored(args.results)
-    for table in PUBLISHED.values():
+    for table in published_of(not stored.tables.arms.empty).values():
         write(table.make(stored), table.name, args.out)
 
 

@@ -197,7 +197,7 @@ def test_a_figure_reads_the_tables_that_its_entry_names(
         return read(tables, file, folder)
 
     monkeypatch.setattr(Tables, "_read", watched)
-    for study in ("whole", "seeds"):
+    for study in ("whole", "seeds", "arms"):
         drawn(name, Tables(figure_tables[study].folder))
     assert seen == set(FIGURES[name].tables)
     assert set(FIGURES[name].tables) <= set(needed_tables(FIGURES.values()))

@@ -23,7 +23,7 @@ from pruning_vs_scratch.pruning.catalogue import methods
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.study.costs import calibration_flops, planned_costs
 from pruning_vs_scratch.study.plan import PruningPlan
-from pruning_vs_scratch.tables.published.catalogue import PAGES
+from pruning_vs_scratch.tables.published.catalogue import pages_of
 from studies import studies
 
 Values = dict[str, Any]
@@ -116,7 +116,7 @@ def test_only_jobs_that_the_results_need_are_counted() -> None:
 
 @given(studies())
 def test_every_file_that_a_job_reads_is_made_by_another_and_every_run_by_one(study: Study) -> None:
-    graph = job_graph(study, figures_of(study), PAGES)
+    graph = job_graph(study, figures_of(study), pages_of(bool(study.arms)))
     made = [path for job in graph.jobs for path in job.outputs]
     assert len(set(made)) == len(made)
     assert {path for job in graph.jobs for path in job.inputs} <= set(made)

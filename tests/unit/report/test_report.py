@@ -55,7 +55,7 @@ def test_the_verdicts_stand_first_in_the_order_of_the_claims(made: tuple[Path, s
     table = read.of("table")[0]
     assert table.attributes["class"] == "verdicts"
     rows = [row.children for row in table.children[1].children]
-    assert len(rows) == len(claims) == 5
+    assert len(rows) == len(claims) == 9
     for (said, verdict, effect, reported), claim in zip(rows, claims, strict=True):
         assert said.text == f"{claim['id']}: {claim['statement']}"
         assert verdict.text == claim["verdict"]

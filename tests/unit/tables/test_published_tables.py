@@ -13,7 +13,7 @@ import yaml
 
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.errors import UserError
-from pruning_vs_scratch.tables.published.catalogue import PAGES, PUBLISHED, ReportFolder
+from pruning_vs_scratch.tables.published.catalogue import PUBLISHED, ReportFolder, pages_of
 from pruning_vs_scratch.tables.published.stored import MISSING, Stored, write
 from pruning_vs_scratch.tables.reported import GRADES
 from results_world import write_results
@@ -239,7 +239,7 @@ def test_columns_of_numbers_stand_on_the_right_and_long_text_is_broken(stored: S
 def test_every_module_of_a_table_is_listed_and_the_report_explains_every_page_and_folder() -> None:
     folder = REPOSITORY / "workflow/scripts/pruning_vs_scratch/tables/published"
     assert {file.stem for file in folder.glob("*.py")} - {"__init__", "catalogue", "stored"} == set(PUBLISHED)
-    assert all(page.caption.endswith(".") for page in PAGES.values())
+    assert all(page.caption.endswith(".") for page in pages_of(has_arms=True).values())
     first_page = (REPOSITORY / "workflow/report/workflow.rst").read_text(encoding="utf-8")
     assert re.findall(r'^    "(\d\. \w+)": ', first_page, re.MULTILINE) == list(ReportFolder)
 

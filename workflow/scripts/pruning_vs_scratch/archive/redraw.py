@@ -16,7 +16,7 @@ from pruning_vs_scratch.files import sha256_of_file
 from pruning_vs_scratch.study import Study
 from pruning_vs_scratch.tables.derive import derive_claims
 from pruning_vs_scratch.tables.load import Tables
-from pruning_vs_scratch.tables.published.catalogue import PUBLISHED
+from pruning_vs_scratch.tables.published.catalogue import published_of
 from pruning_vs_scratch.tables.published.stored import Stored, write
 from pruning_vs_scratch.tables.tabulate import tabulate
 
@@ -102,5 +102,5 @@ def _derive(study: Study, taken: dict[str, pd.DataFrame]) -> None:
     results = study.paths.results
     tabulate(study, REPORTED, **taken)
     derive_claims(results, study.name, study.config.claims)
-    for table in PUBLISHED.values():
+    for table in published_of(bool(study.arms)).values():
         write(table.make(Stored(results)), table.name, study.paths.published)

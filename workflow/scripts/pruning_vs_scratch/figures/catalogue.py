@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from pruning_vs_scratch.pruning.catalogue import methods
 from pruning_vs_scratch.study.evaluation import task_requests
+from pruning_vs_scratch.study.runs import Arm
 from pruning_vs_scratch.study.study import Study
 
 if TYPE_CHECKING:
@@ -54,6 +55,14 @@ def _scores_blocks(study: Study) -> bool:
 
 def _searches_shapes(study: Study) -> bool:
     return bool(study.candidates)
+
+
+def _has_arm(*arms: Arm) -> Callable[[Study], bool]:
+    return lambda study: any(pair.arm in arms for pair in study.arms)
+
+
+def _rewinds(study: Study) -> bool:
+    return any(pair.setting == "rewind" for pair in study.pairs)
 
 
 def _fits_laws(study: Study) -> bool:
@@ -113,6 +122,10 @@ FIGURES: dict[str, StudyFigure] = {
         StudyFigure("training_curves", ("tables/curves.parquet", "tables/pairs.csv")),
         StudyFigure("importance", ("tables/importance.parquet",), _scores_blocks),
         StudyFigure("shape_search", ("tables/shape_search.csv",), _searches_shapes),
+        StudyFigure("objectives", ("tables/arms.csv",), _has_arm("distilled")),
+        StudyFigure("schedules", ("tables/arms.csv",), _has_arm("gradual", "joint")),
+        StudyFigure("moments", ("tables/arms.csv",), _has_arm("early")),
+        StudyFigure("lottery", needs=_rewinds),
         StudyFigure("pareto", ("efficiency.csv", "tables/losses.parquet")),
         StudyFigure("reported", ("tables/reported.csv", "tables/task_gaps.csv", "tables/items.parquet")),
     )

@@ -316,3 +316,63 @@ def _way(values: Sequence[float]) -> str:
     if len(values) == 1:
         return f"is {words.number(values[0])}"
     return words.change(*(words.Interval(float(values[end]), nan, nan) for end in (0, -1)))
+
+
+def objectives(drawn: pd.DataFrame) -> str:
+    """What distillation of both sides does to the mean gap, and in how many comparisons a side still leads."""
+    if drawn.empty:
+        return ""
+    usual, distilled = drawn[drawn["match"] == "usual"], drawn[drawn["match"] != "usual"]
+    first = distilled[distilled["match"] == distilled["match"].iloc[0]]
+    what = "gap" if len(first) == 1 else "mean gap"
+    return (
+        f"With both sides distilled, {words.tally(words.intervals(distilled))}; the {what} "
+        f"{words.change(words.mean(usual), words.mean(first))} nats"
+    )
+
+
+def schedules(drawn: pd.DataFrame) -> str:
+    """In how many comparisons several steps, and one schedule for all, have the lower loss."""
+    parts = []
+    for arm, what in (("gradual", "pruning in several steps"), ("joint", "one schedule for all")):
+        rows = drawn[drawn["arm"] == arm]
+        if len(rows):
+            parts.append(f"{what} is {_better(words.intervals(rows))}")
+    return words.capital("; ".join(parts))
+
+
+def _better(found: Sequence[words.Interval]) -> str:
+    signs, of = [interval.sign for interval in found], words.plural(len(found), "comparison")
+    if not any(signs):
+        return f"neither better nor worse in {of}"
+    return f"better in {signs.count(1) or 'none'} of {of}, worse in {signs.count(-1) or 'none'}"
+
+
+def moments(drawn: pd.DataFrame) -> str:
+    """How the mean loss goes from the earliest to the latest moment of pruning."""
+    pruned = drawn[drawn["share"] > 0]
+    if pruned.empty:
+        return ""
+    first, last = pruned["share"].min(), pruned["share"].max()
+    ends = [words.mean(pruned[pruned["share"] == share], "loss").value for share in (first, last)]
+    difference = words.number(abs(ends[1] - ends[0]))
+    if difference == "0":
+        return f"Models pruned at {first:.0%} and at {last:.0%} of the parent's tokens end alike on average"
+    lower = "lower" if ends[1] < ends[0] else "higher"
+    return (
+        f"Models pruned at {last:.0%} of the parent's tokens end {difference} nats {lower} on average than those at "
+        f"{first:.0%}"
+    )
+
+
+def lottery(drawn: pd.DataFrame) -> str:
+    """What trained weights, and the parent's initial ones, are worth on average beyond other random weights."""
+    if drawn.empty:
+        return ""
+    losses = drawn.pivot_table(index="row", columns="start", values="loss")
+    known = losses.dropna()
+    trained, initial = (float((known["scratch"] - known[start]).mean()) for start in ("pruned", "rewound"))
+    return (
+        f"Beyond random weights in the same structure, trained weights are worth {words.number(trained)} nats, the "
+        f"parent's initial weights {words.number(initial)}"
+    )

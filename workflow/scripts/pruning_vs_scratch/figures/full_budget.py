@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pruning_vs_scratch.figures import choose, findings, style
-from pruning_vs_scratch.study.names import token_label
+from pruning_vs_scratch.figures import choose, findings, rows, style
 from pruning_vs_scratch.tables.load import Tables, records
 
 ROW_INCHES = 0.25
@@ -70,24 +69,16 @@ def _draw_losses(axes: Axes, drawn: pd.DataFrame, styles: style.Styles) -> None:
             style.interval(axes, loss, "loss", place, look, "white" if side == "scratch" else look.colour)
     axes.xaxis.set_major_locator(MaxNLocator(style.MOST_TICKS))
     axes.set_xlabel(f"loss on {drawn['dataset'].iloc[0]} (nats per token)")
-    axes.set_ylabel("method")
     style.row_grid(axes)
 
 
 def _name_rows(axes: Axes, drawn: pd.DataFrame) -> None:
     """Granularities in bold, and below each its methods, with ratio and budget where there are several."""
-    ratios, budgets = (drawn[column].nunique() > 1 for column in ("ratio", "budget"))
-    headings = {rows["row"].min() - 1: str(name) for name, rows in drawn.groupby("granularity")}
-    names = headings | {
-        row["row"]: style.series_label(row["method"], row["pattern"])
-        + (f" {row['ratio']:g}" if ratios else "")
-        + (f", {token_label(row['budget'])}" if budgets else "")
-        for row in records(drawn)
-    }
-    axes.set_yticks(sorted(names), [names[row] for row in sorted(names)])
+    headings = {of["row"].min() - 1: str(name) for name, of in drawn.groupby("granularity")}
+    names = headings | rows.names(drawn)
+    rows.label(axes, names)
     for row, label in zip(sorted(names), axes.get_yticklabels(), strict=True):
         label.set_fontweight("bold" if row in headings else "normal")
-    axes.set_ylim(max(names) + 0.6, min(names) - 0.6)
 
 
 def _write_gaps(axes: Axes, drawn: pd.DataFrame) -> None:
@@ -112,7 +103,5 @@ def _handles() -> list[Artist]:
 
 def _note(drawn: pd.DataFrame) -> str:
     """The ratio and the budget, where all rows have the same, and why intervals of gaps are narrower."""
-    ratios, budgets = (drawn[column].unique() for column in ("ratio", "budget"))
-    ratio = f"Ratio {ratios[0]:g}. " if len(ratios) == 1 else ""
-    budget = f"Retraining on {token_label(budgets[0])} tokens. " if len(budgets) == 1 else ""
-    return f"{ratio}{budget}Gaps are paired by sequence, so that their intervals are narrower than those of losses."
+    paired = "Gaps are paired by sequence, so that their intervals are narrower than those of losses."
+    return f"{rows.shared(drawn, 'Retraining on')}{paired}"

@@ -43,12 +43,19 @@ def main(args: argparse.Namespace) -> None:
     from pruning_vs_scratch.files import write_text
     from pruning_vs_scratch.planning.plan import Plan
     from pruning_vs_scratch.planning.text import markdown
-    from pruning_vs_scratch.tables.published.catalogue import PAGES
+    from pruning_vs_scratch.tables.published.catalogue import pages_of
     from pruning_vs_scratch.tables.write import write_csv
 
     study = study_of(args.study)
     device = args.device or study.config.cluster.device
-    plan = Plan(study, ThroughputTable.read(args.throughput), device, figures_of(study), PAGES, args.devices)
+    plan = Plan(
+        study,
+        ThroughputTable.read(args.throughput),
+        device,
+        figures_of(study),
+        pages_of(bool(study.arms)),
+        args.devices,
+    )
     text, results = markdown(plan), study.paths.results
     write_csv(results / "plan.csv", plan.long)
     write_text(results / "plan.md", text)

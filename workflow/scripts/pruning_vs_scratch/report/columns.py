@@ -57,6 +57,19 @@ FULL_NAMES: dict[str, dict[str, str]] = {
         "learning rate of retraining": "peak learning rate of retraining",
         "learning rate of scratch": "peak learning rate from scratch",
     },
+    "arms": {
+        "arm": "arm",
+        "method": "pruning method",
+        "ratio": "pruning ratio",
+        "compared with": "compared with",
+        "tokens": "training tokens",
+        "tokens compared with": "training tokens of what it is compared with",
+        "FLOP": "FLOPs",
+        "FLOP compared with": "FLOPs of what it is compared with",
+        "loss": "loss",
+        "loss compared with": "loss of what it is compared with",
+        "difference": "difference of the losses, with interval",
+    },
     "hyperparameters": {"hyperparameter": "hyperparameter", "value": "value", "searched": "values searched"},
     "provenance": {
         "phase": "phase",
@@ -79,7 +92,7 @@ WORDS = {
     "paper, grade": {"read_off": "read off a plot"},
 }
 """By heading, cells that are said in other words."""
-OPERATIONS = ("FLOP of retraining", "FLOP of scratch")
+OPERATIONS = ("FLOP of retraining", "FLOP of scratch", "FLOP", "FLOP compared with")
 """Headings above numbers of operations."""
 
 

@@ -25,10 +25,10 @@ FIGURES = {
     "C3": ("ratio",),
     "C3-vanishing": ("ratio",),
     "C4": ("answer", "full_budget"),
-    "D1": (),
-    "D2": (),
-    "D3": (),
-    "D4": (),
+    "D1": ("objectives",),
+    "D2": ("schedules",),
+    "D3": ("schedules",),
+    "D4": ("moments",),
 }
 """The figures that show what a claim is about."""
 

@@ -73,6 +73,7 @@ def _content(stored: Stored, figures: Path) -> dict[str, Any]:
         ],
         "overview": printed_grid(stored, "overview"),
         "accounting": printed_grid(stored, "accounting"),
+        "arms": printed_grid(stored, "arms") if study.arms else None,
         "times": printed_grid(
             stored, "provenance", TIMES, "Time and memory of each phase; its jobs may have run at the same time"
         ),

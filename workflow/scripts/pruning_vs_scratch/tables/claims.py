@@ -54,7 +54,9 @@ STATEMENTS = {
     "after pruning, at the same tokens.",
     "D4": "At the same tokens of the whole pipeline, the later the parent is pruned, the lower the loss.",
 }
-"""C1 to C4 are the paper's; D1 to D4 are about what it leaves open (arm_claims.py)."""
+"""By claim; D1 to D4 are about what the paper leaves open (arm_claims.py)."""
+PAPERS = ("C1", "C2", "C3", "C3-vanishing", "C4")
+"""The claims that are the paper's."""
 FALSIFIER = "Scratch at the full budget matches or beats every pruned model, at every granularity and ratio."
 GAP = "gap (nats per token)"
 RISE = "rise of the gap per step of fineness (nats per token)"

@@ -19,8 +19,8 @@ SKIPPING_ZEROS = "_skipping_zeros"
 
 COLUMNS = {
     "runs.csv": (
-        "run", "role", "method", "granularity", "pattern", "target_ratio", "tokens_parent", "tokens_prune",
-        "tokens_train", "tokens_distinct", "tokens_total", "seed",
+        "run", "role", "method", "granularity", "pattern", "target_ratio", "params_nonzero", "tokens_parent",
+        "tokens_prune", "tokens_train", "tokens_distinct", "tokens_total", "seed",
     ),
     "pairs.csv": (*GROUP, "retrained", "scratch", "parent", "seed"),
     "losses.parquet": ("run", "dataset", "sequence", "loss", "mode"),

@@ -1,6 +1,7 @@
 """Every printed table and every page of the report, in order. No pandas here.
 
-The rules, the report, the plan, archives and what writes the tables take them from ``PUBLISHED`` and ``PAGES``.
+The rules, the report, the plan, archives and what writes the tables take those of a study from ``published_of`` and
+``pages_of``.
 """
 
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ class TableModule(Protocol):
 @dataclass(frozen=True)
 class PrintedTable(ReportPage):
     """A table that is printed and shown as a page; its module has the same name."""
+
+    needs_arms: bool = False
+    """Whether only studies with arms have it."""
 
     def make(self, stored: "Stored") -> "Published":
         """The table of a finished study; pandas is imported for it."""
@@ -101,6 +105,12 @@ PUBLISHED: dict[str, PrintedTable] = {
             "components of the full budget.",
         ),
         PrintedTable(
+            "arms", ReportFolder.ACCOUNTING,
+            "The arms that the paper leaves open: tokens, operations and losses of both sides of every comparison, as "
+            "counted by the training loop.",
+            needs_arms=True,
+        ),
+        PrintedTable(
             "provenance", ReportFolder.PROVENANCE,
             "Time and memory of each phase, the hardware that it ran on, and the hash of the code. Several rows of a "
             "phase mean that its jobs ran on different hardware, versions or code.",
@@ -111,13 +121,19 @@ PUBLISHED: dict[str, PrintedTable] = {
         ),
     )
 }  # fmt: skip
-"""Every table, by the name of its files."""
+"""Every table that a study can have, by the name of its files."""
 
 CLAIMS = ReportPage(
     "claims", ReportFolder.CLAIMS,
-    "The paper's four claims, tested on this study's own numbers: verdict, effect with its interval, test, and every "
-    "comparison.",
+    "The claims, tested on this study's own numbers: verdict, effect with its interval, test, and every comparison.",
 )  # fmt: skip
 
-PAGES: dict[str, ReportPage] = {CLAIMS.name: CLAIMS, **PUBLISHED}
-"""What the report shows as pages: the text of the claims, and every table."""
+
+def published_of(has_arms: bool) -> dict[str, PrintedTable]:
+    """The tables of a study, by name."""
+    return {name: table for name, table in PUBLISHED.items() if has_arms or not table.needs_arms}
+
+
+def pages_of(has_arms: bool) -> dict[str, ReportPage]:
+    """What the report of a study shows as pages: the text of the claims, and every table."""
+    return {CLAIMS.name: CLAIMS, **published_of(has_arms)}

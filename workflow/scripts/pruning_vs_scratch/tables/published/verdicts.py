@@ -1,7 +1,8 @@
-"""The table of verdicts: one line per claim of the paper."""
+"""The table of verdicts: one line per claim."""
 
 import pandas as pd
 
+from pruning_vs_scratch.tables.claims import PAPERS
 from pruning_vs_scratch.tables.published.stored import Published, Stored
 
 COLUMNS = {
@@ -11,13 +12,16 @@ COLUMNS = {
     "reason": "because",
     "reported": "the paper's own numbers",
 }
-"""Headings by the keys of claims.json. The report's first page shows this table's .csv."""
+"""Headings by the keys of claims.json, if all claims are the paper's. The report's first page shows this table's .csv.
+"""
 
 
 def make(stored: Stored) -> Published:
     """One row per claim: its statement, the verdict, the reason, and the result on the paper's own numbers."""
-    rows = [{heading: claim[key] for key, heading in COLUMNS.items()} for claim in stored.claims["claims"]]
-    table = pd.DataFrame(rows, columns=list(COLUMNS.values()))
+    claims = stored.claims["claims"]
+    columns = COLUMNS if {claim["id"] for claim in claims} <= set(PAPERS) else COLUMNS | {"statement": "statement"}
+    rows = [{heading: claim[key] for key, heading in columns.items()} for claim in claims]
+    table = pd.DataFrame(rows, columns=list(columns.values()))
     title = (
         "The paper's claims in this study and in the paper's own numbers, which have no intervals (points: points of "
         "mean accuracy)"
