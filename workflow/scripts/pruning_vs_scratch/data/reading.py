@@ -62,23 +62,24 @@ class Reading(Section):
         positions[behind] = self.parent_windows + self._in_passes(rest, windows - self.parent_windows, f"{seed}:rest")
         return positions
 
-    def distinct(self, start: int, stop: int, windows: int) -> int:
-        """How many different windows sequences [start, stop) are.
-
-        Raises:
-            ValueError: they begin inside a part of the text, where passes overlap in different orders.
-        """
+    def distinct(self, start: int, stop: int, windows: int, seed: int) -> int:
+        """How many different windows sequences [start, stop) are in a text with this many."""
         if self.backwards:
-            return self._distinct_in_part(start, stop, windows - self.parent_windows)
+            return self._distinct_in_part(start, stop, windows - self.parent_windows, f"{seed}:end")
         border = self.parent_sequences
-        parent = self._distinct_in_part(start, min(stop, border), self.parent_windows)
-        rest = self._distinct_in_part(max(start - border, 0), stop - border, windows - self.parent_windows)
-        return parent + rest
+        parent = self._distinct_in_part(start, min(stop, border), self.parent_windows, f"{seed}:parent")
+        rest = max(start - border, 0), stop - border
+        return parent + self._distinct_in_part(*rest, windows - self.parent_windows, f"{seed}:rest")
 
-    def _distinct_in_part(self, start: int, stop: int, size: int) -> int:
-        if start > 0 and stop > size and stop > start:
-            raise ValueError(f"sequences {start} to {stop} of a part of {size} windows begin inside of it")
-        return max(min(stop, size) - start, 0)
+    def _distinct_in_part(self, start: int, stop: int, size: int, label: str) -> int:
+        if stop <= start:
+            return 0
+        if start // size == (stop - 1) // size:
+            return stop - start
+        if -(-start // size) < stop // size:
+            return size  # a whole pass, or more
+        # The end of a pass and the beginning of the next one, in a different order.
+        return len(np.unique(self._in_passes(np.arange(start, stop, dtype=np.int64), size, label)))
 
     def _in_passes(self, sequences: Indices, size: int, label: str) -> Indices:
         """Places in a part of ``size`` windows: the first pass in order, each further one permuted."""

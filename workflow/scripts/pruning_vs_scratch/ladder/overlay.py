@@ -2,12 +2,13 @@
 
 from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 from pruning_vs_scratch.config.study import StudyConfig
 from pruning_vs_scratch.ladder.machine import Machine
 from pruning_vs_scratch.ladder.proportions import MatrixName, Values, tokens_read
 from pruning_vs_scratch.ladder.rungs import Parent, two_digits
-from pruning_vs_scratch.ladder.shapes import depth_targets, width_targets
+from pruning_vs_scratch.ladder.shapes import depth_targets, halfway_targets, width_targets
 from pruning_vs_scratch.ladder.text import papers_corpus, passes_over_plays
 from pruning_vs_scratch.planning.throughput import Work
 from pruning_vs_scratch.pruning.catalogue import facts_of
@@ -84,25 +85,42 @@ class _Overlay:
 
     def _targets(self) -> Values:
         of_paper, shape = self.parent.proportions, self.parent.shape
-        return {"depth": depth_targets(of_paper, shape), "width": width_targets(of_paper, shape)}
+        targets = {"depth": depth_targets(of_paper, shape), "width": width_targets(of_paper, shape)}
+        ratios = [arm["ratios"][-1] for block in of_paper.matrix(self.which) for arm in block.get("gradual", [])]
+        for ratio in ratios:
+            for granularity, halfway in halfway_targets(of_paper, shape, ratio).items():
+                targets[granularity] = halfway + targets[granularity]
+        return targets
 
     def _matrix(self) -> list[Values]:
         """The paper's blocks; depth methods keep those ratios for which there are enough decoder blocks."""
         blocks = []
         for block in self.parent.proportions.matrix(self.which):
-            keys = {"retrain", "full"} & set(block)
-            budgets = {key: [self.parent.budget(tokens) for tokens in block[key]] for key in keys}
+            block = self._with_budgets(block)
             deep = [method for method in block["methods"] if facts_of(method).granularity == "depth"]
             others = [method for method in block["methods"] if method not in deep]
             reached = self._depth_ratios(block["ratios"])
             if reached == block["ratios"]:
                 deep, others = block["methods"], []
             blocks += [
-                block | {"methods": methods, "ratios": ratios} | budgets
+                block | {"methods": methods, "ratios": ratios}
                 for methods, ratios in ((deep, reached), (others, block["ratios"]))
                 if methods
             ]
         return blocks
+
+    def _with_budgets(self, values: Any) -> Any:
+        """A block, or a part of one, with this parent's budgets: the only whole numbers in it."""
+        if isinstance(values, dict):
+            return {key: self._with_budgets(value) for key, value in values.items()}
+        if isinstance(values, list):
+            return [self._with_budgets(value) for value in values]
+        return self._budget(values) if isinstance(values, int) else values
+
+    def _budget(self, tokens: int) -> int:
+        """The same share of this parent's tokens; of arms, in batches that two steps of pruning can share."""
+        found = self.parent.budget(tokens)
+        return found // (2 * self.parent.batch_tokens) * 2 * self.parent.batch_tokens if self.which == "arms" else found
 
     def _depth_ratios(self, ratios: list[float]) -> list[float]:
         known = [target["ratio"] for target in depth_targets(self.parent.proportions, self.parent.shape)]
@@ -150,7 +168,7 @@ class _Overlay:
         """A rule of the paper at other rates and budgets."""
         changed = rule | {"peak": two_digits(rule["peak"] * self.rate_factor)}
         if "budgets" in rule:
-            changed["budgets"] = [self.parent.budget(budget) for budget in rule["budgets"]]
+            changed["budgets"] = [self._budget(budget) for budget in rule["budgets"]]
         return changed
 
     def _sweep(self, values: Values) -> Values:

@@ -16,8 +16,11 @@ from pruning_vs_scratch.study.shape import ModelShape
 from pruning_vs_scratch.study.study import Study
 
 Values = dict[str, Any]
-MatrixName = Literal["core", "full"]
+MatrixName = Literal["core", "full", "arms"]
 MATRICES: tuple[MatrixName, ...] = ("core", "full")
+"""The paper's question at two sizes; "arms" asks what the paper leaves open."""
+EARLY_SHARES = [0.25, 0.5, 0.75]
+"""Shares of its tokens after which a parent is pruned early."""
 PAPER = "paper"
 CORE_METHODS = ("minitron_depth", "minitron_width", "sparsegpt")
 """One method of each granularity: what `core` keeps of the paper's."""
@@ -110,11 +113,12 @@ class Proportions:
         return [self.share(budget) for budget in budgets]
 
     def matrix(self, which: MatrixName) -> list[Values]:
-        """The blocks of the paper's matrix, or of the smallest one that still decides all of its claims.
+        """The blocks of the paper's matrix, of the smallest one that still decides all of its claims, or of the arms.
 
         C1 needs pairs of equal budgets, C2 two budgets, C3 two ratios, C4 structured and sparse models at the full
         pipeline's budget (tables/claims.py). ``core`` has a method of each granularity: at ratio 0.5 on the smallest
-        budget and on the one with a full-budget baseline, and at the highest ratio on the latter.
+        budget and on the one with a full-budget baseline, and at the highest ratio on the latter. ``arms`` has these
+        methods at ratio 0.5 on the latter, with every arm, and masks that know nothing.
         """
         blocks: list[Values] = deepcopy(self.overlay["matrix"])
         if which == "full":
@@ -123,10 +127,26 @@ class Proportions:
         half, highest = (pick(r for b in blocks for r in b["ratios"]) for pick in (min, max))
         retrain = [min(blocks[0]["retrain"]), full]
         methods = list(CORE_METHODS)
+        if which == "arms":
+            return [
+                {"methods": methods, "ratios": [half], "retrain": [full], "full": [full], **_arms(half, full)},
+                {"methods": ["random"], "ratios": [half], "retrain": [full]},
+            ]
         return [
             {"methods": methods, "ratios": [half], "retrain": retrain, "full": [full]},
             {"methods": list(methods), "ratios": [highest], "retrain": [full]},
         ]
+
+
+def _arms(ratio: float, budget: int) -> Values:
+    """Every arm of the comparisons at a ratio, on one budget."""
+    return {
+        "rewind": [budget],
+        "distilled": {"tokens": [budget], "flops": [budget]},
+        "gradual": [{"ratios": [ratio / 2, ratio], "retrain": [budget]}],
+        "joint": [budget],
+        "early": [{"shares": list(EARLY_SHARES), "retrain": [budget]}],
+    }
 
 
 def tokens_read(study: Study) -> int:

@@ -75,6 +75,22 @@ def width_targets(proportions: Proportions, parent: ModelShape) -> list[dict[str
     return found
 
 
+def halfway_targets(proportions: Proportions, parent: ModelShape, ratio: float) -> dict[str, list[dict[str, Any]]]:
+    """Targets at half of a ratio, by granularity: their sizes are between the parent's and those of the paper's target.
+
+    Raises:
+        UserError: no feed-forward size brings the width close enough to the share.
+    """
+    paper, targets = proportions.parent, proportions.paper.targets
+    deep = next(target for target in targets.depth if target.ratio == ratio)
+    wide = next(target for target in targets.width if target.ratio == ratio and not target.methods)
+    middle = {key: (getattr(paper, key) + getattr(wide, key)) // 2 for key in ("hidden_size", "ffn_size")}
+    shape = _width(proportions, parent, wide.model_copy(update={"ratio": ratio / 2, **middle}))
+    layers = round(parent.layers * (paper.layers + deep.layers) / 2 / paper.layers)
+    numbers = {key: getattr(shape, key) for key in ("hidden_size", "ffn_size", "heads")}
+    return {"depth": [{"ratio": ratio / 2, "layers": layers}], "width": [{"ratio": ratio / 2} | numbers]}
+
+
 def achieved(proportions: Proportions, parent: ModelShape) -> Iterator[Achieved]:
     """The share of the decoder that each target keeps, and the paper's."""
     paper = proportions.parent

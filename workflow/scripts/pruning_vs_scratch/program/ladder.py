@@ -36,6 +36,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="only the smallest matrix that decides all claims (without --core or --full: both)",
     )  # fmt: skip
     matrix.add_argument("--full", action="store_const", const="full", dest="matrix", help="only the paper's matrix")
+    matrix.add_argument(
+        "--arms", action="store_const", const="arms", dest="matrix",
+        help="what the paper leaves open: distillation, gradual pruning, one schedule, younger parents",
+    )  # fmt: skip
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the rung as config/NAME.yaml")
     add_throughput(parser)
 

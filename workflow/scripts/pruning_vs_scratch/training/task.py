@@ -60,7 +60,7 @@ class TrainingTask:
         """How many tokens of the first ``steps`` are from distinct windows."""
         plan = self.plan
         stop = plan.window_start + steps * plan.global_batch_size
-        return plan.reading.distinct(plan.window_start, stop, self.windows.count) * plan.sequence_length
+        return plan.reading.distinct(plan.window_start, stop, self.windows.count, plan.seed) * plan.sequence_length
 
     def around_pass(self, step: int) -> AbstractContextManager[object]:
         """What must be open during the forward and backward pass of a micro-batch."""
