@@ -34,7 +34,7 @@ def markdown(plan: Plan) -> str:
 def _totals(plan: Plan) -> Iterator[str]:
     stages = plan.stages
     runs = len(plan.study.runs)
-    yield f"{stages['jobs'].sum():,} jobs, {runs} models, {len(plan.study.pairs)} compared pairs"
+    yield f"{stages['jobs'].sum():,} jobs, {runs} models, {plan.study.comparisons}"
     alone = 1 + plan.shared["flops_saved"].sum() / stages["flops"].sum()
     yield f"{stages['flops'].sum():.4g} FLOP; with nothing shared it would be {alone:.3g} times as many"
     kinds = ", ".join(dict.fromkeys(plan.rates["kind"]))

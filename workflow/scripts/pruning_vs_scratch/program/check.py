@@ -30,7 +30,7 @@ def main(args: argparse.Namespace) -> None:
     with naming_lines(study_files(args.study)):
         if problems := missing_folders(study.config):
             raise InvalidConfig(problems)
-    sys.stdout.write(f"study {study.name} is valid: {len(study.runs)} models, {len(study.pairs)} matched pairs\n")
+    sys.stdout.write(f"study {study.name} is valid: {len(study.runs)} models, {study.comparisons}\n")
     if not args.cluster:
         sys.stdout.write(f"next: {command_on(args.study, 'run')}\n")
         return

@@ -142,18 +142,23 @@ class Study:
         """Trials by which each learning rate of the sweep is chosen; none without a sweep."""
         return rate_groups(self.trials.values(), self.config.sweep.use) if self.config.sweep is not None else {}
 
+    @property
+    def comparisons(self) -> str:
+        """How many there are: '21 matched pairs', '13 matched pairs and 28 of arms'."""
+        return f"{len(self.pairs)} matched pairs" + (f" and {len(self.arms)} of arms" if self.arms else "")
+
     def parent_of(self, run: Run) -> Run:
         """The parent of a run's seed."""
         return next(parent for parent in self.runs.values() if parent.role == "parent" and parent.seed == run.seed)
 
+    def way(self, name: str) -> list[str]:
+        """The runs that a model's weights went through, the first one first and its own last."""
+        start = self.run(name).start
+        return [*(self.way(start) if start is not None else []), name]
+
     def pruning_steps(self, name: str) -> list[str]:
         """The pruned runs that led to a retrained run, the last step first."""
-        steps = []
-        run = self.run(name)
-        while run.start is not None and self.runs[run.start].pruning is not None:
-            run = self.runs[run.start]
-            steps.append(run.name)
-        return steps
+        return [step for step in reversed(self.way(name)[:-1]) if self.run(step).pruning is not None]
 
     def pruning_plan(self, name: str) -> PruningPlan:
         """The plan of a pruned run."""

@@ -97,7 +97,7 @@ class StudyRun:
                 _say("an earlier run was killed; this one resumes where it stopped")
             with self._interpreter() as variables:
                 progress = self._progress(WARM_START_SECONDS if variables else START_SECONDS)
-                _say(f"study {study.name}: {len(study.runs)} models, {len(study.pairs)} matched pairs")
+                _say(f"study {study.name}: {len(study.runs)} models, {study.comparisons}")
                 run_snakemake([*self._snakemake, "--show-failed-logs"], lock, variables, progress, _say)
             if self._provenance_is_older():
                 self.make_provenance_page()

@@ -95,19 +95,13 @@ def _sides(pair: ArmPair) -> tuple[str, str]:
     return pair.run, pair.baseline
 
 
-def _way(study: Study, name: str) -> list[str]:
-    """The runs that a model's weights went through, the first one first."""
-    run = study.run(name)
-    return [*(_way(study, run.start) if run.start is not None else []), name]
-
-
 def _trained(study: Study, name: str, rows: Rows) -> list[dict[Any, Any]]:
     """The ledger's rows of all training on the way to a model."""
-    return [rows[run] for run in _way(study, name) if study.run(run).plan is not None]
+    return [rows[run] for run in study.way(name) if study.run(run).plan is not None]
 
 
 def _pruning_tokens(study: Study, name: str, rows: Rows) -> int:
-    return sum(int(rows[run]["tokens_seen"]) for run in _way(study, name) if study.run(run).pruning is not None)
+    return sum(int(rows[run]["tokens_seen"]) for run in study.pruning_steps(name))
 
 
 def _work(row: dict[Any, Any]) -> int:
