@@ -45,11 +45,11 @@ def _kinds(study: Study, costs: dict[str, Costs], scorings: dict[tuple[str, str]
     def alone(run: str) -> int:
         return costs[run].flops + costs[run].flops_teacher
 
-    yield of_kind("parents, shared by all that is pruned from them", _is_parent)
+    yield of_kind("parents, shared by all that is pruned from them", lambda run: run.is_parent)
     yield of_kind("pruned models, shared by budgets and settings", lambda run: run.pruning is not None)
     yield of_kind("retrained models, shared by settings", lambda run: run.plan is not None and run.start is not None)
     yield of_kind(
-        "baselines from scratch, shared by methods of one shape", lambda run: run.start is None and not _is_parent(run)
+        "baselines from scratch, shared by methods of one shape", lambda run: run.start is None and not run.is_parent
     )
     scored = [run for runs in study.scorings.values() for run in runs]
     yield Shared(
@@ -64,7 +64,3 @@ def _kinds(study: Study, costs: dict[str, Costs], scorings: dict[tuple[str, str]
     runs = [run for run in study.runs.values() if run.role != "parent"]
     targets = {run.target.name for run in runs}
     yield Shared("targets, shared by pruned models and baselines", len(runs), len(targets), 0, 0)
-
-
-def _is_parent(run: Run) -> bool:
-    return run.role == "parent" or run.makes_parent

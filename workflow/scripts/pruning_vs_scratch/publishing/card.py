@@ -57,7 +57,7 @@ def _metadata(subject: Subject) -> str:
     tags += run.method.split("+") if run.method else []
     tags += [f"{run.target.pattern.replace(':', '-of-')}-sparsity"] if run.mask else []
     datasets = sorted({s.dataset for s in study.sources.used.values() if isinstance(s, HubSource)})
-    descends = run.role != "parent" and subject.stages[0].run.role == "parent"
+    descends = not run.is_parent and subject.stages[0].run.is_parent
     data = ModelCardData(
         license=publishing.license,
         language=publishing.language or None,
@@ -103,18 +103,19 @@ def _what(stage: Stage) -> str:
     """What a stage did, in words."""
     run = stage.run
     made_by = f"{series_label(str(run.method), run.target.pattern)} at ratio {run.target.ratio:g}"
-    if run.role == "parent":
+    if run.is_parent:
         return "a parent, trained from random weights" if run.plan else "a parent that others published, unchanged"
-    if run.role == "pruned":
+    if run.pruning is not None:
         return f"its parent, pruned by {made_by}"
-    if run.role == "retrained":
-        return f"a parent pruned by {made_by}, and retrained"
-    if run.role == "rewind":
+    taught = ", learning from the whole parent" if run.plan and run.plan.distillation else ""
+    if run.start is not None:
+        return f"a parent pruned by {made_by}, and retrained{taught}"
+    if run.rewound is not None:
         return f"the shape and mask of {run.rewound} (pruned by {made_by}) with the parent's initial weights, trained"
     if run.mask is not None:
         redrawn = "embeddings and norms of the pruned model, other weights random" if run.redrawn else "random weights"
-        return f"the mask of {run.mask} (pruned by {made_by}), trained from scratch ({redrawn})"
-    return f"the shape of the target {run.target.name}, trained from random weights"
+        return f"the mask of {run.mask} (pruned by {made_by}), trained from scratch ({redrawn}){taught}"
+    return f"the shape of the target {run.target.name}, trained from random weights{taught}"
 
 
 def _lineage(subject: Subject) -> Iterator[str]:
@@ -166,7 +167,7 @@ def _loading(subject: Subject) -> Iterator[str]:
     yield "```"
     if length:
         yield ""
-        yield f"It was {'pruned' if subject.stage.run.role == 'pruned' else 'trained'} on windows of {length} tokens."
+        yield f"It was {'pruned' if subject.stage.run.pruning is not None else 'trained'} on windows of {length} tokens."
 
 
 def _sparsity(subject: Subject) -> Iterator[str]:
@@ -189,7 +190,7 @@ def _files(subject: Subject) -> Iterator[str]:
     yield "| file | SHA-256 |"
     yield "|---|---|"
     yield from (f"| `{name}` | `{digest}` |" for name, digest in subject.weights.items())
-    if any(stage.run.role == "pruned" for stage in subject.stages):
+    if any(stage.run.pruning is not None for stage in subject.stages):
         yield ""
         yield f"`{PRUNING_FILE}` says what pruning kept: blocks, channels, neurons and heads of the parent."
 
@@ -199,7 +200,7 @@ def _licences(subject: Subject) -> Iterator[str]:
     yield "## Licences"
     yield ""
     yield f"- This model: {publishing.license or UNSTATED}"
-    if subject.stages[0].run.role == "parent":
+    if subject.stages[0].run.is_parent:
         yield f"- Its parent: {publishing.parent_license or UNSTATED}"
     for name in subject.study.sources.used:
         yield f"- Text `{name}`: {publishing.data_licenses.get(name, UNSTATED)}"

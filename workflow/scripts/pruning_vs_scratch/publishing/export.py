@@ -44,7 +44,7 @@ def _copy_checkpoint(study: Study, stages: list[Stage], folder: Path) -> None:
     shutil.copytree(study.paths.model(run.name), folder, ignore=shutil.ignore_patterns(TIMESTAMP), dirs_exist_ok=True)
     if run.mask is not None and not (folder / MASK_FILE).exists():
         shutil.copyfile(study.paths.model(run.mask) / MASK_FILE, folder / MASK_FILE)
-    pruned = [stage.run.name for stage in stages if stage.run.role == "pruned"]
+    pruned = [stage.run.name for stage in stages if stage.run.pruning is not None]
     if pruned and not (folder / PRUNING_FILE).exists():
         shutil.copyfile(study.paths.model(pruned[-1]) / PRUNING_FILE, folder / PRUNING_FILE)
     if not (folder / GENERATION).exists():

@@ -30,7 +30,7 @@ def priority_of(runs: Runs, name: str) -> int:
 
     A trunk counts as long as the runs that depend on it.
     """
-    awaited = runs[name].role == "candidate" or runs[name].makes_parent
+    awaited = runs[name].role == "candidate" or runs[name].is_parent
     return _flops_to_the_end(runs, name) // 10**6 * (1000 if awaited else 1)
 
 

@@ -46,9 +46,9 @@ class Run:
     """Tokens of retraining before the last pruning step; none unless a model is pruned gradually."""
 
     @property
-    def makes_parent(self) -> bool:
-        """Whether it pretrains a parent, or begins to as a trunk of one."""
-        return self.plan is not None and self.target.granularity is None
+    def is_parent(self) -> bool:
+        """Whether it is a parent, or a trunk of one."""
+        return self.target.granularity is None
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def trials_of(config: StudyConfig, expansion: Expansion) -> Iterator[Trial]:
 
 def follows_sweep(run: Run) -> bool:
     """Whether a run may be trained at a rate that a sweep chose: retraining, baselines, and their trunks."""
-    return run.plan is not None and not run.makes_parent and run.role not in ("trial", "candidate", "joint")
+    return run.plan is not None and not run.is_parent and run.role not in ("trial", "candidate", "joint")
 
 
 def _trials(config: StudyConfig, sweep: SweepConfig, expansion: Expansion) -> Iterator[Trial]:
