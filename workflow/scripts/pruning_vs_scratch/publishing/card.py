@@ -167,7 +167,8 @@ def _loading(subject: Subject) -> Iterator[str]:
     yield "```"
     if length:
         yield ""
-        yield f"It was {'pruned' if subject.stage.run.pruning is not None else 'trained'} on windows of {length} tokens."
+        made = "trained" if subject.stage.run.pruning is None else "pruned"
+        yield f"It was {made} on windows of {length} tokens."
 
 
 def _sparsity(subject: Subject) -> Iterator[str]:
