@@ -22,48 +22,14 @@ from pruning_vs_scratch.training.loop import Trainer
 from pruning_vs_scratch.training.task import TrainingTask
 from pruning_vs_scratch.training.world import World
 from training_world import unmeasured, untimed_metrics, weights
+from words_study import BATCH, OVERLAY, write_text
 
 pytestmark = pytest.mark.workflow
 
-BATCH = 4 * 32
-WORDS = ("the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "by", "dim", "candle", "light")
 RETRAINED = [f"P1.02k-magnitude-0.5-R{label}-seed0" for label in ("512", "1.02k")]
 SCRATCH = [f"S{label}-magnitude-0.5-seed0" for label in ("512", "1.02k")]
 TRUNKS = [run.replace("-seed0", "-trunk-seed0") for run in RETRAINED + SCRATCH]
-OVERLAY = {
-    "study": "trunks",
-    "corpus": {
-        "sources": {"shakespeare": None, "words": {"kind": "path", "path": "data"}},
-        "train": [{"source": "words"}],
-        "splits": {name: {"include": [f"*{name}.txt"]} for name in ("calibration", "validation", "test")},
-        "evaluation": {"folio": None, "milton": None, "encyclopedia": None},
-    },
-    "tokenizer": {"vocab_size": 300},
-    "parent": {"tokens": 8 * BATCH},
-    "matrix": [{"methods": ["magnitude"], "ratios": [0.5], "retrain": [4 * BATCH, 8 * BATCH]}],
-    "training": {
-        "sequence_length": 32,
-        "global_batch_size": 4,
-        "micro_batch_size": 4,
-        "schedule": {"kind": "wsd", "warmup_steps": 2, "decay_fraction": 0.25},
-    },
-    "evaluation": {
-        "perplexity": {
-            "sequence_length": 32,
-            "corpora": {"test": 8, "folio": None, "milton": None, "encyclopedia": None},
-        },
-        "tasks": {"local": {"continuation": None, "scramble": None, "last_word": None}},
-        "speed": None,
-    },
-}
-
-
-def write_text(folder: Path) -> None:
-    """Some text without repetition for training, and other text for each held-out split."""
-    folder.mkdir()
-    for number, (name, count) in enumerate({"train": 4000, "calibration": 400, "validation": 800, "test": 800}.items()):
-        words = [WORDS[(i * i // 7 + 5 * number + i // 3) % len(WORDS)] + str(number) for i in range(count)]
-        (folder / f"{name}.txt").write_text(" ".join(words))
+MATRIX = [{"methods": ["magnitude"], "ratios": [0.5], "retrain": [4 * BATCH, 8 * BATCH]}]
 
 
 def ends_alone(study: Study, name: str, work: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
@@ -102,7 +68,7 @@ def test_trunks_are_trained_once_and_every_run_ends_as_if_it_had_trained_alone(
     monkeypatch.chdir(folder)
     write_text(folder / "data")
     configs = ["config/config.yaml", "config/smoke.yaml", "trunks.yaml", "alone.yaml"]
-    Path("trunks.yaml").write_text(yaml.safe_dump(OVERLAY))
+    Path("trunks.yaml").write_text(yaml.safe_dump(OVERLAY | {"study": "trunks", "matrix": MATRIX}))
     Path("alone.yaml").write_text(yaml.safe_dump({"training": {"share_trunks": False}}))
     made = snakemake_kept_warm(folder, "results/trunks/ledger.csv", "--configfile", *configs[1:3])
     assert made.returncode == 0, made.stdout + made.stderr
