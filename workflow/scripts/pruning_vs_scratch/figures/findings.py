@@ -343,9 +343,10 @@ def schedules(drawn: pd.DataFrame) -> str:
 
 def _better(found: Sequence[words.Interval]) -> str:
     signs, of = [interval.sign for interval in found], words.plural(len(found), "comparison")
-    if not any(signs):
-        return f"neither better nor worse in {of}"
-    return f"better in {signs.count(1) or 'none'} of {of}, worse in {signs.count(-1) or 'none'}"
+    if len(set(signs)) > 1:
+        return f"better in {signs.count(1) or 'none'} of {of}, worse in {signs.count(-1) or 'none'}"
+    same = {1: "better", -1: "worse", 0: "neither better nor worse"}[signs[0]]
+    return same if len(signs) == 1 else f"{same} in {'any of' if signs[0] == 0 else 'all'} {of}"
 
 
 def moments(drawn: pd.DataFrame) -> str:
