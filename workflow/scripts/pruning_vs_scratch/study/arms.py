@@ -11,7 +11,7 @@ from pruning_vs_scratch.config.arms import EarlyArm, GradualArm
 from pruning_vs_scratch.config.model import PretrainedParent
 from pruning_vs_scratch.config.pruning import Comparison
 from pruning_vs_scratch.config.steps import Step
-from pruning_vs_scratch.config.training import PartSchedule
+from pruning_vs_scratch.config.training import ConstantSchedule, PartSchedule, WsdSchedule
 from pruning_vs_scratch.errors import UserError
 from pruning_vs_scratch.study import names
 from pruning_vs_scratch.study.expand import Expansion
@@ -25,7 +25,7 @@ def arm_pairs(expansion: Expansion) -> list[ArmPair]:
     """Add the runs of all arms to those of a study, and return their comparisons.
 
     Raises:
-        UserError: a budget of FLOPs is too small for a step.
+        UserError: a budget of FLOPs is too small for the schedule.
     """
     arms = Arms(expansion)
     return list(dict.fromkeys(pair for seed in expansion.config.seeds for pair in arms.of_seed(seed)))
@@ -63,19 +63,26 @@ class Arms:
         for budget in comparison.distilled.tokens:
             yield self._distilled_pair(pruned, budget, budget, "tokens")
         for budget in comparison.distilled.flops:
-            tokens = self._tokens_of_equal_flops(pruned, budget)
-            if not tokens:
+            steps = self._steps_of_equal_flops(pruned, budget)
+            if steps < self._least_steps:
                 raise UserError(
-                    f"matrix.{block}.distilled.flops: {budget} tokens leave no step of distillation, since the "
-                    "parent's forward passes count; choose a larger budget"
+                    f"matrix.{block}.distilled.flops: the FLOPs of {budget} tokens leave {steps} steps of distillation, "
+                    f"since the parent's forward passes count; its schedule needs {self._least_steps}: choose a larger "
+                    "budget"
                 )
-            yield self._distilled_pair(pruned, budget, tokens, "flops")
+            yield self._distilled_pair(pruned, budget, steps * self._batch, "flops")
 
-    def _tokens_of_equal_flops(self, pruned: Run, budget: int) -> int:
-        training, batch = self.config.training, self._batch
+    @property
+    def _least_steps(self) -> int:
+        """Steps of the shortest run."""
+        schedule = self.config.training.schedule
+        return schedule.least_steps if isinstance(schedule, WsdSchedule | ConstantSchedule) else 1
+
+    def _steps_of_equal_flops(self, pruned: Run, budget: int) -> int:
+        training = self.config.training
         teacher = self._run(names.parent_name(self.expansion.label, pruned.seed)).target.shape
         sequences, length = training.global_batch_size, training.sequence_length
-        return batch * steps_of_equal_flops(pruned.target.shape, teacher, budget // batch, sequences, length)
+        return steps_of_equal_flops(pruned.target.shape, teacher, budget // self._batch, sequences, length)
 
     @property
     def _batch(self) -> int:
