@@ -147,9 +147,10 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
 
 def test_a_teacher_is_needed_for_distillation_alone(tmp_path: Path) -> None:
     store = random_store(tmp_path)
-    for given_ in ({"teacher": teacher()}, {"distillation": DistillationConfig()}):
-        with pytest.raises(UserError, match="a teacher is given for distillation"):
-            make_trainer(store, tmp_path / "work", **given_)
+    with pytest.raises(UserError, match=r"has no distillation in its plan: leave --teacher out"):
+        make_trainer(store, tmp_path / "work", teacher=teacher())
+    with pytest.raises(UserError, match=r"learns from a teacher, and none is given: add --teacher"):
+        make_trainer(store, tmp_path / "work", distillation=DistillationConfig())
 
 
 def test_only_retraining_learns_from_the_parent(smoke: dict[str, Any]) -> None:

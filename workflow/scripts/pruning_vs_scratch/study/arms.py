@@ -66,9 +66,9 @@ class Arms:
             steps = self._steps_of_equal_flops(pruned, budget)
             if steps < self._least_steps:
                 raise UserError(
-                    f"matrix.{block}.distilled.flops: the FLOPs of {budget} tokens leave {steps} steps of distillation, "
-                    f"since the parent's forward passes count; its schedule needs {self._least_steps}: choose a larger "
-                    "budget"
+                    f"matrix.{block}.distilled.flops: the FLOPs of {budget} tokens are those of {steps} steps of "
+                    "distillation, as the parent's forward passes count, and the schedule needs "
+                    f"{self._least_steps}; choose a larger budget"
                 )
             yield self._distilled_pair(pruned, budget, steps * self._batch, "flops")
 

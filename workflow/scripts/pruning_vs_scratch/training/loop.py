@@ -100,8 +100,12 @@ class Trainer:
     ) -> None:
         plan = task.plan
         task.windows.require(plan.window_end, f"run {plan.run}")
-        if (plan.distillation is None) != (teacher is None):
-            raise UserError(f"run {plan.run}: a teacher is given for distillation (objective kd), and only for that")
+        if plan.distillation is not None and teacher is None:
+            raise UserError(
+                f"run {plan.run} learns from a teacher, and none is given: add --teacher and its checkpoint"
+            )
+        if plan.distillation is None and teacher is not None:
+            raise UserError(f"run {plan.run} has no distillation in its plan: leave --teacher out")
         if plan.attention == "document" and separator is None:
             raise UserError(
                 f"run {plan.run}: attention within documents needs a tokenizer with a separator of documents"
