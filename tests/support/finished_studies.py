@@ -28,7 +28,7 @@ def finished(values: dict[str, Any]) -> Study:
     for number, run in enumerate(study.recorded_runs.values()):
         facts: dict[str, Any] = {"ledger": ledger_row(study, run).to_dict()}
         facts |= {"validation_loss": 4 + number / 10} if run.plan else {}
-        facts |= {"masked_weights": MASKED_WEIGHTS if run.mask else 0} if run.role == "pruned" else {}
+        facts |= {"masked_weights": MASKED_WEIGHTS if run.mask else 0} if run.pruning else {}
         facts |= {"checkpoint_bytes": WEIGHT_BYTES} if run.role != "trunk" else {}
         write_json(study.paths.manifest(run.name), {"schema": 1, "facts": facts})
     return study
@@ -37,6 +37,7 @@ def finished(values: dict[str, Any]) -> Study:
 def ledger_row(study: Study, run: Run) -> LedgerRow:
     plan, calibration = run.plan, study.config.pruning.calibration
     tokens = (plan or run.pruning).tokens  # type: ignore[union-attr]
+    teacher = study.parent_of(run).target.shape
     return LedgerRow(
         run=run.name,
         phase=plan.phase if plan else "prune",
@@ -51,9 +52,11 @@ def ledger_row(study: Study, run: Run) -> LedgerRow:
         steps=plan.steps if plan else 0,
         peak_lr=plan.peak_learning_rate if plan else None,
         schedule=plan.schedule.label if plan else None,
+        objective=plan.objective if plan else None,
         precision="fp32",
         seed=run.seed,
         flops=training_flops(study.recorded_runs, run.name),
+        flops_teacher=teacher.forward_flops(plan.sequences, plan.sequence_length) if plan and plan.distillation else 0,
         wall_seconds=1.5,
         world_size=1,
         spec_hash="a" * 64,

@@ -24,7 +24,7 @@ from pruning_vs_scratch.ladder import page
 from pruning_vs_scratch.ladder.machine import Machine
 from pruning_vs_scratch.ladder.overlay import rung_overlay
 from pruning_vs_scratch.ladder.price import Price, ladder, largest_within
-from pruning_vs_scratch.ladder.proportions import MATRICES, MatrixName, Proportions
+from pruning_vs_scratch.ladder.proportions import CORE_METHODS, EARLY_SHARES, MATRICES, MatrixName, Proportions
 from pruning_vs_scratch.ladder.rungs import LEAST_STEPS, RUNGS, Parent, Rung, nearest_parent, parents, parse_params
 from pruning_vs_scratch.ladder.shapes import TOLERANCE, width_targets
 from pruning_vs_scratch.ladder.text import MOST_PASSES, PLAYS_TOKENS, passes_over_plays
@@ -156,6 +156,29 @@ def test_the_core_decides_every_claim_and_no_part_of_it_can_go(rung: Rung) -> No
     }
     for claim, fewer in without.items():
         assert _verdicts(fewer)[claim] == "inconclusive"
+
+
+@pytest.mark.parametrize("rung", RUNGS, ids=[rung.name for rung in RUNGS])
+def test_the_arms_vary_a_comparison_of_the_core_on_every_rung(rung: Rung) -> None:
+    """In whole batches of two steps of pruning, a quarter of the parent's tokens as in the paper."""
+    arms, core = (price(rung, matrix).study for matrix in ("arms", "core"))
+    budget = max(pair.budget for pair in core.pairs)
+    found = {(pair.arm, pair.match): pair.budget for pair in arms.arms}
+    assert found.keys() == {
+        ("distilled", "tokens"), ("distilled", "flops"), ("gradual", "tokens"), ("joint", "tokens"), ("early", "tokens"),
+    }  # fmt: skip
+    assert {pair.method for pair in arms.arms} == set(CORE_METHODS)
+    assert {pair.share for pair in arms.arms if pair.arm == "early"} == set(EARLY_SHARES)
+    two = 2 * arms.config.training.global_batch_size * arms.config.training.sequence_length
+    assert set(found.values()) == {budget // two * two}
+    for granularity in ("depth", "width"):
+        half, quarter = (
+            next(t for t in getattr(arms.config.targets, granularity) if t.ratio == ratio) for ratio in (0.5, 0.25)
+        )
+        parent = arms.config.parent.shape
+        for key in ("layers", "hidden_size", "ffn_size"):
+            sizes = [getattr(shape, key, None) for shape in (half, quarter, parent)]
+            assert None in sizes or sizes == sorted(sizes)
 
 
 def _group(pair: Pair, place: int, largest: int) -> GapGroup:

@@ -1,5 +1,5 @@
-"""Training killed with SIGKILL at ten random moments ends as if nothing had happened: dense, sparse, and with masks
-that are learned."""
+"""Training killed with SIGKILL at ten random moments ends as if nothing had happened: dense, sparse, with masks that
+are learned, under a teacher, and in the middle of a longer schedule."""
 
 import multiprocessing
 import os
@@ -7,11 +7,16 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from models import SHAPE
+from pruning_vs_scratch.config.training import CosineSchedule, DistillationConfig, PartSchedule
+from pruning_vs_scratch.models.decoder import random_model
 from pruning_vs_scratch.training.loop import Trainer
 from shape_learning import learner
 from training_plans import LENGTH
@@ -38,10 +43,22 @@ def learned_masks(folder: Path) -> Trainer:
     return learner(folder, STEPS, checkpoint_every_steps=EVERY)
 
 
-def trainer(folder: Path, masks: dict[str, torch.Tensor] | None = None) -> Trainer:
+def distilled(folder: Path) -> Trainer:
+    """A sparse run that learns from a teacher."""
+    teacher = random_model(replace(SHAPE, hidden_size=32, ffn_size=48), LENGTH, 5)
+    return trainer(folder, half_mask(), teacher=teacher, distillation=DistillationConfig(temperature=2.0, weight=0.7))
+
+
+def within_a_schedule(folder: Path) -> Trainer:
+    """A run that begins in the middle of a schedule."""
+    return trainer(folder, schedule=PartSchedule(whole=CosineSchedule(), start=STEPS, steps=2 * STEPS))
+
+
+def trainer(folder: Path, masks: dict[str, torch.Tensor] | None = None, **changes: Any) -> Trainer:
     """A trainer on text for all the steps."""
     store = random_store(folder, count=4 * STEPS * (LENGTH + 1))
-    return make_trainer(store, folder, masks, window_start=0, window_end=4 * STEPS, checkpoint_every_steps=EVERY)
+    plan = {"window_start": 0, "window_end": 4 * STEPS, "checkpoint_every_steps": EVERY}
+    return make_trainer(store, folder, masks, **plan, **changes)
 
 
 def survive(make: Callable[[Path], Trainer], folder: Path) -> None:
@@ -81,7 +98,7 @@ def recorded(work: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [dense, sparse, learned_masks])
+@pytest.mark.parametrize("make", [dense, sparse, learned_masks, distilled, within_a_schedule])
 def test_ten_kills_change_nothing(make: Callable[[Path], Trainer], tmp_path: Path) -> None:
     process = multiprocessing.get_context("spawn").Process(target=survive, args=(make, tmp_path))
     process.start()

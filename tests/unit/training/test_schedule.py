@@ -12,6 +12,7 @@ from pruning_vs_scratch.config.training import (
     ConstantSchedule,
     CosineSchedule,
     FmsSchedule,
+    PartSchedule,
     RelativeSchedule,
     ScheduleConfig,
     WsdSchedule,
@@ -134,3 +135,23 @@ def test_a_run_too_short_to_warm_up_follows_the_authors_cosine(steps: int, warmu
     cosine = [PEAK * (0.1 + 0.9 * (1 + math.cos(math.pi * step / steps)) / 2) for step in range(steps)]
     up = [PEAK * (1 - (1 - step / warmup) ** 2) for step in range(warmup)]
     assert rates(steps, schedule) == pytest.approx([*up, *cosine[warmup:]])
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        CosineSchedule(),
+        FmsSchedule(kind="fms"),
+        WsdSchedule(kind="wsd", warmup_steps=3),
+        ConstantSchedule(kind="constant", warmup_steps=3),
+    ],
+    ids=lambda schedule: schedule.kind,
+)
+@pytest.mark.parametrize("border", [1, 40, 95, 119])
+def test_the_parts_of_a_schedule_together_are_the_whole(schedule: ScheduleConfig, border: int) -> None:
+    first = PartSchedule(whole=schedule, start=0, steps=120)
+    second = first.model_copy(update={"start": border})
+    parts = [learning_rate(step, border, PEAK, first) for step in range(border)]
+    parts += [learning_rate(step, 120 - border, PEAK, second) for step in range(120 - border)]
+    assert parts == rates(120, schedule)
+    assert second.label == f"{schedule.label}, from step {border} of 120"
