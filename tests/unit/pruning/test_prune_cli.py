@@ -354,3 +354,39 @@ def test_a_failure_leaves_the_older_output_as_it_was(world: World) -> None:
         world.prune(SHORTGPT)
     assert sha256_of_path(world.out) == before
     assert torch.equal(logits_of(load_model(world.out)), logits)
+
+
+@pytest.mark.parametrize("method", ["wanda", "sparsegpt", "magnitude"])
+def test_a_sparse_model_pruned_further_keeps_its_zeros(method: str, world: World) -> None:
+    """Except by SparseGPT, whose update may fill zeros in columns that it has not reached yet."""
+    options = {"block_size": 16} if method == "sparsegpt" else {}
+    world.prune(Case(method, 0.25, "unstructured", options))
+    first = read_masks(world.out / "mask.safetensors")
+    world.model, world.out, world.manifest = (
+        world.out,
+        world.folder / "models/again",
+        world.folder / "manifests/again.json",
+    )
+    world.prune(Case(method, 0.5, "unstructured", options))
+    second = read_masks(world.out / "mask.safetensors")
+    weights = load_model(world.out).state_dict()
+    for name, kept in second.items():
+        assert method == "sparsegpt" or not (kept & ~first[name]).any()
+        assert kept.float().mean().item() == pytest.approx(0.5, abs=0.02)
+        assert (weights[name] != 0).sum() == kept.sum()
+
+
+def test_a_narrow_or_shallow_model_is_pruned_further(world: World) -> None:
+    for case, shapes in (
+        (DEPTH, [replace(PARENT, layers=layers) for layers in (3, 2)]),
+        (WIDTH, [replace(PARENT, hidden_size=hidden, ffn_size=ffn) for hidden, ffn in ((18, 32), (12, 24))]),
+    ):
+        folder = world.model
+        for shape in shapes:
+            world.out = world.folder / f"models/{case}-{shape.layers}-{shape.hidden_size}"
+            world.manifest = world.folder / f"manifests/{world.out.name}.json"
+            target = replace(case.target(PARENT), shape=shape)
+            world.prune(case, target)
+            world.model = world.out
+            assert shape_of(load_model(world.out).config) == shape
+        world.model = folder
