@@ -23,15 +23,17 @@ METHODS = ["minitron_depth", "sleb", "minitron_width", "flap", "sheared_llama", 
 
 
 def of_family(family: str, smoke: dict[str, Any]) -> dict[str, Any]:
-    """The smallest study with a parent of a family."""
+    """One comparison of the smallest study, with a parent of a family; speed does not differ by family."""
     return smoke | {
         "study": family,
         "parent": smoke["parent"] | {"shape": smoke["parent"]["shape"] | {"family": family}},
+        "matrix": [{"methods": ["minitron_width"], "ratios": [0.5], "retrain": [4096]}],
+        "evaluation": smoke["evaluation"] | {"speed": None},
     }
 
 
 def with_more_methods(values: dict[str, Any]) -> dict[str, Any]:
-    """The same study with methods of every kind, at one budget."""
+    """The same study with methods of every kind."""
     flap = GROUPS | {"ffn_size": 32, "methods": ["flap"]}
     learned = {"ratio": 0.5, "hidden_size": 24, "ffn_size": 40, "heads": 4, "methods": ["sheared_llama"]}
     targets = values["targets"]

@@ -133,7 +133,7 @@ def _published_problems(path: str, comparison: Comparison) -> Problems:
     if comparison.joint:
         yield (
             f"{path}.joint: a published parent has ended its schedule, and its state before the decay is not known, so "
-            "no schedule can go on from it; leave joint out, or pretrain the parent"
+            "no schedule can continue from it; leave joint out, or pretrain the parent"
         )
     if comparison.early:
         yield f"{path}.early: a published parent cannot be pruned before its last token; leave early out"

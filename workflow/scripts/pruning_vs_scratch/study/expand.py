@@ -27,10 +27,11 @@ class Expansion:
     def __init__(self, config: StudyConfig) -> None:
         self.config = config
         self.label = names.parent_label(config.parent)
+        """How the names of the parent, and of what is made of it, begin."""
         # A published parent has read none of the study's text.
-        self.first_token = config.parent.tokens if isinstance(config.parent, PretrainedParent) else 0
+        self._first_token = config.parent.tokens if isinstance(config.parent, PretrainedParent) else 0
         self.reading = Reading(
-            passes=config.corpus.passes, parent_sequences=self.first_token // config.training.sequence_length
+            passes=config.corpus.passes, parent_sequences=self._first_token // config.training.sequence_length
         )
         """How the training loop reads the text; masks are learned from its other end."""
         self.runs: dict[str, Run] = {}
@@ -45,19 +46,19 @@ class Expansion:
         parent = self.add(self._parent(seed))
         for comparison in self.config.matrix:
             for steps in pipelines_of(comparison):
-                self._add_comparison(comparison, parent, self.add_pruned(parent, steps))
+                self._add_comparison(comparison, parent, self._add_pruned(parent, steps))
 
-    def add_pruned(self, parent: Run, steps: tuple[Step, ...]) -> Run:
+    def _add_pruned(self, parent: Run, steps: tuple[Step, ...]) -> Run:
         """The run that a method or chain makes, and before it those of the chain's earlier steps."""
-        before = self.add_pruned(parent, steps[:-1]) if len(steps) > 1 else parent
+        before = self._add_pruned(parent, steps[:-1]) if len(steps) > 1 else parent
         return self.pruned(before, steps, self.label)
 
     def _add_comparison(self, comparison: Comparison, parent: Run, pruned: Run) -> None:
-        masked = self.add_mask_of_baselines(parent, pruned, "equal")
-        masked_full = self.add_mask_of_baselines(parent, pruned, "full") if comparison.full else masked
+        masked = self._add_mask_of_baselines(parent, pruned, "equal")
+        masked_full = self._add_mask_of_baselines(parent, pruned, "full") if comparison.full else masked
         for budget in comparison.retrain:
-            retrained = self.add(self.retrained(pruned, budget))
-            baselines: dict[Setting, Run] = {"equal": self.scratch(pruned, masked, budget)}
+            retrained = self.add(self._retrained(pruned, budget))
+            baselines: dict[Setting, Run] = {"equal": self._scratch(pruned, masked, budget)}
             if budget in comparison.full:
                 baselines["full"] = self._scratch_full(pruned, masked_full, budget)
             if budget in comparison.rewind:
@@ -65,11 +66,11 @@ class Expansion:
             for setting, baseline in baselines.items():
                 self._add_pair(self._pair(setting, parent, retrained, self.add(baseline), budget))
 
-    def add_mask_of_baselines(self, parent: Run, pruned: Run, setting: Setting) -> Run:
+    def _add_mask_of_baselines(self, parent: Run, pruned: Run, setting: Setting) -> Run:
         """The pruned run whose shape and mask the scratch baselines of a setting take over."""
         steps = self.steps[pruned.name]
         masking = self._masking_steps(steps, setting)
-        return pruned if masking == steps else self.add_pruned(parent, masking)
+        return pruned if masking == steps else self._add_pruned(parent, masking)
 
     def _masking_steps(self, steps: tuple[Step, ...], setting: Setting) -> tuple[Step, ...]:
         """The method or chain whose shape and mask the scratch baselines of a setting take over."""
@@ -88,7 +89,7 @@ class Expansion:
         for comparison in self.config.matrix:
             for steps in pipelines_of(comparison) if comparison.full else []:
                 target = target_of(self.config, self._masking_steps(steps, "full")).name
-                pruning = sum(self.pruning_plan("", step.method, 0).tokens for step in steps)
+                pruning = sum(self._pruning_plan("", step.method, 0).tokens for step in steps)
                 for budget in comparison.full:
                     tokens[target][self._before_pruning(budget)].add(self._full_tokens(budget, pruning))
         labels = {target: names.token_labels(set().union(*by_budget.values())) for target, by_budget in tokens.items()}
@@ -117,15 +118,15 @@ class Expansion:
     def sides(self, pruned: str, budget: int) -> tuple[Run, Run]:
         """A pruned run retrained on a budget, and its baseline of equal budget; neither becomes part of the study."""
         start = self.runs[pruned]
-        masked = self.add_mask_of_baselines(self._parent(start.seed), start, "equal")
-        return self.retrained(start, budget), self.scratch(start, masked, budget)
+        masked = self._add_mask_of_baselines(self._parent(start.seed), start, "equal")
+        return self._retrained(start, budget), self._scratch(start, masked, budget)
 
     def candidate(self, step: Step, target: Target, budget: int) -> tuple[Run, Run]:
         """The first parent pruned to a shape, and that retrained on a budget; neither becomes part of the study."""
         seed = self.config.seeds[0]
         label = names.candidate_target_name(names.pruning_label([step]), target.shape)
         name = names.pruned_name(self.label, label, seed)
-        pruning = self.pruning_plan(name, step.method, seed)
+        pruning = self._pruning_plan(name, step.method, seed)
         pruned = Run(
             name, "candidate", target, seed, pruning=pruning, method=step.method,
             start=names.parent_name(self.label, seed), tokens_parent=self.config.parent.tokens,
@@ -133,11 +134,16 @@ class Expansion:
         )  # fmt: skip
         retrained = names.retrained_name(self.label, label, budget, seed)
         peak = self.config.training.peak_learning_rate
-        plan = self.training_plan(retrained, "retrain", seed, self.first_token, budget, peak)
+        plan = self._training_plan(retrained, "retrain", seed, self._first_token, budget, peak)
         plan = plan.model_copy(update={"phase": "shape_search"})
         return pruned, replace(pruned, name=retrained, plan=plan, pruning=None, start=pruned.name)
 
     def add(self, run: Run) -> Run:
+        """Make a run part of the study; returns the one that it has already, if there is one.
+
+        Raises:
+            UserError: that one has the same name, but another meaning.
+        """
         known = self.runs.setdefault(run.name, run)
         if known.plan and run.plan and known.plan.tokens != run.plan.tokens:
             raise UserError(
@@ -166,15 +172,15 @@ class Expansion:
         if not isinstance(parent, PretrainedParent):
             return Run(name, "parent", parent_target(self.config), seed, tokens_parent=parent.tokens)
         peak = self.config.training.peak_of(TrainedRun("parent"))
-        plan = self.training_plan(name, "pretrain", seed, 0, parent.tokens, peak)
+        plan = self._training_plan(name, "pretrain", seed, 0, parent.tokens, peak)
         return Run(name, "parent", parent_target(self.config), seed, plan)
 
     def pruned(self, before: Run, steps: tuple[Step, ...], label: str, role: Role = "pruned") -> Run:
-        """What the last step of a method or chain makes of ``before``; ``label`` names what the first one pruned."""
+        """Add what a method or the last step of a chain makes of ``before``; ``label`` names what the first pruned."""
         seed = before.seed
         name = names.pruned_name(label, names.pruning_label(steps), seed)
         self.steps[name] = steps
-        plan = self.pruning_plan(name, steps[-1].method, seed)
+        plan = self._pruning_plan(name, steps[-1].method, seed)
         return self.add(
             Run(
                 name, role, target_of(self.config, steps), seed, pruning=plan, method=method_of(steps),
@@ -189,7 +195,7 @@ class Expansion:
             return before.tokens_parent
         return before.plan.tokens if before.plan is not None else self.config.parent.tokens
 
-    def pruning_plan(self, run: str, method: str, seed: int) -> PruningPlan:
+    def _pruning_plan(self, run: str, method: str, seed: int) -> PruningPlan:
         config, options = self.config.pruning, self.config.pruning.options(method)
         reads = facts_of(method).reads
         learned = self._mask_learning_plan(run, options, seed) if reads == "training" else None
@@ -217,27 +223,27 @@ class Expansion:
             backwards = Reading(backwards=True)
         return mask_learning_plan(self.config.training, options, run, seed, 0, options.tokens, backwards)
 
-    def retrained(self, pruned: Run, budget: int) -> Run:
+    def _retrained(self, pruned: Run, budget: int) -> Run:
         seed = pruned.seed
         name = names.retrained_name(self.label, names.pruning_label(self.steps[pruned.name]), budget, seed)
-        peak = self.peak("retrained", pruned, budget)
-        plan = self.training_plan(name, "retrain", seed, self.first_token, budget, peak)
+        peak = self._peak("retrained", pruned, budget)
+        plan = self._training_plan(name, "retrain", seed, self._first_token, budget, peak)
         return replace(pruned, name=name, role="retrained", plan=plan, pruning=None, start=pruned.name)
 
-    def scratch(self, pruned: Run, masked: Run, budget: int) -> Run:
-        name, peak = names.scratch_name(masked.target.name, budget, masked.seed), self.peak("scratch", pruned, budget)
-        return self._baseline(name, masked, start_token=self.first_token, tokens=budget, peak=peak)
+    def _scratch(self, pruned: Run, masked: Run, budget: int) -> Run:
+        name, peak = names.scratch_name(masked.target.name, budget, masked.seed), self._peak("scratch", pruned, budget)
+        return self._baseline(name, masked, start_token=self._first_token, tokens=budget, peak=peak)
 
     def _scratch_full(self, pruned: Run, masked: Run, budget: int) -> Run:
         """A baseline on the whole pipeline's tokens (see ``full_budget``)."""
-        tokens, peak = self._full_tokens(budget, pruned.tokens_prune), self.peak("scratch", pruned, budget)
+        tokens, peak = self._full_tokens(budget, pruned.tokens_prune), self._peak("scratch", pruned, budget)
         target = masked.target.name
         name = names.full_scratch_name(target, self._full_labels[target][tokens], masked.seed)
         return self._baseline(name, masked, start_token=0, tokens=tokens, peak=peak)
 
     def _baseline(self, name: str, masked: Run, *, start_token: int, tokens: int, peak: float) -> Run:
         target, seed = masked.target, masked.seed
-        plan = self.training_plan(name, "scratch", seed, start_token, tokens, peak)
+        plan = self._training_plan(name, "scratch", seed, start_token, tokens, peak)
         keeps_dense = masked.mask is not None and self.config.baselines.redraw != "all"
         return Run(
             name, "scratch", target, seed, plan, method=target.mask_method, mask=masked.mask,
@@ -246,19 +252,19 @@ class Expansion:
 
     def _rewound(self, pruned: Run, budget: int) -> Run:
         name = names.rewound_name(names.pruning_label(self.steps[pruned.name]), budget, pruned.seed)
-        peak = self.peak("rewind", pruned, budget)
-        plan = self.training_plan(name, "rewind", pruned.seed, self.first_token, budget, peak)
+        peak = self._peak("rewind", pruned, budget)
+        plan = self._training_plan(name, "rewind", pruned.seed, self._first_token, budget, peak)
         return Run(
             name, "rewind", pruned.target, pruned.seed, plan, method=pruned.method, mask=pruned.mask,
             rewound=pruned.name,
         )  # fmt: skip
 
-    def peak(self, kind: RunKind, pruned: Run, budget: int) -> float:
+    def _peak(self, kind: RunKind, pruned: Run, budget: int) -> float:
         """The peak learning rate of a pruned run that is retrained on a budget, or of a baseline of that."""
         run = TrainedRun(kind, pruned.method, pruned.target.granularity, budget)
         return self.config.training.peak_of(run)
 
-    def training_plan(
+    def _training_plan(
         self, run: str, phase: Phase, seed: int, start_token: int, tokens: int, peak: float
     ) -> TrainingPlan:
         return TrainingPlan.of(

@@ -53,7 +53,7 @@ def pretrained_label(tokens: int) -> str:
 
 
 def part_label(tokens: int, total: int) -> str:
-    """A parent on the first tokens of a learning-rate schedule that goes on after pruning: 'P200Bof250B'."""
+    """A parent on the first tokens of a learning-rate schedule that continues after pruning: 'P200Bof250B'."""
     return f"{pretrained_label(tokens)}of{token_label(total)}"
 
 
