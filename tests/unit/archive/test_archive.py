@@ -20,7 +20,7 @@ from pruning_vs_scratch.archive.contents import archived_files, small_files
 from pruning_vs_scratch.archive.listing import LISTING, METADATA, Listing
 from pruning_vs_scratch.archive.pack import pack
 from pruning_vs_scratch.archive.redraw import redraw
-from pruning_vs_scratch.archive.reference import reference_archives
+from pruning_vs_scratch.archive.reference import archive_of, reference_archives, results_of
 from pruning_vs_scratch.archive.restyle import Restyle
 from pruning_vs_scratch.archive.unpack import unpack
 from pruning_vs_scratch.cli import REPOSITORY
@@ -260,6 +260,24 @@ def test_without_archives_it_is_said_which_to_name(tmp_path: Path) -> None:
     for name in ("mini", "demo"):
         (tmp_path / f"{name}.tar.zst").touch()
     assert [file.name for file in reference_archives(tmp_path)] == ["demo.tar.zst", "mini.tar.zst"]
+
+
+def test_a_study_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mini, demo = Path("mini"), Path("demo")
+    assert (results_of(mini), archive_of(mini)) == (mini, mini)
+    reference = Path("figures/reference/mini.tar.zst")
+    reference.parent.mkdir(parents=True)
+    reference.touch()
+    assert results_of(mini) == archive_of(mini) == reference
+    Path("results/mini").mkdir(parents=True)
+    assert (results_of(mini), archive_of(mini)) == (Path("results/mini"), reference)
+    small = Path("results/mini/mini-small.tar.zst")
+    small.touch()
+    assert archive_of(mini) == small
+    assert results_of(Path("results/mini")) == Path("results/mini")
+    demo.mkdir()
+    assert results_of(demo) == archive_of(demo) == demo
 
 
 @pytest.mark.parametrize(

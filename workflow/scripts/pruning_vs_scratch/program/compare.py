@@ -10,7 +10,7 @@ from pathlib import Path
 from pruning_vs_scratch.figures.options import add_look, chosen_look
 
 EXAMPLES = """  pvs compare                                    all archives of figures/reference
-  pvs compare results/demo results/mini
+  pvs compare demo mini                          their results, or these archives
 """
 
 
@@ -18,7 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument(
         "study", type=Path, nargs="*", metavar="STUDY",
-        help="an archive, or a folder results/STUDY of a finished study (default: the archives of figures/reference)",
+        help="a finished study by name, its folder, or an archive (default: the archives of figures/reference)",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("figures/scales"), help="folder to write to")
     parser.add_argument(
@@ -29,7 +29,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Draw, and print the predictions."""
-    from pruning_vs_scratch.archive.reference import reference_archives
+    from pruning_vs_scratch.archive.reference import reference_archives, results_of
     from pruning_vs_scratch.archive.scales import compare
 
-    sys.stdout.write(compare(args.study or reference_archives(), args.methods, chosen_look(args), args.out))
+    studies = [results_of(study) for study in args.study] or reference_archives()
+    sys.stdout.write(compare(studies, args.methods, chosen_look(args), args.out))

@@ -18,7 +18,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument(
         "archive", type=Path, nargs="*", metavar="ARCHIVE",
-        help="a .tar.zst that pvs archive wrote, or the folder it was unpacked to (default: all of figures/reference)",
+        help="a study's name, a .tar.zst that pvs archive wrote, or the folder it was unpacked to (default: all of "
+        "figures/reference)",
     )  # fmt: skip
     parser.add_argument(
         "--figure",
@@ -33,9 +34,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Draw, and fail if anything differs from what is archived."""
-    from pruning_vs_scratch.archive.reference import reference_archives
+    from pruning_vs_scratch.archive.reference import archive_of, reference_archives
     from pruning_vs_scratch.archive.remake import remake
     from pruning_vs_scratch.archive.restyle import Restyle
 
     restyle = Restyle(tuple(args.figure or ()), tuple(args.methods), chosen_look(args))
-    remake(args.archive or reference_archives(), restyle)
+    remake([archive_of(archive) for archive in args.archive] or reference_archives(), restyle)
