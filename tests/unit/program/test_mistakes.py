@@ -56,7 +56,7 @@ MISTAKES: dict[str, str] = {
     "report smoke": "results/smoke/claims.json is missing; run 'pvs run smoke' first\n",
     "archive smoke": "results/smoke/claims.json is missing; run 'pvs run smoke' first\n",
     # Archives
-    "compare nothing": "archive not found: nothing; name a file that pvs archive wrote, or a folder results/STUDY; "
+    "compare nothing": "archive not found: nothing; name a study, its folder, or a file that pvs archive wrote; "
     "there are: figures/reference/demo.tar.zst\n",
     "compare demo": "archive not found: demo; {}did you mean figures/reference/demo.tar.zst?\n",
     "figures demo": "archive not found: demo; {}did you mean figures/reference/demo.tar.zst?\n",
