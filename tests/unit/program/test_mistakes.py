@@ -58,8 +58,8 @@ MISTAKES: dict[str, str] = {
     # Archives
     "compare nothing": "archive not found: nothing; name a study, its folder, or a file that pvs archive wrote; "
     "there are: figures/reference/demo.tar.zst\n",
-    "compare demo": "archive not found: demo; {}did you mean figures/reference/demo.tar.zst?\n",
-    "figures demo": "archive not found: demo; {}did you mean figures/reference/demo.tar.zst?\n",
+    "compare old/demo": "archive not found: old/demo; {}did you mean figures/reference/demo.tar.zst?\n",
+    "figures old/demo.tar.zst": "archive not found: old/demo.tar.zst; {}did you mean figures/reference/demo.tar.zst?\n",
     "compare config": "config holds no tables: give an archive, or the folder results/STUDY of a finished study\n",
     "figures config": "config has no archive.json: name a file that pvs archive wrote, or where it was unpacked to",
     "figures open.yaml": "open.yaml is truncated, damaged, or no tar.zst file ({}): get it again, or name a file that",
