@@ -9,7 +9,7 @@ import pandas as pd
 
 from pruning_vs_scratch.archive.listing import LISTING
 from pruning_vs_scratch.archive.redraw import REPORTED
-from pruning_vs_scratch.archive.reference import no_such_source
+from pruning_vs_scratch.archive.reference import no_such_source, reference_archives
 from pruning_vs_scratch.archive.unpack import unpack
 from pruning_vs_scratch.cli import REPOSITORY
 from pruning_vs_scratch.errors import UserError
@@ -24,11 +24,14 @@ from pruning_vs_scratch.tables.write import write_csv
 def compare(studies: Sequence[Path], methods: Sequence[str], look: Look, out: Path) -> str:
     """Draw finished studies in one figure in a folder; returns the predictions in words.
 
+    Without ``studies``, those are the archives of the repository, except studies with arms, which repeat a size.
+
     Raises:
         UserError: a study cannot be read, or a method or label is not known.
     """
     reported = reported_table(REPOSITORY / REPORTED)
-    with opened(studies) as scales:
+    with opened(studies or reference_archives()) as found:
+        scales = [scale for scale in found if studies or scale.tables.arm_pairs.empty]
         for scale in scales:
             look.require_known(scale.tables)
         points = scale_points(scales, methods, reported)

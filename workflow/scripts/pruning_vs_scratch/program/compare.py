@@ -29,8 +29,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Draw, and print the predictions."""
-    from pruning_vs_scratch.archive.reference import reference_archives, results_of
+    from pruning_vs_scratch.archive.reference import results_of
     from pruning_vs_scratch.archive.scales import compare
 
-    studies = [results_of(study) for study in args.study] or reference_archives()
+    studies = [results_of(study) for study in args.study]
     sys.stdout.write(compare(studies, args.methods, chosen_look(args), args.out))
