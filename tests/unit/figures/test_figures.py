@@ -203,6 +203,7 @@ def test_a_figure_reads_the_tables_that_its_entry_names(
     assert set(FIGURES[name].tables) <= set(needed_tables(FIGURES.values()))
 
 
+OF_ARMS = {"objectives", "schedules", "moments", "lottery"}
 BLOCK = {"methods": ["wanda"], "ratios": [0.5], "retrain": [4096]}
 
 
@@ -220,7 +221,23 @@ BLOCK = {"methods": ["wanda"], "ratios": [0.5], "retrain": [4096]}
 def test_a_study_has_the_figures_for_which_its_configuration_gives_data(
     smoke: dict[str, Any], changes: dict[str, Any], lacking: set[str]
 ) -> None:
-    assert set(figures_of(Study(smoke | changes))) == set(FIGURES) - lacking
+    assert set(figures_of(Study(smoke | changes))) == set(FIGURES) - lacking - OF_ARMS
+
+
+@pytest.mark.parametrize(
+    ("arm", "figure"),
+    [
+        ({"distilled": {"flops": [8192]}}, "objectives"),
+        ({"gradual": [{"ratios": [0.25, 0.5], "retrain": [8192]}]}, "schedules"),
+        ({"joint": [8192]}, "schedules"),
+        ({"early": [{"shares": [0.5], "retrain": [8192]}]}, "moments"),
+        ({"rewind": [8192]}, "lottery"),
+    ],
+)
+def test_an_arm_gives_its_figure(smoke: dict[str, Any], arm: dict[str, Any], figure: str) -> None:
+    block = BLOCK | {"retrain": [8192]}
+    without, with_arm = (set(figures_of(Study(smoke | {"matrix": [b]}))) for b in (block, block | arm))
+    assert with_arm - without == {figure}
 
 
 def test_a_study_without_tasks_has_no_figure_of_them(smoke: dict[str, Any]) -> None:
