@@ -38,7 +38,7 @@ def data(tables: Tables) -> pd.DataFrame:
     """
     gaps = choose.measured(tables, "equal", "rewind")
     rewound = gaps[gaps["setting"] == "rewind"]
-    equal = gaps[(gaps["setting"] == "equal")]
+    equal = gaps[gaps["setting"] == "equal"]
     kin = ["pattern", "ratio", "budget"]
     compared = pd.MultiIndex.from_frame(equal[KEYS]).isin(pd.MultiIndex.from_frame(rewound[KEYS]))
     alike = pd.MultiIndex.from_frame(equal[kin]).isin(pd.MultiIndex.from_frame(rewound[kin]))
