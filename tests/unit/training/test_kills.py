@@ -18,8 +18,8 @@ from pruning_vs_scratch.config.training import CosineSchedule, DistillationConfi
 from pruning_vs_scratch.models.decoder import random_model
 from pruning_vs_scratch.training.loop import Trainer
 from shape_learning import learner
-from training_plans import LENGTH, SHAPE
-from training_world import half_mask, make_trainer, moments, random_store, untimed_metrics, weights
+from training_plans import LENGTH
+from training_world import SHAPE, half_mask, make_trainer, moments, random_store, untimed_metrics, weights
 
 KILLS = 10
 STEPS = 160
